@@ -1,0 +1,1 @@
+//! Reads RWKV checkpoints and writes Kinglet model files.

@@ -1,0 +1,2 @@
+//! The program `kinglet`.
+fn main() {}

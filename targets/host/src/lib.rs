@@ -1,0 +1,1 @@
+//! What machines with an operating system share.
