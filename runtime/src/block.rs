@@ -1,0 +1,125 @@
+//! What the layers of every architecture do to a block of columns: norms,
+//! token shift, activations, residual sums.
+
+use crate::engine::Column;
+use crate::kernels::{Kernels, Rows};
+use crate::quantized::QuantizedMut;
+use crate::reduce;
+use crate::shape::Shape;
+
+/// Epsilon of every LayerNorm but the per-head one.
+pub(crate) const LN_EPS: f32 = 1e-5;
+
+/// A block of columns on its way through the layers.
+#[derive(Debug)]
+pub(crate) struct Block<'a, K> {
+    pub(crate) shape: Shape,
+    pub(crate) columns: &'a [Column],
+    pub(crate) slots: usize,
+    pub(crate) kernels: &'a K,
+}
+
+impl<K: Kernels> Block<'_, K> {
+    /// Number of columns.
+    pub(crate) fn len(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// `normed = LN(x)`, both `[column][width]`; `ln` is weight and bias.
+    pub(crate) fn norm(&self, x: &[f32], ln: (&[f32], &[f32]), normed: &mut [f32]) {
+        let width = self.shape.width;
+        let parts = (0..self.len(), Rows::new(normed, width));
+        self.kernels.for_parts(parts, 8 * x.len(), |(range, normed)| {
+            for (column, normed) in range.zip(normed.iter()) {
+                let x = &x[column * width..][..width];
+                reduce::layer_norm(x, ln.0, ln.1, LN_EPS, normed);
+            }
+        });
+    }
+
+    /// Token shift: quantizes `n + (p - n) * shift[c]` into `mixed[c]`, where n
+    /// is a column of `normed` and p its predecessor in the sequence.
+    ///
+    /// * `normed`, `scratch`: `[column][width]`
+    /// * `state`: `[slot][width]`
+    pub(crate) fn mix<const N: usize>(
+        &self,
+        normed: &[f32],
+        state: &[f32],
+        shift: [&[f32]; N],
+        scratch: &mut [f32],
+        mixed: &mut [QuantizedMut<'_>; N],
+    ) {
+        let width = self.shape.width;
+        let mixed = mixed.each_mut().map(QuantizedMut::reborrow);
+        let parts = (0..self.len(), Rows::new(scratch, width), mixed);
+        let work = 8 * N * normed.len();
+        self.kernels.for_parts(parts, work, |(range, scratch, mixed)| {
+            let mut mixed = mixed.map(QuantizedMut::columns);
+            for (column, scratch) in range.zip(scratch.iter()) {
+                let n = &normed[column * width..][..width];
+                let p = self.shifted(column, normed, state);
+                for (mixed, shift) in mixed.iter_mut().zip(shift) {
+                    for (((out, n), p), x) in scratch.iter_mut().zip(n).zip(p).zip(shift) {
+                        *out = n + (p - n) * x;
+                    }
+                    if let Some(mixed) = mixed.next() {
+                        mixed.quantize(scratch, |q| self.kernels.pack(q));
+                    }
+                }
+            }
+        });
+    }
+
+    /// The input of `column`'s predecessor in its sequence: the column before
+    /// it in the block, or what the state remembers.
+    #[inline(always)]
+    fn shifted<'b>(&self, column: usize, normed: &'b [f32], state: &'b [f32]) -> &'b [f32] {
+        let slot = self.columns[column].slot;
+        let before = self.columns[..column].iter().rposition(|other| other.slot == slot);
+        let (rows, row) = before.map_or((state, slot), |column| (normed, column));
+        &rows[row * self.shape.width..][..self.shape.width]
+    }
+
+    /// Keeps the last input of each sequence for the next block's token shift.
+    pub(crate) fn remember(&self, normed: &[f32], state: &mut [f32]) {
+        let width = self.shape.width;
+        for (column, normed) in self.columns.iter().zip(normed.chunks_exact(width)) {
+            state[column.slot * width..][..width].copy_from_slice(normed);
+        }
+    }
+
+    /// Quantizes `f(x)` into `out`; x is `[column][input]` and left as `f(x)`.
+    #[inline(always)]
+    pub(crate) fn activate(
+        &self,
+        x: &mut [f32],
+        f: impl Fn(f32) -> f32 + Sync,
+        out: &mut QuantizedMut<'_>,
+    ) {
+        let work = 32 * x.len();
+        let parts = (Rows::new(x, out.inputs()), out.reborrow());
+        self.kernels.for_parts(parts, work, |(x, out)| {
+            for (x, out) in x.iter().zip(out.columns()) {
+                for x in x.iter_mut() {
+                    *x = f(*x);
+                }
+                out.quantize(x, |q| self.kernels.pack(q));
+            }
+        });
+    }
+
+    /// `x += y`, both `[column][width]`.
+    pub(crate) fn add(&self, y: &[f32], x: &mut [f32]) {
+        let width = self.shape.width;
+        let work = x.len();
+        let parts = (0..self.len(), Rows::new(x, width));
+        self.kernels.for_parts(parts, work, |(range, x)| {
+            for (column, x) in range.zip(x.iter()) {
+                for (x, y) in x.iter_mut().zip(&y[column * width..][..width]) {
+                    *x += y;
+                }
+            }
+        });
+    }
+}

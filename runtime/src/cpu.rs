@@ -1,0 +1,315 @@
+//! The engine that runs on a processor: the recurrence of each architecture
+//! over the target's kernels, in memory that the caller owns.
+
+use core::fmt;
+
+use crate::block::{Block, LN_EPS};
+use crate::engine::{Column, Engine, Hook, StateError, StepError};
+use crate::kernels::{Kernels, Product, Rows};
+use crate::model::Model;
+use crate::reduce;
+use crate::rwkv7;
+use crate::shape::{Architecture, Shape};
+use crate::workspace::{Carver, floats_len, quantized_len};
+
+/// Elements (f32) of the workspace of an engine that computes up to `block`
+/// columns together.
+pub const fn workspace_len(shape: &Shape, block: usize) -> usize {
+    let head = floats_len(block * shape.width) + quantized_len(block, shape.width);
+    let layer = match shape.architecture {
+        Architecture::Rwkv7 => rwkv7::workspace_len(shape, block),
+    };
+    floats_len(block * shape.width)
+        + floats_len(carried_len(shape, block))
+        + if layer > head { layer } else { head }
+}
+
+/// Elements that one layer hands to the next besides the residual stream.
+const fn carried_len(shape: &Shape, columns: usize) -> usize {
+    match shape.architecture {
+        Architecture::Rwkv7 => rwkv7::carried_len(shape, columns),
+    }
+}
+
+/// A buffer that is not as long as the engine needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct BufferError {
+    /// Which buffer.
+    pub buffer: &'static str,
+    /// Elements given.
+    pub found: usize,
+    /// Elements needed; for the states, a multiple of this.
+    pub needed: usize,
+}
+
+impl fmt::Display for BufferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { buffer, found, needed } = self;
+        write!(f, "the {buffer} buffer has {found} elements, {needed} are needed")
+    }
+}
+
+impl core::error::Error for BufferError {}
+
+/// Runs a model on a kernel set.
+///
+/// ```
+/// use kinglet::cpu::{Cpu, workspace_len};
+/// use kinglet::engine::Engine;
+/// use kinglet::model::Model;
+/// use kinglet::scalar::Scalar;
+///
+/// # let bytes = kinglet::include_model!("../../models/stories/stories.kinglet");
+/// let model = Model::open(bytes)?;
+/// let mut state = vec![0.0; model.shape().state_len()];
+/// let mut workspace = vec![0.0; workspace_len(model.shape(), 1)];
+/// let mut engine = Cpu::new(model, Scalar, 1, &mut state, &mut workspace)?;
+/// let mut logits = vec![0.0; model.shape().vocab];
+/// engine.step(0, 0, &mut logits)?;
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Cpu<'a, K> {
+    model: Model<'a>,
+    kernels: K,
+    block: usize,
+    slots: usize,
+    /// `[layer]` of the architecture's layer state, all slots together.
+    states: &'a mut [f32],
+    workspace: &'a mut [f32],
+}
+
+impl<'a, K: Kernels> Cpu<'a, K> {
+    /// An engine over `model`, with every state at the model's start state.
+    ///
+    /// `states` is a multiple of [`Shape::state_len`]: a slot each. `workspace`
+    /// is at least [`workspace_len`] of `block`, the most columns computed together.
+    ///
+    /// # Errors
+    /// When a buffer is too short.
+    pub fn new(
+        model: Model<'a>,
+        kernels: K,
+        block: usize,
+        states: &'a mut [f32],
+        workspace: &'a mut [f32],
+    ) -> Result<Self, BufferError> {
+        let needed = model.shape().state_len();
+        let found = states.len();
+        if found == 0 || !found.is_multiple_of(needed) {
+            return Err(BufferError { buffer: "states", found, needed });
+        }
+        let needed = workspace_len(model.shape(), block);
+        if workspace.len() < needed || block == 0 {
+            return Err(BufferError { buffer: "workspace", found: workspace.len(), needed });
+        }
+        let slots = found / model.shape().state_len();
+        let mut engine = Self { model, kernels, block, slots, states, workspace };
+        for slot in 0..slots {
+            engine.fill(slot, model.start_state());
+        }
+        Ok(engine)
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model<'a> {
+        &self.model
+    }
+
+    /// The kernel set.
+    pub fn kernels(&self) -> &K {
+        &self.kernels
+    }
+
+    fn check(&self, columns: &[Column], logits: &[f32]) -> Result<(), StepError> {
+        let vocab = self.model.shape().vocab;
+        if columns.is_empty() || columns.len() > self.block {
+            return Err(StepError::Block { found: columns.len(), largest: self.block });
+        }
+        for column in columns {
+            if column.token as usize >= vocab {
+                return Err(StepError::Token { found: column.token, vocab });
+            }
+            if column.slot >= self.slots {
+                return Err(StepError::Slot { found: column.slot, slots: self.slots });
+            }
+        }
+        let needed = columns.iter().filter(|column| column.logits).count() * vocab;
+        if logits.len() != needed {
+            return Err(StepError::Logits { found: logits.len(), needed });
+        }
+        Ok(())
+    }
+
+    fn check_slot(&self, slot: usize, len: usize) -> Result<(), StateError> {
+        let needed = self.model.shape().state_len();
+        if slot >= self.slots {
+            return Err(StateError::Slot { found: slot, slots: self.slots });
+        }
+        if len != needed {
+            return Err(StateError::Len { found: len, needed });
+        }
+        Ok(())
+    }
+
+    /// Sets `slot` to `state`, or to zeros.
+    fn fill(&mut self, slot: usize, state: Option<&[f32]>) {
+        let shape = *self.model.shape();
+        let mut at = 0;
+        for_slot_pieces(&shape, self.slots, slot, |piece| {
+            let len = piece.len();
+            match state {
+                Some(state) => self.states[piece].copy_from_slice(&state[at..at + len]),
+                None => self.states[piece].fill(0.0),
+            }
+            at += len;
+        });
+    }
+}
+
+/// Calls `f` with the pieces of `slot` in the states of `slots` sequences, in
+/// the order of a single state.
+///
+/// Between sequences the states are interleaved so that heads stay together:
+/// `[layer]{shift [slot][width]; shift [slot][width]; [head][slot][key][value]}`.
+fn for_slot_pieces(
+    shape: &Shape,
+    slots: usize,
+    slot: usize,
+    mut f: impl FnMut(core::ops::Range<usize>),
+) {
+    let matrix = shape.head_size * shape.head_size;
+    let mut start = 0;
+    for _ in 0..shape.layers {
+        for (pieces, len) in [(2, shape.width), (shape.heads(), matrix)] {
+            for _ in 0..pieces {
+                let at = start + slot * len;
+                f(at..at + len);
+                start += slots * len;
+            }
+        }
+    }
+}
+
+/// ln_out and head for the columns that want logits.
+fn head<K: Kernels>(
+    block: &Block<'_, K>,
+    model: &Model<'_>,
+    x: &[f32],
+    scratch: &mut [f32],
+    logits: &mut [f32],
+) -> Result<(), StepError> {
+    if logits.is_empty() {
+        return Ok(());
+    }
+    let Block { shape, columns, kernels, .. } = block;
+    let wanted = logits.len() / shape.vocab;
+    let mut carver = Carver::new(scratch);
+    let gathered = carver.floats(wanted * shape.width);
+    let mut input = carver.quantized(wanted, shape.width);
+    let rows = columns.iter().zip(x.chunks_exact(shape.width)).filter(|(column, _)| column.logits);
+    for (gathered, (_, x)) in gathered.chunks_exact_mut(shape.width).zip(rows) {
+        gathered.copy_from_slice(x);
+    }
+    let (weight, bias) = model.ln_out();
+    kernels.for_parts(
+        (Rows::new(gathered, shape.width), input.reborrow()),
+        8 * wanted * shape.width,
+        |(x, input)| {
+            for (x, input) in x.iter().zip(input.columns()) {
+                reduce::layer_norm_in_place(x, weight, bias, LN_EPS);
+                input.quantize(x, |q| kernels.pack(q));
+            }
+        },
+    );
+    let job = Product { matrix: model.head(), input: input.view(), output: logits };
+    kernels.products(&mut [job]);
+    if all_finite(logits) { Ok(()) } else { Err(StepError::NonFinite) }
+}
+
+/// Whether no value is NaN or infinite.
+fn all_finite(x: &[f32]) -> bool {
+    x.iter().fold(0, |m: u32, x| m.max(x.to_bits() & 0x7FFF_FFFF)) < 0x7F80_0000
+}
+
+impl<K: Kernels> Engine for Cpu<'_, K> {
+    fn shape(&self) -> &Shape {
+        self.model.shape()
+    }
+
+    fn block(&self) -> usize {
+        self.block
+    }
+
+    fn slots(&self) -> usize {
+        self.slots
+    }
+
+    fn forward_with(
+        &mut self,
+        columns: &[Column],
+        logits: &mut [f32],
+        hook: Hook<'_>,
+    ) -> Result<(), StepError> {
+        self.check(columns, logits)?;
+        let Self { model, kernels, slots, states, workspace, .. } = self;
+        let shape = *model.shape();
+        let mut carver = Carver::new(workspace);
+        // x: [column][width], the residual stream.
+        let x = carver.floats(columns.len() * shape.width);
+        let carried = carver.floats(carried_len(&shape, columns.len()));
+        let scratch = carver.rest();
+
+        let embedding = model.embedding();
+        let parts = (0..columns.len(), Rows::new(x, shape.width));
+        kernels.for_parts(parts, columns.len() * shape.width, |(range, x)| {
+            for (column, x) in columns[range].iter().zip(x.iter()) {
+                embedding.read(column.token as usize, x);
+            }
+        });
+
+        let block = Block { shape, columns, slots: *slots, kernels };
+        let layer_states = states.chunks_exact_mut(shape.layer_state_len() * *slots);
+        for (layer, state) in layer_states.enumerate() {
+            match shape.architecture {
+                Architecture::Rwkv7 => {
+                    rwkv7::layer(&block, model, layer, x, state, carried, scratch)
+                }
+            }
+            if hook(layer + 1).is_break() {
+                return Err(StepError::Cancelled { layers: layer + 1 });
+            }
+        }
+        if !all_finite(x) {
+            return Err(StepError::NonFinite);
+        }
+        head(&block, model, x, scratch, logits)
+    }
+
+    fn reset(&mut self, slot: usize) -> Result<(), StateError> {
+        self.check_slot(slot, self.model.shape().state_len())?;
+        self.fill(slot, self.model.start_state());
+        Ok(())
+    }
+
+    fn load_state(&mut self, slot: usize, state: &[f32]) -> Result<(), StateError> {
+        self.check_slot(slot, state.len())?;
+        if let Some(index) = state.iter().position(|x| !x.is_finite()) {
+            return Err(StateError::NonFinite { index });
+        }
+        self.fill(slot, Some(state));
+        Ok(())
+    }
+
+    fn store_state(&self, slot: usize, state: &mut [f32]) -> Result<(), StateError> {
+        self.check_slot(slot, state.len())?;
+        let mut at = 0;
+        for_slot_pieces(self.model.shape(), self.slots, slot, |piece| {
+            let len = piece.len();
+            state[at..at + len].copy_from_slice(&self.states[piece]);
+            at += len;
+        });
+        Ok(())
+    }
+}

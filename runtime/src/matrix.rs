@@ -1,0 +1,242 @@
+//! Views of quantized weights, as they lie in a model file.
+//!
+//! A weight is `q * scale * multiplier`: q an int8 in [-127, 127], `scale` an
+//! f16 (normal or zero) shared by one output and a group of inputs,
+//! `multiplier` a power of two for the whole tensor.
+
+use half::f16;
+
+use crate::shape::Shape;
+use crate::tensors::{Storage, TensorSpec};
+
+/// Rows of a tile.
+pub const TILE_ROWS: usize = 16;
+/// Inputs of a tile.
+pub const TILE_INPUTS: usize = 4;
+/// Weights, and bytes, of a tile.
+pub const TILE: usize = TILE_ROWS * TILE_INPUTS;
+/// Inputs are padded with zeros to a multiple of this.
+pub const INPUT_PAD: usize = 32;
+/// Inputs that share a scale in a [`RowTable`].
+pub const ROW_GROUP: usize = 32;
+/// The group sizes that a matrix may have.
+pub const GROUPS: [usize; 5] = [32, 64, 128, 256, 512];
+/// Tensors and sections start at multiples of this many bytes.
+pub const ALIGN: usize = 64;
+
+/// Inputs of a matrix with padding.
+pub const fn padded_inputs(inputs: usize) -> usize {
+    inputs.next_multiple_of(INPUT_PAD)
+}
+
+/// Rows (outputs) of a matrix with padding.
+pub const fn padded_rows(rows: usize) -> usize {
+    rows.next_multiple_of(TILE_ROWS)
+}
+
+/// The value of an f16 scale. The contract allows only +0 and positive normal
+/// numbers, for which widening is an addition to the exponent.
+#[inline(always)]
+pub fn widen(scale: f16) -> f32 {
+    let bits = scale.to_bits() as u32;
+    let wide = (bits << 13).wrapping_add(0x3800_0000);
+    f32::from_bits(if bits == 0 { 0 } else { wide })
+}
+
+/// Where the parts of one tensor lie, in bytes from its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorLayout {
+    /// Length of the values: f32 of a vector, int8 of all else.
+    pub values: u64,
+    /// Number of f16 scales; they follow the values at the next multiple of [`ALIGN`].
+    pub scales: u64,
+}
+
+impl TensorLayout {
+    /// The layout of a tensor of `rows` by `cols` with scale groups of `group` inputs.
+    pub const fn new(storage: Storage, rows: usize, cols: usize, group: usize) -> Self {
+        let (out, inputs) = (padded_rows(rows) as u64, padded_inputs(cols) as u64);
+        match storage {
+            Storage::Vector => Self { values: 4 * rows as u64 * cols as u64, scales: 0 },
+            Storage::Matrix | Storage::Sparse => {
+                Self { values: out * inputs, scales: out * inputs.div_ceil(group as u64) }
+            }
+            Storage::Rows => Self {
+                values: rows as u64 * inputs,
+                scales: rows as u64 * inputs / ROW_GROUP as u64,
+            },
+        }
+    }
+
+    /// Offset of the scales.
+    pub const fn scales_offset(&self) -> u64 {
+        self.values.next_multiple_of(ALIGN as u64)
+    }
+
+    /// Bytes of the whole tensor, padding included.
+    pub const fn len(&self) -> u64 {
+        (self.scales_offset() + 2 * self.scales).next_multiple_of(ALIGN as u64)
+    }
+
+    /// Whether the tensor has no values.
+    pub const fn is_empty(&self) -> bool {
+        self.values == 0
+    }
+}
+
+/// Weights of a product with a dense input, in tiles of 16 rows by 4 inputs.
+///
+/// Rows beyond `rows` and inputs beyond `inputs` are zeros.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    /// Number of outputs.
+    pub rows: usize,
+    /// Number of inputs.
+    pub inputs: usize,
+    /// Inputs that share a scale.
+    pub group: usize,
+    /// Power of two that all scales are multiplied with.
+    pub multiplier: f32,
+    /// `[row/16][input/4][16][4]`
+    pub weights: &'a [i8],
+    /// `[row/16][input/group][16]`
+    pub scales: &'a [f16],
+}
+
+impl<'a> Matrix<'a> {
+    /// Number of tiles of 16 rows.
+    pub fn row_tiles(&self) -> usize {
+        self.rows.div_ceil(TILE_ROWS)
+    }
+
+    /// Number of scale groups per row.
+    pub fn groups(&self) -> usize {
+        padded_inputs(self.inputs).div_ceil(self.group)
+    }
+
+    /// Tiles and scales of row tile `tile`: `[input/4][16][4]` and `[group][16]`.
+    #[inline(always)]
+    pub fn row_tile(&self, tile: usize) -> (&'a [i8], &'a [f16]) {
+        let weights = TILE_ROWS * padded_inputs(self.inputs);
+        let scales = TILE_ROWS * self.groups();
+        (
+            &self.weights[tile * weights..(tile + 1) * weights],
+            &self.scales[tile * scales..(tile + 1) * scales],
+        )
+    }
+
+    /// The value of one weight.
+    pub fn weight(&self, row: usize, input: usize) -> f32 {
+        let (weights, scales) = self.row_tile(row / TILE_ROWS);
+        let lane = row % TILE_ROWS;
+        let q = weights[input / TILE_INPUTS * TILE + lane * TILE_INPUTS + input % TILE_INPUTS];
+        f32::from(q) * (widen(scales[input / self.group * TILE_ROWS + lane]) * self.multiplier)
+    }
+}
+
+/// Weights of a product with an input that is mostly zero: the outputs of one
+/// input lie together, so that an input of zero costs no read.
+#[derive(Clone, Copy, Debug)]
+pub struct SparseMatrix<'a> {
+    /// Number of outputs.
+    pub rows: usize,
+    /// Number of inputs.
+    pub inputs: usize,
+    /// Inputs that share a scale.
+    pub group: usize,
+    /// Power of two that all scales are multiplied with.
+    pub multiplier: f32,
+    /// `[input][row]`, rows padded to 16, inputs to 32.
+    pub weights: &'a [i8],
+    /// `[input/group][row]`, rows padded to 16.
+    pub scales: &'a [f16],
+}
+
+impl<'a> SparseMatrix<'a> {
+    /// Number of scale groups per row.
+    pub fn groups(&self) -> usize {
+        padded_inputs(self.inputs).div_ceil(self.group)
+    }
+
+    /// The weights of one input: `[row]`.
+    #[inline(always)]
+    pub fn input(&self, input: usize) -> &'a [i8] {
+        let rows = padded_rows(self.rows);
+        &self.weights[input * rows..(input + 1) * rows]
+    }
+
+    /// The scales of one group of inputs: `[row]`.
+    #[inline(always)]
+    pub fn group_scales(&self, group: usize) -> &'a [f16] {
+        let rows = padded_rows(self.rows);
+        &self.scales[group * rows..(group + 1) * rows]
+    }
+
+    /// The value of one weight.
+    pub fn weight(&self, row: usize, input: usize) -> f32 {
+        let scale = widen(self.group_scales(input / self.group)[row]);
+        f32::from(self.input(input)[row]) * (scale * self.multiplier)
+    }
+}
+
+/// A table that is read one row at a time: the embedding.
+#[derive(Clone, Copy, Debug)]
+pub struct RowTable<'a> {
+    /// Number of rows.
+    pub rows: usize,
+    /// Length of a row.
+    pub width: usize,
+    /// `[row][width]`, rows padded to 32.
+    pub weights: &'a [i8],
+    /// `[row][width/32]`
+    pub scales: &'a [f16],
+}
+
+impl RowTable<'_> {
+    /// Writes row `row` to `out`: `x = f32(q) * scale`.
+    ///
+    /// # Panics
+    /// When `row` is not below `rows`.
+    #[inline(always)]
+    pub fn read(&self, row: usize, out: &mut [f32]) {
+        let width = padded_inputs(self.width);
+        let groups = width / ROW_GROUP;
+        let weights = &self.weights[row * width..(row + 1) * width];
+        let scales = &self.scales[row * groups..(row + 1) * groups];
+        for ((out, q), scale) in
+            out.chunks_mut(ROW_GROUP).zip(weights.chunks(ROW_GROUP)).zip(scales)
+        {
+            let scale = widen(*scale);
+            for (out, q) in out.iter_mut().zip(q) {
+                *out = f32::from(*q) * scale;
+            }
+        }
+    }
+}
+
+/// The layout of the tensor that `spec` describes, in a model of this shape.
+pub const fn layout(spec: &TensorSpec, shape: &Shape, group: usize) -> TensorLayout {
+    TensorLayout::new(spec.storage, spec.rows.of(shape), spec.cols.of(shape), group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn widens_every_allowed_scale_exactly() {
+        for bits in (0x0400..0x7C00).chain([0]) {
+            let scale = f16::from_bits(bits);
+            assert_eq!(widen(scale).to_bits(), scale.to_f32().to_bits());
+        }
+    }
+
+    #[test]
+    fn layouts_are_padded() {
+        let matrix = TensorLayout::new(Storage::Matrix, 17, 33, 32);
+        assert_eq!((matrix.values, matrix.scales), (32 * 64, 32 * 2));
+        assert_eq!(matrix.len(), 32 * 64 + 128);
+        let vector = TensorLayout::new(Storage::Vector, 1, 5, 0);
+        assert_eq!((vector.values, vector.scales_offset(), vector.len()), (20, 64, 64));
+    }
+}

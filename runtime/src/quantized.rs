@@ -1,0 +1,203 @@
+//! Activations as integers: what a weight matrix is multiplied with.
+
+use crate::kernels::Split;
+use crate::matrix::{INPUT_PAD, padded_inputs};
+
+/// Largest magnitude of a quantized activation. 32639 = 127 * 257, so that a
+/// value also splits into two signed bytes, `q = 256 * high + low`.
+pub const MAX_Q: i32 = 32639;
+
+/// Adding 1.5 * 2^23 leaves the nearest integer, ties to even, in the low bits.
+const ROUND: f32 = 12_582_912.0;
+const ROUND_BITS: i32 = 0x4B40_0000;
+/// 2^-100: below it a column is zero, so that `MAX_Q / m` is finite.
+const TINY: u32 = (127 - 100) << 23;
+const INFINITY: u32 = 0x7F80_0000;
+
+/// A block of quantized columns: `x = f32(q) * scale`.
+#[derive(Clone, Copy, Debug)]
+pub struct Quantized<'a> {
+    /// Number of columns.
+    pub columns: usize,
+    /// Number of inputs, without padding.
+    pub inputs: usize,
+    /// `[column][input]`, inputs padded to 32 with zeros; within each four
+    /// values in the order of [`Kernels::pack`](crate::kernels::Kernels::pack).
+    pub q: &'a [i16],
+    /// `[column][input/32]`, the sums of q over each 32 inputs.
+    pub sums: &'a [i32],
+    /// `[column]`. NaN where the column had a value that is not finite.
+    pub scales: &'a [f32],
+}
+
+impl<'a> Quantized<'a> {
+    /// Values of one column, `[input]`, padded.
+    #[inline(always)]
+    pub fn column(&self, column: usize) -> &'a [i16] {
+        let len = padded_inputs(self.inputs);
+        &self.q[column * len..(column + 1) * len]
+    }
+
+    /// Sums of one column, `[input/32]`.
+    #[inline(always)]
+    pub fn column_sums(&self, column: usize) -> &'a [i32] {
+        let len = padded_inputs(self.inputs) / INPUT_PAD;
+        &self.sums[column * len..(column + 1) * len]
+    }
+}
+
+/// A block of quantized columns that is being written.
+#[derive(Debug)]
+pub struct QuantizedMut<'a> {
+    inputs: usize,
+    q: &'a mut [i16],
+    sums: &'a mut [i32],
+    scales: &'a mut [f32],
+}
+
+impl<'a> QuantizedMut<'a> {
+    /// A block over buffers of exactly `[column][padded]`, `[column][padded/32]`
+    /// and `[column]` elements.
+    pub(crate) fn new(
+        inputs: usize,
+        q: &'a mut [i16],
+        sums: &'a mut [i32],
+        scales: &'a mut [f32],
+    ) -> Self {
+        debug_assert_eq!(q.len(), scales.len() * padded_inputs(inputs));
+        debug_assert_eq!(q.len(), sums.len() * INPUT_PAD);
+        Self { inputs, q, sums, scales }
+    }
+
+    /// Number of inputs, without padding.
+    pub(crate) fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// The same block under a shorter borrow, to be split and written.
+    pub(crate) fn reborrow(&mut self) -> QuantizedMut<'_> {
+        QuantizedMut { inputs: self.inputs, q: self.q, sums: self.sums, scales: self.scales }
+    }
+
+    /// The block for reading.
+    pub(crate) fn view(&self) -> Quantized<'_> {
+        Quantized {
+            columns: self.scales.len(),
+            inputs: self.inputs,
+            q: self.q,
+            sums: self.sums,
+            scales: self.scales,
+        }
+    }
+
+    /// Its columns.
+    #[inline(always)]
+    pub(crate) fn columns(self) -> impl Iterator<Item = ColumnMut<'a>> {
+        let padded = padded_inputs(self.inputs);
+        let q = self.q.chunks_exact_mut(padded);
+        let sums = self.sums.chunks_exact_mut(padded / INPUT_PAD);
+        let scales = self.scales.iter_mut();
+        q.zip(sums).zip(scales).map(|((q, sums), scale)| ColumnMut { q, sums, scale })
+    }
+}
+
+impl Split for QuantizedMut<'_> {
+    fn len(&self) -> usize {
+        self.scales.len()
+    }
+
+    fn split_at(self, at: usize) -> (Self, Self) {
+        let padded = padded_inputs(self.inputs);
+        let (q0, q1) = self.q.split_at_mut(at * padded);
+        let (sums0, sums1) = self.sums.split_at_mut(at * (padded / INPUT_PAD));
+        let (scales0, scales1) = self.scales.split_at_mut(at);
+        (
+            Self { inputs: self.inputs, q: q0, sums: sums0, scales: scales0 },
+            Self { inputs: self.inputs, q: q1, sums: sums1, scales: scales1 },
+        )
+    }
+}
+
+/// One column that is being written.
+#[derive(Debug)]
+pub(crate) struct ColumnMut<'a> {
+    q: &'a mut [i16],
+    sums: &'a mut [i32],
+    scale: &'a mut f32,
+}
+
+impl ColumnMut<'_> {
+    /// Quantizes `x` into the column: with m = max |x|,
+    /// `q = round(x * (MAX_Q / m))` and `scale = m / MAX_Q`. `pack` may then
+    /// rearrange q within each four values.
+    #[inline(always)]
+    pub(crate) fn quantize(self, x: &[f32], pack: impl FnOnce(&mut [i16])) {
+        *self.scale = quantize(x, self.q);
+        for (sum, q) in self.sums.iter_mut().zip(self.q.chunks_exact(INPUT_PAD)) {
+            *sum = q.iter().map(|&q| i32::from(q)).sum();
+        }
+        pack(self.q);
+    }
+}
+
+/// Quantizes `x` into `q`, pads with zeros and returns the scale: 0 where all
+/// values are below 2^-100, NaN where one is not finite.
+#[inline(always)]
+fn quantize(x: &[f32], q: &mut [i16]) -> f32 {
+    // Magnitudes order as their bits do.
+    let largest = x.iter().fold(0, |m: u32, x| m.max(x.to_bits() & 0x7FFF_FFFF));
+    let (values, padding) = q.split_at_mut(x.len());
+    padding.fill(0);
+    if largest < TINY || largest >= INFINITY {
+        values.fill(0);
+        return if largest < TINY { 0.0 } else { f32::NAN };
+    }
+    let m = f32::from_bits(largest);
+    let inverse = MAX_Q as f32 / m;
+    for (q, x) in values.iter_mut().zip(x) {
+        let t = x * inverse + ROUND;
+        *q = (t.to_bits() as i32).wrapping_sub(ROUND_BITS) as i16;
+    }
+    m / MAX_Q as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn rounds_to_the_nearest(x in proptest::collection::vec(-1e4f32..1e4, 1..70)) {
+            let mut q = [7i16; 96];
+            let q = &mut q[..padded_inputs(x.len())];
+            let scale = quantize(&x, q);
+            let m = x.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+            for (i, q) in q.iter().enumerate() {
+                let exact = x.get(i).map_or(0.0, |x| f64::from(*x) / f64::from(m) * 32639.0);
+                prop_assert!(i32::from(*q).abs() <= MAX_Q);
+                prop_assert!((f64::from(*q) - exact).abs() <= 0.51, "{} {}", q, exact);
+            }
+            prop_assert_eq!(scale, m / 32639.0);
+        }
+    }
+
+    #[test]
+    fn the_largest_value_is_the_largest_integer() {
+        let mut q = [0; 32];
+        for m in [1e-30f32, 1e-29, 1.0, 3.0, 1e30, f32::MAX] {
+            quantize(&[m, -m], &mut q);
+            assert_eq!((q[0], q[1]), (32639, -32639), "{m}");
+        }
+    }
+
+    #[test]
+    fn tiny_and_not_finite() {
+        let mut q = [1; 32];
+        assert_eq!(quantize(&[1e-31, -1e-35], &mut q).to_bits(), 0);
+        assert_eq!(q, [0; 32]);
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert!(quantize(&[1.0, bad], &mut q).is_nan());
+        }
+    }
+}

@@ -1,0 +1,613 @@
+//! RWKV-7 "Goose" (arXiv 2503.14456), the forward pass of a layer.
+//!
+//! With `x` the residual stream, `LN` LayerNorm, `*` elementwise, `s` the
+//! logistic function, and parentheses as the operations are computed in f32:
+//!
+//! ```text
+//! x = x + TimeMix(LN(x; ln1))
+//! x = x + ChannelMix(LN(x; ln2))
+//! ```
+//!
+//! **Time mix** of the normed input `n`, whose predecessor in the sequence is `p`:
+//!
+//! ```text
+//! n_c = n + (p - n) * x_c                    for c in r, w, k, v, a, g
+//! r = receptance n_r;  k = key n_k;  v = value n_v
+//! w = exp(-0.606531 * s(w0 + w2 tanh(w1 n_w)))              decay
+//! a = s(a0 + a2 (a1 n_a))                                   in-context learning rate
+//! g = g2 s(g1 n_g)                                          gate
+//! v = v + (v_first - v) * s(v0 + v2 (v1 n_v))               from layer 1; layer 0: v_first = v
+//! per head:
+//!   kk = k * k_k;  kk = kk * (1 / max(sqrt(sum kk^2), 1e-12))
+//!   b  = kk * a
+//!   k  = k * (1 + (a - 1) * k_a)
+//!   p[j]     = -(sum over i ascending of S[i][j] * kk[i])
+//!   S[i][j]  = (S[i][j] * w[i] + p[j] * b[i]) + v[j] * k[i]
+//!   y[j]     = sum over i ascending of S[i][j] * r[i]
+//!   y = ((y - mean) * rstd) * ln_x.weight + ln_x.bias       eps 64e-5
+//!   y = (y + (sum (r * k) * r_k) * v) * g
+//! TimeMix = output y
+//! ```
+//!
+//! The state S is `[key][value]`, value innermost: the lanes of a vector
+//! register are value channels, and sums over key channels run in ascending
+//! order, so every register width gives the same bits. The papers write the
+//! state the other way round.
+//!
+//! **Channel mix**: `n_k = n + (p - n) * x_k`, `h = relu(key n_k)^2`,
+//! `ChannelMix = value h`.
+
+use crate::block::Block;
+use crate::kernels::{Kernels, Product, Rows, SparseProduct};
+use crate::math;
+use crate::matrix::{Matrix, SparseMatrix};
+use crate::model::Model;
+use crate::quantized::QuantizedMut;
+use crate::reduce;
+use crate::shape::Shape;
+use crate::tensors::{RWKV7, position};
+use crate::workspace::{Carver, floats_len, quantized_len};
+
+/// Epsilon of the per-head norm: training normalises y / 8 with 1e-5.
+const HEAD_NORM_EPS: f32 = 64e-5;
+/// e^-0.5 as training code writes it.
+const DECAY: f32 = -0.606531;
+/// Least norm that kk is divided by.
+const MIN_NORM: f32 = 1e-12;
+/// Vectors of a head's scratch: w, kk, b, k, v.
+const HEAD_VECTORS: usize = 5;
+
+/// Elements that layer 0 hands to the later ones: v_first, `[head][column][channel]`.
+pub(crate) const fn carried_len(shape: &Shape, columns: usize) -> usize {
+    columns * shape.width
+}
+
+/// Elements of a layer's scratch for a block of `columns`.
+pub(crate) const fn workspace_len(shape: &Shape, columns: usize) -> usize {
+    let time_mix = time_mix_len(shape, columns);
+    let channel_mix = channel_mix_len(shape, columns);
+    if time_mix > channel_mix { time_mix } else { channel_mix }
+}
+
+const fn time_mix_len(shape: &Shape, columns: usize) -> usize {
+    let ranks = shape.ranks;
+    // normed, r, k, v, decay, iclr, value residual, gate, y
+    9 * floats_len(columns * shape.width)
+        + 6 * quantized_len(columns, shape.width)
+        + low_rank_len(columns, ranks.decay)
+        + low_rank_len(columns, ranks.iclr)
+        + low_rank_len(columns, ranks.value)
+        + low_rank_len(columns, ranks.gate)
+        + floats_len(HEAD_VECTORS * shape.width)
+}
+
+const fn low_rank_len(columns: usize, rank: usize) -> usize {
+    floats_len(columns * rank) + quantized_len(columns, rank)
+}
+
+const fn channel_mix_len(shape: &Shape, columns: usize) -> usize {
+    // normed, output
+    2 * floats_len(columns * shape.width)
+        + quantized_len(columns, shape.width)
+        + floats_len(columns * shape.ffn)
+        + quantized_len(columns, shape.ffn)
+}
+
+/// A matrix pair of low rank: `second f(first n)`.
+#[derive(Debug)]
+struct LowRank<'a> {
+    /// `[rank][width]`
+    first: Matrix<'a>,
+    /// `[width][rank]`
+    second: Matrix<'a>,
+}
+
+/// The value residual's parameters, which layer 0 does not have.
+#[derive(Debug)]
+struct ValueResidual<'a> {
+    /// `[width]`
+    v0: &'a [f32],
+    v: LowRank<'a>,
+}
+
+/// Weights of a layer's time mix.
+#[derive(Debug)]
+struct TimeMix<'a> {
+    /// Weight and bias of ln1: `[width]` each.
+    ln1: (&'a [f32], &'a [f32]),
+    /// Token shift for r, w, k, v, a, g: `[width]` each.
+    shift: [&'a [f32]; 6],
+    /// `[width]`
+    w0: &'a [f32],
+    w: LowRank<'a>,
+    /// `[width]`
+    a0: &'a [f32],
+    a: LowRank<'a>,
+    residual: Option<ValueResidual<'a>>,
+    g: LowRank<'a>,
+    /// `[width]`
+    k_k: &'a [f32],
+    /// `[width]`
+    k_a: &'a [f32],
+    /// `[head][channel]`
+    r_k: &'a [f32],
+    /// Weight and bias of the per-head norm: `[width]` each.
+    ln_x: (&'a [f32], &'a [f32]),
+    /// `[width][width]` each.
+    receptance: Matrix<'a>,
+    key: Matrix<'a>,
+    value: Matrix<'a>,
+    output: Matrix<'a>,
+}
+
+/// Weights of a layer's channel mix.
+#[derive(Debug)]
+struct ChannelMix<'a> {
+    /// Weight and bias of ln2: `[width]` each.
+    ln2: (&'a [f32], &'a [f32]),
+    /// Token shift: `[width]`
+    shift: &'a [f32],
+    /// `[ffn][width]`
+    key: Matrix<'a>,
+    /// `[width][ffn]`
+    value: SparseMatrix<'a>,
+}
+
+/// The tensor of that name in the layer, looked up at compile time.
+macro_rules! tensor {
+    ($model:expr, $layer:expr, vector $name:literal) => {
+        $model.vector($layer, const { position(RWKV7, $name) })
+    };
+    ($model:expr, $layer:expr, matrix $name:literal) => {
+        $model.matrix($layer, const { position(RWKV7, $name) })
+    };
+    ($model:expr, $layer:expr, sparse $name:literal) => {
+        $model.sparse($layer, const { position(RWKV7, $name) })
+    };
+}
+
+impl<'a> TimeMix<'a> {
+    fn new(model: &Model<'a>, layer: usize) -> Self {
+        Self {
+            ln1: (
+                tensor!(model, layer, vector "ln1.weight"),
+                tensor!(model, layer, vector "ln1.bias"),
+            ),
+            shift: [
+                tensor!(model, layer, vector "att.x_r"),
+                tensor!(model, layer, vector "att.x_w"),
+                tensor!(model, layer, vector "att.x_k"),
+                tensor!(model, layer, vector "att.x_v"),
+                tensor!(model, layer, vector "att.x_a"),
+                tensor!(model, layer, vector "att.x_g"),
+            ],
+            w0: tensor!(model, layer, vector "att.w0"),
+            w: LowRank {
+                first: tensor!(model, layer, matrix "att.w1"),
+                second: tensor!(model, layer, matrix "att.w2"),
+            },
+            a0: tensor!(model, layer, vector "att.a0"),
+            a: LowRank {
+                first: tensor!(model, layer, matrix "att.a1"),
+                second: tensor!(model, layer, matrix "att.a2"),
+            },
+            residual: (layer > 0).then(|| ValueResidual {
+                v0: tensor!(model, layer, vector "att.v0"),
+                v: LowRank {
+                    first: tensor!(model, layer, matrix "att.v1"),
+                    second: tensor!(model, layer, matrix "att.v2"),
+                },
+            }),
+            g: LowRank {
+                first: tensor!(model, layer, matrix "att.g1"),
+                second: tensor!(model, layer, matrix "att.g2"),
+            },
+            k_k: tensor!(model, layer, vector "att.k_k"),
+            k_a: tensor!(model, layer, vector "att.k_a"),
+            r_k: tensor!(model, layer, vector "att.r_k"),
+            ln_x: (
+                tensor!(model, layer, vector "att.ln_x.weight"),
+                tensor!(model, layer, vector "att.ln_x.bias"),
+            ),
+            receptance: tensor!(model, layer, matrix "att.receptance.weight"),
+            key: tensor!(model, layer, matrix "att.key.weight"),
+            value: tensor!(model, layer, matrix "att.value.weight"),
+            output: tensor!(model, layer, matrix "att.output.weight"),
+        }
+    }
+}
+
+impl<'a> ChannelMix<'a> {
+    fn new(model: &Model<'a>, layer: usize) -> Self {
+        Self {
+            ln2: (
+                tensor!(model, layer, vector "ln2.weight"),
+                tensor!(model, layer, vector "ln2.bias"),
+            ),
+            shift: tensor!(model, layer, vector "ffn.x_k"),
+            key: tensor!(model, layer, matrix "ffn.key.weight"),
+            value: tensor!(model, layer, sparse "ffn.value.weight"),
+        }
+    }
+}
+
+/// Computes a layer: advances `state` and adds to the residual stream.
+///
+/// * `x`: `[column][width]`, the residual stream
+/// * `state`: the layer's states, `shift [slot][width]` of the time mix, the
+///   same of the channel mix, `S [head][slot][key][value]`
+/// * `v_first`: [`carried_len`] elements, written by layer 0
+/// * `scratch`: [`workspace_len`] elements
+pub(crate) fn layer<K: Kernels>(
+    block: &Block<'_, K>,
+    model: &Model<'_>,
+    layer: usize,
+    x: &mut [f32],
+    state: &mut [f32],
+    v_first: &mut [f32],
+    scratch: &mut [f32],
+) {
+    let shifts = block.slots * block.shape.width;
+    let (time_shift, state) = state.split_at_mut(shifts);
+    let (channel_shift, heads) = state.split_at_mut(shifts);
+    TimeMix::new(model, layer).forward(block, x, time_shift, heads, v_first, scratch);
+    ChannelMix::new(model, layer).forward(block, x, channel_shift, scratch);
+}
+
+impl TimeMix<'_> {
+    fn forward<K: Kernels>(
+        &self,
+        block: &Block<'_, K>,
+        x: &mut [f32],
+        shift: &mut [f32],
+        heads: &mut [f32],
+        v_first: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        let Block { shape, kernels, .. } = block;
+        let (columns, width, ranks) = (block.len(), shape.width, shape.ranks);
+        let mut carver = Carver::new(scratch);
+        let normed = carver.floats(columns * width);
+        let [r, k, v, w, a, residual, gate, y] = [(); 8].map(|()| carver.floats(columns * width));
+        let mut mixed = [(); 6].map(|()| carver.quantized(columns, width));
+
+        block.norm(x, self.ln1, normed);
+        block.mix(normed, shift, self.shift, r, &mut mixed);
+        block.remember(normed, shift);
+
+        let mut low_rank = |rank| (carver.floats(columns * rank), carver.quantized(columns, rank));
+        let (w_hidden, mut w_input) = low_rank(ranks.decay);
+        let (a_hidden, mut a_input) = low_rank(ranks.iclr);
+        let (v_hidden, mut v_input) = low_rank(ranks.value);
+        let (g_hidden, mut g_input) = low_rank(ranks.gate);
+        {
+            let [n_r, n_w, n_k, n_v, n_a, n_g] = mixed.each_ref().map(QuantizedMut::view);
+            let jobs = [
+                Product { matrix: self.receptance, input: n_r, output: r },
+                Product { matrix: self.key, input: n_k, output: k },
+                Product { matrix: self.value, input: n_v, output: v },
+                Product { matrix: self.w.first, input: n_w, output: w_hidden },
+                Product { matrix: self.a.first, input: n_a, output: a_hidden },
+                Product { matrix: self.g.first, input: n_g, output: g_hidden },
+            ];
+            let residual = self.residual.as_ref();
+            let residual =
+                residual.map(|p| Product { matrix: p.v.first, input: n_v, output: v_hidden });
+            products::<7, K>(kernels, jobs.into_iter().chain(residual));
+        }
+        block.activate(w_hidden, math::tanh, &mut w_input);
+        block.activate(a_hidden, |x| x, &mut a_input);
+        block.activate(g_hidden, math::sigmoid, &mut g_input);
+        if self.residual.is_some() {
+            block.activate(v_hidden, |x| x, &mut v_input);
+        }
+        {
+            let jobs = [
+                Product { matrix: self.w.second, input: w_input.view(), output: w },
+                Product { matrix: self.a.second, input: a_input.view(), output: a },
+                Product { matrix: self.g.second, input: g_input.view(), output: gate },
+            ];
+            let parameters = self.residual.as_ref();
+            let residual = parameters.map(|p| Product {
+                matrix: p.v.second,
+                input: v_input.view(),
+                output: residual,
+            });
+            products::<4, K>(kernels, jobs.into_iter().chain(residual));
+        }
+
+        let vectors = carver.floats(HEAD_VECTORS * width);
+        let inputs = HeadInputs { r, k, v, w, a, residual, gate };
+        self.heads(block, &inputs, heads, v_first, vectors, y);
+
+        let [output, input] = [k, r];
+        let quantized = &mut mixed[0];
+        kernels.for_parts(
+            (0..columns, Rows::new(input, width), quantized.reborrow()),
+            4 * columns * width,
+            |(range, input, quantized)| {
+                for ((column, input), quantized) in range.zip(input.iter()).zip(quantized.columns())
+                {
+                    gather_heads(y, column, columns, shape.head_size, input);
+                    quantized.quantize(input, |q| kernels.pack(q));
+                }
+            },
+        );
+        let input = quantized.view();
+        kernels.products(&mut [Product { matrix: self.output, input, output: &mut *output }]);
+        block.add(output, x);
+    }
+
+    /// The recurrence, head by head: from the products to the input of `output`.
+    ///
+    /// * `state`: `[head][slot][key][value]`
+    /// * `v_first`, `y`: `[head][column][channel]`
+    /// * `vectors`: `[head][HEAD_VECTORS][channel]`, scratch
+    fn heads<K: Kernels>(
+        &self,
+        block: &Block<'_, K>,
+        inputs: &HeadInputs<'_>,
+        state: &mut [f32],
+        v_first: &mut [f32],
+        vectors: &mut [f32],
+        y: &mut [f32],
+    ) {
+        let Block { shape, columns, slots, kernels } = block;
+        let n = shape.head_size;
+        let parts = (
+            0..shape.heads(),
+            Rows::new(state, slots * n * n),
+            Rows::new(v_first, columns.len() * n),
+            Rows::new(vectors, HEAD_VECTORS * n),
+            Rows::new(y, columns.len() * n),
+        );
+        // Seven operations for each element of the state, besides the vectors.
+        let work = columns.len() * shape.width * (7 * n + 100);
+        kernels.for_parts(parts, work, |(heads, state, v_first, vectors, y)| {
+            let rows = state.iter().zip(v_first.iter()).zip(vectors.iter()).zip(y.iter());
+            for (head, (((state, v_first), vectors), y)) in heads.zip(rows) {
+                let head = self.head(head, n);
+                let rows = v_first.chunks_exact_mut(n).zip(y.chunks_exact_mut(n));
+                for ((column, name), (v_first, y)) in columns.iter().enumerate().zip(rows) {
+                    let state = &mut state[name.slot * n * n..][..n * n];
+                    let at = column * shape.width + head.channel;
+                    head.step(&inputs.at(at, n), state, v_first, vectors, y);
+                }
+            }
+        });
+    }
+
+    /// The parameters of one head of `n` channels.
+    #[inline(always)]
+    fn head(&self, head: usize, n: usize) -> Head<'_> {
+        let channel = head * n;
+        Head {
+            channel,
+            w0: &self.w0[channel..][..n],
+            a0: &self.a0[channel..][..n],
+            v0: self.residual.as_ref().map(|p| &p.v0[channel..][..n]),
+            k_k: &self.k_k[channel..][..n],
+            k_a: &self.k_a[channel..][..n],
+            r_k: &self.r_k[channel..][..n],
+            ln_x: (&self.ln_x.0[channel..][..n], &self.ln_x.1[channel..][..n]),
+        }
+    }
+}
+
+/// What the products give to the recurrence: `[column][width]` each.
+#[derive(Debug)]
+struct HeadInputs<'a> {
+    r: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+    w: &'a [f32],
+    a: &'a [f32],
+    residual: &'a [f32],
+    gate: &'a [f32],
+}
+
+impl HeadInputs<'_> {
+    /// The `n` channels from `at` on.
+    #[inline(always)]
+    fn at(&self, at: usize, n: usize) -> HeadInputs<'_> {
+        HeadInputs {
+            r: &self.r[at..][..n],
+            k: &self.k[at..][..n],
+            v: &self.v[at..][..n],
+            w: &self.w[at..][..n],
+            a: &self.a[at..][..n],
+            residual: &self.residual[at..][..n],
+            gate: &self.gate[at..][..n],
+        }
+    }
+}
+
+/// The parameters of one head: `[channel]` each.
+#[derive(Debug)]
+struct Head<'a> {
+    /// First channel of the head.
+    channel: usize,
+    w0: &'a [f32],
+    a0: &'a [f32],
+    v0: Option<&'a [f32]>,
+    k_k: &'a [f32],
+    k_a: &'a [f32],
+    r_k: &'a [f32],
+    ln_x: (&'a [f32], &'a [f32]),
+}
+
+impl Head<'_> {
+    /// One token: advances `state`, `[key][value]`, and writes y, `[channel]`.
+    #[inline(always)]
+    fn step(
+        &self,
+        input: &HeadInputs<'_>,
+        state: &mut [f32],
+        v_first: &mut [f32],
+        vectors: &mut [f32],
+        y: &mut [f32],
+    ) {
+        let n = y.len();
+        let HeadInputs { r, gate, .. } = *input;
+        let (w, vectors) = vectors.split_at_mut(n);
+        let (kk, vectors) = vectors.split_at_mut(n);
+        let (b, vectors) = vectors.split_at_mut(n);
+        let (k, v) = vectors.split_at_mut(n);
+        for i in 0..n {
+            w[i] = math::exp(DECAY * math::sigmoid(self.w0[i] + input.w[i]));
+            let a = math::sigmoid(self.a0[i] + input.a[i]);
+            b[i] = a;
+            kk[i] = input.k[i] * self.k_k[i];
+            k[i] = input.k[i] * (1.0 + (a - 1.0) * self.k_a[i]);
+        }
+        let norm = libm::sqrtf(reduce::sum_of_squares(kk));
+        let inverse = 1.0 / if norm < MIN_NORM { MIN_NORM } else { norm };
+        for (kk, b) in kk.iter_mut().zip(b.iter_mut()) {
+            *kk *= inverse;
+            *b *= *kk;
+        }
+        match self.v0 {
+            None => {
+                v.copy_from_slice(input.v);
+                v_first.copy_from_slice(input.v);
+            }
+            Some(v0) => {
+                for i in 0..n {
+                    let blend = math::sigmoid(v0[i] + input.residual[i]);
+                    v[i] = input.v[i] + (v_first[i] - input.v[i]) * blend;
+                }
+            }
+        }
+        recurrence(state, &Step { w, kk, b, k, v, r }, y);
+        reduce::layer_norm_in_place(y, self.ln_x.0, self.ln_x.1, HEAD_NORM_EPS);
+        let bonus = reduce::dot3(r, k, self.r_k);
+        for i in 0..n {
+            y[i] = (y[i] + bonus * v[i]) * gate[i];
+        }
+    }
+}
+
+/// Vectors of one head and token, `[channel]` each.
+#[derive(Debug)]
+struct Step<'a> {
+    w: &'a [f32],
+    kk: &'a [f32],
+    b: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+    r: &'a [f32],
+}
+
+/// Value channels that are computed together: as many as registers hold.
+const TOGETHER: usize = if cfg!(target_pointer_width = "64") { 32 } else { 8 };
+
+/// `S = S diag(w) + p b + v k` and `y = S r`, for `state` `[key][value]`.
+#[inline(always)]
+fn recurrence(state: &mut [f32], step: &Step<'_>, y: &mut [f32]) {
+    let n = y.len();
+    let whole = n / TOGETHER * TOGETHER;
+    let mut at = 0;
+    while at < whole {
+        values::<TOGETHER>(state, step, at, y);
+        at += TOGETHER;
+    }
+    while at < n {
+        values::<1>(state, step, at, y);
+        at += 1;
+    }
+}
+
+/// The recurrence for the value channels `at..at + C`.
+#[inline(always)]
+fn values<const C: usize>(state: &mut [f32], step: &Step<'_>, at: usize, y: &mut [f32]) {
+    let n = y.len();
+    let Step { w, kk, b, k, v, r } = *step;
+    let v: &[f32; C] = lanes(&v[at..]);
+    let mut p = [0.0; C];
+    for (s, kk) in state.chunks_exact(n).zip(kk) {
+        let s: &[f32; C] = lanes(&s[at..]);
+        for j in 0..C {
+            p[j] += s[j] * kk;
+        }
+    }
+    let p = p.map(|p| -p);
+    let mut sum = [0.0; C];
+    let keys = w.iter().zip(b).zip(k).zip(r);
+    for (s, (((w, b), k), r)) in state.chunks_exact_mut(n).zip(keys) {
+        let Some((s, _)) = s[at..].split_first_chunk_mut::<C>() else { unreachable!() };
+        for j in 0..C {
+            s[j] = (s[j] * w + p[j] * b) + v[j] * k;
+            sum[j] += s[j] * r;
+        }
+    }
+    y[at..at + C].copy_from_slice(&sum);
+}
+
+#[inline(always)]
+fn lanes<const C: usize>(x: &[f32]) -> &[f32; C] {
+    let Some((lanes, _)) = x.split_first_chunk() else { unreachable!("a whole chunk") };
+    lanes
+}
+
+/// Column `column` of `[head][column][channel]` as `[head][channel]`.
+#[inline(always)]
+fn gather_heads(y: &[f32], column: usize, columns: usize, n: usize, out: &mut [f32]) {
+    let heads = y.chunks_exact(columns * n);
+    for (out, y) in out.chunks_exact_mut(n).zip(heads) {
+        out.copy_from_slice(&y[column * n..][..n]);
+    }
+}
+
+/// Computes the jobs as one parallel region of at most N.
+fn products<'a, const N: usize, K: Kernels>(kernels: &K, jobs: impl Iterator<Item = Product<'a>>) {
+    kernels.products(&mut heapless::Vec::<_, N>::from_iter(jobs));
+}
+
+impl ChannelMix<'_> {
+    fn forward<K: Kernels>(
+        &self,
+        block: &Block<'_, K>,
+        x: &mut [f32],
+        shift: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        let Block { shape, kernels, .. } = block;
+        let (columns, width) = (block.len(), shape.width);
+        let mut carver = Carver::new(scratch);
+        let normed = carver.floats(columns * width);
+        let output = carver.floats(columns * width);
+        let mut mixed = [carver.quantized(columns, width)];
+        let hidden = carver.floats(columns * shape.ffn);
+        let mut activation = carver.quantized(columns, shape.ffn);
+
+        block.norm(x, self.ln2, normed);
+        block.mix(normed, shift, [self.shift], output, &mut mixed);
+        block.remember(normed, shift);
+        let input = mixed[0].view();
+        kernels.products(&mut [Product { matrix: self.key, input, output: &mut *hidden }]);
+
+        kernels.for_parts(
+            (Rows::new(hidden, shape.ffn), activation.reborrow()),
+            6 * columns * shape.ffn,
+            |(hidden, activation)| {
+                for (hidden, activation) in hidden.iter().zip(activation.columns()) {
+                    for h in hidden.iter_mut() {
+                        *h = relu_squared(*h);
+                    }
+                    activation.quantize(hidden, |_| ());
+                }
+            },
+        );
+        let input = activation.view();
+        let job = SparseProduct { matrix: self.value, input, output: &mut *output };
+        kernels.sparse_product(job);
+        block.add(output, x);
+    }
+}
+
+/// `max(x, 0)^2`; NaN stays NaN.
+#[inline(always)]
+fn relu_squared(x: f32) -> f32 {
+    let positive = if x < 0.0 { 0.0 } else { x };
+    positive * positive
+}
