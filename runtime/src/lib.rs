@@ -1,3 +1,6 @@
 //! The RWKV recurrence on int8 weights: `no_std`, no `alloc`, the same bits on every target.
 #![no_std]
 #![forbid(unsafe_code)]
+
+pub mod text;
+pub mod tokenizer;
