@@ -19,4 +19,6 @@ mod rwkv7;
 pub mod scalar;
 pub mod shape;
 pub mod tensors;
+pub mod text;
+pub mod tokenizer;
 mod workspace;

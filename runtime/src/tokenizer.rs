@@ -1,0 +1,344 @@
+//! Text to token ids and back, read in place from the packed tokenizer section of a model file.
+//!
+//! Three properties hold for every input, damaged sections included: nothing is copied or
+//! allocated, nothing panics, and encoding takes time proportional to
+//! `text.len() * max_token_len` at worst. [`Tokenizer::parse`] checks the header and that all
+//! tables lie inside the section, in constant time; what the tables say is checked where it is
+//! used, so a damaged table gives wrong tokens or an error. Whether a section is damaged is for
+//! the model file's checksum to say.
+//!
+//! Token 0 ends a text in RWKV models and has no bytes, so no text encodes to it. The one exception is a
+//! byte vocabulary with offset 0, where it is the byte 0; see [`Tokenizer::end_of_text`].
+//!
+//! # Section layout
+//!
+//! Everything is little-endian and byte-packed; no alignment is required. The section starts with
+//! a header of 32 bytes:
+//!
+//! | offset | type | field |
+//! |-------:|------|-------|
+//! |  0 | u8  | kind: 0 = bytes, 1 = greedy longest match; others are refused |
+//! |  1 | u8  | layout version of that kind, 0; others are refused |
+//! |  2 | u16 | length of the longest token in bytes, 1 to 4095 |
+//! |  4 | u32 | `V`, the vocabulary's length: the largest id plus one |
+//! |  8 | u32 | bytes: the offset; greedy: `C`, the number of trie cells |
+//! | 12 | u32 | bytes: 0; greedy: `S`, the length of the string table |
+//! | 16 |     | 16 bytes of zeros |
+//!
+//! **Bytes** has nothing after the header: the id of a byte is its value plus the offset, and `V`
+//! is the offset plus 256.
+//!
+//! **Greedy** has four tables after the header, in this order and without gaps. `V` is at most
+//! 65,536.
+//!
+//! | bytes | table |
+//! |------:|-------|
+//! | `6 C` | trie cells |
+//! | `4 (V / 16 + 1)` | u32 per block of 16 ids: where the block's strings start in the string table |
+//! | `2 (V + 1)` | u16 per id: where its string starts, relative to its block |
+//! | `S` | string table: the tokens' bytes in order of id |
+//!
+//! A token's string ends where that of the next id starts; the entry at `V` ends the last. An id
+//! without bytes has an empty string.
+//!
+//! The trie is a double array. Its cells are numbered from 0 and hold
+//!
+//! | offset | type | field |
+//! |-------:|------|-------|
+//! | 0 | u8  | label: the byte that leads to this node |
+//! | 1 | u24 | link |
+//! | 4 | u16 | token that ends at this node (for a leaf with a tail: after the tail), 0 for none |
+//!
+//! The child of a node for byte `c` is the cell `link + c`, and is there if that cell's label is
+//! `c`. For this to prove that the cell is a child of just this node, no two nodes share a link.
+//! The root has no cell and its link is 0, so the first 256 cells are its fan-out; a node whose
+//! link is 0 has no children. An unoccupied cell is all zeros, which is a node without token and
+//! without children: to reach one changes nothing.
+//!
+//! A node below which there is only one token is a leaf with a tail, unless the tail would be
+//! longer than 127 bytes. Bit 23 of its link is set, bits 16 to 22 are the tail's length, which is
+//! not 0, and bits 0 to 7 and 8 to 15 are its first and second byte (0 when there is no second).
+//! So most leaves are accepted or rejected without reading the string table; a tail longer than
+//! two bytes is compared with the end of the token's string.
+
+mod greedy;
+pub mod layout;
+
+use core::fmt;
+
+use self::greedy::Greedy;
+use self::layout::{HEADER_LEN, Header, Kind, MAX_GREEDY_VOCAB_LEN, MAX_TOKEN_LEN};
+
+/// A vocabulary with its encoder and decoder: a view of the packed section, cheap to copy.
+///
+/// # Examples
+///
+/// ```
+/// use kinglet::tokenizer::{Tokenizer, layout::{Header, Kind}};
+///
+/// // One token per byte, with ids from 1.
+/// let header = Header { kind: Kind::Bytes, max_token_len: 1, vocab_len: 257, extent: [1, 0] };
+/// let section = header.to_bytes();
+/// let tokenizer = Tokenizer::parse(&section).unwrap();
+/// assert!(tokenizer.encode(b"AB").eq([Ok(66), Ok(67)]));
+/// assert_eq!(tokenizer.token(66), Some(&b"A"[..]));
+/// assert_eq!(tokenizer.end_of_text(), Some(0));
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Tokenizer<'a> {
+    vocab_len: u32,
+    max_token_len: usize,
+    scheme: Scheme<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Scheme<'a> {
+    Bytes { offset: u32 },
+    Greedy(Greedy<'a>),
+}
+
+impl<'a> Tokenizer<'a> {
+    /// Reads a packed tokenizer section, whose layout the [module](self) specifies.
+    ///
+    /// Takes constant time: tables are located, not walked.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError`] when the header is not one that this version writes, or when the section
+    /// is shorter or longer than its header says.
+    pub fn parse(section: &'a [u8]) -> Result<Self, TokenizerError> {
+        let (bytes, tables) =
+            section.split_first_chunk::<HEADER_LEN>().ok_or(TokenizerError::Length {
+                found: section.len() as u64,
+                expected: HEADER_LEN as u64,
+            })?;
+        let header = Header::from_bytes(bytes)?;
+        let length =
+            TokenizerError::Length { found: section.len() as u64, expected: header.section_len() };
+        if section.len() as u64 != header.section_len() {
+            return Err(length);
+        }
+        let scheme = match header.kind {
+            Kind::Bytes => Scheme::Bytes { offset: byte_offset(&header)? },
+            Kind::Greedy => {
+                check_greedy(&header)?;
+                Scheme::Greedy(Greedy::new(&header, tables).ok_or(length)?)
+            }
+        };
+        Ok(Self {
+            vocab_len: header.vocab_len,
+            max_token_len: usize::from(header.max_token_len),
+            scheme,
+        })
+    }
+
+    /// The number of ids: the largest id plus one. A model's vocabulary may be padded beyond it.
+    #[must_use]
+    pub const fn vocab_len(&self) -> usize {
+        self.vocab_len as usize
+    }
+
+    /// The length in bytes of the longest token.
+    #[must_use]
+    pub const fn max_token_len(&self) -> usize {
+        self.max_token_len
+    }
+
+    /// The id that ends a text and starts one: 0, or `None` for bytes with offset 0, where every
+    /// id is a byte.
+    #[must_use]
+    pub const fn end_of_text(&self) -> Option<u32> {
+        match self.scheme {
+            Scheme::Bytes { offset: 0 } => None,
+            _ => Some(0),
+        }
+    }
+
+    /// The bytes that `id` stands for, or `None` when it has none: the end of text, an unused id, or an
+    /// id beyond the vocabulary.
+    ///
+    /// The bytes of a token are not always UTF-8; [`TextStream`](crate::text::TextStream) joins
+    /// them to text. Takes constant time.
+    #[must_use]
+    pub fn token(&self, id: u32) -> Option<&'a [u8]> {
+        match &self.scheme {
+            Scheme::Bytes { offset } => {
+                let byte = usize::try_from(id.checked_sub(*offset)?).ok()?;
+                BYTES.get(byte).map(core::slice::from_ref)
+            }
+            Scheme::Greedy(greedy) => greedy.token(id),
+        }
+    }
+
+    /// The tokens of `text`, which need not be UTF-8, from left to right.
+    ///
+    /// Each token is the longest of the vocabulary's that the rest of the text starts with, as
+    /// RWKV's World tokenizer has it: there are no merges and there is no splitting into words.
+    /// The iterator ends after its first error.
+    pub fn encode<'t>(&self, text: &'t [u8]) -> Encode<'t>
+    where
+        'a: 't,
+    {
+        Encode { tokenizer: *self, text, position: 0 }
+    }
+
+    /// The longest token that `text` starts with, and its length, which is not 0.
+    #[inline]
+    fn longest_match(&self, text: &[u8]) -> Option<(u32, usize)> {
+        match &self.scheme {
+            Scheme::Bytes { offset } => {
+                text.first().and_then(|&byte| Some((offset.checked_add(u32::from(byte))?, 1)))
+            }
+            Scheme::Greedy(greedy) => {
+                let window = text.get(..self.max_token_len).unwrap_or(text);
+                greedy.longest_match(window)
+            }
+        }
+    }
+}
+
+/// Every byte once, so that a byte's token can be lent.
+static BYTES: [u8; 256] = {
+    let mut bytes = [0; 256];
+    let mut i = 0;
+    while i < bytes.len() {
+        bytes[i] = i as u8;
+        i += 1;
+    }
+    bytes
+};
+
+fn byte_offset(header: &Header) -> Result<u32, TokenizerError> {
+    let [offset, zero] = header.extent;
+    if header.max_token_len != 1 || zero != 0 || offset.checked_add(256) != Some(header.vocab_len) {
+        return Err(TokenizerError::Header);
+    }
+    Ok(offset)
+}
+
+fn check_greedy(header: &Header) -> Result<(), TokenizerError> {
+    if header.vocab_len == 0 || header.vocab_len > MAX_GREEDY_VOCAB_LEN {
+        return Err(TokenizerError::VocabLen { found: header.vocab_len });
+    }
+    if !(1..=MAX_TOKEN_LEN).contains(&usize::from(header.max_token_len)) {
+        return Err(TokenizerError::Header);
+    }
+    Ok(())
+}
+
+/// The tokens of a text, from [`Tokenizer::encode`].
+#[derive(Clone, Debug)]
+#[must_use = "iterators do nothing until they are run"]
+pub struct Encode<'t> {
+    tokenizer: Tokenizer<'t>,
+    /// What is not yet encoded; empty after an error.
+    text: &'t [u8],
+    /// Where `text` starts in the text that was given.
+    position: usize,
+}
+
+impl Encode<'_> {
+    /// How many bytes of the text the tokens so far stand for.
+    #[must_use]
+    pub const fn position(&self) -> usize {
+        self.position
+    }
+}
+
+impl Iterator for Encode<'_> {
+    type Item = Result<u32, EncodeError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let &byte = self.text.first()?;
+        let matched = self.tokenizer.longest_match(self.text);
+        let Some((id, rest)) = matched.and_then(|(id, len)| Some((id, self.text.get(len..)?)))
+        else {
+            self.text = &[];
+            return Some(Err(EncodeError { byte, position: self.position }));
+        };
+        self.position += self.text.len() - rest.len();
+        self.text = rest;
+        Some(Ok(id))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (usize::from(!self.text.is_empty()), Some(self.text.len()))
+    }
+}
+
+impl core::iter::FusedIterator for Encode<'_> {}
+
+/// Why a packed tokenizer section cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum TokenizerError {
+    /// The section is not as long as its header says, or too short for a header.
+    Length {
+        /// Length of the section, bytes.
+        found: u64,
+        /// Length that the header asks for, bytes.
+        expected: u64,
+    },
+    /// The section's kind is not one that this version reads.
+    Kind {
+        /// The header's kind.
+        found: u8,
+    },
+    /// The layout version of the section's kind is not one that this version reads.
+    Layout {
+        /// The header's layout version.
+        found: u8,
+    },
+    /// The vocabulary's length does not suit the section's kind.
+    VocabLen {
+        /// The header's vocabulary length.
+        found: u32,
+    },
+    /// Another field of the header is outside its range.
+    Header,
+}
+
+impl fmt::Display for TokenizerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length { found, expected } => {
+                write!(f, "the tokenizer section has {found} bytes, expected {expected}")
+            }
+            Self::Kind { found } => write!(f, "tokenizer kind {found}, expected 0 or 1"),
+            Self::Layout { found } => write!(f, "tokenizer layout version {found}, expected 0"),
+            Self::VocabLen { found } => {
+                write!(f, "a tokenizer with {found} ids, expected 1 to {MAX_GREEDY_VOCAB_LEN}")
+            }
+            Self::Header => f.write_str("the tokenizer's header is damaged"),
+        }
+    }
+}
+
+impl core::error::Error for TokenizerError {}
+
+/// A place in a text at which no token of the vocabulary fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct EncodeError {
+    /// The byte there.
+    pub byte: u8,
+    /// Its position in the text, bytes.
+    pub position: usize,
+}
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the vocabulary has no token for the byte 0x{:02x} at position {}",
+            self.byte, self.position
+        )
+    }
+}
+
+impl core::error::Error for EncodeError {}
+
+#[cfg(test)]
+mod tests;
