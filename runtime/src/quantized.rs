@@ -148,7 +148,7 @@ fn quantize(x: &[f32], q: &mut [i16]) -> f32 {
     let largest = x.iter().fold(0, |m: u32, x| m.max(x.to_bits() & 0x7FFF_FFFF));
     let (values, padding) = q.split_at_mut(x.len());
     padding.fill(0);
-    if largest < TINY || largest >= INFINITY {
+    if !(TINY..INFINITY).contains(&largest) {
         values.fill(0);
         return if largest < TINY { 0.0 } else { f32::NAN };
     }

@@ -98,7 +98,7 @@ impl TensorSpec {
         self
     }
 
-    const fn from_layer(mut self, layer: usize) -> Self {
+    const fn since_layer(mut self, layer: usize) -> Self {
         self.first_layer = layer;
         self
     }
@@ -125,7 +125,7 @@ pub const RWKV7: &[TensorSpec] = &[
     TensorSpec::vector("att.x_g"),
     TensorSpec::vector("att.w0"),
     TensorSpec::vector("att.a0"),
-    TensorSpec::vector("att.v0").from_layer(1),
+    TensorSpec::vector("att.v0").since_layer(1),
     TensorSpec::vector("att.k_k"),
     TensorSpec::vector("att.k_a"),
     TensorSpec::vector("att.r_k"),
@@ -136,11 +136,11 @@ pub const RWKV7: &[TensorSpec] = &[
     TensorSpec::matrix("att.value.weight", Dim::Width, Dim::Width),
     TensorSpec::matrix("att.w1", Dim::DecayRank, Dim::Width).transposed(),
     TensorSpec::matrix("att.a1", Dim::IclrRank, Dim::Width).transposed(),
-    TensorSpec::matrix("att.v1", Dim::ValueRank, Dim::Width).transposed().from_layer(1),
+    TensorSpec::matrix("att.v1", Dim::ValueRank, Dim::Width).transposed().since_layer(1),
     TensorSpec::matrix("att.g1", Dim::GateRank, Dim::Width).transposed(),
     TensorSpec::matrix("att.w2", Dim::Width, Dim::DecayRank).transposed(),
     TensorSpec::matrix("att.a2", Dim::Width, Dim::IclrRank).transposed(),
-    TensorSpec::matrix("att.v2", Dim::Width, Dim::ValueRank).transposed().from_layer(1),
+    TensorSpec::matrix("att.v2", Dim::Width, Dim::ValueRank).transposed().since_layer(1),
     TensorSpec::matrix("att.g2", Dim::Width, Dim::GateRank).transposed(),
     TensorSpec::matrix("att.output.weight", Dim::Width, Dim::Width),
     TensorSpec::vector("ln2.weight"),

@@ -1,0 +1,388 @@
+//! From a checkpoint to a model file.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use kinglet::matrix::{ROW_GROUP, TILE_ROWS, layout};
+use kinglet::model::{Header, Record, Section};
+use kinglet::shape::Shape;
+use kinglet::tensors::{self, Storage, TensorName, TensorSpec};
+
+use crate::architecture::{self, LN0};
+use crate::checkpoint::{Checkpoint, Tensor};
+use crate::error::ConvertError;
+use crate::int8::{Errors, Packed, multiplier};
+use crate::vocabulary::Vocabulary;
+use crate::writer::{Writer, sha256_of};
+
+/// About how many values are decoded at a time: 8 MB of f32.
+const CHUNK: usize = 1 << 21;
+/// Epsilon of LayerNorm.
+const LN_EPS: f64 = 1e-5;
+
+/// What a conversion adds to the weights.
+#[derive(Debug, Default)]
+pub struct Options<'a> {
+    /// The vocabulary to pack into the file.
+    pub vocabulary: Option<&'a Vocabulary>,
+    /// A line on the weights' licence for the provenance.
+    pub licence: Option<&'a str>,
+}
+
+/// Called with the number of weights done and of all weights.
+pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
+
+/// How one tensor was quantized.
+#[derive(Clone, Debug)]
+pub struct TensorReport {
+    /// Official name.
+    pub name: String,
+    /// Outputs.
+    pub rows: usize,
+    /// Inputs.
+    pub cols: usize,
+    /// Inputs that share a scale.
+    pub group: usize,
+    /// Bytes in the file.
+    pub bytes: u64,
+    /// Sum of the squared weights.
+    pub signal: f64,
+    /// Sum of the squared rounding errors.
+    pub noise: f64,
+}
+
+impl TensorReport {
+    /// Bits in the file per weight of the checkpoint.
+    pub fn bits_per_weight(&self) -> f64 {
+        8.0 * self.bytes as f64 / (self.rows as f64 * self.cols as f64)
+    }
+
+    /// Signal-to-noise ratio in decibels; infinite where nothing was lost.
+    pub fn snr_db(&self) -> f64 {
+        10.0 * (self.signal / self.noise).log10()
+    }
+}
+
+/// What a conversion did.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The model's dimensions.
+    pub shape: Shape,
+    /// SHA-256 over architecture, shape and weights.
+    pub content_hash: [u8; 32],
+    /// Quantized tensors, in file order.
+    pub tensors: Vec<TensorReport>,
+    /// Values of the checkpoint's tensors that the model uses.
+    pub parameters: u64,
+    /// Length of the model file in bytes.
+    pub file_len: u64,
+    /// Time the conversion took.
+    pub elapsed: Duration,
+}
+
+/// A SHA-256 in hexadecimal.
+#[derive(Clone, Copy, Debug)]
+pub struct Hex<'a>(pub &'a [u8; 32]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Converts a checkpoint into the model file `out`.
+///
+/// Beyond the checkpoint's memory map, memory is bounded by the int8 form of
+/// the largest tensor and some tens of megabytes. The same checkpoint and
+/// options give the same bytes. `out` is replaced when all is written, or left
+/// as it was.
+///
+/// # Errors
+/// When the checkpoint is not a whole, finite RWKV model, the vocabulary does
+/// not fit it, or the output cannot be written.
+pub fn convert(
+    checkpoint: &Checkpoint,
+    out: &Path,
+    options: &Options<'_>,
+    progress: Progress<'_>,
+) -> Result<Report, ConvertError> {
+    let start = std::time::Instant::now();
+    let shape = architecture::shape(checkpoint)?;
+    if let Some(vocabulary) = options.vocabulary
+        && vocabulary.vocab_len() > shape.vocab
+    {
+        let found = vocabulary.vocab_len() - 1;
+        return Err(ConvertError::Vocabulary { found, vocab: shape.vocab });
+    }
+    let failed = ConvertError::output(out);
+    let provenance = std::thread::scope(|scope| {
+        let hash = scope.spawn(|| sha256_of(checkpoint.path()));
+        let converted = Conversion::new(checkpoint, shape, out, progress)?.run()?;
+        let hash = hash.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let hash = hash.map_err(&failed)?;
+        Ok::<_, ConvertError>((converted, provenance(checkpoint, &hash, options)))
+    });
+    let (mut conversion, provenance) = provenance?;
+    let tail = |writer: &mut Writer| -> io::Result<()> {
+        if let Some(vocabulary) = options.vocabulary {
+            writer.section(Section::Tokenizer, &vocabulary.pack().map_err(io::Error::other)?)?;
+        }
+        writer.section(Section::Provenance, provenance.as_bytes())
+    };
+    tail(&mut conversion.writer).map_err(&failed)?;
+    let (Header { content_hash, .. }, file_len) = conversion.writer.finish().map_err(&failed)?;
+    Ok(Report {
+        shape,
+        content_hash,
+        tensors: conversion.reports,
+        parameters: conversion.parameters,
+        file_len,
+        elapsed: start.elapsed(),
+    })
+}
+
+/// The provenance section: lines of `key: value`.
+fn provenance(checkpoint: &Checkpoint, hash: &[u8; 32], options: &Options<'_>) -> String {
+    let name = checkpoint.path().file_name().unwrap_or_default().to_string_lossy();
+    let version = env!("CARGO_PKG_VERSION");
+    let licence = options.licence.unwrap_or("not stated; see where the checkpoint came from");
+    format!(
+        "source: {}\nsource-sha256: {}\nquantizer: kinglet-quantize {version}\nlicence: {}\n",
+        name.escape_debug(),
+        Hex(hash),
+        licence.replace(['\n', '\r'], " "),
+    )
+}
+
+/// A conversion under way.
+struct Conversion<'a> {
+    checkpoint: &'a Checkpoint,
+    shape: Shape,
+    out: &'a Path,
+    writer: Writer,
+    reports: Vec<TensorReport>,
+    parameters: u64,
+    all: u64,
+    progress: Progress<'a>,
+}
+
+impl<'a> Conversion<'a> {
+    fn new(
+        checkpoint: &'a Checkpoint,
+        shape: Shape,
+        out: &'a Path,
+        progress: Progress<'a>,
+    ) -> Result<Self, ConvertError> {
+        let writer = Writer::new(out, shape).map_err(ConvertError::output(out))?;
+        let all = checkpoint.tensors().map(|tensor| tensor.elements() as u64).sum();
+        let reports = Vec::new();
+        Ok(Self { checkpoint, shape, out, writer, reports, parameters: 0, all, progress })
+    }
+
+    /// Writes all tensors, section by section.
+    fn run(mut self) -> Result<Self, ConvertError> {
+        let sections = [Section::Vectors, Section::Embedding, Section::Layers, Section::Head];
+        for section in sections {
+            self.write(|writer| writer.begin(section))?;
+            for index in 0..tensors::tensor_count(&self.shape) {
+                let (layer, spec) = tensors::tensor(&self.shape, index);
+                if Section::of(layer, spec) == section
+                    && layer.is_none_or(|layer| layer >= spec.first_layer)
+                {
+                    self.tensor(index, layer, spec)?;
+                }
+            }
+        }
+        Ok(self)
+    }
+
+    fn write(
+        &mut self,
+        f: impl FnOnce(&mut Writer) -> io::Result<()>,
+    ) -> Result<(), ConvertError> {
+        f(&mut self.writer).map_err(ConvertError::output(self.out))
+    }
+
+    fn tensor(
+        &mut self,
+        index: usize,
+        layer: Option<usize>,
+        spec: &'static TensorSpec,
+    ) -> Result<(), ConvertError> {
+        let name = TensorName { layer, name: spec.name }.to_string();
+        let missing = || ConvertError::Missing { tensor: name.clone() };
+        let tensor = self.checkpoint.tensor(&name).ok_or_else(missing)?;
+        self.parameters += tensor.elements() as u64;
+        match spec.storage {
+            Storage::Vector => self.vector(index, spec, &tensor)?,
+            Storage::Rows => self.embedding(index, spec, &tensor)?,
+            _ => self.matrix(index, spec, &tensor)?,
+        }
+        (self.progress)(self.parameters, self.all);
+        Ok(())
+    }
+
+    fn record(&self, spec: &TensorSpec, group: usize, multiplier: f32) -> Record {
+        Record {
+            storage: Some(spec.storage),
+            rows: spec.rows.of(&self.shape) as u32,
+            cols: spec.cols.of(&self.shape) as u32,
+            group: group as u32,
+            multiplier,
+            offset: 0,
+        }
+    }
+
+    fn vector(
+        &mut self,
+        index: usize,
+        spec: &TensorSpec,
+        tensor: &Tensor<'_>,
+    ) -> Result<(), ConvertError> {
+        let values = finite_values(tensor)?;
+        let record = self.record(spec, 0, 1.0);
+        self.write(|writer| writer.tensor(index, record, &[bytemuck::cast_slice(&values)]))
+    }
+
+    fn matrix(
+        &mut self,
+        index: usize,
+        spec: &TensorSpec,
+        tensor: &Tensor<'_>,
+    ) -> Result<(), ConvertError> {
+        let view = if spec.transposed { tensor.transposed() } else { *tensor };
+        let inputs = view.columns();
+        let mut largest = 0.0f32;
+        for_chunks(&view, |_, weights| {
+            largest = weights.iter().fold(largest, |m, w| m.max(w.abs()));
+            Ok(())
+        })?;
+        let multiplier = multiplier(largest);
+        let mut errors = Errors::default();
+        for_chunks(&view, |_, weights| {
+            errors.measure(weights, inputs, multiplier);
+            Ok(())
+        })?;
+        let group = errors.group(spec.storage);
+        let mut packed = Packed::new(spec.storage, view.rows(), inputs, group, multiplier);
+        for_chunks(&view, |first, weights| {
+            packed.put_rows(first, weights);
+            Ok(())
+        })?;
+        self.packed(index, spec, &packed, group, multiplier)?;
+        self.report(spec, tensor, group, errors.signal, errors.noise_of(group));
+        Ok(())
+    }
+
+    /// The embedding, through LayerNorm ln0.
+    fn embedding(
+        &mut self,
+        index: usize,
+        spec: &TensorSpec,
+        tensor: &Tensor<'_>,
+    ) -> Result<(), ConvertError> {
+        let [weight, bias] = LN0.map(|name| {
+            let missing = || ConvertError::Missing { tensor: name.to_owned() };
+            finite_values(&self.checkpoint.tensor(name).ok_or_else(missing)?)
+        });
+        let (weight, bias) = (weight?, bias?);
+        self.parameters += (weight.len() + bias.len()) as u64;
+        let mut errors = Errors::default();
+        let mut packed =
+            Packed::new(spec.storage, tensor.rows(), tensor.columns(), ROW_GROUP, 1.0);
+        let mut folded = Vec::new();
+        for_chunks(tensor, |first, rows| {
+            folded.clear();
+            for row in rows.chunks(tensor.columns()) {
+                folded.extend(layer_norm(row, &weight, &bias));
+            }
+            errors.measure(&folded, tensor.columns(), 1.0);
+            packed.put_rows(first, &folded);
+            Ok(())
+        })?;
+        self.packed(index, spec, &packed, ROW_GROUP, 1.0)?;
+        self.report(spec, tensor, ROW_GROUP, errors.signal, errors.noise_of(ROW_GROUP));
+        Ok(())
+    }
+
+    fn packed(
+        &mut self,
+        index: usize,
+        spec: &TensorSpec,
+        packed: &Packed,
+        group: usize,
+        multiplier: f32,
+    ) -> Result<(), ConvertError> {
+        let record = self.record(spec, group, multiplier);
+        let (values, scales) = packed.parts();
+        self.write(|writer| writer.tensor(index, record, &[values, scales]))
+    }
+
+    fn report(
+        &mut self,
+        spec: &TensorSpec,
+        tensor: &Tensor<'_>,
+        group: usize,
+        signal: f64,
+        noise: f64,
+    ) {
+        self.reports.push(TensorReport {
+            name: tensor.name().to_owned(),
+            rows: spec.rows.of(&self.shape),
+            cols: spec.cols.of(&self.shape),
+            group,
+            bytes: layout(spec, &self.shape, group).len(),
+            signal,
+            noise,
+        });
+    }
+}
+
+/// LayerNorm of an embedding row, in f64, rounded once.
+fn layer_norm(row: &[f32], weight: &[f32], bias: &[f32]) -> impl Iterator<Item = f32> {
+    let len = row.len() as f64;
+    let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / len;
+    let variance = row.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / len;
+    let rstd = 1.0 / (variance + LN_EPS).sqrt();
+    row.iter().zip(weight).zip(bias).map(move |((&x, &weight), &bias)| {
+        ((f64::from(x) - mean) * rstd * f64::from(weight) + f64::from(bias)) as f32
+    })
+}
+
+/// Calls `f` with the first row and the values of consecutive rows, a multiple
+/// of 16 at a time, after checking that they are finite.
+fn for_chunks(
+    tensor: &Tensor<'_>,
+    mut f: impl FnMut(usize, &[f32]) -> Result<(), ConvertError>,
+) -> Result<(), ConvertError> {
+    let (rows, cols) = (tensor.rows(), tensor.columns());
+    let step = (CHUNK / cols.max(1)).next_multiple_of(TILE_ROWS);
+    let mut values = Vec::new();
+    for first in (0..rows).step_by(step) {
+        let range = first..rows.min(first + step);
+        values.resize(range.len() * cols, 0.0);
+        tensor.read_rows(range, &mut values);
+        if let Some(at) = values.iter().position(|x| !x.is_finite()) {
+            return Err(ConvertError::NonFinite {
+                tensor: tensor.name().to_owned(),
+                found: values[at],
+                row: first + at / cols,
+                column: at % cols,
+            });
+        }
+        f(first, &values)?;
+    }
+    Ok(())
+}
+
+/// All values of a tensor, which must be finite.
+fn finite_values(tensor: &Tensor<'_>) -> Result<Vec<f32>, ConvertError> {
+    let mut all = Vec::with_capacity(tensor.elements());
+    for_chunks(tensor, |_, values| {
+        all.extend_from_slice(values);
+        Ok(())
+    })?;
+    Ok(all)
+}

@@ -1,0 +1,92 @@
+//! Why a conversion did not happen.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kinglet::shape::{Architecture, ShapeError};
+
+use crate::checkpoint::{CheckpointError, Tensor};
+
+/// Why a checkpoint was not converted. No output file is left.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConvertError {
+    /// The file is no readable checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The tensors make up something that this version does not run.
+    #[error("this is {found}; expected an RWKV-7 checkpoint")]
+    Architecture {
+        /// What it is.
+        found: &'static str,
+    },
+    /// A dimension is outside what the runtime accepts.
+    #[error("the checkpoint's shape is impossible: {0}")]
+    Shape(ShapeError),
+    /// A tensor is missing.
+    #[error("tensor {tensor} is missing; the checkpoint is incomplete")]
+    Missing {
+        /// Its official name.
+        tensor: String,
+    },
+    /// A tensor is not part of the architecture.
+    #[error("tensor {} is not part of {architecture}", tensor.escape_debug())]
+    Unknown {
+        /// Its name in the checkpoint.
+        tensor: String,
+        /// The architecture that the other tensors make up.
+        architecture: Architecture,
+    },
+    /// A tensor has another shape than the rest of the model implies.
+    #[error("tensor {tensor} has shape {found:?}, expected {expected:?}")]
+    Dims {
+        /// Its official name.
+        tensor: String,
+        /// Its shape in the checkpoint.
+        found: Vec<usize>,
+        /// The shape that the model needs.
+        expected: Vec<usize>,
+    },
+    /// A tensor holds NaN or infinity.
+    #[error("tensor {tensor} holds {found} at row {row}, column {column}; expected finite values")]
+    NonFinite {
+        /// Its official name.
+        tensor: String,
+        /// The value.
+        found: f32,
+        /// Row, as the checkpoint stores it (rows and columns exchanged for low-rank matrices).
+        row: usize,
+        /// Column.
+        column: usize,
+    },
+    /// The vocabulary does not fit the model.
+    #[error("the vocabulary has token id {found}, but the model has {vocab} token ids")]
+    Vocabulary {
+        /// Largest id of the vocabulary.
+        found: usize,
+        /// Token ids of the model.
+        vocab: usize,
+    },
+    /// The output could not be written.
+    #[error("{}: cannot be written: {source}", path.display())]
+    Output {
+        /// The output's path.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl ConvertError {
+    pub(crate) fn dims(tensor: &Tensor<'_>, expected: &[usize]) -> Self {
+        Self::Dims {
+            tensor: tensor.name().to_owned(),
+            found: tensor.shape().to_vec(),
+            expected: expected.to_vec(),
+        }
+    }
+
+    pub(crate) fn output(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
+        |source| Self::Output { path: path.to_owned(), source }
+    }
+}
