@@ -16,6 +16,7 @@ pub mod model;
 pub mod quantized;
 pub mod reduce;
 mod rwkv7;
+pub mod sampler;
 pub mod scalar;
 pub mod shape;
 pub mod tensors;
