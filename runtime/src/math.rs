@@ -68,8 +68,8 @@ fn exp_of_nonpositive(x: f32) -> f32 {
 
 /// The exponential e^x.
 ///
-/// Within 1.1 ULP. `+inf` from x = 88.72284 (`0x42B17218`) upwards, where e^x passes
-/// [`f32::MAX`]; `+0` below x = -87.33654 (`0xC2AEAC4F`), where e^x falls short of
+/// Within 1 ULP: at most 0.991, at 70.4. `+inf` from x = 88.72284 (`0x42B17218`) upwards, where
+/// e^x passes [`f32::MAX`]; `+0` below x = -87.33654 (`0xC2AEAC4F`), where it falls short of
 /// [`f32::MIN_POSITIVE`].
 ///
 /// ```
@@ -91,7 +91,7 @@ pub fn exp(x: f32) -> f32 {
 
 /// The logistic sigmoid 1 / (1 + e^-x).
 ///
-/// Within 2.3 ULP. 1 at `+inf`; `+0` below x = -87.33654, as [`exp`].
+/// Within 2.41 ULP, the worst at -4.16. 1 at `+inf`; `+0` below x = -87.33654, as [`exp`].
 ///
 /// ```
 /// use kinglet::math::sigmoid;
@@ -109,8 +109,8 @@ pub fn sigmoid(x: f32) -> f32 {
 
 /// The hyperbolic tangent.
 ///
-/// Within 2.3 ULP. Odd bit for bit: `tanh(-x) == -tanh(x)`, zeros included. For |x| <= 2^-27 it is
-/// x itself, but for a subnormal x the zero of its sign. ±1 at ±`inf`.
+/// Within 2.5 ULP, the worst at 4.51. Odd bit for bit: `tanh(-x) == -tanh(x)`, zeros included.
+/// For |x| <= 2^-27 it is x itself, but for a subnormal x the zero of its sign. ±1 at ±`inf`.
 ///
 /// ```
 /// use kinglet::math::tanh;
@@ -134,8 +134,8 @@ pub fn tanh(x: f32) -> f32 {
 
 /// The softplus ln(1 + e^x).
 ///
-/// Within 2.7 ULP, also where it is close to e^x or to x. `+inf` at `+inf`; `+0` below
-/// x = -87.33654, as [`exp`].
+/// Within 2.05 ULP, the worst at -0.46, and as good where it is close to e^x or to x. `+inf` at
+/// `+inf`; `+0` below x = -87.33654, as [`exp`].
 ///
 /// ```
 /// use kinglet::math::softplus;
