@@ -15,7 +15,8 @@
 //! 6. Top-k: the `top_k` most probable of these remain; of equals the lower ids.
 //! 7. Temperature: p^(1/T), computed as exp(ln(p) / T); left out at T = 1.
 //! 8. Draw: the lowest id at which the running sum of probabilities exceeds u times their whole
-//!    sum, with u from [`Pcg32::next_f32`]. One number is drawn per token.
+//!    sum, with u from [`Pcg32::next_f32`]; the last candidate where rounding keeps the running sum
+//!    below that. One number is drawn per token.
 //!
 //! Min-p, top-p and top-k each keep the upper end of one ranking, so what remains is the smallest
 //! of the three sets, whatever their order. When the options are greedy
@@ -23,16 +24,17 @@
 //!
 //! # The same bits everywhere
 //!
-//! All of it is f32 in one order of operations, without fused multiply-add. The sums of step 5 add
-//! element i to s\[i mod 16\] in ascending order from +0.0, then s\[j\] += s\[j + 8\], 4, 2, 1,
-//! where an element below the threshold counts as +0.0; those of step 8 run in ascending order of
-//! ids. A token whose probability is below 2^-126 times the largest one cannot be drawn.
+//! All of it is f32 in one order of operations, without fused multiply-add. A sum adds element i to
+//! s\[i mod 16\] in ascending order from +0.0, then s\[j\] += s\[j + 8\], 4, 2, 1, where a token
+//! that is out counts as +0.0; only the running sum of step 8 goes from one id to the next. A token
+//! whose probability is below 2^-126 times the largest one cannot be drawn.
 //!
 //! # Cost
 //!
 //! No memory beyond the logits, which are overwritten. The cutoffs are found by bisection on the bit
-//! patterns of the probabilities: at most 31 passes, of which only the first few visit the whole
-//! vocabulary; once one token in eight or fewer is left, the others are skipped. Nothing is sorted.
+//! patterns of the probabilities: at most 32 passes each for top-p and top-k, of which usually only
+//! the first few visit the whole vocabulary; once one token in 32 or fewer is left, the others are
+//! skipped. Nothing is sorted, and the time is linear in the vocabulary at worst.
 //!
 //! # Counts
 //!
