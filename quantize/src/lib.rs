@@ -1,1 +1,3 @@
 //! Reads RWKV checkpoints and writes Kinglet model files.
+
+pub mod checkpoint;
