@@ -1,0 +1,292 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a checkpoint was refused: the file, and what is wrong with it.
+///
+/// The message names the file and, where one is concerned, the tensor, what was found and what
+/// was expected.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", path.display())]
+pub struct CheckpointError {
+    path: PathBuf,
+    problem: Problem,
+}
+
+impl CheckpointError {
+    pub(super) fn new(path: &Path, problem: Problem) -> Self {
+        Self { path: path.to_owned(), problem }
+    }
+
+    /// The file that was refused.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is wrong with it.
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
+    /// What is wrong with it, by value.
+    pub fn into_problem(self) -> Problem {
+        self.problem
+    }
+}
+
+/// What is wrong with a checkpoint file.
+///
+/// Names that come from the file are shortened and printed escaped, so that a hostile file
+/// cannot write to the terminal.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The file could not be opened or mapped.
+    #[error("cannot be read: {0}")]
+    Io(io::Error),
+    /// The path is neither a regular file nor a directory.
+    #[error("is not a regular file")]
+    NotAFile,
+    /// The path is a directory that holds no checkpoint of a known layout.
+    #[error("is a directory; expected a checkpoint file")]
+    Directory,
+    /// The file has no bytes.
+    #[error("is empty; the download or copy did not finish")]
+    Empty,
+    /// A Git LFS pointer stands in place of the file itself.
+    #[error("is a Git LFS pointer, not the checkpoint; fetch it with `git lfs pull`")]
+    LfsPointer,
+    /// A web page was saved in place of the file.
+    #[error("is an HTML page, not a checkpoint; use the direct download link")]
+    Html,
+    /// A PyTorch file from before version 1.6, a bare pickle or a tar archive.
+    #[error(
+        "is a PyTorch file of the legacy format (before 1.6); expected the zip format: save it \
+         again with a current PyTorch: torch.save(torch.load(path), new_path)"
+    )]
+    LegacyTorch,
+    /// A known container that this version does not read.
+    #[error("is {found}, which is not supported; expected a .pth or .safetensors checkpoint")]
+    UnsupportedContainer {
+        /// The container's name, with its article.
+        found: &'static str,
+    },
+    /// The first bytes belong to no known container.
+    #[error("is no known checkpoint: begins with bytes {found}; expected .pth or .safetensors")]
+    UnknownContainer {
+        /// The first bytes in hexadecimal.
+        found: String,
+    },
+    /// The zip archive around a `.pth` is damaged.
+    #[error("is not a readable zip archive ({cause}); a .pth cut short looks like this")]
+    Zip {
+        /// What the archive reader says.
+        cause: String,
+    },
+    /// A zip member is compressed or encrypted, so its bytes cannot be used in place.
+    #[error(
+        "zip member {member:?} is {found}; expected plain stored bytes, as torch.save writes them: \
+         do not repack the archive"
+    )]
+    PackedMember {
+        /// The member's name.
+        member: String,
+        /// How it is stored.
+        found: String,
+    },
+    /// A zip member lies outside the file.
+    #[error("zip member {member:?} has {found} bytes at {start}, beyond the file's {file_len}")]
+    MemberBeyondFile {
+        /// The member's name.
+        member: String,
+        /// Offset of its first byte.
+        start: u64,
+        /// Its length in bytes.
+        found: u64,
+        /// The file's length in bytes.
+        file_len: u64,
+    },
+    /// The zip archive is not a `torch.save` archive.
+    #[error("is a zip archive with {found} members named data.pkl; expected one (torch.save)")]
+    PickleCount {
+        /// How many there are.
+        found: usize,
+    },
+    /// The pickle is longer than any checkpoint's.
+    #[error("data.pkl has {found} bytes; expected at most {limit}")]
+    PickleTooLong {
+        /// Length in bytes.
+        found: u64,
+        /// Longest accepted length in bytes.
+        limit: u64,
+    },
+    /// The tensors were saved on a big-endian machine.
+    #[error("was saved with byte order {found:?}; expected \"little\"")]
+    ByteOrder {
+        /// The archive's `byteorder` member.
+        found: String,
+    },
+    /// The pickle names an object outside the allow-list. Nothing was executed.
+    #[error(
+        "the pickle asks for {name:?}, which a checkpoint of tensors never needs; refused, and \
+         nothing was executed"
+    )]
+    ForbiddenGlobal {
+        /// Module and name, joined by a dot.
+        name: String,
+    },
+    /// The pickle is malformed or uses what `torch.save` never writes for a state dict.
+    #[error("data.pkl at byte {position}: {cause}")]
+    Pickle {
+        /// Offset in the pickle.
+        position: usize,
+        /// What was found and what was expected.
+        cause: String,
+    },
+    /// The pickle holds something other than a dict of tensors.
+    #[error("holds {found}; expected a state dict (name -> tensor)")]
+    NotAStateDict {
+        /// What it holds, with its article.
+        found: &'static str,
+    },
+    /// A value of the state dict is not a tensor.
+    #[error("{key:?} holds {found}; expected a tensor")]
+    NotATensor {
+        /// The key.
+        key: String,
+        /// What it holds, with its article.
+        found: &'static str,
+    },
+    /// The file was converted by the `rwkv` PyPI package for one strategy.
+    #[error(
+        "was converted by the rwkv PyPI package (key {key:?}): its weights are transposed and \
+         rescaled; use the original checkpoint"
+    )]
+    AlreadyConverted {
+        /// The key that says so.
+        key: String,
+    },
+    /// The file holds no tensor at all.
+    #[error("holds no tensors")]
+    NoTensors,
+    /// A name occurs twice.
+    #[error("tensor {tensor:?} occurs twice")]
+    DuplicateTensor {
+        /// The tensor.
+        tensor: String,
+    },
+    /// A tensor's values are not floats.
+    #[error("tensor {tensor:?} is stored as {found}; expected bf16, f16, f32 or f64")]
+    UnsupportedDtype {
+        /// The tensor.
+        tensor: String,
+        /// The stored type.
+        found: String,
+    },
+    /// A shape or stride is impossible.
+    #[error("tensor {tensor:?}: {cause}")]
+    Shape {
+        /// The tensor.
+        tensor: String,
+        /// What was found and what was expected.
+        cause: String,
+    },
+    /// A tensor's bytes are not in the archive.
+    #[error("tensor {tensor:?} refers to zip member {member:?}, which is missing")]
+    MissingStorage {
+        /// The tensor.
+        tensor: String,
+        /// The absent member.
+        member: String,
+    },
+    /// A tensor's storage is shorter than the pickle says.
+    #[error("tensor {tensor:?}: zip member {member:?} has {found} bytes; expected {expected}")]
+    StorageLength {
+        /// The tensor.
+        tensor: String,
+        /// The member.
+        member: String,
+        /// Its length in bytes.
+        found: u64,
+        /// The length that the pickle declares, in bytes.
+        expected: u64,
+    },
+    /// A tensor's elements lie outside its storage.
+    #[error(
+        "tensor {tensor:?} of shape {shape:?} reaches {needed} elements; its storage has {available}"
+    )]
+    BeyondStorage {
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// Elements that the shape, strides and offset reach.
+        needed: u64,
+        /// Elements that exist.
+        available: u64,
+    },
+    /// The safetensors header is longer than the file or than any real header.
+    #[error("safetensors header of {found} bytes; expected at most {limit}")]
+    HeaderLength {
+        /// The length that the file declares, in bytes.
+        found: u64,
+        /// The longest that would be accepted in this file, in bytes.
+        limit: u64,
+    },
+    /// The safetensors header is not the JSON it must be.
+    #[error("safetensors header: {cause}")]
+    Header {
+        /// What the JSON reader says.
+        cause: String,
+    },
+    /// A tensor's byte range is reversed, or ends beyond the data.
+    #[error("tensor {tensor:?} has bytes {begin}..{end} of {available} bytes of data")]
+    ByteRange {
+        /// The tensor.
+        tensor: String,
+        /// First byte, relative to the data section.
+        begin: u64,
+        /// One past the last byte.
+        end: u64,
+        /// Length of the data section in bytes.
+        available: u64,
+    },
+    /// A tensor's shape and its byte range disagree.
+    #[error("tensor {tensor:?} of shape {shape:?} has {found} bytes; expected {expected}")]
+    ByteLength {
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// Length of its byte range.
+        found: u64,
+        /// Length that its shape and type need.
+        expected: u64,
+    },
+    /// Tensors overlap, or leave bytes that belong to none.
+    #[error(
+        "tensor {tensor:?} begins at byte {found}; expected {expected}, where the last one ends"
+    )]
+    NotContiguous {
+        /// The tensor.
+        tensor: String,
+        /// Where it begins, relative to the data section.
+        found: u64,
+        /// Where the tensor before it ends.
+        expected: u64,
+    },
+    /// Bytes after the last tensor.
+    #[error("{found} bytes follow the last tensor; expected none")]
+    TrailingBytes {
+        /// How many.
+        found: u64,
+    },
+}
+
+/// A name out of a file, short enough for a message.
+pub(super) fn clip(name: &str) -> String {
+    const LIMIT: usize = 120;
+    match name.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{}...", &name[..end]),
+        None => name.to_owned(),
+    }
+}

@@ -1,0 +1,372 @@
+use std::fmt;
+use std::ops::Range;
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+use super::error::{Problem, clip};
+
+/// Largest number of dimensions of a tensor.
+pub(super) const MAX_RANK: usize = 4;
+
+/// How a tensor's values are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Dtype {
+    /// IEEE binary64; read with one rounding to f32.
+    F64,
+    /// IEEE binary32.
+    F32,
+    /// IEEE binary16.
+    F16,
+    /// The upper half of a binary32.
+    Bf16,
+}
+
+impl Dtype {
+    /// Bytes of one stored value.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::F64 => 8,
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F64 => "f64",
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+/// Shape and strides, in elements, outermost dimension first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Layout {
+    rank: usize,
+    shape: [usize; MAX_RANK],
+    strides: [usize; MAX_RANK],
+}
+
+impl Layout {
+    /// The layout of a row-major tensor.
+    pub(super) fn contiguous(tensor: &str, shape: &[u64]) -> Result<Self, Problem> {
+        check_rank(tensor, shape.len())?;
+        let mut strides = [0; MAX_RANK];
+        let mut step = 1u64;
+        for (stride, &dim) in strides.iter_mut().rev().zip(shape.iter().rev()) {
+            *stride = step;
+            step = step.checked_mul(dim.max(1)).ok_or_else(|| overflow(tensor, shape))?;
+        }
+        Self::strided(tensor, shape, &strides[MAX_RANK - shape.len()..])
+    }
+
+    /// A layout as a file declares it.
+    pub(super) fn strided(tensor: &str, shape: &[u64], strides: &[u64]) -> Result<Self, Problem> {
+        let rank = shape.len();
+        check_rank(tensor, rank)?;
+        if strides.len() != rank {
+            let cause = format!("has {} strides for {rank} dimensions", strides.len());
+            return Err(Problem::Shape { tensor: clip(tensor), cause });
+        }
+        let mut layout = Self { rank, shape: [1; MAX_RANK], strides: [0; MAX_RANK] };
+        for i in 0..rank {
+            let to_usize = |n: u64| usize::try_from(n).map_err(|_| overflow(tensor, shape));
+            layout.shape[i] = to_usize(shape[i])?;
+            layout.strides[i] = to_usize(strides[i])?;
+        }
+        // Counting an empty dimension as one keeps every partial product from overflowing too.
+        match layout.shape().iter().try_fold(1usize, |n, &dim| n.checked_mul(dim.max(1))) {
+            Some(_) => Ok(layout),
+            None => Err(overflow(tensor, shape)),
+        }
+    }
+
+    pub(super) fn shape(&self) -> &[usize] {
+        &self.shape[..self.rank]
+    }
+
+    /// Number of elements; `strided` proved that the product fits.
+    pub(super) fn elements(&self) -> usize {
+        self.shape().iter().product()
+    }
+
+    /// One past the highest element that is reached from `offset`; `None` when that overflows.
+    pub(super) fn end(&self, offset: usize) -> Option<usize> {
+        if self.elements() == 0 {
+            return Some(offset);
+        }
+        let mut last = offset;
+        for (&dim, &stride) in self.shape().iter().zip(&self.strides) {
+            last = last.checked_add((dim - 1).checked_mul(stride)?)?;
+        }
+        last.checked_add(1)
+    }
+
+    fn transposed(mut self) -> Self {
+        if self.rank >= 2 {
+            self.shape.swap(self.rank - 1, self.rank - 2);
+            self.strides.swap(self.rank - 1, self.rank - 2);
+        }
+        self
+    }
+
+    /// Size and stride of the dimension `from_last` places before the last one.
+    fn dimension(&self, from_last: usize) -> (usize, usize) {
+        match self.rank.checked_sub(from_last + 1) {
+            Some(i) => (self.shape[i], self.strides[i]),
+            None => (1, 0),
+        }
+    }
+
+    /// Element offset of row `row`, counted over all dimensions but the last.
+    fn row_offset(&self, mut row: usize) -> usize {
+        let mut offset = 0;
+        for i in (0..self.rank.saturating_sub(1)).rev() {
+            offset += row % self.shape[i] * self.strides[i];
+            row /= self.shape[i];
+        }
+        offset
+    }
+}
+
+pub(super) fn check_rank(tensor: &str, rank: usize) -> Result<(), Problem> {
+    if rank <= MAX_RANK {
+        return Ok(());
+    }
+    let cause = format!("has {rank} dimensions; expected at most {MAX_RANK}");
+    Err(Problem::Shape { tensor: clip(tensor), cause })
+}
+
+fn overflow(tensor: &str, shape: &[u64]) -> Problem {
+    Problem::Shape {
+        tensor: clip(tensor),
+        cause: format!("the product of {shape:?} overflows; no file holds that many values"),
+    }
+}
+
+/// Where a tensor lies: checked against the file when the checkpoint is opened.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) dtype: Dtype,
+    /// Byte range of the storage in the file; a whole number of values.
+    pub(super) storage: Range<usize>,
+    /// First element, counted from the start of the storage.
+    pub(super) offset: usize,
+    pub(super) layout: Layout,
+}
+
+impl Entry {
+    /// An entry whose every element is proved to lie in `storage`.
+    ///
+    /// A view that has more elements than its storage (an expanded dimension) is refused too:
+    /// no weight is stored so, and it bounds what a reader has to allocate by the file's size.
+    pub(super) fn new(
+        name: &str,
+        dtype: Dtype,
+        storage: Range<usize>,
+        offset: usize,
+        layout: Layout,
+    ) -> Result<Self, Problem> {
+        let available = storage.len() / dtype.size();
+        let needed = layout.end(offset).unwrap_or(usize::MAX).max(layout.elements());
+        if needed > available {
+            return Err(Problem::BeyondStorage {
+                tensor: clip(name),
+                shape: layout.shape().to_vec(),
+                needed: needed as u64,
+                available: available as u64,
+            });
+        }
+        Ok(Self { name: name.to_owned(), dtype, storage, offset, layout })
+    }
+}
+
+/// A tensor of a [`Checkpoint`](super::Checkpoint): a name, a shape, and values that are decoded
+/// when they are asked for.
+///
+/// A row is the last dimension: a tensor of shape `[a, b, c]` has `a * b` rows of `c` columns, and
+/// a vector, whether stored as `[d]` or `[1, 1, d]`, is one row.
+#[derive(Clone, Copy)]
+pub struct Tensor<'a> {
+    name: &'a str,
+    dtype: Dtype,
+    /// The storage; every element that `layout` reaches from `offset` lies in it.
+    storage: &'a [u8],
+    offset: usize,
+    layout: Layout,
+}
+
+impl fmt::Debug for Tensor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {} {:?}", self.name, self.dtype, self.shape())
+    }
+}
+
+impl<'a> Tensor<'a> {
+    pub(super) fn new(entry: &'a Entry, file: &'a [u8]) -> Self {
+        Self {
+            name: &entry.name,
+            dtype: entry.dtype,
+            storage: &file[entry.storage.clone()],
+            offset: entry.offset,
+            layout: entry.layout,
+        }
+    }
+
+    /// The name, in the official (BlinkDL) naming.
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// The dimensions as the official checkpoint has them, outermost first; empty for a scalar.
+    pub fn shape(&self) -> &[usize] {
+        self.layout.shape()
+    }
+
+    /// How the values are stored.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// Number of values.
+    pub fn elements(&self) -> usize {
+        self.layout.elements()
+    }
+
+    /// Bytes that the values take in the file.
+    pub fn byte_len(&self) -> usize {
+        self.elements() * self.dtype.size()
+    }
+
+    /// Number of rows: the product of all dimensions but the last; 1 for a vector or a scalar.
+    pub fn rows(&self) -> usize {
+        let shape = self.shape();
+        shape[..shape.len().saturating_sub(1)].iter().product()
+    }
+
+    /// Length of a row: the last dimension; 1 for a scalar.
+    pub fn columns(&self) -> usize {
+        self.layout.dimension(0).0
+    }
+
+    /// The same values with the last two dimensions exchanged; nothing is read or copied.
+    ///
+    /// Rows of the result are columns of the tensor, which is how the low-rank matrices of
+    /// RWKV-6 and RWKV-7, stored `[in, rank]`, become `[rank, in]`. Several rows at once are read
+    /// in the order in which they are stored, so ask for a few tens at a time. A vector stored
+    /// `[d]` is its own transpose.
+    pub fn transposed(self) -> Self {
+        Self { layout: self.layout.transposed(), ..self }
+    }
+
+    /// Decodes rows `rows` into `out`, shape `[rows.len()][columns]`.
+    ///
+    /// Allocates nothing. bf16, f16 and f32 are exact; f64 is rounded to nearest.
+    ///
+    /// # Panics
+    ///
+    /// When `rows` ends beyond [`rows`](Self::rows) or `out` has another length than
+    /// `rows.len() * columns`.
+    pub fn read_rows(&self, rows: Range<usize>, out: &mut [f32]) {
+        let columns = self.columns();
+        assert!(rows.end <= self.rows(), "rows {rows:?} of a tensor with {} rows", self.rows());
+        assert_eq!(out.len(), rows.len() * columns, "length of the output");
+        if out.is_empty() {
+            return;
+        }
+        // Rows of one plane lie a constant stride apart.
+        let plane = self.layout.dimension(1).0;
+        let mut row = rows.start;
+        let mut rest = out;
+        while row < rows.end {
+            let run = (plane - row % plane).min(rows.end - row);
+            let (block, after) = rest.split_at_mut(run * columns);
+            self.read_block(self.offset + self.layout.row_offset(row), run, block);
+            row += run;
+            rest = after;
+        }
+    }
+
+    /// Decodes the whole tensor into `out`, replacing its contents; shape `[rows][columns]`.
+    pub fn read_all(&self, out: &mut Vec<f32>) {
+        out.clear();
+        out.resize(self.elements(), 0.0);
+        self.read_rows(0..self.rows(), out);
+    }
+
+    /// Decodes `rows` rows of one plane, the first of which starts at element `first`.
+    fn read_block(&self, first: usize, rows: usize, out: &mut [f32]) {
+        let (columns, column_stride) = self.layout.dimension(0);
+        let (_, row_stride) = self.layout.dimension(1);
+        if column_stride == 1 || columns == 1 {
+            for (i, row) in out.chunks_exact_mut(columns).enumerate() {
+                self.decode(first + i * row_stride, row);
+            }
+        } else if row_stride == 1 {
+            self.read_columns(first, rows, column_stride, out);
+        } else {
+            for (i, row) in out.chunks_exact_mut(columns).enumerate() {
+                for (j, value) in row.iter_mut().enumerate() {
+                    let element = first + i * row_stride + j * column_stride;
+                    self.decode(element, std::slice::from_mut(value));
+                }
+            }
+        }
+    }
+
+    /// Decodes a block whose columns are what is contiguous in the file.
+    fn read_columns(&self, first: usize, rows: usize, column_stride: usize, out: &mut [f32]) {
+        let columns = out.len() / rows;
+        let mut buffer = [0.0; 64];
+        for start in (0..rows).step_by(buffer.len()) {
+            let run = (rows - start).min(buffer.len());
+            for column in 0..columns {
+                self.decode(first + start + column * column_stride, &mut buffer[..run]);
+                for (i, &value) in buffer[..run].iter().enumerate() {
+                    out[(start + i) * columns + column] = value;
+                }
+            }
+        }
+    }
+
+    /// Decodes the `out.len()` values from element `first` of the storage on.
+    fn decode(&self, first: usize, out: &mut [f32]) {
+        let size = self.dtype.size();
+        let bytes = &self.storage[first * size..][..out.len() * size];
+        match self.dtype {
+            Dtype::F64 => decode_with(bytes, out, |b| f64::from_le_bytes(b) as f32),
+            Dtype::F32 => decode_with(bytes, out, f32::from_le_bytes),
+            Dtype::Bf16 => {
+                decode_with(bytes, out, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16));
+            }
+            Dtype::F16 => decode_f16(bytes, out),
+        }
+    }
+}
+
+fn decode_with<const N: usize>(bytes: &[u8], out: &mut [f32], decode: impl Fn([u8; N]) -> f32) {
+    let (values, _) = bytes.as_chunks::<N>();
+    for (value, &stored) in out.iter_mut().zip(values) {
+        *value = decode(stored);
+    }
+}
+
+/// Converts in blocks, so that the processor's own conversion is looked up once a block.
+fn decode_f16(bytes: &[u8], out: &mut [f32]) {
+    let mut block = [f16::ZERO; 64];
+    let (values, _) = bytes.as_chunks::<2>();
+    for (out, values) in out.chunks_mut(block.len()).zip(values.chunks(block.len())) {
+        let block = &mut block[..values.len()];
+        for (value, &stored) in block.iter_mut().zip(values) {
+            *value = f16::from_le_bytes(stored);
+        }
+        block.convert_to_f32_slice(out);
+    }
+}

@@ -1,0 +1,174 @@
+//! Writes small checkpoints, good and bad ones.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::io::{Cursor, Write};
+
+use kinglet_quantize::checkpoint::{CheckpointError, Problem};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+/// Builds a pickled state dict, protocol 2, as `torch.save` does.
+pub(crate) struct StateDict {
+    bytes: Vec<u8>,
+}
+
+impl StateDict {
+    /// A plain dict.
+    pub(crate) fn new() -> Self {
+        Self { bytes: b"\x80\x02}(".to_vec() }
+    }
+
+    /// An OrderedDict, as `Module.state_dict` makes it.
+    pub(crate) fn ordered() -> Self {
+        Self { bytes: b"\x80\x02ccollections\nOrderedDict\n)R(".to_vec() }
+    }
+
+    /// A tensor: a view over the storage `key` of `len` elements.
+    #[allow(clippy::too_many_arguments, reason = "they are the fields of the format")]
+    pub(crate) fn tensor(
+        &mut self,
+        name: &str,
+        storage: &str,
+        key: &str,
+        len: usize,
+        offset: usize,
+        shape: &[usize],
+        strides: &[usize],
+    ) {
+        self.text(name);
+        self.rebuild(storage, key, len, offset, shape, strides);
+    }
+
+    /// The same, wrapped in a parameter.
+    #[allow(clippy::too_many_arguments, reason = "they are the fields of the format")]
+    pub(crate) fn parameter(
+        &mut self,
+        name: &str,
+        storage: &str,
+        key: &str,
+        len: usize,
+        offset: usize,
+        shape: &[usize],
+        strides: &[usize],
+    ) {
+        self.text(name);
+        self.raw(b"ctorch._utils\n_rebuild_parameter\n(");
+        self.rebuild(storage, key, len, offset, shape, strides);
+        self.raw(b"\x88ccollections\nOrderedDict\n)RtR");
+    }
+
+    /// Closes the items and sets the attribute `_metadata`.
+    pub(crate) fn metadata(&mut self) {
+        self.raw(b"u}");
+        self.text("_metadata");
+        self.raw(b"ccollections\nOrderedDict\n)Rsb(");
+    }
+
+    /// The finished pickle.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.raw(b"u.");
+        self.bytes
+    }
+
+    fn rebuild(
+        &mut self,
+        storage: &str,
+        key: &str,
+        len: usize,
+        offset: usize,
+        shape: &[usize],
+        strides: &[usize],
+    ) {
+        self.raw(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+        self.text("storage");
+        self.raw(format!("ctorch\n{storage}\n").as_bytes());
+        self.text(key);
+        self.text("cpu");
+        self.integer(len);
+        self.raw(b"tQ");
+        self.integer(offset);
+        self.sizes(shape);
+        self.sizes(strides);
+        self.raw(b"\x89ccollections\nOrderedDict\n)RtR");
+    }
+
+    fn sizes(&mut self, sizes: &[usize]) {
+        self.raw(b"(");
+        for &size in sizes {
+            self.integer(size);
+        }
+        self.raw(b"t");
+    }
+
+    /// LONG1 of eight bytes; `value` is below 2^63.
+    fn integer(&mut self, value: usize) {
+        self.raw(b"\x8a\x08");
+        self.raw(&(value as i64).to_le_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.raw(b"X");
+        self.raw(&(text.len() as u32).to_le_bytes());
+        self.raw(text.as_bytes());
+    }
+
+    fn raw(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+}
+
+/// A member of a zip archive.
+#[derive(Clone, Copy)]
+pub(crate) struct Member<'a> {
+    name: &'a str,
+    bytes: &'a [u8],
+}
+
+impl<'a> Member<'a> {
+    pub(crate) fn new(name: &'a str, bytes: &'a [u8]) -> Self {
+        Self { name, bytes }
+    }
+}
+
+/// A zip archive of stored members.
+pub(crate) fn write_zip(members: &[Member<'_>]) -> Vec<u8> {
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    for member in members {
+        zip.start_file(member.name, options).unwrap();
+        zip.write_all(member.bytes).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+/// A `torch.save` archive of a pickle and its storages (key, bytes).
+pub(crate) fn pth(pickle: &[u8], storages: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let names: Vec<String> = storages.iter().map(|(key, _)| format!("model/data/{key}")).collect();
+    let mut members =
+        vec![Member::new("model/data.pkl", pickle), Member::new("model/byteorder", b"little")];
+    for (name, (_, bytes)) in names.iter().zip(storages) {
+        members.push(Member::new(name, bytes));
+    }
+    write_zip(&members)
+}
+
+/// Overwrites a member's compression method in its local and its central header.
+pub(crate) fn set_compression_method(zip: &mut [u8], member: &str, method: u16) {
+    let mut found = 0;
+    // Distance from the method to the name, by the layout of the two headers.
+    for (signature, method_at, name_at) in [(b"PK\x03\x04", 8, 30), (b"PK\x01\x02", 10, 46)] {
+        for at in 0..zip.len() - name_at {
+            let header = &zip[at..];
+            if header.starts_with(signature) && header[name_at..].starts_with(member.as_bytes()) {
+                zip[at + method_at..at + method_at + 2].copy_from_slice(&method.to_le_bytes());
+                found += 1;
+            }
+        }
+    }
+    assert_eq!(found, 2);
+}
+
+/// The reason for a refusal.
+pub(crate) fn problem_of<T>(result: Result<T, CheckpointError>) -> Result<T, Problem> {
+    result.map_err(CheckpointError::into_problem)
+}
