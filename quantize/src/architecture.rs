@@ -135,11 +135,7 @@ fn check_tensors(checkpoint: &Checkpoint, shape: &Shape) -> Result<(), ConvertEr
 
 /// Checks a tensor's shape: a matrix exactly, a vector by its length, for
 /// vectors come as `[width]`, `[1, 1, width]` and `[heads, head size]`.
-fn check_dims(
-    tensor: &Tensor<'_>,
-    spec: &TensorSpec,
-    shape: &Shape,
-) -> Result<(), ConvertError> {
+fn check_dims(tensor: &Tensor<'_>, spec: &TensorSpec, shape: &Shape) -> Result<(), ConvertError> {
     let (rows, cols) = stored_dims(spec, shape);
     if spec.storage == Storage::Vector {
         if tensor.elements() != rows * cols {

@@ -198,10 +198,7 @@ impl<'a> Conversion<'a> {
         Ok(self)
     }
 
-    fn write(
-        &mut self,
-        f: impl FnOnce(&mut Writer) -> io::Result<()>,
-    ) -> Result<(), ConvertError> {
+    fn write(&mut self, f: impl FnOnce(&mut Writer) -> io::Result<()>) -> Result<(), ConvertError> {
         f(&mut self.writer).map_err(ConvertError::output(self.out))
     }
 
@@ -290,8 +287,7 @@ impl<'a> Conversion<'a> {
         let (weight, bias) = (weight?, bias?);
         self.parameters += (weight.len() + bias.len()) as u64;
         let mut errors = Errors::default();
-        let mut packed =
-            Packed::new(spec.storage, tensor.rows(), tensor.columns(), ROW_GROUP, 1.0);
+        let mut packed = Packed::new(spec.storage, tensor.rows(), tensor.columns(), ROW_GROUP, 1.0);
         let mut folded = Vec::new();
         for_chunks(tensor, |first, rows| {
             folded.clear();

@@ -5,7 +5,8 @@
 
 use half::f16;
 use kinglet::matrix::{
-    GROUPS, ROW_GROUP, TILE, TILE_INPUTS, TILE_ROWS, TensorLayout, padded_inputs, padded_rows, widen,
+    GROUPS, ROW_GROUP, TILE, TILE_INPUTS, TILE_ROWS, TensorLayout, padded_inputs, padded_rows,
+    widen,
 };
 use kinglet::tensors::Storage;
 use rayon::prelude::*;
@@ -94,8 +95,7 @@ impl Errors {
 
     /// The group size: the largest whose error the storage tolerates.
     pub fn group(&self, storage: Storage) -> usize {
-        let tolerance =
-            if storage == Storage::Sparse { SPARSE_TOLERANCE } else { DENSE_TOLERANCE };
+        let tolerance = if storage == Storage::Sparse { SPARSE_TOLERANCE } else { DENSE_TOLERANCE };
         let best = self.noise[0];
         let fits = |&(_, noise): &(usize, f64)| noise <= tolerance * best;
         let sizes = GROUPS.into_iter().zip(self.noise);
@@ -252,10 +252,8 @@ mod tests {
         let Packed { rows, inputs, group, multiplier, values, scales, .. } = packed;
         let (rows, inputs, group, multiplier) = (*rows, *inputs, *group, *multiplier);
         match packed.storage {
-            Storage::Matrix => {
-                Matrix { rows, inputs, group, multiplier, weights: values, scales }
-                    .weight(row, input)
-            }
+            Storage::Matrix => Matrix { rows, inputs, group, multiplier, weights: values, scales }
+                .weight(row, input),
             Storage::Sparse => {
                 SparseMatrix { rows, inputs, group, multiplier, weights: values, scales }
                     .weight(row, input)

@@ -4,7 +4,7 @@ mod architecture;
 pub mod checkpoint;
 mod convert;
 mod error;
-mod int8;
+pub mod int8;
 pub mod vocabulary;
 mod writer;
 

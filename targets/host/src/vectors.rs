@@ -1,0 +1,144 @@
+//! What a target's vector instructions do on one thread.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use kinglet::kernels::{Product, SparseProduct};
+use kinglet::matrix::{Matrix, SparseMatrix, TILE_ROWS};
+use kinglet::quantized::Quantized;
+use kinglet::scalar;
+
+/// A target's instruction set, on one thread. [`Threaded`](crate::Threaded)
+/// makes [`Kernels`](kinglet::kernels::Kernels) of it.
+///
+/// A value of an implementing type is the proof that the CPU has the
+/// instructions: it can be constructed only after asking.
+pub trait Vectors: Sync {
+    /// Name of the kernel set: `{arch}-{instructions}`.
+    fn name(&self) -> &'static str;
+
+    /// See [`Kernels::pack`](kinglet::kernels::Kernels::pack).
+    fn pack(&self, q: &mut [i16]);
+
+    /// Runs `f`, compiled with the instructions switched on where it is inlined.
+    fn run<R>(&self, f: impl FnOnce() -> R) -> R;
+
+    /// Computes the rows of `out` of a [`Product`]; they start at a tile.
+    fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>);
+
+    /// Computes the rows of `out` of a [`SparseProduct`]; they start at a tile.
+    fn sparse_product(&self, matrix: &SparseMatrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>);
+}
+
+/// Some rows of an output `[column][row]`, for all columns: what one thread
+/// writes of a product.
+#[derive(Debug)]
+pub struct Part<'a> {
+    output: *mut f32,
+    /// Rows of the whole output: the distance between columns.
+    stride: usize,
+    columns: usize,
+    rows: Range<usize>,
+    borrow: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a part is an exclusive borrow of its elements, as `&mut [f32]` is.
+unsafe impl Send for Part<'_> {}
+
+impl<'a> Part<'a> {
+    /// All of `output`, whose columns have `rows` elements.
+    pub fn whole(output: &'a mut [f32], rows: usize) -> Self {
+        let columns = output.len() / rows;
+        let output = output.as_mut_ptr();
+        Self { output, stride: rows, columns, rows: 0..rows, borrow: PhantomData }
+    }
+
+    /// The rows of this part.
+    pub fn rows(&self) -> Range<usize> {
+        self.rows.clone()
+    }
+
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// This part's rows of one column.
+    ///
+    /// # Panics
+    /// When there is no such column.
+    #[inline(always)]
+    pub fn column(&mut self, column: usize) -> &mut [f32] {
+        assert!(column < self.columns, "no such column");
+        // SAFETY: `whole` borrowed `columns * stride` elements, of which parts
+        // made by `split_at` own disjoint rows; `rows` ends at `stride` at most,
+        // and `&mut self` forbids a second borrow of this part.
+        unsafe {
+            let start = self.output.add(column * self.stride + self.rows.start);
+            std::slice::from_raw_parts_mut(start, self.rows.len())
+        }
+    }
+
+    /// The first `rows` rows of this part, and the others.
+    ///
+    /// # Panics
+    /// When it has fewer.
+    pub fn split_at(self, rows: usize) -> (Self, Self) {
+        assert!(rows <= self.rows.len(), "no such row");
+        let middle = self.rows.start + rows;
+        let with = |rows| Self { rows, ..self };
+        (with(self.rows.start..middle), with(middle..self.rows.end))
+    }
+}
+
+/// Plain Rust: the reference of the core, as vectors of one element.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Portable;
+
+impl Vectors for Portable {
+    fn name(&self) -> &'static str {
+        "scalar"
+    }
+
+    fn pack(&self, _q: &mut [i16]) {}
+
+    fn run<R>(&self, f: impl FnOnce() -> R) -> R {
+        f()
+    }
+
+    fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+        let first = out.rows().start / TILE_ROWS;
+        for column in 0..out.columns() {
+            let q = input.column(column);
+            let scale = input.scales[column] * matrix.multiplier;
+            for (tile, out) in (first..).zip(out.column(column).chunks_mut(TILE_ROWS)) {
+                for (out, acc) in out.iter_mut().zip(scalar::row_tile(matrix, tile, q)) {
+                    *out = acc * scale;
+                }
+            }
+        }
+    }
+
+    fn sparse_product(&self, matrix: &SparseMatrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+        let first = out.rows().start / TILE_ROWS;
+        for column in 0..out.columns() {
+            let q = input.column(column);
+            let scale = input.scales[column] * matrix.multiplier;
+            for (tile, out) in (first..).zip(out.column(column).chunks_mut(TILE_ROWS)) {
+                for (out, acc) in out.iter_mut().zip(scalar::sparse_row_tile(matrix, tile, q)) {
+                    *out = acc * scale;
+                }
+            }
+        }
+    }
+}
+
+/// The part of a job that is its whole output.
+pub(crate) fn whole<'a>(job: &'a mut Product<'_>) -> Part<'a> {
+    Part::whole(job.output, job.matrix.rows)
+}
+
+/// The same for a sparse product.
+pub(crate) fn whole_sparse<'a>(job: &'a mut SparseProduct<'_>) -> Part<'a> {
+    Part::whole(job.output, job.matrix.rows)
+}
