@@ -1,1 +1,10 @@
-//! Workspace-level tests of Kinglet.
+//! What the workspace-level tests stand on: a float64 forward pass of every
+//! RWKV version that shares no code with the runtime ([`oracle`]), the figures
+//! by which two sets of logits are compared ([`metrics`]), and readers for the
+//! golden data under `tests/data` ([`fixture`], [`npy`]).
+
+pub mod fixture;
+pub mod metrics;
+pub mod npy;
+pub mod oracle;
+pub mod tensor;

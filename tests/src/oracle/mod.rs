@@ -1,0 +1,388 @@
+//! A float64 forward pass of RWKV 4, 5.0, 5.1, 5.2, 6, 7 and 7a.
+//!
+//! It exists to be compared with and is written for that: from the papers'
+//! equations, one token at a time, with nothing fused, reordered or shared with
+//! the runtime. Weights come in the official checkpoint layout, so the same
+//! oracle judges a checkpoint and the dequantized weights of a model file.
+
+mod math;
+mod rwkv4;
+mod rwkv5;
+mod rwkv6;
+mod rwkv7;
+mod rwkv7a;
+mod source;
+
+use core::fmt;
+
+use crate::tensor::{Tensor, Tensors};
+use math::{Matrix, Norm, add};
+use source::Source;
+
+/// An RWKV version, by the names that its checkpoints go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// RWKV-4: a weighted average per channel.
+    V4,
+    /// RWKV-5.0: a matrix-valued state, no gate, one decay per head.
+    V5_0,
+    /// RWKV-5.1: 5.0 with a gate.
+    V5_1,
+    /// RWKV-5.2 (Eagle): 5.1 with one decay per channel.
+    V5_2,
+    /// RWKV-6 (Finch): 5.2 with decays and token shifts that depend on the data.
+    V6,
+    /// RWKV-7 (Goose): the generalised delta rule.
+    V7,
+    /// RWKV-7a: RWKV-7 with DeepEmbed in its channel mix.
+    V7a,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "4",
+            Self::V5_0 => "5.0",
+            Self::V5_1 => "5.1",
+            Self::V5_2 => "5.2",
+            Self::V6 => "6",
+            Self::V7 => "7",
+            Self::V7a => "7a",
+        })
+    }
+}
+
+/// Why weights or a state were refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A tensor that the version needs is absent.
+    #[error("{0}: missing")]
+    Missing(String),
+    /// A tensor has another shape than the rest of the model implies.
+    #[error("{name}: shape {found:?}, expected {expected}")]
+    Shape {
+        /// The tensor's name.
+        name: String,
+        /// Its shape as stored.
+        found: Vec<usize>,
+        /// What it should have been.
+        expected: String,
+    },
+    /// A tensor that the version does not know: reading on would ignore
+    /// something that the model was trained with.
+    #[error("{0}: not part of the detected RWKV version")]
+    Unknown(String),
+    /// A tensor by which a model is known that this oracle does not compute.
+    #[error("{name}: {what} is not supported")]
+    Unsupported {
+        /// The tensor's name.
+        name: String,
+        /// The kind of model.
+        what: &'static str,
+    },
+}
+
+/// What one layer carries from token to token. Arrays that the version does not
+/// have are empty.
+#[derive(Clone, Default)]
+struct LayerState {
+    /// Last normalised input of the time mix, `[D]`.
+    att_prev: Vec<f64>,
+    /// Last normalised input of the channel mix, `[D]`.
+    ffn_prev: Vec<f64>,
+    /// RWKV-4: weighted sum of values, `[D]`, in units of exp(pp).
+    aa: Vec<f64>,
+    /// RWKV-4: sum of weights, `[D]`, in units of exp(pp).
+    bb: Vec<f64>,
+    /// RWKV-4: the largest exponent so far, `[D]`.
+    pp: Vec<f64>,
+    /// RWKV-5 and 6: `[head][key][value]`; RWKV-7: `[head][value][key]`.
+    s: Vec<f64>,
+}
+
+impl LayerState {
+    fn fields(&self) -> [(&'static str, &Vec<f64>); 6] {
+        let Self { att_prev, ffn_prev, aa, bb, pp, s } = self;
+        [
+            ("att_prev", att_prev),
+            ("ffn_prev", ffn_prev),
+            ("aa", aa),
+            ("bb", bb),
+            ("pp", pp),
+            ("S", s),
+        ]
+    }
+
+    fn fields_mut(&mut self) -> [(&'static str, &mut Vec<f64>); 6] {
+        let Self { att_prev, ffn_prev, aa, bb, pp, s } = self;
+        [
+            ("att_prev", att_prev),
+            ("ffn_prev", ffn_prev),
+            ("aa", aa),
+            ("bb", bb),
+            ("pp", pp),
+            ("S", s),
+        ]
+    }
+}
+
+/// What a token carries from layer to layer beside the residual stream.
+struct Token {
+    id: usize,
+    /// RWKV-7: layer 0's value `[D]`, towards which later layers blend theirs.
+    v_first: Vec<f64>,
+}
+
+/// The two sub-layers of a block, as each version defines them.
+trait Mixers {
+    /// State before the first token.
+    fn zero_state(&self) -> LayerState;
+    /// The time mix of the normalised input `xx` `[D]`.
+    fn time_mix(&self, xx: &[f64], token: &mut Token, state: &mut LayerState) -> Vec<f64>;
+    /// The channel mix of the normalised input `xx` `[D]`.
+    fn channel_mix(&self, xx: &[f64], token: &Token, state: &mut LayerState) -> Vec<f64>;
+}
+
+struct Block {
+    ln1: Norm,
+    ln2: Norm,
+    mixers: Box<dyn Mixers>,
+}
+
+/// A model and its state.
+pub struct Oracle {
+    version: Version,
+    head_size: Option<usize>,
+    /// `[vocab][D]`, normalised by ln0.
+    embedding: Matrix,
+    blocks: Vec<Block>,
+    ln_out: Norm,
+    /// `[vocab][D]`.
+    head: Matrix,
+    start: Vec<LayerState>,
+    state: Vec<LayerState>,
+}
+
+impl fmt::Debug for Oracle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "RWKV-{} L{} D{} V{}",
+            self.version,
+            self.blocks.len(),
+            self.channels(),
+            self.vocab()
+        )
+    }
+}
+
+impl Oracle {
+    /// Builds the model that `tensors` hold, which may include a tuned start
+    /// state. Without `blocks.0.ln0` the embedding counts as already normalised,
+    /// and without a layer's `ffn.s_emb_x` so does its DeepEmbed table.
+    ///
+    /// # Errors
+    ///
+    /// When a tensor is missing, has the wrong shape, or is not one of the
+    /// detected version's.
+    pub fn new(tensors: Tensors) -> Result<Self, Error> {
+        let mut source = Source::new(tensors);
+        let version = source.version()?;
+        let time_states = source.take_time_states();
+        let head = source.any_matrix("head.weight")?;
+        let (vocab, channels) = (head.rows, head.cols);
+        let embedding = embedding(&mut source, vocab, channels)?;
+
+        let mut blocks = Vec::new();
+        let mut head_size = None;
+        for index in 0..source.layers()? {
+            blocks.push(Block {
+                ln1: Norm::take(&mut source, &format!("blocks.{index}.ln1"), channels)?,
+                ln2: Norm::take(&mut source, &format!("blocks.{index}.ln2"), channels)?,
+                mixers: match version {
+                    Version::V4 => Box::new(rwkv4::Layer::take(&mut source, index, channels)?),
+                    Version::V5_0 | Version::V5_1 | Version::V5_2 => {
+                        let layer = rwkv5::Layer::take(&mut source, index, channels)?;
+                        head_size = Some(layer.head_size());
+                        Box::new(layer)
+                    }
+                    Version::V6 => {
+                        let layer = rwkv6::Layer::take(&mut source, index, channels)?;
+                        head_size = Some(layer.head_size());
+                        Box::new(layer)
+                    }
+                    Version::V7 | Version::V7a => {
+                        let layer = rwkv7::Layer::take(&mut source, index, &embedding)?;
+                        head_size = Some(layer.head_size());
+                        Box::new(layer)
+                    }
+                },
+            });
+        }
+        let ln_out = Norm::take(&mut source, "ln_out", channels)?;
+        source.finish()?;
+
+        let start: Vec<_> = blocks.iter().map(|block| block.mixers.zero_state()).collect();
+        let state = start.clone();
+        let mut oracle = Self { version, head_size, embedding, blocks, ln_out, head, start, state };
+        if !time_states.is_empty() {
+            oracle.tune(time_states)?;
+        }
+        Ok(oracle)
+    }
+
+    /// The detected version.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Number of logits, V.
+    #[must_use]
+    pub fn vocab(&self) -> usize {
+        self.head.rows
+    }
+
+    /// Width of the residual stream, D.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.head.cols
+    }
+
+    /// Feeds one token; returns the logits `[V]` after it.
+    ///
+    /// # Panics
+    ///
+    /// When `token` is not below the vocabulary size.
+    pub fn step(&mut self, token: u32) -> Vec<f64> {
+        let mut token = Token { id: token as usize, v_first: Vec::new() };
+        let mut x = self.embedding.row(token.id).to_vec();
+        for (block, state) in self.blocks.iter().zip(&mut self.state) {
+            let xx = block.ln1.layer(&x);
+            x = add(&x, &block.mixers.time_mix(&xx, &mut token, state));
+            state.att_prev = xx;
+
+            let xx = block.ln2.layer(&x);
+            x = add(&x, &block.mixers.channel_mix(&xx, &token, state));
+            state.ffn_prev = xx;
+        }
+        self.head.mul(&self.ln_out.layer(&x))
+    }
+
+    /// Feeds `tokens` one after another; returns all logits, `[tokens][V]`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::step`].
+    pub fn forward(&mut self, tokens: &[u32]) -> Vec<f64> {
+        tokens.iter().flat_map(|&token| self.step(token)).collect()
+    }
+
+    /// Goes back to the start state: zeros, or the tuned one.
+    pub fn reset(&mut self) {
+        self.state.clone_from(&self.start);
+    }
+
+    /// The state, layers stacked, under the golden data's names: `att_prev` and
+    /// `ffn_prev` `[L, D]`; for version 4 `aa`, `bb` and `pp` `[L, D]`; for
+    /// versions 5 and 6 `S` `[L, H, key, value]`; for version 7 `S`
+    /// `[L, H, value, key]`.
+    #[must_use]
+    pub fn state(&self) -> Tensors {
+        let mut stacked = Tensors::new();
+        for layer in &self.state {
+            for (name, data) in layer.fields().into_iter().filter(|(_, data)| !data.is_empty()) {
+                let array = stacked
+                    .entry(name.to_owned())
+                    .or_insert_with(|| Tensor::new(self.state_shape(name, 0), Vec::new()));
+                array.shape[0] += 1;
+                array.data.extend(data);
+            }
+        }
+        stacked
+    }
+
+    /// Replaces the state by one in the layout of [`Self::state`].
+    ///
+    /// # Errors
+    ///
+    /// When an array is missing, unknown or of another shape; the state is then
+    /// as it was.
+    pub fn set_state(&mut self, mut arrays: Tensors) -> Result<(), Error> {
+        let mut state = self.start.clone();
+        for (field, (name, data)) in self.start[0].fields().into_iter().enumerate() {
+            if data.is_empty() {
+                continue;
+            }
+            let array = arrays.remove(name).ok_or_else(|| Error::Missing(name.to_owned()))?;
+            expect_shape(name, &array, &self.state_shape(name, state.len()))?;
+            for (layer, part) in state.iter_mut().zip(array.data.chunks_exact(data.len())) {
+                layer.fields_mut()[field].1.copy_from_slice(part);
+            }
+        }
+        if let Some((name, _)) = arrays.pop_first() {
+            return Err(Error::Unknown(name));
+        }
+        self.state = state;
+        Ok(())
+    }
+
+    /// Makes a tuned state the start state and goes back to it: for every layer
+    /// `blocks.i.att.time_state` `[H, value, key]`, the layout of training,
+    /// whatever the version.
+    ///
+    /// # Errors
+    ///
+    /// When a layer's array is missing, an array is unknown or has another
+    /// shape, or the version has no such state.
+    pub fn tune(&mut self, mut time_states: Tensors) -> Result<(), Error> {
+        let mut start: Vec<_> = self.blocks.iter().map(|b| b.mixers.zero_state()).collect();
+        for (index, layer) in start.iter_mut().enumerate() {
+            let name = format!("blocks.{index}.att.time_state");
+            let array = time_states.remove(&name).ok_or_else(|| Error::Missing(name.clone()))?;
+            let Some(n) = self.head_size else {
+                return Err(Error::Unknown(name));
+            };
+            expect_shape(&name, &array, &[self.channels() / n, n, n])?;
+            layer.s = match self.version {
+                Version::V7 | Version::V7a => array.data,
+                _ => array.transposed().data,
+            };
+        }
+        if let Some((name, _)) = time_states.pop_first() {
+            return Err(Error::Unknown(name));
+        }
+        self.start = start;
+        self.reset();
+        Ok(())
+    }
+
+    fn state_shape(&self, name: &str, layers: usize) -> Vec<usize> {
+        match self.head_size {
+            Some(n) if name == "S" => vec![layers, self.channels() / n, n, n],
+            _ => vec![layers, self.channels()],
+        }
+    }
+}
+
+/// The embedding with ln0 applied, where the checkpoint still has it.
+fn embedding(source: &mut Source, vocab: usize, channels: usize) -> Result<Matrix, Error> {
+    let mut embedding = source.matrix("emb.weight", vocab, channels)?;
+    if source.has("blocks.0.ln0.weight") {
+        let ln0 = Norm::take(source, "blocks.0.ln0", channels)?;
+        embedding.data = (0..vocab).flat_map(|token| ln0.layer(embedding.row(token))).collect();
+    }
+    Ok(embedding)
+}
+
+fn expect_shape(name: &str, array: &Tensor, expected: &[usize]) -> Result<(), Error> {
+    if array.shape == expected {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        name: name.to_owned(),
+        found: array.shape.clone(),
+        expected: format!("{expected:?}"),
+    })
+}
