@@ -13,7 +13,7 @@
 //! ```text
 //! n_c = n + (p - n) * x_c                    for c in r, w, k, v, a, g
 //! r = receptance n_r;  k = key n_k;  v = value n_v
-//! w = exp(-0.606531 * s(w0 + w2 tanh(w1 n_w)))              decay
+//! w = exp(-e^-0.5 * s(w0 + w2 tanh(w1 n_w)))              decay
 //! a = s(a0 + a2 (a1 n_a))                                   in-context learning rate
 //! g = g2 s(g1 n_g)                                          gate
 //! v = v + (v_first - v) * s(v0 + v2 (v1 n_v))               from layer 1; layer 0: v_first = v
@@ -50,8 +50,8 @@ use crate::workspace::{Carver, floats_len, quantized_len};
 
 /// Epsilon of the per-head norm: training normalises y / 8 with 1e-5.
 const HEAD_NORM_EPS: f32 = 64e-5;
-/// e^-0.5 as training code writes it.
-const DECAY: f32 = -0.606531;
+/// -e^-0.5, which training code rounds to -0.606531.
+const DECAY: f32 = -0.606_530_66;
 /// Least norm that kk is divided by.
 const MIN_NORM: f32 = 1e-12;
 /// Vectors of a head's scratch: w, kk, b, k, v.
