@@ -4,10 +4,14 @@ mod architecture;
 pub mod checkpoint;
 mod convert;
 mod error;
+mod export;
 pub mod int8;
+mod output;
 pub mod vocabulary;
 mod writer;
 
 pub use architecture::shape;
 pub use convert::{Hex, Options, Progress, Report, TensorReport, convert};
 pub use error::ConvertError;
+pub use export::export;
+pub use output::write_beside;

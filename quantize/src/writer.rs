@@ -11,6 +11,8 @@ use kinglet::tensors;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
+use crate::output::beside;
+
 /// A model file that is being written. Dropped before [`finish`](Self::finish),
 /// it leaves nothing behind.
 pub(crate) struct Writer {
@@ -38,21 +40,9 @@ const HASHED: [Section; 4] = [Section::Vectors, Section::Embedding, Section::Lay
 impl Writer {
     /// Starts a file that will replace `target`.
     pub(crate) fn new(target: &Path, shape: Shape) -> io::Result<Self> {
-        let folder = match target.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".kinglet-").suffix(".partial");
-        #[cfg(unix)]
-        {
-            // What any other new file gets, rather than a private temporary's 0600.
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
         let mut writer = Self {
             target: target.to_owned(),
-            file: BufWriter::with_capacity(1 << 20, builder.tempfile_in(folder)?),
+            file: BufWriter::with_capacity(1 << 20, beside(target)?),
             position: 0,
             shape,
             records: vec![Record::ABSENT; tensors::tensor_count(&shape)],

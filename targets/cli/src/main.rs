@@ -1,2 +1,44 @@
-//! The program `kinglet`.
-fn main() {}
+//! The program `kinglet`: runs, quantizes and measures RWKV models.
+
+mod args;
+mod digest;
+mod engine;
+mod export;
+mod info;
+mod logits;
+mod model;
+mod npy;
+mod perplexity;
+mod quantize;
+mod run;
+mod terminal;
+
+use std::process::ExitCode;
+
+use args::{Cli, Command};
+use clap::Parser;
+
+/// The status of a program that was used wrongly or was given wrong input.
+const FAILED: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command.unwrap_or_default() {
+        Command::Run(args) => run::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
+        Command::Info(args) => info::run(&args),
+        Command::Perplexity(args) => perplexity::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Logits(args) => logits::run(&args),
+        Command::Digest(args) => digest::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the output has had enough.
+        Err(error) if terminal::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            terminal::error(&error);
+            ExitCode::from(FAILED)
+        }
+    }
+}

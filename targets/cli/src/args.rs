@@ -1,0 +1,203 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use kinglet::sampler::SamplerOptions;
+
+/// Runs RWKV language models: the same text from the same seed on every machine.
+#[derive(Debug, Parser)]
+#[command(name = "kinglet", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Writes text that continues a prompt; without one, tells a story
+    Run(RunArgs),
+    /// Converts a checkpoint (.pth, .safetensors) into a model file
+    Quantize(QuantizeArgs),
+    /// Shows a model's shape, sizes and provenance
+    Info(InfoArgs),
+    /// Measures how well a model predicts a text
+    Perplexity(PerplexityArgs),
+    /// Writes the dequantized weights as f32 safetensors under the official names
+    Export(ExportArgs),
+    /// Writes the logits after every token of a list, as .npy
+    Logits(LogitsArgs),
+    /// Prints a checksum of logits: the same on every machine that computes the same bits
+    Digest(DigestArgs),
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        Self::Run(RunArgs::default())
+    }
+}
+
+/// The model that a command works on.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ModelArgs {
+    /// Model file (.kinglet); the built-in story teller if not given
+    #[arg(short, long, value_name = "MODEL")]
+    pub(crate) model: Option<PathBuf>,
+    /// Checks the checksums of the whole file first; done anyway below 64 MB
+    #[arg(long)]
+    pub(crate) verify: bool,
+}
+
+/// How a command computes; the numbers do not depend on it.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct EngineArgs {
+    /// Kernel set; the fastest that this machine has if not given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kernel: Option<String>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RunArgs {
+    /// Text to continue; `-` reads it from standard input
+    pub(crate) prompt: Option<String>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+    /// Most tokens to generate; the end of the text may come before
+    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 512)]
+    pub(crate) tokens: usize,
+    /// Spread of the choice; 0 always takes the most probable token
+    #[arg(long = "temp", value_name = "T", default_value_t = TEMPERATURE)]
+    pub(crate) temperature: f32,
+    /// Keeps the most probable tokens that together have this probability; 1 keeps all
+    #[arg(long, value_name = "P", default_value_t = TOP_P)]
+    pub(crate) top_p: f32,
+    /// Keeps this many of the most probable tokens; 0 keeps all
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub(crate) top_k: u32,
+    /// Keeps tokens that have this share of the largest probability; 0 keeps all
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    pub(crate) min_p: f32,
+    /// Taken off the logit of every token that was generated before
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub(crate) presence: f32,
+    /// Taken off for each time that a token was generated before
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub(crate) frequency: f32,
+    /// What remains of those counts after each token
+    #[arg(long, value_name = "X", default_value_t = 0.996)]
+    pub(crate) penalty_decay: f32,
+    /// Seed of the choice; drawn, and shown at the end, if not given
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+const TEMPERATURE: f32 = 0.8;
+const TOP_P: f32 = 0.9;
+
+impl Default for RunArgs {
+    fn default() -> Self {
+        /// The options alone, as their attributes default them.
+        #[derive(Parser)]
+        struct Alone {
+            #[command(flatten)]
+            args: RunArgs,
+        }
+        Alone::parse_from(["kinglet"]).args
+    }
+}
+
+impl RunArgs {
+    pub(crate) fn sampler_options(&self) -> SamplerOptions {
+        SamplerOptions {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            presence: self.presence,
+            frequency: self.frequency,
+            penalty_decay: self.penalty_decay,
+        }
+    }
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct QuantizeArgs {
+    /// Checkpoint: official .pth, or .safetensors with the same names
+    pub(crate) checkpoint: PathBuf,
+    /// Model file to write
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// Vocabulary in RWKV's text form, such as rwkv_vocab_v20230424.txt
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vocab: Option<PathBuf>,
+    /// A line on the weights' licence, kept in the model file
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) licence: Option<String>,
+    /// Prints totals only, not a line for each tensor
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct InfoArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Prints JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PerplexityArgs {
+    /// Text file; a line `<|endoftext|>` separates documents
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+    /// Prints JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// File to write
+    #[arg(short, long, value_name = "OUT.safetensors")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LogitsArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+    /// JSON file with a list of token ids
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) tokens: PathBuf,
+    /// File to write: f32 `[tokens, vocab]`
+    #[arg(short, long, value_name = "OUT.npy")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DigestArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+    /// Number of tokens to feed: token i is (7919 i + 1) mod vocab
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) tokens: usize,
+    /// Tokens computed together; the result does not depend on it
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) chunk: usize,
+    /// Saves the state half way and goes on from the saved copy in a new engine
+    #[arg(long)]
+    pub(crate) restore: bool,
+}

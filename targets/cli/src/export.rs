@@ -1,0 +1,14 @@
+//! `kinglet export`: what the weights really are.
+
+use anyhow::Result;
+
+use crate::args::ExportArgs;
+use crate::model::Opened;
+use crate::terminal;
+
+pub(crate) fn run(args: &ExportArgs) -> Result<()> {
+    let opened = Opened::new(&args.model)?;
+    let tensors = kinglet_quantize::export(&opened.model()?, &args.output)?;
+    terminal::note(&format!("{}: {tensors} tensors, f32", args.output.display()));
+    Ok(())
+}

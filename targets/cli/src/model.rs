@@ -1,0 +1,92 @@
+//! Opening the model that a command works on.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use kinglet::model::{Model, ModelError};
+use kinglet::tokenizer::Tokenizer;
+use kinglet_host::ModelFile;
+
+use crate::args::ModelArgs;
+
+/// The model that the program brings along.
+static BUILT_IN: &[u8] = kinglet::include_model!("../../../models/stories/stories.kinglet");
+
+/// Files below this length are verified whole: it takes a few milliseconds.
+const VERIFY_BELOW: usize = 64 << 20;
+
+/// A model's bytes, and the name by which to speak of it.
+pub(crate) struct Opened {
+    name: String,
+    bytes: Bytes,
+    verify: bool,
+}
+
+enum Bytes {
+    BuiltIn,
+    Mapped(ModelFile),
+}
+
+impl Opened {
+    /// Maps the model file, or takes the built-in model.
+    pub(crate) fn new(args: &ModelArgs) -> Result<Self> {
+        let (name, bytes) = match &args.model {
+            None => ("the built-in model".to_owned(), Bytes::BuiltIn),
+            Some(path) => {
+                let map = ModelFile::open(path);
+                let map = map.with_context(|| format!("cannot read {}", path.display()))?;
+                (path.display().to_string(), Bytes::Mapped(map))
+            }
+        };
+        Ok(Self { name, bytes, verify: args.verify })
+    }
+
+    /// What to call the model.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Opens and, if small or asked for, verifies the model.
+    pub(crate) fn model(&self) -> Result<Model<'_>> {
+        let bytes = match &self.bytes {
+            Bytes::BuiltIn => BUILT_IN,
+            Bytes::Mapped(map) => map.bytes(),
+        };
+        let model = Model::open(bytes).map_err(|error| self.explain(error))?;
+        if self.verify || bytes.len() < VERIFY_BELOW {
+            model.verify_with(crc32fast::hash).map_err(|error| self.explain(error))?;
+        }
+        Ok(model)
+    }
+
+    /// The error with what to do about it.
+    fn explain(&self, error: ModelError) -> anyhow::Error {
+        let name = &self.name;
+        let next = match error {
+            ModelError::Magic { .. } | ModelError::TooShort { .. } => {
+                "a checkpoint becomes a model file by `kinglet quantize CHECKPOINT -o MODEL`"
+            }
+            ModelError::Version { .. } | ModelError::Architecture { .. } => {
+                "get a newer kinglet, or quantize the checkpoint again with this one"
+            }
+            _ => "copy the file again, or quantize the checkpoint again",
+        };
+        anyhow::anyhow!("{name}: {error}; {next}")
+    }
+}
+
+/// The model's tokenizer.
+pub(crate) fn tokenizer<'a>(model: &Model<'a>, name: &str) -> Result<Tokenizer<'a>> {
+    let section = model.section(kinglet::model::Section::Tokenizer);
+    if section.is_empty() {
+        anyhow::bail!(
+            "{name} has no vocabulary; quantize its checkpoint with `--vocab FILE` to give it one"
+        );
+    }
+    Tokenizer::parse(section).with_context(|| format!("the tokenizer of {name}"))
+}
+
+/// Reads a whole file, naming it when that fails.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
