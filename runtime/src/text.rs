@@ -108,11 +108,12 @@ enum Head {
 
 /// The length of the incomplete character that `bytes` ends with, 0 if it ends with none.
 fn incomplete_len(bytes: &[u8]) -> usize {
-    let longest = bytes.len().min(MAX_TAIL_LEN);
-    (1..=longest)
+    // The shortest end that wants more bytes starts with the character's first byte, because other
+    // bytes of a character are invalid as a first.
+    (1..=bytes.len().min(MAX_TAIL_LEN))
         .find(|&len| {
             let end = &bytes[bytes.len() - len..];
-            str::from_utf8(end).is_err_and(|e| e.valid_up_to() == 0 && e.error_len().is_none())
+            str::from_utf8(end).is_err_and(|error| error.error_len().is_none())
         })
         .unwrap_or(0)
 }

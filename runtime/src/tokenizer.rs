@@ -34,7 +34,7 @@
 //! | bytes | table |
 //! |------:|-------|
 //! | `6 C` | trie cells |
-//! | `4 (V / 16 + 1)` | u32 per block of 16 ids: where the block's strings start in the string table |
+//! | `4 (V / 16 + 1)` | u32 per block of 16 ids: where its strings start in the string table |
 //! | `2 (V + 1)` | u16 per id: where its string starts, relative to its block |
 //! | `S` | string table: the tokens' bytes in order of id |
 //!
