@@ -32,9 +32,16 @@ const MAX_ID: u32 = MAX_GREEDY_VOCAB_LEN - 1;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vocabulary {
-    kind: Kind,
+    rule: Rule,
     /// The bytes of every id, empty where it has none.
     tokens: Vec<Vec<u8>>,
+}
+
+/// How text becomes tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    Bytes { offset: u16 },
+    Greedy,
 }
 
 impl Vocabulary {
@@ -56,7 +63,7 @@ impl Vocabulary {
                 .and_then(|(id, token)| lines.insert(number, id, token))
                 .map_err(|error| VocabularyError::Line { line: number, error })?;
         }
-        Ok(Self { kind: Kind::Greedy, tokens: lines.into_tokens()? })
+        Ok(Self { rule: Rule::Greedy, tokens: lines.into_tokens()? })
     }
 
     /// A greedy vocabulary from the bytes of every id, with an empty string for ids that have
@@ -88,7 +95,7 @@ impl Vocabulary {
         if ids.is_empty() {
             return Err(VocabularyError::NoTokens);
         }
-        Ok(Self { kind: Kind::Greedy, tokens })
+        Ok(Self { rule: Rule::Greedy, tokens })
     }
 
     /// One token per byte, its id the byte's value plus `offset`. With offset 0 there is no id
@@ -97,7 +104,7 @@ impl Vocabulary {
     pub fn bytes(offset: u16) -> Self {
         let unused = std::iter::repeat_n(Vec::new(), usize::from(offset));
         let tokens = unused.chain((0..=u8::MAX).map(|byte| vec![byte])).collect();
-        Self { kind: Kind::Bytes, tokens }
+        Self { rule: Rule::Bytes { offset }, tokens }
     }
 
     /// The number of ids: the largest id plus one.
@@ -120,16 +127,18 @@ impl Vocabulary {
     ///
     /// [`VocabularyError::TrieTooLarge`] for vocabularies of many megabytes.
     pub fn pack(&self) -> Result<Vec<u8>, VocabularyError> {
-        match self.kind {
-            Kind::Bytes => Ok(self.pack_bytes()),
-            Kind::Greedy => self.pack_greedy(),
+        match self.rule {
+            Rule::Bytes { offset } => {
+                let kind = Kind::Bytes { offset: offset.into() };
+                Ok(self.header(kind).to_bytes().to_vec())
+            }
+            Rule::Greedy => self.pack_greedy(),
         }
     }
 
-    fn pack_bytes(&self) -> Vec<u8> {
-        let vocab_len = self.tokens.len() as u32;
-        let extent = [vocab_len - 256, 0];
-        Header { kind: Kind::Bytes, max_token_len: 1, vocab_len, extent }.to_bytes().to_vec()
+    fn header(&self, kind: Kind) -> Header {
+        let longest = self.tokens.iter().map(Vec::len).max().unwrap_or(0);
+        Header { kind, max_token_len: longest as u16, vocab_len: self.tokens.len() as u32 }
     }
 
     fn pack_greedy(&self) -> Result<Vec<u8>, VocabularyError> {
@@ -146,13 +155,8 @@ impl Vocabulary {
             starts.extend(((start - block) as u16).to_le_bytes());
             start += self.tokens.get(id).map_or(0, Vec::len);
         }
-        let longest = self.tokens.iter().map(Vec::len).max().unwrap_or(0);
-        let header = Header {
-            kind: Kind::Greedy,
-            max_token_len: longest as u16,
-            vocab_len: self.tokens.len() as u32,
-            extent: [cells.len() as u32, start as u32],
-        };
+        let kind = Kind::Greedy { cells: cells.len() as u32, strings: start as u32 };
+        let header = self.header(kind);
         let strings = self.tokens.concat();
         Ok([&header.to_bytes(), cells.as_flattened(), &blocks, &starts, &strings].concat())
     }

@@ -43,6 +43,10 @@ fn all_ids(vocabulary: &Vocabulary) -> std::ops::Range<u32> {
     0..u32::try_from(vocabulary.vocab_len()).unwrap()
 }
 
+fn decode(tokenizer: &Tokenizer<'_>, ids: &[u32]) -> Vec<u8> {
+    ids.iter().flat_map(|&id| tokenizer.token(id).unwrap()).copied().collect()
+}
+
 /// Checks that the packed vocabulary has the same ids and tokens, each of which encodes to itself.
 fn check_round_trip(vocabulary: &Vocabulary, tokenizer: &Tokenizer<'_>) {
     assert_eq!(tokenizer.vocab_len(), vocabulary.vocab_len());
@@ -129,8 +133,7 @@ proptest! {
         let tokens: Result<Vec<_>, _> = tokenizer.encode(&text).collect();
         prop_assert_eq!(&tokens, &Naive::new(&vocabulary).encode(&text));
         if let Ok(tokens) = tokens {
-            let decoded: Vec<_> = tokens.iter().flat_map(|&id| tokenizer.token(id).unwrap()).collect();
-            prop_assert!(decoded.into_iter().eq(&text));
+            prop_assert_eq!(decode(&tokenizer, &tokens), text);
         }
     }
 
@@ -145,8 +148,9 @@ proptest! {
             section[at] ^= difference;
         }
         if let Ok(tokenizer) = Tokenizer::parse(&section) {
-            let tokens = tokenizer.encode(&text).take_while(Result::is_ok).flatten();
-            prop_assert!(tokens.take(text.len() + 1).all(|id| (id as usize) < tokenizer.vocab_len()));
+            let tokens: Vec<_> = tokenizer.encode(&text).flatten().collect();
+            prop_assert!(tokens.len() <= text.len());
+            prop_assert!(tokens.into_iter().all(|id| (id as usize) < tokenizer.vocab_len()));
             for id in 0..100 {
                 prop_assert!(tokenizer.token(id).is_none_or(|token| token.len() <= section.len()));
             }
@@ -178,7 +182,9 @@ proptest! {
     }
 
     #[test]
-    fn any_text_form_is_read_or_refused(text in "([0-9]{1,2} b?['\"][ab\\\\x0-9]{0,4}['\"] [0-5]\r?\n?){0,4}") {
+    fn any_text_form_is_read_or_refused(
+        text in "([1-4] b?['\"][ab\\\\x0-9]{0,4}['\"] [0-5]\r?\n?){0,4}",
+    ) {
         if let Ok(vocabulary) = Vocabulary::from_rwkv_text(text.as_bytes()) {
             prop_assert_eq!(vocabulary.vocab_len(), text.lines().count() + 1);
         }
@@ -193,11 +199,10 @@ fn the_stories_vocabulary_encodes_english() {
     let tokenizer = Tokenizer::parse(&section).unwrap();
     check_round_trip(&vocabulary, &tokenizer);
 
-    let text = "Once upon a time, there was a little girl named Lily. \"Let's play!\" – café 🐦\n";
+    let text = "Once upon a time, there was a girl named Lily. \"Let's play!\" – café 🐦\n";
     let tokens: Vec<_> = tokenizer.encode(text.as_bytes()).map(Result::unwrap).collect();
     assert_eq!(tokens, Naive::new(&vocabulary).encode(text.as_bytes()).unwrap());
-    let decoded: Vec<_> = tokens.iter().flat_map(|&id| tokenizer.token(id).unwrap()).collect();
-    assert!(decoded.into_iter().eq(text.as_bytes()));
+    assert_eq!(decode(&tokenizer, &tokens), text.as_bytes());
     assert!(tokens.len() < text.len() / 2, "{} tokens", tokens.len());
     let every_byte: Vec<_> = (0..=u8::MAX).collect();
     assert!(tokenizer.encode(&every_byte).all(|token| token.is_ok()));
@@ -306,7 +311,8 @@ fn a_wrong_line_is_named_with_what_was_expected() {
         ("2 'é' 1", "found length `1`, expected 2, the number of the token's bytes"),
         (
             "2 'b' 1 ",
-            "found `'b' 1`, expected a Python string or bytes literal: text follows its closing quote",
+            "found `'b' 1`, expected a Python string or bytes literal: \
+             text follows its closing quote",
         ),
         ("2 'b' -1", "found length `-1`, expected 1, the number of the token's bytes"),
         ("2 '' 0", "found a token of 0 bytes, expected 1 to 4095"),

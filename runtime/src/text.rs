@@ -48,9 +48,9 @@ impl TextStream {
     /// of which is empty. The bytes are taken whether or not the iterator is run.
     pub fn push<'s>(&'s mut self, bytes: &'s [u8]) -> TextParts<'s> {
         let (head, rest) = self.resume(bytes);
-        let (whole, tail) = rest.split_at(rest.len() - incomplete_len(rest));
-        // Where `resume` left a tail, nothing is left of the bytes.
-        self.tail.extend(tail.iter().copied());
+        let (whole, tail) = split_incomplete(rest);
+        // This fits: where `resume` left a tail, nothing is left of the bytes.
+        let _ = self.tail.extend_from_slice(tail);
         let head = match head {
             Head::None => "",
             Head::Completed => str::from_utf8(&self.completed).unwrap_or(REPLACEMENT),
@@ -79,7 +79,9 @@ impl TextStream {
         let mut rest = bytes;
         while let (false, Some((&byte, after))) = (self.tail.is_empty(), rest.split_first()) {
             self.completed.clear();
-            self.completed.extend(self.tail.iter().copied().chain([byte]));
+            // This fits, as it has room for a byte more than the tail.
+            let _ = self.completed.extend_from_slice(&self.tail);
+            let _ = self.completed.push(byte);
             match str::from_utf8(&self.completed) {
                 Ok(_) => {
                     self.tail.clear();
@@ -106,15 +108,17 @@ enum Head {
     Invalid,
 }
 
-/// The length of the incomplete character that `bytes` ends with, 0 if it ends with none.
-fn incomplete_len(bytes: &[u8]) -> usize {
-    let longest = bytes.len().min(MAX_TAIL_LEN);
-    (1..=longest)
-        .find(|&len| {
-            let end = &bytes[bytes.len() - len..];
-            str::from_utf8(end).is_err_and(|e| e.valid_up_to() == 0 && e.error_len().is_none())
+/// Splits off the incomplete character that `bytes` ends with, if it ends with one.
+fn split_incomplete(bytes: &[u8]) -> (&[u8], &[u8]) {
+    // The shortest end that wants more bytes starts with the character's first byte, because other
+    // bytes of a character are invalid as a first.
+    (1..=MAX_TAIL_LEN)
+        .find_map(|len| {
+            let (whole, end) = bytes.split_at_checked(bytes.len().checked_sub(len)?)?;
+            let error = str::from_utf8(end).err()?;
+            error.error_len().is_none().then_some((whole, end))
         })
-        .unwrap_or(0)
+        .unwrap_or((bytes, &[]))
 }
 
 /// The parts of a text that a piece of bytes completed, from [`TextStream::push`].

@@ -7,8 +7,8 @@
 //! used, so a damaged table gives wrong tokens or an error. Whether a section is damaged is for
 //! the model file's checksum to say.
 //!
-//! Token 0 ends a text in RWKV models and has no bytes, so no text encodes to it. The one exception is a
-//! byte vocabulary with offset 0, where it is the byte 0; see [`Tokenizer::end_of_text`].
+//! Token 0 ends a text in RWKV models and has no bytes, so no text encodes to it. The one exception
+//! is a byte vocabulary with offset 0, where it is the byte 0; see [`Tokenizer::end_of_text`].
 //!
 //! # Section layout
 //!
@@ -34,7 +34,7 @@
 //! | bytes | table |
 //! |------:|-------|
 //! | `6 C` | trie cells |
-//! | `4 (V / 16 + 1)` | u32 per block of 16 ids: where the block's strings start in the string table |
+//! | `4 (V / 16 + 1)` | u32 per block of 16 ids: where its strings start in the string table |
 //! | `2 (V + 1)` | u16 per id: where its string starts, relative to its block |
 //! | `S` | string table: the tokens' bytes in order of id |
 //!
@@ -67,7 +67,7 @@ pub mod layout;
 use core::fmt;
 
 use self::greedy::Greedy;
-use self::layout::{HEADER_LEN, Header, Kind, MAX_GREEDY_VOCAB_LEN, MAX_TOKEN_LEN};
+use self::layout::{HEADER_LEN, Header, Kind};
 
 /// A vocabulary with its encoder and decoder: a view of the packed section, cheap to copy.
 ///
@@ -77,7 +77,8 @@ use self::layout::{HEADER_LEN, Header, Kind, MAX_GREEDY_VOCAB_LEN, MAX_TOKEN_LEN
 /// use kinglet::tokenizer::{Tokenizer, layout::{Header, Kind}};
 ///
 /// // One token per byte, with ids from 1.
-/// let header = Header { kind: Kind::Bytes, max_token_len: 1, vocab_len: 257, extent: [1, 0] };
+/// let kind = Kind::Bytes { offset: 1 };
+/// let header = Header { kind, max_token_len: 1, vocab_len: 257 };
 /// let section = header.to_bytes();
 /// let tokenizer = Tokenizer::parse(&section).unwrap();
 /// assert!(tokenizer.encode(b"AB").eq([Ok(66), Ok(67)]));
@@ -119,11 +120,8 @@ impl<'a> Tokenizer<'a> {
             return Err(length);
         }
         let scheme = match header.kind {
-            Kind::Bytes => Scheme::Bytes { offset: byte_offset(&header)? },
-            Kind::Greedy => {
-                check_greedy(&header)?;
-                Scheme::Greedy(Greedy::new(&header, tables).ok_or(length)?)
-            }
+            Kind::Bytes { offset } => Scheme::Bytes { offset },
+            Kind::Greedy { .. } => Scheme::Greedy(Greedy::new(&header, tables).ok_or(length)?),
         };
         Ok(Self {
             vocab_len: header.vocab_len,
@@ -154,8 +152,8 @@ impl<'a> Tokenizer<'a> {
         }
     }
 
-    /// The bytes that `id` stands for, or `None` when it has none: the end of text, an unused id, or an
-    /// id beyond the vocabulary.
+    /// The bytes that `id` stands for, or `None` when it has none: the end of text, an unused id,
+    /// or an id beyond the vocabulary.
     ///
     /// The bytes of a token are not always UTF-8; [`TextStream`](crate::text::TextStream) joins
     /// them to text. Takes constant time.
@@ -207,24 +205,6 @@ static BYTES: [u8; 256] = {
     }
     bytes
 };
-
-fn byte_offset(header: &Header) -> Result<u32, TokenizerError> {
-    let [offset, zero] = header.extent;
-    if header.max_token_len != 1 || zero != 0 || offset.checked_add(256) != Some(header.vocab_len) {
-        return Err(TokenizerError::Header);
-    }
-    Ok(offset)
-}
-
-fn check_greedy(header: &Header) -> Result<(), TokenizerError> {
-    if header.vocab_len == 0 || header.vocab_len > MAX_GREEDY_VOCAB_LEN {
-        return Err(TokenizerError::VocabLen { found: header.vocab_len });
-    }
-    if !(1..=MAX_TOKEN_LEN).contains(&usize::from(header.max_token_len)) {
-        return Err(TokenizerError::Header);
-    }
-    Ok(())
-}
 
 /// The tokens of a text, from [`Tokenizer::encode`].
 #[derive(Clone, Debug)]
@@ -296,8 +276,13 @@ pub enum TokenizerError {
         /// The header's vocabulary length.
         found: u32,
     },
-    /// Another field of the header is outside its range.
-    Header,
+    /// The length of the longest token does not suit the section's kind.
+    MaxTokenLen {
+        /// The header's length of the longest token, bytes.
+        found: u16,
+    },
+    /// A byte of the header that must be zero is not.
+    Reserved,
 }
 
 impl fmt::Display for TokenizerError {
@@ -306,12 +291,25 @@ impl fmt::Display for TokenizerError {
             Self::Length { found, expected } => {
                 write!(f, "the tokenizer section has {found} bytes, expected {expected}")
             }
-            Self::Kind { found } => write!(f, "tokenizer kind {found}, expected 0 or 1"),
-            Self::Layout { found } => write!(f, "tokenizer layout version {found}, expected 0"),
-            Self::VocabLen { found } => {
-                write!(f, "a tokenizer with {found} ids, expected 1 to {MAX_GREEDY_VOCAB_LEN}")
+            Self::Kind { found } => {
+                write!(f, "the tokenizer is of kind {found}, expected 0 (bytes) or 1 (greedy)")
             }
-            Self::Header => f.write_str("the tokenizer's header is damaged"),
+            Self::Layout { found } => {
+                write!(f, "the tokenizer has layout version {found}, expected 0")
+            }
+            Self::VocabLen { found } => write!(
+                f,
+                "the tokenizer has {found} ids, expected 1 to 65536, or 256 more than the offset \
+                 of a byte vocabulary"
+            ),
+            Self::MaxTokenLen { found } => write!(
+                f,
+                "the tokenizer's longest token has {found} bytes, expected 1 to 4095, or 1 in a \
+                 byte vocabulary"
+            ),
+            Self::Reserved => {
+                f.write_str("the tokenizer's header has a reserved byte that is not 0")
+            }
         }
     }
 }

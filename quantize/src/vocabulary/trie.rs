@@ -1,6 +1,6 @@
 //! Builds the double array that `kinglet::tokenizer` specifies.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use kinglet::tokenizer::layout::{CELL_LEN, MAX_TAIL_LEN, TAIL_FLAG, TAIL_LEN_SHIFT};
@@ -29,16 +29,30 @@ pub(super) fn cells(tokens: &[Vec<u8>]) -> Result<Vec<[u8; CELL_LEN]>, Vocabular
     while let Some(node) = nodes.pop_front() {
         array.add(&node, &sorted, &mut nodes)?;
     }
-    Ok(array.into_cells())
+    Ok(array.cells)
 }
+
+/// How often a search may pass a free cell before later ones leave it out. It bounds the time that
+/// cells cost into which nothing fits.
+const MAX_PASSES: u16 = 1024;
 
 #[derive(Default)]
 struct DoubleArray {
     cells: Vec<[u8; CELL_LEN]>,
-    /// Cells without a node.
-    free: BTreeSet<usize>,
-    /// Links that a node has; no other may have them.
-    links: HashSet<usize>,
+    slots: Vec<Slot>,
+}
+
+/// What building needs to know of a cell. Those beyond the array are free and candidates.
+#[derive(Clone)]
+struct Slot {
+    occupied: bool,
+    /// Whether a node has this cell's number as its link; no other may.
+    is_link: bool,
+    /// How often a search has passed this cell.
+    passes: u16,
+    /// This cell if it is a candidate for a node's first child, otherwise one from which the next
+    /// candidate can be found.
+    next: usize,
 }
 
 impl DoubleArray {
@@ -80,33 +94,57 @@ impl DoubleArray {
     /// Gives the children the first cells that are free for them, and returns the link to them.
     fn place(&mut self, children: &[(u8, usize)]) -> Result<usize, VocabularyError> {
         let first = usize::from(children[0].0);
-        let fits = |link: usize| {
-            let free = |cell| cell >= self.cells.len() || self.free.contains(&cell);
-            !self.links.contains(&link)
-                && children.iter().all(|&(label, _)| free(link + usize::from(label)))
-        };
         // Link 0 is the root's and, in a cell, means that there are no children.
-        let link = self
-            .free
-            .iter()
-            .copied()
-            .chain(self.cells.len()..)
-            .filter_map(|cell| cell.checked_sub(first).filter(|&link| link > 0))
-            .find(|&link| fits(link))
-            .filter(|&link| link < TAIL_FLAG as usize)
-            .ok_or(VocabularyError::TrieTooLarge)?;
+        let mut cell = self.candidate(first + 1);
+        while !self.fits(cell - first, children) {
+            self.pass(cell);
+            cell = self.candidate(cell + 1);
+        }
+        let link = cell - first;
+        if link >= TAIL_FLAG as usize {
+            return Err(VocabularyError::TrieTooLarge);
+        }
         Ok(self.place_at(link, children))
     }
 
+    fn fits(&self, link: usize, children: &[(u8, usize)]) -> bool {
+        let free = |cell: usize| self.slots.get(cell).is_none_or(|slot| !slot.occupied);
+        self.slots.get(link).is_none_or(|slot| !slot.is_link)
+            && children.iter().all(|&(label, _)| free(link + usize::from(label)))
+    }
+
+    /// The first candidate at or after `cell`.
+    fn candidate(&mut self, mut cell: usize) -> usize {
+        while cell < self.slots.len() && self.slots[cell].next != cell {
+            // Halving the path keeps the next search short.
+            let next = self.slots[cell].next;
+            self.slots[cell].next = self.slots.get(next).map_or(next, |slot| slot.next);
+            cell = next;
+        }
+        cell
+    }
+
+    /// Notes that the first child of a node did not go to the candidate `cell`.
+    fn pass(&mut self, cell: usize) {
+        if let Some(slot) = self.slots.get_mut(cell) {
+            slot.passes += 1;
+            if slot.passes == MAX_PASSES {
+                slot.next = cell + 1;
+            }
+        }
+    }
+
     fn place_at(&mut self, link: usize, children: &[(u8, usize)]) -> usize {
-        self.links.insert(link);
+        let end = children.iter().map(|&(label, _)| link + usize::from(label) + 1).max();
+        let len = self.cells.len().max(end.unwrap_or(0));
+        let free = |next| Slot { occupied: false, is_link: false, passes: 0, next };
+        self.slots.extend((self.cells.len()..len).map(free));
+        self.cells.resize(len, [0; CELL_LEN]);
+        self.slots[link].is_link = true;
         for &(label, _) in children {
             let cell = link + usize::from(label);
-            if cell >= self.cells.len() {
-                self.free.extend(self.cells.len()..=cell);
-                self.cells.resize(cell + 1, [0; CELL_LEN]);
-            }
-            self.free.remove(&cell);
+            self.slots[cell].occupied = true;
+            self.slots[cell].next = cell + 1;
             self.cells[cell][0] = label;
         }
         link
@@ -116,10 +154,6 @@ impl DoubleArray {
         let cell = &mut self.cells[cell];
         cell[1..4].copy_from_slice(&link.to_le_bytes()[..3]);
         cell[4..].copy_from_slice(&token.to_le_bytes());
-    }
-
-    fn into_cells(self) -> Vec<[u8; CELL_LEN]> {
-        self.cells
     }
 }
 

@@ -23,7 +23,8 @@ fn section() -> Vec<u8> {
     set(121, b'x', TAIL_FLAG | 2 << 16 | u32::from(b'z') << 8 | u32::from(b'y'), 3);
     set(99, b'c', TAIL_FLAG | 4 << 16 | u32::from(b'e') << 8 | u32::from(b'd'), 4);
     set(101, b'e', 0, 5);
-    let header = Header { kind: Kind::Greedy, max_token_len: 5, vocab_len: 6, extent: [122, 14] };
+    let kind = Kind::Greedy { cells: 122, strings: 14 };
+    let header = Header { kind, max_token_len: 5, vocab_len: 6 };
     let starts = [0_u16, 0, 1, 3, 8, 13, 14].map(u16::to_le_bytes);
     let strings = TOKENS.concat();
     [&header.to_bytes(), cells.as_flattened(), &[0; 4], starts.as_flattened(), &strings].concat()
@@ -83,9 +84,8 @@ fn encoding_ends_after_its_first_error() {
 #[test]
 fn bytes_are_their_own_tokens() {
     for offset in [0, 1, 1000] {
-        let extent = [offset, 0];
-        let header =
-            Header { kind: Kind::Bytes, max_token_len: 1, vocab_len: offset + 256, extent };
+        let kind = Kind::Bytes { offset };
+        let header = Header { kind, max_token_len: 1, vocab_len: offset + 256 };
         let section = header.to_bytes();
         let tokenizer = Tokenizer::parse(&section).unwrap();
         assert_eq!(tokenizer.vocab_len(), offset as usize + 256);
@@ -123,20 +123,37 @@ fn a_header_of_another_version_is_refused() {
     };
     assert_eq!(refused(0, 2), TokenizerError::Kind { found: 2 });
     assert_eq!(refused(1, 1), TokenizerError::Layout { found: 1 });
-    assert_eq!(refused(2, 0), TokenizerError::Header);
-    assert_eq!(refused(3, 16), TokenizerError::Header);
-    assert_eq!(refused(16, 1), TokenizerError::Header);
-    assert_eq!(refused(31, 1), TokenizerError::Header);
-    // Any other number of ids, cells or string bytes needs a section of another length.
-    for at in 4..16 {
+    assert_eq!(refused(2, 0), TokenizerError::MaxTokenLen { found: 0 });
+    assert_eq!(refused(3, 16), TokenizerError::MaxTokenLen { found: 4101 });
+    assert_eq!(refused(16, 1), TokenizerError::Reserved);
+    assert_eq!(refused(31, 1), TokenizerError::Reserved);
+    assert_eq!(refused(6, 2), TokenizerError::VocabLen { found: 0x2_0006 });
+    // Other numbers of ids, cells or string bytes need a section of another length.
+    for at in [4, 5, 8, 9, 10, 11, 12, 13, 14, 15] {
         assert!(matches!(refused(at, 0x80), TokenizerError::Length { .. }), "{at}");
     }
 }
 
 #[test]
+fn a_byte_vocabulary_has_its_256_ids_after_the_offset() {
+    let error = |offset, vocab_len, max_token_len| {
+        let header = Header { kind: Kind::Bytes { offset }, max_token_len, vocab_len };
+        Tokenizer::parse(&header.to_bytes()).unwrap_err()
+    };
+    assert_eq!(error(1, 256, 1), TokenizerError::VocabLen { found: 256 });
+    assert_eq!(error(u32::MAX, 255, 1), TokenizerError::VocabLen { found: 255 });
+    assert_eq!(error(1, 257, 2), TokenizerError::MaxTokenLen { found: 2 });
+    let header = Header { kind: Kind::Bytes { offset: 0 }, max_token_len: 1, vocab_len: 256 };
+    let mut section = header.to_bytes();
+    section[12] = 1;
+    assert_eq!(Tokenizer::parse(&section).unwrap_err(), TokenizerError::Reserved);
+}
+
+#[test]
 fn a_greedy_vocabulary_has_at_most_65536_ids() {
     for vocab_len in [0, 65_537] {
-        let header = Header { kind: Kind::Greedy, max_token_len: 1, vocab_len, extent: [0, 0] };
+        let kind = Kind::Greedy { cells: 0, strings: 0 };
+        let header = Header { kind, max_token_len: 1, vocab_len };
         let mut section = header.to_bytes().to_vec();
         section.resize(header.section_len() as usize, 0);
         let error = Tokenizer::parse(&section).unwrap_err();
