@@ -262,7 +262,7 @@ impl<'a> Conversion<'a> {
             errors.measure(weights, inputs, multiplier);
             Ok(())
         })?;
-        let group = errors.group(spec.storage);
+        let group = errors.group(spec.storage, inputs);
         let mut packed = Packed::new(spec.storage, view.rows(), inputs, group, multiplier);
         for_chunks(&view, |first, weights| {
             packed.put_rows(first, weights);

@@ -93,12 +93,14 @@ impl Errors {
         Self { signal: row.iter().copied().map(square).sum(), noise }
     }
 
-    /// The group size: the largest whose error the storage tolerates.
-    pub fn group(&self, storage: Storage) -> usize {
+    /// The group size of a tensor with `inputs` inputs: the largest whose
+    /// error the storage tolerates, and no larger than needed for one group.
+    pub fn group(&self, storage: Storage, inputs: usize) -> usize {
         let tolerance = if storage == Storage::Sparse { SPARSE_TOLERANCE } else { DENSE_TOLERANCE };
         let best = self.noise[0];
         let fits = |&(_, noise): &(usize, f64)| noise <= tolerance * best;
         let sizes = GROUPS.into_iter().zip(self.noise);
+        let sizes = sizes.filter(|&(group, _)| group < 2 * padded_inputs(inputs));
         sizes.filter(fits).map(|(group, _)| group).max().unwrap_or(GROUPS[0])
     }
 
@@ -316,10 +318,10 @@ mod tests {
         }
         let mut smooth = Errors::default();
         smooth.measure(&w, 512, multiplier(0.05));
-        assert!(smooth.group(Storage::Matrix) >= 256);
+        assert!(smooth.group(Storage::Matrix, 512) >= 256);
         w[5] = 3.0;
         let mut spiky = Errors::default();
         spiky.measure(&w, 512, multiplier(3.0));
-        assert_eq!(spiky.group(Storage::Matrix), 32);
+        assert_eq!(spiky.group(Storage::Matrix, 512), 32);
     }
 }
