@@ -11,6 +11,11 @@ use crate::error::ConvertError;
 /// LayerNorm of the embedding, folded into it: weight and bias.
 pub(crate) const LN0: [&str; 2] = ["blocks.0.ln0.weight", "blocks.0.ln0.bias"];
 
+/// The matrix of a layer through which the embedding adds to its DeepEmbed table.
+pub(crate) fn deep_embed_share(layer: usize) -> String {
+    format!("blocks.{layer}.ffn.s_emb_x.weight")
+}
+
 /// The shape of the model that the checkpoint's tensors make up, after checking
 /// that all of them are there, with fitting shapes, and no others.
 ///
@@ -19,7 +24,7 @@ pub(crate) const LN0: [&str; 2] = ["blocks.0.ln0.weight", "blocks.0.ln0.bias"];
 /// tensor is missing, of another shape, or not known.
 pub fn shape(checkpoint: &Checkpoint) -> Result<Shape, ConvertError> {
     refuse_others(checkpoint)?;
-    let shape = rwkv7(checkpoint)?;
+    let shape = dimensions(checkpoint, architecture(checkpoint))?;
     shape.check().map_err(ConvertError::Shape)?;
     check_tensors(checkpoint, &shape)?;
     Ok(shape)
@@ -41,18 +46,10 @@ fn refuse_others(checkpoint: &Checkpoint) -> Result<(), ConvertError> {
     if any(".ffn.enn.") {
         return unsupported("RWKV-8, which is not released");
     }
-    if any(".ffn.s_emb.") {
-        return unsupported("RWKV-7a (DeepEmbed)");
+    if any(".tiny_") {
+        return unsupported("RWKV-4a or 4b, which add a small attention with a growing cache");
     }
     let official = any("blocks.0.att.") && any("emb.weight");
-    if official && !any(".att.r_k") && !any(".att.k_k") {
-        let version = match () {
-            () if any(".att.time_maa") => "RWKV-6",
-            () if any(".att.ln_x.") => "RWKV-5",
-            () => "RWKV-4 or older",
-        };
-        return unsupported(version);
-    }
     if any(".att.time_state") && !official {
         return unsupported("a tuned state alone; quantize its base checkpoint");
     }
@@ -72,28 +69,81 @@ fn require<'a>(checkpoint: &'a Checkpoint, name: &str) -> Result<Tensor<'a>, Con
     checkpoint.tensor(name).ok_or_else(|| ConvertError::Missing { tensor: name.to_owned() })
 }
 
-/// Dimensions of an RWKV-7 from the tensors that define them.
-fn rwkv7(checkpoint: &Checkpoint) -> Result<Shape, ConvertError> {
+/// The version, by the tensors that each one added.
+fn architecture(checkpoint: &Checkpoint) -> Architecture {
+    let any = |part: &str| checkpoint.tensors().any(|t| t.name().contains(part));
+    let per_channel = |decay: Tensor<'_>| decay.rows() > 1 && decay.columns() > 1;
+    if any(".att.r_k") || any(".att.k_k") {
+        if any(".ffn.s_emb.") { Architecture::Rwkv7a } else { Architecture::Rwkv7 }
+    } else if any(".time_maa") {
+        Architecture::Rwkv6
+    } else if !any(".ln_x.") {
+        Architecture::Rwkv4
+    } else if checkpoint.tensor(TIME_DECAY).is_some_and(per_channel) || any(".att.time_faaaa") {
+        Architecture::Rwkv5_2
+    } else if any(".att.gate.") {
+        Architecture::Rwkv5_1
+    } else {
+        Architecture::Rwkv5_0
+    }
+}
+
+const TIME_DECAY: &str = "blocks.0.att.time_decay";
+
+/// The dimensions, from the tensors that define them.
+fn dimensions(checkpoint: &Checkpoint, architecture: Architecture) -> Result<Shape, ConvertError> {
     let layers = checkpoint.tensors().filter_map(|t| layer_of(t.name())).max().unwrap_or(0) + 1;
-    let emb = require(checkpoint, "emb.weight")?;
-    let r_k = require(checkpoint, "blocks.0.att.r_k")?;
+    let width = require(checkpoint, "emb.weight")?.columns();
     let columns = |name| require(checkpoint, name).map(|tensor| tensor.columns());
     let rows = |name| require(checkpoint, name).map(|tensor| tensor.rows());
     Ok(Shape {
-        architecture: Architecture::Rwkv7,
+        architecture,
         layers,
-        width: emb.columns(),
-        head_size: r_k.columns(),
+        width,
+        head_size: match architecture {
+            Architecture::Rwkv4 => 1,
+            // One decay per head.
+            Architecture::Rwkv5_0 | Architecture::Rwkv5_1 => {
+                let heads = require(checkpoint, TIME_DECAY)?.elements();
+                width.checked_div(heads).unwrap_or(0)
+            }
+            Architecture::Rwkv5_2 => columns(TIME_DECAY)?,
+            Architecture::Rwkv6 => columns("blocks.0.att.time_faaaa")?,
+            _ => columns("blocks.0.att.r_k")?,
+        },
         ffn: rows("blocks.0.ffn.key.weight")?,
         vocab: rows("head.weight")?,
-        ranks: Ranks {
+        ranks: ranks(checkpoint, architecture, layers)?,
+    })
+}
+
+fn ranks(
+    checkpoint: &Checkpoint,
+    architecture: Architecture,
+    layers: usize,
+) -> Result<Ranks, ConvertError> {
+    let columns = |name| require(checkpoint, name).map(|tensor| tensor.columns());
+    match architecture {
+        Architecture::Rwkv6 => Ok(Ranks {
+            decay: columns("blocks.0.att.time_decay_w1")?,
+            // [5, rank, width]
+            shift: require(checkpoint, "blocks.0.att.time_maa_w2")?.rows() / tensors::SHIFTS,
+            ..Ranks::NONE
+        }),
+        Architecture::Rwkv7 | Architecture::Rwkv7a => Ok(Ranks {
             decay: columns("blocks.0.att.w1")?,
             iclr: columns("blocks.0.att.a1")?,
             // Layer 0 may lack it, or carry one that is not used.
             value: if layers > 1 { columns("blocks.1.att.v1")? } else { 0 },
             gate: columns("blocks.0.att.g1")?,
-        },
-    })
+            deep_embed: match architecture {
+                Architecture::Rwkv7a => columns("blocks.0.ffn.s1")?,
+                _ => 0,
+            },
+            ..Ranks::NONE
+        }),
+        _ => Ok(Ranks::NONE),
+    }
 }
 
 /// The N of `blocks.N.`.
@@ -101,17 +151,19 @@ fn layer_of(name: &str) -> Option<usize> {
     name.strip_prefix("blocks.")?.split_once('.')?.0.parse().ok()
 }
 
-/// Rows and columns of a tensor as the checkpoint stores it.
-pub(crate) fn stored_dims(spec: &TensorSpec, shape: &Shape) -> (usize, usize) {
+/// Shape of a matrix as the checkpoint stores it.
+pub(crate) fn stored_dims(spec: &TensorSpec, shape: &Shape) -> Vec<usize> {
     let (rows, cols) = (spec.rows.of(shape), spec.cols.of(shape));
-    if spec.transposed { (cols, rows) } else { (rows, cols) }
+    let count = spec.part.map(|part| part.count);
+    let matrix = if spec.transposed { [cols, rows] } else { [rows, cols] };
+    count.into_iter().chain(matrix).collect()
 }
 
 fn check_tensors(checkpoint: &Checkpoint, shape: &Shape) -> Result<(), ConvertError> {
     let mut known = HashSet::new();
     for index in 0..tensors::tensor_count(shape) {
         let (layer, spec) = tensors::tensor(shape, index);
-        let name = TensorName { layer, name: spec.name }.to_string();
+        let name = TensorName { layer, name: spec.stored_name() }.to_string();
         if layer.is_none_or(|layer| layer >= spec.first_layer) {
             check_dims(&require(checkpoint, &name)?, spec, shape)?;
         }
@@ -123,6 +175,16 @@ fn check_tensors(checkpoint: &Checkpoint, shape: &Shape) -> Result<(), ConvertEr
             return Err(ConvertError::dims(&tensor, &[shape.width]));
         }
         known.insert(name.to_owned());
+    }
+    if shape.architecture == Architecture::Rwkv7a {
+        let dims = [shape.ranks.deep_embed.pow(2), shape.width];
+        for name in (0..shape.layers).map(deep_embed_share) {
+            let tensor = require(checkpoint, &name)?;
+            if tensor.shape() != dims {
+                return Err(ConvertError::dims(&tensor, &dims));
+            }
+            known.insert(name);
+        }
     }
     match checkpoint.tensors().find(|tensor| !known.contains(tensor.name())) {
         None => Ok(()),
@@ -136,13 +198,14 @@ fn check_tensors(checkpoint: &Checkpoint, shape: &Shape) -> Result<(), ConvertEr
 /// Checks a tensor's shape: a matrix exactly, a vector by its length, for
 /// vectors come as `[width]`, `[1, 1, width]` and `[heads, head size]`.
 fn check_dims(tensor: &Tensor<'_>, spec: &TensorSpec, shape: &Shape) -> Result<(), ConvertError> {
-    let (rows, cols) = stored_dims(spec, shape);
+    let dims = stored_dims(spec, shape);
     if spec.storage == Storage::Vector {
-        if tensor.elements() != rows * cols {
-            return Err(ConvertError::dims(tensor, &[rows * cols]));
+        let elements = dims.iter().product();
+        if tensor.elements() != elements {
+            return Err(ConvertError::dims(tensor, &[elements]));
         }
-    } else if tensor.shape() != [rows, cols] {
-        return Err(ConvertError::dims(tensor, &[rows, cols]));
+    } else if tensor.shape() != dims {
+        return Err(ConvertError::dims(tensor, &dims));
     }
     Ok(())
 }

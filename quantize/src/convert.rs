@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
 use kinglet::matrix::{ROW_GROUP, TILE_ROWS, layout};
 use kinglet::model::{Header, Record, Section};
-use kinglet::shape::Shape;
+use kinglet::shape::{Architecture, Shape};
 use kinglet::tensors::{self, Storage, TensorName, TensorSpec};
+use rayon::prelude::*;
 
 use crate::architecture::{self, LN0};
 use crate::checkpoint::{Checkpoint, Tensor};
@@ -119,7 +121,9 @@ pub fn convert(
     let failed = ConvertError::output(out);
     let provenance = std::thread::scope(|scope| {
         let hash = scope.spawn(|| sha256_of(checkpoint.path()));
-        let converted = Conversion::new(checkpoint, shape, out, progress)?.run()?;
+        let mut converted = Conversion::new(checkpoint, shape, out, progress)?;
+        let sections = [Section::Vectors, Section::Embedding, Section::Layers, Section::Head];
+        sections.into_iter().try_for_each(|section| converted.section(section))?;
         let hash = hash.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let hash = hash.map_err(&failed)?;
         Ok::<_, ConvertError>((converted, provenance(checkpoint, &hash, options)))
@@ -132,6 +136,9 @@ pub fn convert(
         writer.section(Section::Provenance, provenance.as_bytes())
     };
     tail(&mut conversion.writer).map_err(&failed)?;
+    if shape.architecture == Architecture::Rwkv7a {
+        conversion.section(Section::DeepEmbed)?;
+    }
     let (Header { content_hash, .. }, file_len) = conversion.writer.finish().map_err(&failed)?;
     Ok(Report {
         shape,
@@ -181,21 +188,18 @@ impl<'a> Conversion<'a> {
         Ok(Self { checkpoint, shape, out, writer, reports, parameters: 0, all, progress })
     }
 
-    /// Writes all tensors, section by section.
-    fn run(mut self) -> Result<Self, ConvertError> {
-        let sections = [Section::Vectors, Section::Embedding, Section::Layers, Section::Head];
-        for section in sections {
-            self.write(|writer| writer.begin(section))?;
-            for index in 0..tensors::tensor_count(&self.shape) {
-                let (layer, spec) = tensors::tensor(&self.shape, index);
-                if Section::of(layer, spec) == section
-                    && layer.is_none_or(|layer| layer >= spec.first_layer)
-                {
-                    self.tensor(index, layer, spec)?;
-                }
+    /// Writes all tensors of a section.
+    fn section(&mut self, section: Section) -> Result<(), ConvertError> {
+        self.write(|writer| writer.begin(section))?;
+        for index in 0..tensors::tensor_count(&self.shape) {
+            let (layer, spec) = tensors::tensor(&self.shape, index);
+            if Section::of(layer, spec) == section
+                && layer.is_none_or(|layer| layer >= spec.first_layer)
+            {
+                self.tensor(index, layer, spec)?;
             }
         }
-        Ok(self)
+        Ok(())
     }
 
     fn write(&mut self, f: impl FnOnce(&mut Writer) -> io::Result<()>) -> Result<(), ConvertError> {
@@ -208,17 +212,22 @@ impl<'a> Conversion<'a> {
         layer: Option<usize>,
         spec: &'static TensorSpec,
     ) -> Result<(), ConvertError> {
-        let name = TensorName { layer, name: spec.name }.to_string();
-        let missing = || ConvertError::Missing { tensor: name.clone() };
-        let tensor = self.checkpoint.tensor(&name).ok_or_else(missing)?;
-        self.parameters += tensor.elements() as u64;
-        match spec.storage {
-            Storage::Vector => self.vector(index, spec, &tensor)?,
-            Storage::Rows => self.embedding(index, spec, &tensor)?,
-            _ => self.matrix(index, spec, &tensor)?,
+        let name = TensorName { layer, name: spec.stored_name() }.to_string();
+        let tensor = self.require(&name)?;
+        self.parameters += tensor.elements() as u64 / spec.part.map_or(1, |part| part.count as u64);
+        match (spec.storage, layer) {
+            (Storage::Vector, _) => self.vector(index, spec, &tensor)?,
+            (Storage::Rows, None) => self.embedding(index, spec, &tensor)?,
+            (Storage::Rows, Some(layer)) => self.deep_embed(index, spec, &tensor, layer)?,
+            _ => self.matrix(index, spec, &tensor, TensorName { layer, name: spec.name })?,
         }
         (self.progress)(self.parameters, self.all);
         Ok(())
+    }
+
+    fn require(&self, name: &str) -> Result<Tensor<'a>, ConvertError> {
+        let missing = || ConvertError::Missing { tensor: name.to_owned() };
+        self.checkpoint.tensor(name).ok_or_else(missing)
     }
 
     fn record(&self, spec: &TensorSpec, group: usize, multiplier: f32) -> Record {
@@ -248,29 +257,39 @@ impl<'a> Conversion<'a> {
         index: usize,
         spec: &TensorSpec,
         tensor: &Tensor<'_>,
+        name: TensorName,
     ) -> Result<(), ConvertError> {
         let view = if spec.transposed { tensor.transposed() } else { *tensor };
-        let inputs = view.columns();
+        let (rows, inputs) = (spec.rows.of(&self.shape), view.columns());
+        // Matrices that are stacked in one tensor follow one another row by row.
+        let first = spec.part.map_or(0, |part| part.index * rows);
+        let range = first..first + rows;
         let mut largest = 0.0f32;
-        for_chunks(&view, |_, weights| {
+        for_chunks(&view, range.clone(), |_, weights| {
             largest = weights.iter().fold(largest, |m, w| m.max(w.abs()));
             Ok(())
         })?;
         let multiplier = multiplier(largest);
         let mut errors = Errors::default();
-        for_chunks(&view, |_, weights| {
+        for_chunks(&view, range.clone(), |_, weights| {
             errors.measure(weights, inputs, multiplier);
             Ok(())
         })?;
         let group = errors.group(spec.storage, inputs);
-        let mut packed = Packed::new(spec.storage, view.rows(), inputs, group, multiplier);
-        for_chunks(&view, |first, weights| {
-            packed.put_rows(first, weights);
+        let mut packed = Packed::new(spec.storage, rows, inputs, group, multiplier);
+        for_chunks(&view, range, |row, weights| {
+            packed.put_rows(row - first, weights);
             Ok(())
         })?;
         self.packed(index, spec, &packed, group, multiplier)?;
-        self.report(spec, tensor, group, errors.signal, errors.noise_of(group));
+        self.report(name.to_string(), spec, group, errors.signal, errors.noise_of(group));
         Ok(())
+    }
+
+    /// Weight and bias of LayerNorm ln0.
+    fn ln0(&self) -> Result<[Vec<f32>; 2], ConvertError> {
+        let [weight, bias] = LN0.map(|name| finite_values(&self.require(name)?));
+        Ok([weight?, bias?])
     }
 
     /// The embedding, through LayerNorm ln0.
@@ -280,26 +299,66 @@ impl<'a> Conversion<'a> {
         spec: &TensorSpec,
         tensor: &Tensor<'_>,
     ) -> Result<(), ConvertError> {
-        let [weight, bias] = LN0.map(|name| {
-            let missing = || ConvertError::Missing { tensor: name.to_owned() };
-            finite_values(&self.checkpoint.tensor(name).ok_or_else(missing)?)
-        });
-        let (weight, bias) = (weight?, bias?);
+        let [weight, bias] = self.ln0()?;
         self.parameters += (weight.len() + bias.len()) as u64;
+        let fold = |row: &[f32], folded: &mut Vec<f32>| {
+            folded.extend(layer_norm(row, &weight, &bias).map(|x| x as f32));
+        };
+        self.row_table(index, spec, tensor, |_, rows| {
+            let mut folded = Vec::with_capacity(rows.len());
+            rows.chunks(tensor.columns()).for_each(|row| fold(row, &mut folded));
+            Ok(folded)
+        })
+    }
+
+    /// The DeepEmbed table of a layer, with the embedding's share added:
+    /// `s_emb + LN0(emb) s_emb_x^T`, in f64, rounded once.
+    fn deep_embed(
+        &mut self,
+        index: usize,
+        spec: &TensorSpec,
+        tensor: &Tensor<'_>,
+        layer: usize,
+    ) -> Result<(), ConvertError> {
+        let [weight, bias] = self.ln0()?;
+        let embedding = self.require("emb.weight")?;
+        let share = finite_values(&self.require(&architecture::deep_embed_share(layer))?)?;
+        self.parameters += share.len() as u64;
+        let width = embedding.columns();
+        let share: Vec<f64> = share.into_iter().map(f64::from).collect();
+        self.row_table(index, spec, tensor, |first, rows| {
+            let count = rows.len() / tensor.columns();
+            let mut embedded = Vec::with_capacity(count * width);
+            for_chunks(&embedding, first..first + count, |_, rows| {
+                for row in rows.chunks(width) {
+                    embedded.extend(layer_norm(row, &weight, &bias));
+                }
+                Ok(())
+            })?;
+            Ok(add_product(rows, &embedded, &share, width))
+        })
+    }
+
+    /// A row table: consecutive rows, after `f` has made of them what is stored.
+    fn row_table(
+        &mut self,
+        index: usize,
+        spec: &TensorSpec,
+        tensor: &Tensor<'_>,
+        f: impl Fn(usize, &[f32]) -> Result<Vec<f32>, ConvertError>,
+    ) -> Result<(), ConvertError> {
+        let (rows, cols) = (tensor.rows(), tensor.columns());
         let mut errors = Errors::default();
-        let mut packed = Packed::new(spec.storage, tensor.rows(), tensor.columns(), ROW_GROUP, 1.0);
-        let mut folded = Vec::new();
-        for_chunks(tensor, |first, rows| {
-            folded.clear();
-            for row in rows.chunks(tensor.columns()) {
-                folded.extend(layer_norm(row, &weight, &bias));
-            }
-            errors.measure(&folded, tensor.columns(), 1.0);
-            packed.put_rows(first, &folded);
+        let mut packed = Packed::new(spec.storage, rows, cols, ROW_GROUP, 1.0);
+        for_chunks(tensor, 0..rows, |first, rows| {
+            let stored = f(first, rows)?;
+            errors.measure(&stored, cols, 1.0);
+            packed.put_rows(first, &stored);
             Ok(())
         })?;
         self.packed(index, spec, &packed, ROW_GROUP, 1.0)?;
-        self.report(spec, tensor, ROW_GROUP, errors.signal, errors.noise_of(ROW_GROUP));
+        let name = tensor.name().to_owned();
+        self.report(name, spec, ROW_GROUP, errors.signal, errors.noise_of(ROW_GROUP));
         Ok(())
     }
 
@@ -316,16 +375,9 @@ impl<'a> Conversion<'a> {
         self.write(|writer| writer.tensor(index, record, &[values, scales]))
     }
 
-    fn report(
-        &mut self,
-        spec: &TensorSpec,
-        tensor: &Tensor<'_>,
-        group: usize,
-        signal: f64,
-        noise: f64,
-    ) {
+    fn report(&mut self, name: String, spec: &TensorSpec, group: usize, signal: f64, noise: f64) {
         self.reports.push(TensorReport {
-            name: tensor.name().to_owned(),
+            name,
             rows: spec.rows.of(&self.shape),
             cols: spec.cols.of(&self.shape),
             group,
@@ -336,28 +388,63 @@ impl<'a> Conversion<'a> {
     }
 }
 
-/// LayerNorm of an embedding row, in f64, rounded once.
-fn layer_norm(row: &[f32], weight: &[f32], bias: &[f32]) -> impl Iterator<Item = f32> {
+/// LayerNorm of an embedding row.
+fn layer_norm(row: &[f32], weight: &[f32], bias: &[f32]) -> impl Iterator<Item = f64> {
     let len = row.len() as f64;
     let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / len;
     let variance = row.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / len;
     let rstd = 1.0 / (variance + LN_EPS).sqrt();
     row.iter().zip(weight).zip(bias).map(move |((&x, &weight), &bias)| {
-        ((f64::from(x) - mean) * rstd * f64::from(weight) + f64::from(bias)) as f32
+        (f64::from(x) - mean) * rstd * f64::from(weight) + f64::from(bias)
     })
 }
 
-/// Calls `f` with the first row and the values of consecutive rows, a multiple
-/// of 16 at a time, after checking that they are finite.
+/// `rows + x share^T`, rounded once.
+///
+/// * `rows`: `[row][cols]`
+/// * `x`: `[row][width]`
+/// * `share`: `[cols][width]`
+fn add_product(rows: &[f32], x: &[f64], share: &[f64], width: usize) -> Vec<f32> {
+    /// Rows that use a row of `share` while it is in the cache.
+    const TOGETHER: usize = 8;
+    let cols = share.len() / width;
+    let mut sums = vec![0.0; rows.len()];
+    let blocks = sums.par_chunks_mut(TOGETHER * cols).zip(rows.par_chunks(TOGETHER * cols));
+    blocks.zip(x.par_chunks(TOGETHER * width)).for_each(|((sums, rows), x)| {
+        for (column, share) in share.chunks(width).enumerate() {
+            for (row, x) in x.chunks(width).enumerate() {
+                let at = row * cols + column;
+                sums[at] = (f64::from(rows[at]) + dot(x, share)) as f32;
+            }
+        }
+    });
+    sums
+}
+
+/// The sum of products, in eight sums that do not wait for each other.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let ((a8, a), (b8, b)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut sums = [0.0; 8];
+    for (a, b) in a8.iter().zip(b8) {
+        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += a * b;
+        }
+    }
+    sums.iter().sum::<f64>() + a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>()
+}
+
+/// Calls `f` with the first row and the values of consecutive rows of `rows`, a
+/// multiple of 16 at a time, after checking that they are finite.
 fn for_chunks(
     tensor: &Tensor<'_>,
+    rows: Range<usize>,
     mut f: impl FnMut(usize, &[f32]) -> Result<(), ConvertError>,
 ) -> Result<(), ConvertError> {
-    let (rows, cols) = (tensor.rows(), tensor.columns());
+    let cols = tensor.columns();
     let step = (CHUNK / cols.max(1)).next_multiple_of(TILE_ROWS);
     let mut values = Vec::new();
-    for first in (0..rows).step_by(step) {
-        let range = first..rows.min(first + step);
+    for first in rows.clone().step_by(step) {
+        let range = first..rows.end.min(first + step);
         values.resize(range.len() * cols, 0.0);
         tensor.read_rows(range, &mut values);
         if let Some(at) = values.iter().position(|x| !x.is_finite()) {
@@ -376,7 +463,7 @@ fn for_chunks(
 /// All values of a tensor, which must be finite.
 fn finite_values(tensor: &Tensor<'_>) -> Result<Vec<f32>, ConvertError> {
     let mut all = Vec::with_capacity(tensor.elements());
-    for_chunks(tensor, |_, values| {
+    for_chunks(tensor, 0..tensor.rows(), |_, values| {
         all.extend_from_slice(values);
         Ok(())
     })?;

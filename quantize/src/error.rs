@@ -15,7 +15,7 @@ pub enum ConvertError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// The tensors make up something that this version does not run.
-    #[error("this is {found}; expected an RWKV-7 checkpoint")]
+    #[error("this is {found}; expected an RWKV-4, 5, 6, 7 or 7a checkpoint")]
     Architecture {
         /// What it is.
         found: &'static str,

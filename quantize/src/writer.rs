@@ -35,7 +35,8 @@ struct Open {
 }
 
 /// Sections whose bytes the content hash covers, besides the directory.
-const HASHED: [Section; 4] = [Section::Vectors, Section::Embedding, Section::Layers, Section::Head];
+const HASHED: [Section; 5] =
+    [Section::Vectors, Section::Embedding, Section::Layers, Section::Head, Section::DeepEmbed];
 
 impl Writer {
     /// Starts a file that will replace `target`.

@@ -2,13 +2,35 @@
 //! token shift, activations, residual sums.
 
 use crate::engine::Column;
-use crate::kernels::{Kernels, Rows};
+use crate::kernels::{Kernels, Product, Rows};
+use crate::matrix::Matrix;
 use crate::quantized::QuantizedMut;
 use crate::reduce;
 use crate::shape::Shape;
 
 /// Epsilon of every LayerNorm but the per-head one.
 pub(crate) const LN_EPS: f32 = 1e-5;
+
+/// Token shift of RWKV-6 and 7: `x` is the share of the predecessor `p`.
+#[inline(always)]
+pub(crate) fn toward_previous(n: f32, p: f32, x: f32) -> f32 {
+    n + (p - n) * x
+}
+
+/// Token shift of RWKV-4 and 5: `x` is the share of the current input `n`.
+#[inline(always)]
+pub(crate) fn toward_current(n: f32, p: f32, x: f32) -> f32 {
+    p + (n - p) * x
+}
+
+/// Column `column` of `[head][column][channel]` as `[head][channel]`, for heads of `n` channels.
+#[inline(always)]
+fn gather_heads(y: &[f32], column: usize, columns: usize, n: usize, out: &mut [f32]) {
+    let heads = y.chunks_exact(columns * n);
+    for (out, y) in out.chunks_exact_mut(n).zip(heads) {
+        out.copy_from_slice(&y[column * n..][..n]);
+    }
+}
 
 /// A block of columns on its way through the layers.
 #[derive(Debug)]
@@ -37,18 +59,38 @@ impl<K: Kernels> Block<'_, K> {
         });
     }
 
-    /// Token shift: quantizes `n + (p - n) * shift[c]` into `mixed[c]`, where n
+    /// Token shift: quantizes `shifted(n, p, shift[c])` into `mixed[c]`, where n
     /// is a column of `normed` and p its predecessor in the sequence.
     ///
     /// * `normed`, `scratch`: `[column][width]`
     /// * `state`: `[slot][width]`
+    /// * `shifted`: [`toward_previous`] or [`toward_current`]
     pub(crate) fn mix<const N: usize>(
         &self,
         normed: &[f32],
         state: &[f32],
         shift: [&[f32]; N],
+        shifted: impl Fn(f32, f32, f32) -> f32 + Sync,
         scratch: &mut [f32],
         mixed: &mut [QuantizedMut<'_>; N],
+    ) {
+        self.mix_with(normed, state, scratch, mixed, |_, c, n, p, out| {
+            for (((out, n), p), x) in out.iter_mut().zip(n).zip(p).zip(shift[c]) {
+                *out = shifted(*n, *p, *x);
+            }
+        });
+    }
+
+    /// Quantizes what `f(column, c, n, p, out)` writes to `out` into `mixed[c]`;
+    /// otherwise as [`mix`](Self::mix).
+    #[inline(always)]
+    pub(crate) fn mix_with<const N: usize>(
+        &self,
+        normed: &[f32],
+        state: &[f32],
+        scratch: &mut [f32],
+        mixed: &mut [QuantizedMut<'_>; N],
+        f: impl Fn(usize, usize, &[f32], &[f32], &mut [f32]) + Sync,
     ) {
         let width = self.shape.width;
         let mixed = mixed.each_mut().map(QuantizedMut::reborrow);
@@ -59,10 +101,8 @@ impl<K: Kernels> Block<'_, K> {
             for (column, scratch) in range.zip(scratch.iter()) {
                 let n = &normed[column * width..][..width];
                 let p = self.shifted(column, normed, state);
-                for (mixed, shift) in mixed.iter_mut().zip(shift) {
-                    for (((out, n), p), x) in scratch.iter_mut().zip(n).zip(p).zip(shift) {
-                        *out = n + (p - n) * x;
-                    }
+                for (c, mixed) in mixed.iter_mut().enumerate() {
+                    f(column, c, n, p, scratch);
                     if let Some(mixed) = mixed.next() {
                         mixed.quantize(scratch, |q| self.kernels.pack(q));
                     }
@@ -107,6 +147,41 @@ impl<K: Kernels> Block<'_, K> {
                 out.quantize(x, |q| self.kernels.pack(q));
             }
         });
+    }
+
+    /// Computes products as one parallel region of at most N.
+    pub(crate) fn products<'b, const N: usize>(&self, jobs: impl Iterator<Item = Product<'b>>) {
+        self.kernels.products(&mut heapless::Vec::<_, N>::from_iter(jobs));
+    }
+
+    /// The end of a time mix: `x += matrix y`.
+    ///
+    /// * `y`: `[head][column][channel]`, heads of `n` channels
+    /// * `x`, `input`, `output`: `[column][width]`, the latter two scratch
+    pub(crate) fn project(
+        &self,
+        y: &[f32],
+        n: usize,
+        matrix: Matrix<'_>,
+        [input, output]: [&mut [f32]; 2],
+        quantized: &mut QuantizedMut<'_>,
+        x: &mut [f32],
+    ) {
+        let (columns, width) = (self.len(), self.shape.width);
+        self.kernels.for_parts(
+            (0..columns, Rows::new(input, width), quantized.reborrow()),
+            4 * columns * width,
+            |(range, input, quantized)| {
+                for ((column, input), quantized) in range.zip(input.iter()).zip(quantized.columns())
+                {
+                    gather_heads(y, column, columns, n, input);
+                    quantized.quantize(input, |q| self.kernels.pack(q));
+                }
+            },
+        );
+        let input = quantized.view();
+        self.kernels.products(&mut [Product { matrix, input, output: &mut *output }]);
+        self.add(output, x);
     }
 
     /// `x += y`, both `[column][width]`.

@@ -8,16 +8,22 @@ use crate::engine::{Column, Engine, Hook, StateError, StepError};
 use crate::kernels::{Kernels, Product, Rows};
 use crate::model::Model;
 use crate::reduce;
-use crate::rwkv7;
 use crate::shape::{Architecture, Shape};
 use crate::workspace::{Carver, floats_len, quantized_len};
+use crate::{rwkv4, rwkv5, rwkv6, rwkv7, rwkv7a};
 
 /// Elements (f32) of the workspace of an engine that computes up to `block`
 /// columns together.
 pub const fn workspace_len(shape: &Shape, block: usize) -> usize {
     let head = floats_len(block * shape.width) + quantized_len(block, shape.width);
     let layer = match shape.architecture {
+        Architecture::Rwkv4 => rwkv4::workspace_len(shape, block),
+        Architecture::Rwkv5_0 | Architecture::Rwkv5_1 | Architecture::Rwkv5_2 => {
+            rwkv5::workspace_len(shape, block)
+        }
+        Architecture::Rwkv6 => rwkv6::workspace_len(shape, block),
         Architecture::Rwkv7 => rwkv7::workspace_len(shape, block),
+        Architecture::Rwkv7a => rwkv7a::workspace_len(shape, block),
     };
     floats_len(block * shape.width)
         + floats_len(carried_len(shape, block))
@@ -27,7 +33,8 @@ pub const fn workspace_len(shape: &Shape, block: usize) -> usize {
 /// Elements that one layer hands to the next besides the residual stream.
 const fn carried_len(shape: &Shape, columns: usize) -> usize {
     match shape.architecture {
-        Architecture::Rwkv7 => rwkv7::carried_len(shape, columns),
+        Architecture::Rwkv7 | Architecture::Rwkv7a => rwkv7::carried_len(shape, columns),
+        _ => 0,
     }
 }
 
@@ -153,7 +160,7 @@ impl<'a, K: Kernels> Cpu<'a, K> {
         Ok(())
     }
 
-    /// Sets `slot` to `state`, or to zeros.
+    /// Sets `slot` to `state`, or to what it is before the first token.
     fn fill(&mut self, slot: usize, state: Option<&[f32]>) {
         let shape = *self.model.shape();
         let mut at = 0;
@@ -161,7 +168,7 @@ impl<'a, K: Kernels> Cpu<'a, K> {
             let len = piece.len();
             match state {
                 Some(state) => self.states[piece].copy_from_slice(&state[at..at + len]),
-                None => self.states[piece].fill(0.0),
+                None => self.states[piece].fill(shape.start_value(at % shape.layer_state_len())),
             }
             at += len;
         });
@@ -171,18 +178,18 @@ impl<'a, K: Kernels> Cpu<'a, K> {
 /// Calls `f` with the pieces of `slot` in the states of `slots` sequences, in
 /// the order of a single state.
 ///
-/// Between sequences the states are interleaved so that heads stay together:
-/// `[layer]{shift [slot][width]; shift [slot][width]; [head][slot][key][value]}`.
+/// Between sequences the states are interleaved so that what one head owns stays
+/// together: `[layer]{shift [slot][width]; shift [slot][width]; [head][slot][key][value]}`;
+/// see [`rwkv4`] for its averages.
 fn for_slot_pieces(
     shape: &Shape,
     slots: usize,
     slot: usize,
     mut f: impl FnMut(core::ops::Range<usize>),
 ) {
-    let matrix = shape.head_size * shape.head_size;
     let mut start = 0;
     for _ in 0..shape.layers {
-        for (pieces, len) in [(2, shape.width), (shape.heads(), matrix)] {
+        for (pieces, len) in [(2, shape.width), shape.recurrent_pieces()] {
             for _ in 0..pieces {
                 let at = start + slot * len;
                 f(at..at + len);
@@ -273,8 +280,16 @@ impl<K: Kernels> Engine for Cpu<'_, K> {
         let layer_states = states.chunks_exact_mut(shape.layer_state_len() * *slots);
         for (layer, state) in layer_states.enumerate() {
             match shape.architecture {
+                Architecture::Rwkv4 => rwkv4::layer(&block, model, layer, x, state, scratch),
+                Architecture::Rwkv5_0 | Architecture::Rwkv5_1 | Architecture::Rwkv5_2 => {
+                    rwkv5::layer(&block, model, layer, x, state, scratch)
+                }
+                Architecture::Rwkv6 => rwkv6::layer(&block, model, layer, x, state, scratch),
                 Architecture::Rwkv7 => {
                     rwkv7::layer(&block, model, layer, x, state, carried, scratch)
+                }
+                Architecture::Rwkv7a => {
+                    rwkv7a::layer(&block, model, layer, x, state, carried, scratch)
                 }
             }
             if hook(layer + 1).is_break() {

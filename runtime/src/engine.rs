@@ -162,7 +162,8 @@ pub trait Engine {
         hook: Hook<'_>,
     ) -> Result<(), StepError>;
 
-    /// Puts the model's start state into `slot`: zeros unless the model brings one.
+    /// Puts the model's start state into `slot`: [`Shape::start_value`] unless the
+    /// model brings one.
     ///
     /// # Errors
     /// When there is no such slot.

@@ -6,16 +6,22 @@
 extern crate std;
 
 mod block;
+mod channel_mix;
 pub mod cpu;
 pub mod crc32;
 pub mod engine;
+mod heads;
 pub mod kernels;
 pub mod math;
 pub mod matrix;
 pub mod model;
 pub mod quantized;
 pub mod reduce;
+mod rwkv4;
+mod rwkv5;
+mod rwkv6;
 mod rwkv7;
+mod rwkv7a;
 pub mod sampler;
 pub mod scalar;
 pub mod shape;

@@ -12,15 +12,15 @@
 //! | 8 | u16 | major version, 1: a reader refuses a newer one |
 //! | 10 | u16 | minor version, 0: a reader accepts a newer one |
 //! | 12 | u32 | length of the header, 512 |
-//! | 16 | u32 | architecture: 7 is RWKV-7 |
+//! | 16 | u32 | architecture: 4, 6, 7 are RWKV-4, 6, 7; 0x50, 0x51, 0x52 are 5.0, 5.1, 5.2; 0x7A is 7a |
 //! | 20 | u32 | layers |
 //! | 24 | u32 | width |
-//! | 28 | u32 | head size |
+//! | 28 | u32 | head size; 1 in RWKV-4 |
 //! | 32 | u32 | ffn |
 //! | 36 | u32 | vocab |
-//! | 40 | `[u32; 8]` | ranks: decay, iclr, value, gate, four reserved (0) |
+//! | 40 | `[u32; 8]` | ranks: decay, iclr, value, gate, shift, DeepEmbed, two reserved (0) |
 //! | 72 | `[u8; 32]` | content hash |
-//! | 104 | u32 | number of sections, 8 at least |
+//! | 104 | u32 | number of sections: 8, or 9 where DeepEmbed is not absent |
 //! | 108 | u32 | reserved, 0 |
 //! | 112 | `[section; 16]` | section table, 24 bytes an entry |
 //! | 496 | `[u8; 12]` | reserved, 0 |
@@ -40,7 +40,9 @@
 //!
 //! **Vectors, Embedding, Layers, Head** hold the tensors: f32 vectors of the
 //! whole model, `emb.weight` (LayerNorm ln0 folded in), the matrices of the
-//! layers, `head.weight`. How a tensor's bytes lie is told by
+//! layers, `head.weight`. Vectors are as the checkpoint has them: the core
+//! computes `exp(-exp(time_decay))` and its like, with its own `exp`. The five
+//! matrices that RWKV-6 stacks in `time_maa_w2` are five tensors here. How a tensor's bytes lie is told by
 //! [`Matrix`], [`SparseMatrix`] and [`RowTable`]: values, then at the next
 //! multiple of 64 the f16 scales. int8 values lie in [-127, 127]; scales are +0
 //! or positive normal numbers.
@@ -52,9 +54,13 @@
 //! **Tokenizer** is described in [`tokenizer`](crate::tokenizer), **Provenance**
 //! is UTF-8 text, lines of `key: value`.
 //!
+//! **DeepEmbed** holds `ffn.s_emb.weight` of every layer of an RWKV-7a, with the
+//! share of the embedding, `LN0(emb) s_emb_x^T`, added to it. A token reads one
+//! row per layer, so the section may lie in slower memory than the rest.
+//!
 //! The content hash is the SHA-256 of bytes 16 to 71 of the header, of the
 //! directory with every offset zeroed, and of the sections Vectors, Embedding,
-//! Layers and Head. Models that compute the same numbers have the same hash;
+//! Layers, Head and, where the architecture has it, DeepEmbed. Models that compute the same numbers have the same hash;
 //! provenance, tokenizer and start state are outside it.
 
 use core::fmt;
@@ -106,11 +112,13 @@ pub enum Section {
     Tokenizer,
     /// Where the model came from, as text.
     Provenance,
+    /// The DeepEmbed tables of RWKV-7a.
+    DeepEmbed,
 }
 
 impl Section {
     /// All sections, in file order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Directory,
         Self::Vectors,
         Self::Embedding,
@@ -119,7 +127,11 @@ impl Section {
         Self::StartState,
         Self::Tokenizer,
         Self::Provenance,
+        Self::DeepEmbed,
     ];
+
+    /// Sections that every file counts, absent ones included.
+    const COUNTED: usize = Self::DeepEmbed as usize;
 
     /// The name shown to users.
     pub const fn name(self) -> &'static str {
@@ -132,6 +144,7 @@ impl Section {
             Self::StartState => "start state",
             Self::Tokenizer => "tokenizer",
             Self::Provenance => "provenance",
+            Self::DeepEmbed => "DeepEmbed",
         }
     }
 
@@ -140,6 +153,7 @@ impl Section {
         match (spec.storage, layer) {
             (Storage::Vector, _) => Self::Vectors,
             (Storage::Rows, None) => Self::Embedding,
+            (Storage::Rows, Some(_)) => Self::DeepEmbed,
             (Storage::Matrix, None) => Self::Head,
             (_, _) => Self::Layers,
         }
@@ -373,6 +387,8 @@ impl Header {
                 iclr: u32_at(bytes, 44) as usize,
                 value: u32_at(bytes, 48) as usize,
                 gate: u32_at(bytes, 52) as usize,
+                shift: u32_at(bytes, 56) as usize,
+                deep_embed: u32_at(bytes, 60) as usize,
             },
         };
         match shape.check() {
@@ -423,13 +439,14 @@ impl Header {
         put(12, &(HEADER_LEN as u32).to_le_bytes());
         let Shape { architecture, layers, width, head_size, ffn, vocab, ranks } = self.shape;
         put(16, &architecture.code().to_le_bytes());
-        let Ranks { decay, iclr, value, gate } = ranks;
-        let fields = [layers, width, head_size, ffn, vocab, decay, iclr, value, gate];
-        for (i, field) in fields.into_iter().enumerate() {
+        let fields = [layers, width, head_size, ffn, vocab];
+        let ranks = ranks.list().map(|(_, rank)| rank);
+        for (i, field) in fields.into_iter().chain(ranks).enumerate() {
             put(20 + 4 * i, &(field as u32).to_le_bytes());
         }
         put(72, &self.content_hash);
-        put(104, &(Section::ALL.len() as u32).to_le_bytes());
+        let extra = self.section(Section::DeepEmbed).len != 0;
+        put(104, &(Section::COUNTED as u32 + u32::from(extra)).to_le_bytes());
         for (i, entry) in self.sections.iter().enumerate() {
             let at = SECTION_TABLE + i * SECTION_ENTRY;
             put(at, &entry.offset.to_le_bytes());
@@ -756,7 +773,7 @@ impl<'a> Model<'a> {
         })
     }
 
-    /// Position `position` of `layer`'s table, a vector: `[width]`.
+    /// Position `position` of `layer`'s table, a vector.
     ///
     /// # Panics
     /// When the table has something else there. Like [`matrix`](Self::matrix)
@@ -787,6 +804,17 @@ impl<'a> Model<'a> {
         match self.tensor(self.index(layer, position)) {
             Some(Tensor::Sparse(matrix)) => matrix,
             _ => panic!("not a sparse matrix"),
+        }
+    }
+
+    /// Position `position` of `layer`'s table, a row table.
+    ///
+    /// # Panics
+    /// When the table has something else there.
+    pub fn rows(&self, layer: usize, position: usize) -> RowTable<'a> {
+        match self.tensor(self.index(layer, position)) {
+            Some(Tensor::Rows(table)) => table,
+            _ => panic!("not a row table"),
         }
     }
 

@@ -37,8 +37,10 @@
 //! **Channel mix**: `n_k = n + (p - n) * x_k`, `h = relu(key n_k)^2`,
 //! `ChannelMix = value h`.
 
-use crate::block::Block;
-use crate::kernels::{Kernels, Product, Rows, SparseProduct};
+use crate::block::{Block, toward_previous};
+use crate::channel_mix;
+use crate::heads::{HEAD_NORM_EPS, TOGETHER, lanes};
+use crate::kernels::{Kernels, Product, Rows};
 use crate::math;
 use crate::matrix::{Matrix, SparseMatrix};
 use crate::model::Model;
@@ -48,8 +50,6 @@ use crate::shape::Shape;
 use crate::tensors::{RWKV7, position};
 use crate::workspace::{Carver, floats_len, quantized_len};
 
-/// Epsilon of the per-head norm: training normalises y / 8 with 1e-5.
-const HEAD_NORM_EPS: f32 = 64e-5;
 /// -e^-0.5, which training code rounds to -0.606531.
 const DECAY: f32 = -0.606_530_66;
 /// Least norm that kk is divided by.
@@ -69,7 +69,7 @@ pub(crate) const fn workspace_len(shape: &Shape, columns: usize) -> usize {
     if time_mix > channel_mix { time_mix } else { channel_mix }
 }
 
-const fn time_mix_len(shape: &Shape, columns: usize) -> usize {
+pub(crate) const fn time_mix_len(shape: &Shape, columns: usize) -> usize {
     let ranks = shape.ranks;
     // normed, r, k, v, decay, iclr, value residual, gate, y
     9 * floats_len(columns * shape.width)
@@ -112,7 +112,7 @@ struct ValueResidual<'a> {
 
 /// Weights of a layer's time mix.
 #[derive(Debug)]
-struct TimeMix<'a> {
+pub(crate) struct TimeMix<'a> {
     /// Weight and bias of ln1: `[width]` each.
     ln1: (&'a [f32], &'a [f32]),
     /// Token shift for r, w, k, v, a, g: `[width]` each.
@@ -155,19 +155,13 @@ struct ChannelMix<'a> {
 
 /// The tensor of that name in the layer, looked up at compile time.
 macro_rules! tensor {
-    ($model:expr, $layer:expr, vector $name:literal) => {
-        $model.vector($layer, const { position(RWKV7, $name) })
-    };
-    ($model:expr, $layer:expr, matrix $name:literal) => {
-        $model.matrix($layer, const { position(RWKV7, $name) })
-    };
-    ($model:expr, $layer:expr, sparse $name:literal) => {
-        $model.sparse($layer, const { position(RWKV7, $name) })
+    ($model:expr, $layer:expr, $kind:ident $name:literal) => {
+        $model.$kind($layer, const { position(RWKV7, $name) })
     };
 }
 
 impl<'a> TimeMix<'a> {
-    fn new(model: &Model<'a>, layer: usize) -> Self {
+    pub(crate) fn new(model: &Model<'a>, layer: usize) -> Self {
         Self {
             ln1: (
                 tensor!(model, layer, vector "ln1.weight"),
@@ -255,7 +249,9 @@ pub(crate) fn layer<K: Kernels>(
 }
 
 impl TimeMix<'_> {
-    fn forward<K: Kernels>(
+    /// Advances the token shift's state and that of the heads, and adds to `x`;
+    /// see [`layer`].
+    pub(crate) fn forward<K: Kernels>(
         &self,
         block: &Block<'_, K>,
         x: &mut [f32],
@@ -264,7 +260,7 @@ impl TimeMix<'_> {
         v_first: &mut [f32],
         scratch: &mut [f32],
     ) {
-        let Block { shape, kernels, .. } = block;
+        let shape = &block.shape;
         let (columns, width, ranks) = (block.len(), shape.width, shape.ranks);
         let mut carver = Carver::new(scratch);
         let normed = carver.floats(columns * width);
@@ -272,7 +268,7 @@ impl TimeMix<'_> {
         let mut mixed = [(); 6].map(|()| carver.quantized(columns, width));
 
         block.norm(x, self.ln1, normed);
-        block.mix(normed, shift, self.shift, r, &mut mixed);
+        block.mix(normed, shift, self.shift, toward_previous, r, &mut mixed);
         block.remember(normed, shift);
 
         let mut low_rank = |rank| (carver.floats(columns * rank), carver.quantized(columns, rank));
@@ -293,7 +289,7 @@ impl TimeMix<'_> {
             let residual = self.residual.as_ref();
             let residual =
                 residual.map(|p| Product { matrix: p.v.first, input: n_v, output: v_hidden });
-            products::<7, K>(kernels, jobs.into_iter().chain(residual));
+            block.products::<7>(jobs.into_iter().chain(residual));
         }
         block.activate(w_hidden, math::tanh, &mut w_input);
         block.activate(a_hidden, |x| x, &mut a_input);
@@ -313,29 +309,14 @@ impl TimeMix<'_> {
                 input: v_input.view(),
                 output: residual,
             });
-            products::<4, K>(kernels, jobs.into_iter().chain(residual));
+            block.products::<4>(jobs.into_iter().chain(residual));
         }
 
         let vectors = carver.floats(HEAD_VECTORS * width);
         let inputs = HeadInputs { r, k, v, w, a, residual, gate };
         self.heads(block, &inputs, heads, v_first, vectors, y);
 
-        let [output, input] = [k, r];
-        let quantized = &mut mixed[0];
-        kernels.for_parts(
-            (0..columns, Rows::new(input, width), quantized.reborrow()),
-            4 * columns * width,
-            |(range, input, quantized)| {
-                for ((column, input), quantized) in range.zip(input.iter()).zip(quantized.columns())
-                {
-                    gather_heads(y, column, columns, shape.head_size, input);
-                    quantized.quantize(input, |q| kernels.pack(q));
-                }
-            },
-        );
-        let input = quantized.view();
-        kernels.products(&mut [Product { matrix: self.output, input, output: &mut *output }]);
-        block.add(output, x);
+        block.project(y, shape.head_size, self.output, [r, k], &mut mixed[0], x);
     }
 
     /// The recurrence, head by head: from the products to the input of `output`.
@@ -498,9 +479,6 @@ struct Step<'a> {
     r: &'a [f32],
 }
 
-/// Value channels that are computed together: as many as registers hold.
-const TOGETHER: usize = if cfg!(target_pointer_width = "64") { 32 } else { 8 };
-
 /// `S = S diag(w) + p b + v k` and `y = S r`, for `state` `[key][value]`.
 #[inline(always)]
 fn recurrence(state: &mut [f32], step: &Step<'_>, y: &mut [f32]) {
@@ -543,26 +521,6 @@ fn values<const C: usize>(state: &mut [f32], step: &Step<'_>, at: usize, y: &mut
     y[at..at + C].copy_from_slice(&sum);
 }
 
-#[inline(always)]
-fn lanes<const C: usize>(x: &[f32]) -> &[f32; C] {
-    let Some((lanes, _)) = x.split_first_chunk() else { unreachable!("a whole chunk") };
-    lanes
-}
-
-/// Column `column` of `[head][column][channel]` as `[head][channel]`.
-#[inline(always)]
-fn gather_heads(y: &[f32], column: usize, columns: usize, n: usize, out: &mut [f32]) {
-    let heads = y.chunks_exact(columns * n);
-    for (out, y) in out.chunks_exact_mut(n).zip(heads) {
-        out.copy_from_slice(&y[column * n..][..n]);
-    }
-}
-
-/// Computes the jobs as one parallel region of at most N.
-fn products<'a, const N: usize, K: Kernels>(kernels: &K, jobs: impl Iterator<Item = Product<'a>>) {
-    kernels.products(&mut heapless::Vec::<_, N>::from_iter(jobs));
-}
-
 impl ChannelMix<'_> {
     fn forward<K: Kernels>(
         &self,
@@ -581,33 +539,11 @@ impl ChannelMix<'_> {
         let mut activation = carver.quantized(columns, shape.ffn);
 
         block.norm(x, self.ln2, normed);
-        block.mix(normed, shift, [self.shift], output, &mut mixed);
+        block.mix(normed, shift, [self.shift], toward_previous, output, &mut mixed);
         block.remember(normed, shift);
         let input = mixed[0].view();
         kernels.products(&mut [Product { matrix: self.key, input, output: &mut *hidden }]);
-
-        kernels.for_parts(
-            (Rows::new(hidden, shape.ffn), activation.reborrow()),
-            6 * columns * shape.ffn,
-            |(hidden, activation)| {
-                for (hidden, activation) in hidden.iter().zip(activation.columns()) {
-                    for h in hidden.iter_mut() {
-                        *h = relu_squared(*h);
-                    }
-                    activation.quantize(hidden, |_| ());
-                }
-            },
-        );
-        let input = activation.view();
-        let job = SparseProduct { matrix: self.value, input, output: &mut *output };
-        kernels.sparse_product(job);
+        channel_mix::squared(block, hidden, |_, _| (), self.value, &mut activation, output);
         block.add(output, x);
     }
-}
-
-/// `max(x, 0)^2`; NaN stays NaN.
-#[inline(always)]
-fn relu_squared(x: f32) -> f32 {
-    let positive = if x < 0.0 { 0.0 } else { x };
-    positive * positive
 }

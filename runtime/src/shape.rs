@@ -5,22 +5,47 @@
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Architecture {
-    /// RWKV-7 "Goose" (x070).
+    /// RWKV-4 "Dove": a weighted average per channel.
+    Rwkv4,
+    /// RWKV-5.0: a matrix-valued state, one decay and one bonus per head, no gate.
+    Rwkv5_0,
+    /// RWKV-5.1: 5.0 with a gate.
+    Rwkv5_1,
+    /// RWKV-5.2 "Eagle": 5.1 with a decay and a bonus per channel.
+    Rwkv5_2,
+    /// RWKV-6 "Finch" (x060): decay and token shift depend on the data.
+    Rwkv6,
+    /// RWKV-7 "Goose" (x070): the generalised delta rule.
     Rwkv7,
+    /// RWKV-7a: RWKV-7 with DeepEmbed, a small matrix per token id in every channel mix.
+    Rwkv7a,
 }
 
 impl Architecture {
-    /// The number that stands for the architecture in a model file.
+    /// The number that stands for the architecture in a model file: the
+    /// version, in two hexadecimal digits where it has two parts.
     pub const fn code(self) -> u32 {
         match self {
+            Self::Rwkv4 => 4,
+            Self::Rwkv5_0 => 0x50,
+            Self::Rwkv5_1 => 0x51,
+            Self::Rwkv5_2 => 0x52,
+            Self::Rwkv6 => 6,
             Self::Rwkv7 => 7,
+            Self::Rwkv7a => 0x7A,
         }
     }
 
     /// The architecture of a model file's number, if this crate knows it.
     pub const fn from_code(code: u32) -> Option<Self> {
         match code {
+            4 => Some(Self::Rwkv4),
+            0x50 => Some(Self::Rwkv5_0),
+            0x51 => Some(Self::Rwkv5_1),
+            0x52 => Some(Self::Rwkv5_2),
+            6 => Some(Self::Rwkv6),
             7 => Some(Self::Rwkv7),
+            0x7A => Some(Self::Rwkv7a),
             _ => None,
         }
     }
@@ -28,7 +53,13 @@ impl Architecture {
     /// The name that users know: `"RWKV-7"`.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Rwkv4 => "RWKV-4",
+            Self::Rwkv5_0 => "RWKV-5.0",
+            Self::Rwkv5_1 => "RWKV-5.1",
+            Self::Rwkv5_2 => "RWKV-5.2",
+            Self::Rwkv6 => "RWKV-6",
             Self::Rwkv7 => "RWKV-7",
+            Self::Rwkv7a => "RWKV-7a",
         }
     }
 }
@@ -44,7 +75,7 @@ impl core::fmt::Display for Architecture {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Ranks {
-    /// Decay: `w1`, `w2`.
+    /// Decay: `w1`, `w2`; in RWKV-6 `time_decay_w1`, `time_decay_w2`.
     pub decay: usize,
     /// In-context learning rate: `a1`, `a2`.
     pub iclr: usize,
@@ -52,6 +83,27 @@ pub struct Ranks {
     pub value: usize,
     /// Output gate: `g1`, `g2`.
     pub gate: usize,
+    /// Token shift of RWKV-6, for each of its five inputs: `time_maa_w1`, `time_maa_w2`.
+    pub shift: usize,
+    /// DeepEmbed of RWKV-7a: `s1`, `s2`; a token's matrix is of this many rows and columns.
+    pub deep_embed: usize,
+}
+
+impl Ranks {
+    /// No low-rank pairs.
+    pub const NONE: Self = Self { decay: 0, iclr: 0, value: 0, gate: 0, shift: 0, deep_embed: 0 };
+
+    /// Names and values, in the order of the model file's header.
+    pub(crate) const fn list(&self) -> [(&'static str, usize); 6] {
+        [
+            ("decay rank", self.decay),
+            ("iclr rank", self.iclr),
+            ("value rank", self.value),
+            ("gate rank", self.gate),
+            ("shift rank", self.shift),
+            ("DeepEmbed rank", self.deep_embed),
+        ]
+    }
 }
 
 /// The dimensions of a model, in elements. From these alone follow the shapes
@@ -65,7 +117,7 @@ pub struct Shape {
     pub layers: usize,
     /// Width of the residual stream, `n_embd` in checkpoints.
     pub width: usize,
-    /// Channels per head.
+    /// Channels per head; 1 in RWKV-4, each of whose channels is on its own.
     pub head_size: usize,
     /// Hidden width of the channel mix.
     pub ffn: usize,
@@ -105,11 +157,32 @@ impl Shape {
         self.width / self.head_size
     }
 
-    /// Elements of one layer's state: the two token shifts and
-    /// `[head][key][value]`.
+    /// Elements of one layer's state: the inputs of the last token that the two
+    /// token shifts remember, `[width]` each, then `[head][key][value]`; in
+    /// RWKV-4 instead aa, bb and pp, `[width]` each.
     pub const fn layer_state_len(&self) -> usize {
+        let (pieces, len) = self.recurrent_pieces();
+        2 * self.width + pieces * len
+    }
+
+    /// The recurrence's part of a layer's state, as a number of pieces and the
+    /// elements of each; a piece is what one head owns.
+    pub(crate) const fn recurrent_pieces(&self) -> (usize, usize) {
         match self.architecture {
-            Architecture::Rwkv7 => self.width * (self.head_size + 2),
+            Architecture::Rwkv4 => {
+                let channels = crate::rwkv4::channels_together(self);
+                (3 * (self.width / channels), channels)
+            }
+            _ => (self.heads(), self.head_size * self.head_size),
+        }
+    }
+
+    /// What element `index` of a layer's state is before the first token: 0, but
+    /// for pp of RWKV-4, the exponent of an average that has no weight yet.
+    pub const fn start_value(&self, index: usize) -> f32 {
+        match self.architecture {
+            Architecture::Rwkv4 if index >= 4 * self.width => crate::rwkv4::NO_EXPONENT,
+            _ => 0.0,
         }
     }
 
@@ -143,25 +216,56 @@ impl Shape {
         if !self.width.is_multiple_of(self.head_size) {
             return bad("head size", self.head_size, "a divisor of the width");
         }
+        if matches!(self.architecture, Architecture::Rwkv4) && self.head_size != 1 {
+            return bad("head size", self.head_size, "1 in RWKV-4");
+        }
         if self.ffn == 0 || self.ffn > MAX_WIDTH {
             return bad("ffn", self.ffn, "1 to 2^20");
         }
         if self.vocab == 0 || self.vocab > MAX_WIDTH {
             return bad("vocab", self.vocab, "1 to 2^20");
         }
-        let ranks = [self.ranks.decay, self.ranks.iclr, self.ranks.gate, self.ranks.value];
-        let names = ["decay rank", "iclr rank", "gate rank", "value rank"];
+        let ranks = self.ranks.list();
+        let needed = self.ranks_needed();
         let mut i = 0;
         while i < ranks.len() {
-            let needed = i < 3 || self.layers > 1;
-            if (needed && ranks[i] == 0) || ranks[i] > MAX_WIDTH {
-                return bad(names[i], ranks[i], "1 to 2^20");
+            let (name, rank) = ranks[i];
+            match needed[i] {
+                Some(least) if rank < least || rank > MAX_WIDTH => {
+                    return bad(name, rank, "1 to 2^20");
+                }
+                None if rank != 0 => {
+                    return bad(name, rank, "0, for the architecture has no such matrices");
+                }
+                _ => (),
             }
             i += 1;
         }
+        if self.ranks.deep_embed > MAX_DEEP_EMBED {
+            return bad("DeepEmbed rank", self.ranks.deep_embed, "1 to 256");
+        }
         Ok(())
+    }
+
+    /// The least value of each of [`Ranks::list`]; `None` where the
+    /// architecture does not have the rank.
+    const fn ranks_needed(&self) -> [Option<usize>; 6] {
+        let one = Some(1);
+        // A single layer has no earlier value to blend with.
+        let value = Some(if self.layers > 1 { 1 } else { 0 });
+        match self.architecture {
+            Architecture::Rwkv4
+            | Architecture::Rwkv5_0
+            | Architecture::Rwkv5_1
+            | Architecture::Rwkv5_2 => [None; 6],
+            Architecture::Rwkv6 => [one, None, None, None, one, None],
+            Architecture::Rwkv7 => [one, one, value, one, None, None],
+            Architecture::Rwkv7a => [one, one, value, one, None, one],
+        }
     }
 }
 
+/// Largest rank of DeepEmbed, whose square is the length of a table's row.
+const MAX_DEEP_EMBED: usize = 256;
 /// Largest head size that the recurrence accepts.
 pub const MAX_HEAD_SIZE: usize = 256;

@@ -6,6 +6,9 @@
 
 use crate::shape::{Architecture, Shape};
 
+/// Token shifts of RWKV-6 that depend on the data: w, k, v, r, g.
+pub const SHIFTS: usize = 5;
+
 /// A dimension of a tensor, as a name that a [`Shape`] gives a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -27,6 +30,16 @@ pub enum Dim {
     ValueRank,
     /// Rank of the gate pair.
     GateRank,
+    /// Number of heads.
+    Heads,
+    /// Rank of the token shift's pairs.
+    ShiftRank,
+    /// Five times that: the first matrices for w, k, v, r and g in one.
+    ShiftRanks,
+    /// Rank of DeepEmbed.
+    DeepEmbedRank,
+    /// Its square: a token's matrix.
+    DeepEmbedMatrix,
 }
 
 impl Dim {
@@ -41,6 +54,11 @@ impl Dim {
             Self::IclrRank => shape.ranks.iclr,
             Self::ValueRank => shape.ranks.value,
             Self::GateRank => shape.ranks.gate,
+            Self::Heads => shape.heads(),
+            Self::ShiftRank => shape.ranks.shift,
+            Self::ShiftRanks => SHIFTS * shape.ranks.shift,
+            Self::DeepEmbedRank => shape.ranks.deep_embed,
+            Self::DeepEmbedMatrix => shape.ranks.deep_embed * shape.ranks.deep_embed,
         }
     }
 }
@@ -64,8 +82,8 @@ pub enum Storage {
 /// One tensor of an architecture.
 #[derive(Clone, Copy, Debug)]
 pub struct TensorSpec {
-    /// Name in official checkpoints; `blocks.N.` goes before it when the
-    /// tensor belongs to a layer.
+    /// Name in official checkpoints, or one of its own for a part of a tensor;
+    /// `blocks.N.` goes before it when the tensor belongs to a layer.
     pub name: &'static str,
     /// How it is stored.
     pub storage: Storage,
@@ -78,11 +96,24 @@ pub struct TensorSpec {
     pub transposed: bool,
     /// First layer that has it: 1 for the value residual of RWKV-7.
     pub first_layer: usize,
+    /// The checkpoint's tensor that it is a part of, where it is one.
+    pub part: Option<Part>,
+}
+
+/// One of several matrices that a checkpoint stacks in one tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The tensor's name, after `blocks.N.`.
+    pub of: &'static str,
+    /// Index in the first dimension.
+    pub index: usize,
+    /// Length of the first dimension.
+    pub count: usize,
 }
 
 impl TensorSpec {
     const fn new(name: &'static str, storage: Storage, rows: Dim, cols: Dim) -> Self {
-        Self { name, storage, rows, cols, transposed: false, first_layer: 0 }
+        Self { name, storage, rows, cols, transposed: false, first_layer: 0, part: None }
     }
 
     const fn vector(name: &'static str) -> Self {
@@ -98,6 +129,20 @@ impl TensorSpec {
         self
     }
 
+    /// Makes it part `index` of the five that `of` stacks.
+    const fn part(mut self, of: &'static str, index: usize) -> Self {
+        self.part = Some(Part { of, index, count: SHIFTS });
+        self
+    }
+
+    /// Name of the tensor that holds it in official checkpoints, after `blocks.N.`.
+    pub const fn stored_name(&self) -> &'static str {
+        match self.part {
+            Some(part) => part.of,
+            None => self.name,
+        }
+    }
+
     const fn since_layer(mut self, layer: usize) -> Self {
         self.first_layer = layer;
         self
@@ -111,6 +156,117 @@ pub const GLOBAL: &[TensorSpec] = &[
     TensorSpec::vector("ln_out.weight"),
     TensorSpec::vector("ln_out.bias"),
     TensorSpec::matrix("head.weight", Dim::Vocab, Dim::Width),
+];
+
+/// Tensors of an RWKV-4 layer, in canonical order.
+pub const RWKV4: &[TensorSpec] = &[
+    TensorSpec::vector("ln1.weight"),
+    TensorSpec::vector("ln1.bias"),
+    TensorSpec::vector("att.time_mix_k"),
+    TensorSpec::vector("att.time_mix_v"),
+    TensorSpec::vector("att.time_mix_r"),
+    TensorSpec::vector("att.time_decay"),
+    TensorSpec::vector("att.time_first"),
+    TensorSpec::matrix("att.receptance.weight", Dim::Width, Dim::Width),
+    TensorSpec::matrix("att.key.weight", Dim::Width, Dim::Width),
+    TensorSpec::matrix("att.value.weight", Dim::Width, Dim::Width),
+    TensorSpec::matrix("att.output.weight", Dim::Width, Dim::Width),
+    TensorSpec::vector("ln2.weight"),
+    TensorSpec::vector("ln2.bias"),
+    TensorSpec::vector("ffn.time_mix_k"),
+    TensorSpec::vector("ffn.time_mix_r"),
+    TensorSpec::matrix("ffn.receptance.weight", Dim::Width, Dim::Width),
+    TensorSpec::matrix("ffn.key.weight", Dim::Ffn, Dim::Width),
+    TensorSpec::new("ffn.value.weight", Storage::Sparse, Dim::Width, Dim::Ffn),
+];
+
+/// An RWKV-5 layer with one decay and one bonus per `$per`, and what `$gate` adds.
+macro_rules! rwkv5 {
+    ($per:expr, $bonus:literal $(, $gate:expr)*) => {
+        &[
+            TensorSpec::vector("ln1.weight"),
+            TensorSpec::vector("ln1.bias"),
+            TensorSpec::vector("att.time_mix_k"),
+            TensorSpec::vector("att.time_mix_v"),
+            TensorSpec::vector("att.time_mix_r"),
+            TensorSpec::new("att.time_decay", Storage::Vector, Dim::One, $per),
+            TensorSpec::new($bonus, Storage::Vector, Dim::One, $per),
+            TensorSpec::vector("att.ln_x.weight"),
+            TensorSpec::vector("att.ln_x.bias"),
+            TensorSpec::matrix("att.receptance.weight", Dim::Width, Dim::Width),
+            TensorSpec::matrix("att.key.weight", Dim::Width, Dim::Width),
+            TensorSpec::matrix("att.value.weight", Dim::Width, Dim::Width),
+            TensorSpec::matrix("att.output.weight", Dim::Width, Dim::Width),
+            TensorSpec::vector("ln2.weight"),
+            TensorSpec::vector("ln2.bias"),
+            TensorSpec::vector("ffn.time_mix_k"),
+            TensorSpec::vector("ffn.time_mix_r"),
+            TensorSpec::matrix("ffn.receptance.weight", Dim::Width, Dim::Width),
+            TensorSpec::matrix("ffn.key.weight", Dim::Ffn, Dim::Width),
+            TensorSpec::new("ffn.value.weight", Storage::Sparse, Dim::Width, Dim::Ffn),
+            $($gate),*
+        ]
+    };
+}
+
+/// Tensors of an RWKV-5.0 layer, in canonical order. The bonus is stored as its logarithm.
+pub const RWKV5_0: &[TensorSpec] = rwkv5!(Dim::Heads, "att.time_first");
+
+/// Tensors of an RWKV-5.1 layer: those of 5.0 at the same positions, then the gate.
+pub const RWKV5_1: &[TensorSpec] = rwkv5!(
+    Dim::Heads,
+    "att.time_first",
+    TensorSpec::vector("att.time_mix_g"),
+    TensorSpec::matrix("att.gate.weight", Dim::Width, Dim::Width)
+);
+
+/// Tensors of an RWKV-5.2 layer: as 5.1, but the bonus is stored itself, at the
+/// position of its logarithm.
+pub const RWKV5_2: &[TensorSpec] = rwkv5!(
+    Dim::Width,
+    "att.time_faaaa",
+    TensorSpec::vector("att.time_mix_g"),
+    TensorSpec::matrix("att.gate.weight", Dim::Width, Dim::Width)
+);
+
+const fn shift_pair(name: &'static str, index: usize) -> TensorSpec {
+    TensorSpec::matrix(name, Dim::Width, Dim::ShiftRank).transposed().part("att.time_maa_w2", index)
+}
+
+/// Tensors of an RWKV-6 layer, in canonical order.
+pub const RWKV6: &[TensorSpec] = &[
+    TensorSpec::vector("ln1.weight"),
+    TensorSpec::vector("ln1.bias"),
+    TensorSpec::vector("att.time_maa_x"),
+    TensorSpec::vector("att.time_maa_w"),
+    TensorSpec::vector("att.time_maa_k"),
+    TensorSpec::vector("att.time_maa_v"),
+    TensorSpec::vector("att.time_maa_r"),
+    TensorSpec::vector("att.time_maa_g"),
+    TensorSpec::vector("att.time_decay"),
+    TensorSpec::vector("att.time_faaaa"),
+    TensorSpec::vector("att.ln_x.weight"),
+    TensorSpec::vector("att.ln_x.bias"),
+    TensorSpec::matrix("att.time_maa_w1", Dim::ShiftRanks, Dim::Width).transposed(),
+    shift_pair("att.time_maa_w2.w", 0),
+    shift_pair("att.time_maa_w2.k", 1),
+    shift_pair("att.time_maa_w2.v", 2),
+    shift_pair("att.time_maa_w2.r", 3),
+    shift_pair("att.time_maa_w2.g", 4),
+    TensorSpec::matrix("att.receptance.weight", Dim::Width, Dim::Width),
+    TensorSpec::matrix("att.key.weight", Dim::Width, Dim::Width),
+    TensorSpec::matrix("att.value.weight", Dim::Width, Dim::Width),
+    TensorSpec::matrix("att.gate.weight", Dim::Width, Dim::Width),
+    TensorSpec::matrix("att.time_decay_w1", Dim::DecayRank, Dim::Width).transposed(),
+    TensorSpec::matrix("att.time_decay_w2", Dim::Width, Dim::DecayRank).transposed(),
+    TensorSpec::matrix("att.output.weight", Dim::Width, Dim::Width),
+    TensorSpec::vector("ln2.weight"),
+    TensorSpec::vector("ln2.bias"),
+    TensorSpec::vector("ffn.time_maa_k"),
+    TensorSpec::vector("ffn.time_maa_r"),
+    TensorSpec::matrix("ffn.receptance.weight", Dim::Width, Dim::Width),
+    TensorSpec::matrix("ffn.key.weight", Dim::Ffn, Dim::Width),
+    TensorSpec::new("ffn.value.weight", Storage::Sparse, Dim::Width, Dim::Ffn),
 ];
 
 /// Tensors of an RWKV-7 layer, in canonical order.
@@ -150,10 +306,34 @@ pub const RWKV7: &[TensorSpec] = &[
     TensorSpec::new("ffn.value.weight", Storage::Sparse, Dim::Width, Dim::Ffn),
 ];
 
+/// What DeepEmbed adds to an RWKV-7 layer.
+const DEEP_EMBED: [TensorSpec; 4] = [
+    TensorSpec::new("ffn.s0", Storage::Vector, Dim::One, Dim::Ffn),
+    TensorSpec::matrix("ffn.s1", Dim::DeepEmbedRank, Dim::Width).transposed(),
+    TensorSpec::matrix("ffn.s2", Dim::Ffn, Dim::DeepEmbedRank).transposed(),
+    // The embedding's share, through `ffn.s_emb_x.weight`, is added by the quantizer.
+    TensorSpec::new("ffn.s_emb.weight", Storage::Rows, Dim::Vocab, Dim::DeepEmbedMatrix),
+];
+
+/// Tensors of an RWKV-7a layer: those of RWKV-7 at the same positions, then DeepEmbed.
+pub const RWKV7A: &[TensorSpec] = &{
+    let mut table = [RWKV7[0]; RWKV7.len() + DEEP_EMBED.len()];
+    let (rwkv7, deep_embed) = table.split_at_mut(RWKV7.len());
+    rwkv7.copy_from_slice(RWKV7);
+    deep_embed.copy_from_slice(&DEEP_EMBED);
+    table
+};
+
 /// Layer tensors of `architecture`, in canonical order.
 pub const fn layer_tensors(architecture: Architecture) -> &'static [TensorSpec] {
     match architecture {
+        Architecture::Rwkv4 => RWKV4,
+        Architecture::Rwkv5_0 => RWKV5_0,
+        Architecture::Rwkv5_1 => RWKV5_1,
+        Architecture::Rwkv5_2 => RWKV5_2,
+        Architecture::Rwkv6 => RWKV6,
         Architecture::Rwkv7 => RWKV7,
+        Architecture::Rwkv7a => RWKV7A,
     }
 }
 
