@@ -63,8 +63,12 @@ impl Exported<'_> {
     fn values(&self) -> Vec<f32> {
         match self.tensor {
             Tensor::Vector(values) => values.to_vec(),
-            Tensor::Matrix(matrix) => self.matrix(matrix.rows, matrix.inputs, |row, input| matrix.weight(row, input)),
-            Tensor::Sparse(matrix) => self.matrix(matrix.rows, matrix.inputs, |row, input| matrix.weight(row, input)),
+            Tensor::Matrix(matrix) => {
+                self.matrix(matrix.rows, matrix.inputs, |row, input| matrix.weight(row, input))
+            }
+            Tensor::Sparse(matrix) => {
+                self.matrix(matrix.rows, matrix.inputs, |row, input| matrix.weight(row, input))
+            }
             Tensor::Rows(table) => {
                 let mut values = vec![0.0; table.rows * table.width];
                 for (row, values) in values.chunks_mut(table.width).enumerate() {
@@ -80,9 +84,9 @@ impl Exported<'_> {
         let (outer, inner) = if self.spec.transposed { (cols, rows) } else { (rows, cols) };
         let mut values = Vec::with_capacity(rows * cols);
         for i in 0..outer {
-            values.extend((0..inner).map(|j| {
-                if self.spec.transposed { weight(j, i) } else { weight(i, j) }
-            }));
+            values.extend(
+                (0..inner).map(|j| if self.spec.transposed { weight(j, i) } else { weight(i, j) }),
+            );
         }
         values
     }

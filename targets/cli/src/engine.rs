@@ -28,7 +28,6 @@ pub(crate) fn with_engine<R>(
     }
     let mut states = vec![0.0; slots * model.shape().state_len()];
     let mut workspace = vec![0.0; workspace_len(model.shape(), block)];
-    let mut engine =
-        Cpu::new(model, Threaded::new(Portable), block, &mut states, &mut workspace)?;
+    let mut engine = Cpu::new(model, Threaded::new(Portable), block, &mut states, &mut workspace)?;
     f(&mut engine)
 }

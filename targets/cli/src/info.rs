@@ -112,8 +112,14 @@ impl<'a> Facts<'a> {
         }
         println!("  {:>13} in all", grouped(self.model.bytes().len() as u64));
         println!("memory, bytes");
-        println!("  {:>13} state, whatever the length of the text", grouped(self.state_bytes() as u64));
-        println!("  {:>13} workspace for one token at a time", grouped(self.workspace_bytes() as u64));
+        println!(
+            "  {:>13} state, whatever the length of the text",
+            grouped(self.state_bytes() as u64)
+        );
+        println!(
+            "  {:>13} workspace for one token at a time",
+            grouped(self.workspace_bytes() as u64)
+        );
         println!("  {:>13} logits", grouped(4 * shape.vocab as u64));
         println!(
             "  {:>13} of the file read per token at most; zeros in the channel mix spare a part",
