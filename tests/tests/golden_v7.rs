@@ -1,4 +1,5 @@
 //! RWKV-7 on the golden fixtures: the core against the oracle, and what int8 costs.
+#![expect(clippy::print_stdout, reason = "the figures are worth seeing with --nocapture")]
 
 use kinglet::shape::Shape;
 use kinglet_tests::fixture::{self, Fixture};
