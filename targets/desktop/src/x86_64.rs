@@ -186,7 +186,8 @@ mod tests {
         kinglet::kernel_tests!(super::Avx512Words::new().map(super::Threaded::new));
     }
 
-    fn check_parts(vectors: impl Vectors + Copy) {
+    fn check_parts(vectors: Option<impl Vectors + Copy>) {
+        let Some(vectors) = vectors else { return };
         let kernels = Threaded::new(vectors);
         for columns in [1, 5] {
             let activity = Activity::Of64(16);
@@ -222,10 +223,10 @@ mod tests {
 
     #[test]
     fn parts_make_the_whole() {
-        Avx2::new().map(check_parts);
-        AvxVnni::new().map(check_parts);
-        Avx512Vnni::new().map(check_parts);
-        Avx512Vl::new().map(check_parts);
+        check_parts(Avx2::new());
+        check_parts(AvxVnni::new());
+        check_parts(Avx512Vnni::new());
+        check_parts(Avx512Vl::new());
     }
 
     #[test]
