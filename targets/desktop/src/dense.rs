@@ -119,19 +119,23 @@ impl<'a> Dense<'a> {
 pub(crate) unsafe fn product<M: Multiply>(job: &Dense<'_>, out: &mut Part<'_>) {
     let mut row = out.rows().start;
     let end = out.rows().end;
-    // Four registers of weights where there are 32, two where there are 16.
-    let wide = if M::Width::LANES == 16 { 4 * TILE_ROWS } else { TILE_ROWS };
+    let wide = M::Width::LANES == 16;
     while row < end {
-        let tiles = (end - row).div_ceil(TILE_ROWS);
-        // SAFETY: `row` is at a tile, and as many tiles follow as are asked for.
+        // One column reads tile after tile, as memory likes it best. Several
+        // want four registers of weights where there are 32, two of 16.
+        let four = wide && out.columns() > 1 && end - row > 3 * TILE_ROWS;
+        // SAFETY: `row` is at a tile of `out`, whose tiles the matrix has; for
+        // four, three more begin before the end.
         unsafe {
-            match (M::Width::LANES, tiles) {
-                (16, 4..) => panel::<M, 4>(job, row, out),
-                (16, _) => panel::<M, 1>(job, row, out),
-                _ => panel::<M, 2>(job, row, out),
+            match (wide, out.columns()) {
+                (true, 1) => single::<M, 1>(job, row, out),
+                (false, 1) => single::<M, 2>(job, row, out),
+                (true, _) if four => panel::<M, 4>(job, row, out),
+                (true, _) => panel::<M, 1>(job, row, out),
+                (false, _) => panel::<M, 2>(job, row, out),
             }
         }
-        row += if tiles >= 4 { wide } else { TILE_ROWS };
+        row += if four { 4 * TILE_ROWS } else { TILE_ROWS };
     }
 }
 
@@ -141,29 +145,27 @@ pub(crate) unsafe fn product<M: Multiply>(job: &Dense<'_>, out: &mut Part<'_>) {
 /// As for [`product`]; the matrix has the tiles of these rows.
 #[inline(always)]
 unsafe fn panel<M: Multiply, const T: usize>(job: &Dense<'_>, row: usize, out: &mut Part<'_>) {
-    if out.columns() == 1 {
-        // SAFETY: the caller's promise.
-        return unsafe { single::<M, T>(job, row, out) };
-    }
     let mut column = 0;
     while column < out.columns() {
         let left = out.columns() - column;
-        // SAFETY: the caller's promise; that many columns are left.
-        unsafe {
-            match left {
-                1 => block::<M, T, 1>(job, row, column, out),
-                2 => block::<M, T, 2>(job, row, column, out),
-                3 => block::<M, T, 3>(job, row, column, out),
-                4 | 8 => block::<M, T, 4>(job, row, column, out),
-                5 | 9 | 10 => block::<M, T, 5>(job, row, column, out),
-                _ => block::<M, T, COLUMNS>(job, row, column, out),
-            }
-        }
-        column += match left {
-            8 => 4,
+        // The rest is split evenly where that makes no small block.
+        let together = match left {
+            7 | 8 => 4,
             9 | 10 => 5,
             _ => left.min(COLUMNS),
         };
+        // SAFETY: the caller's promise; that many columns are left.
+        unsafe {
+            match together {
+                1 => block::<M, T, 1>(job, row, column, out),
+                2 => block::<M, T, 2>(job, row, column, out),
+                3 => block::<M, T, 3>(job, row, column, out),
+                4 => block::<M, T, 4>(job, row, column, out),
+                5 => block::<M, T, 5>(job, row, column, out),
+                _ => block::<M, T, COLUMNS>(job, row, column, out),
+            }
+        }
+        column += together;
     }
 }
 
@@ -185,20 +187,24 @@ unsafe fn single<M: Multiply, const T: usize>(job: &Dense<'_>, row: usize, out: 
         }
         let mut q = job.input.column(0).as_ptr();
         for group in 0..job.groups {
-            let mut sums = [M::start(); T];
-            for _ in 0..job.group_len(group) / TILE_INPUTS {
-                let activations = [M::Width::broadcast(q), M::Width::broadcast(q.add(2))];
-                for t in 0..T {
-                    _mm_prefetch::<_MM_HINT_T0>(rows[t].0.wrapping_add(AHEAD));
-                    let weights = M::Width::unsign(M::Width::load(rows[t].0));
-                    sums[t] = M::steps(sums[t], weights, activations);
-                    rows[t].0 = rows[t].0.wrapping_add(TILE);
+            // Even and odd tiles apart, so that none waits for the one before.
+            let mut sums = [[M::start(); T]; 2];
+            for _ in 0..job.group_len(group) / (2 * TILE_INPUTS) {
+                for sums in &mut sums {
+                    let activations = [M::Width::broadcast(q), M::Width::broadcast(q.add(2))];
+                    for t in 0..T {
+                        _mm_prefetch::<_MM_HINT_T0>(rows[t].0.wrapping_add(AHEAD));
+                        let weights = M::Width::unsign(M::Width::load(rows[t].0));
+                        sums[t] = M::steps(sums[t], weights, activations);
+                        rows[t].0 = rows[t].0.wrapping_add(TILE);
+                    }
+                    q = q.add(TILE_INPUTS);
                 }
-                q = q.add(TILE_INPUTS);
             }
             let correction = M::Width::splat(job.correction(0, group));
             for t in 0..T {
-                let sums = M::Width::add(M::total(sums[t]), correction);
+                let sums = M::Width::add(M::total(sums[0][t]), M::total(sums[1][t]));
+                let sums = M::Width::add(sums, correction);
                 let scales = M::Width::scales(rows[t].1);
                 rows[t].1 = rows[t].1.wrapping_add(TILE_ROWS);
                 M::Width::fold(sums, scales, totals.0[0].as_mut_ptr().add(t * lanes));
