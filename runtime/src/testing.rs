@@ -60,6 +60,8 @@ macro_rules! kernel_tests {
 /// Row counts: 1, a tile and a register block less one, exact and more one,
 /// primes, and several blocks with a rest.
 pub const ROWS: [usize; 13] = [1, 7, 8, 15, 16, 17, 31, 33, 61, 64, 97, 130, 272];
+/// More rows than a kernel is likely to take at once.
+pub const LARGEST_ROWS: usize = 8213;
 /// Input counts of the same kind; 1056 is two of the largest groups and a short one.
 pub const INPUTS: [usize; 11] = [1, 4, 31, 32, 33, 61, 100, 257, 512, 608, 1056];
 /// Column counts.
@@ -375,6 +377,9 @@ fn for_cases(thin: usize, mut f: impl FnMut(Case)) {
 /// When an output differs.
 pub fn check_products<K: Kernels>(kernels: &K) {
     for_cases(3, |case| check_product(kernels, case));
+    for columns in [1, 7] {
+        check_product(kernels, Case::new(LARGEST_ROWS, 96, columns, 64));
+    }
     for fill in [Fill::Extreme, Fill::Largest] {
         for columns in COLUMNS {
             for group in GROUPS {
@@ -401,6 +406,10 @@ pub fn check_sparse_products<K: Kernels>(kernels: &K) {
     ];
     for activity in activities {
         for_cases(11, |case| check_sparse_product(kernels, Case { activity, ..case }));
+        for columns in [1, 2] {
+            let case = Case::new(LARGEST_ROWS, 96, columns, 64);
+            check_sparse_product(kernels, Case { activity, ..case });
+        }
         for fill in [Fill::Extreme, Fill::Largest] {
             for columns in [1, 3, 64] {
                 for group in GROUPS {

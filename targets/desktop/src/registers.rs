@@ -21,6 +21,8 @@ pub(crate) trait Width {
     unsafe fn splat(x: i32) -> Self::Ints;
     /// A whole register of bytes.
     unsafe fn load(bytes: *const i8) -> Self::Ints;
+    /// Writes a whole register.
+    unsafe fn store(to: *mut i32, lanes: Self::Ints);
     /// The first `len` bytes, a multiple of 16 and less than a whole register, and zeros.
     unsafe fn load_short(bytes: *const i8, len: usize) -> Self::Ints;
     /// Two i16, in every lane.
@@ -40,7 +42,19 @@ pub(crate) trait Width {
     unsafe fn fold(sums: Self::Ints, scales: Self::Floats, acc: *mut f32);
     /// f16 scales, one for each lane.
     unsafe fn scales(scales: *const u16) -> Self::Floats;
+
+    /// Writes the values of `q` that are not zero, and their indices, in
+    /// ascending order, and returns how many there are. What follows them is
+    /// overwritten too. The length of `q` is a multiple of 32 and at most [`LARGEST`].
+    unsafe fn compress(q: &[i16], values: &mut Compressed, indices: &mut Compressed) -> usize;
 }
+
+/// The largest group.
+pub(crate) const LARGEST: usize = 512;
+
+/// Values or indices from a group, and room for the register that the last
+/// ones are written with.
+pub(crate) type Compressed = [i16; LARGEST + 32];
 
 /// 256 bits: AVX2 and F16C.
 #[derive(Debug)]
@@ -61,6 +75,12 @@ impl Width for Ymm {
     unsafe fn load(bytes: *const i8) -> __m256i {
         // SAFETY: the caller vouches for AVX2 and 32 readable bytes.
         unsafe { _mm256_loadu_si256(bytes.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut i32, lanes: __m256i) {
+        // SAFETY: the caller vouches for AVX2 and 32 writable bytes.
+        unsafe { _mm256_storeu_si256(to.cast(), lanes) }
     }
 
     #[inline(always)]
@@ -130,6 +150,18 @@ impl Width for Ymm {
         // SAFETY: the caller vouches for F16C and 16 readable bytes.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(scales.cast())) }
     }
+
+    #[inline(always)]
+    unsafe fn compress(q: &[i16], values: &mut Compressed, indices: &mut Compressed) -> usize {
+        let mut count = 0;
+        for (index, &q) in q.iter().enumerate() {
+            // Always written, kept where it is active: no branch to predict.
+            values[count] = q;
+            indices[count] = index as i16;
+            count += usize::from(q != 0);
+        }
+        count
+    }
 }
 
 /// 512 bits: AVX-512 F and BW.
@@ -151,6 +183,12 @@ impl Width for Zmm {
     unsafe fn load(bytes: *const i8) -> __m512i {
         // SAFETY: the caller vouches for AVX-512 F and 64 readable bytes.
         unsafe { _mm512_loadu_si512(bytes.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut i32, lanes: __m512i) {
+        // SAFETY: the caller vouches for AVX-512 F and 64 writable bytes.
+        unsafe { _mm512_storeu_si512(to.cast(), lanes) }
     }
 
     #[inline(always)]
@@ -223,5 +261,27 @@ impl Width for Zmm {
     unsafe fn scales(scales: *const u16) -> __m512 {
         // SAFETY: the caller vouches for AVX-512 F and 32 readable bytes.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(scales.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn compress(q: &[i16], values: &mut Compressed, indices: &mut Compressed) -> usize {
+        assert!(q.len() <= LARGEST, "no group");
+        let mut count = 0;
+        // SAFETY: the caller vouches for AVX-512 F; each sixteen values are read
+        // whole, and sixteen are written where `count` <= LARGEST lie before.
+        unsafe {
+            let mut index = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            for sixteen in q.as_chunks::<16>().0 {
+                let q = _mm512_cvtepi16_epi32(_mm256_loadu_si256(sixteen.as_ptr().cast()));
+                let active = _mm512_test_epi32_mask(q, q);
+                let q = _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(active, q));
+                let at = _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(active, index));
+                _mm256_storeu_si256(values.as_mut_ptr().add(count).cast(), q);
+                _mm256_storeu_si256(indices.as_mut_ptr().add(count).cast(), at);
+                count += active.count_ones() as usize;
+                index = _mm512_add_epi32(index, _mm512_set1_epi32(16));
+            }
+        }
+        count
     }
 }
