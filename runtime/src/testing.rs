@@ -440,9 +440,11 @@ pub fn check_jobs<K: Kernels>(kernels: &K) {
     }
 }
 
-/// What a float loop of the core computes of `x`, `[8]` a row.
+/// A float loop of the core's kind over a row: norm, elementary functions.
+///
+/// Targets run it with their vector instructions switched on, and without.
 #[inline(always)]
-fn float_loop(x: &mut [f32]) {
+pub fn float_loop(x: &mut [f32]) {
     let (mean, rstd) = reduce::mean_and_rstd(x, 1e-5);
     for x in x.iter_mut() {
         let y = (*x - mean) * rstd;
@@ -463,15 +465,21 @@ pub fn check_float_loops<K: Kernels>(kernels: &K) {
         let mut tiny = [f32::from_bits(3), f32::MIN_POSITIVE / 2.0, -f32::from_bits(0x7F_FFFF)];
         let (mut found, mut found_tiny) = (expected.clone(), tiny);
         expected.chunks_exact_mut(row).for_each(float_loop);
-        kernels.for_parts(Rows::new(&mut found, row), usize::MAX, |rows| {
-            rows.iter().for_each(float_loop);
-        });
+        kernels.for_parts(
+            Rows::new(&mut found, row),
+            usize::MAX,
+            #[inline(always)]
+            |rows| rows.iter().for_each(float_loop),
+        );
         assert_bits(&found, &expected, &row);
         let halve = |x: &mut f32| *x = *x * 0.5 + *x;
         tiny.iter_mut().for_each(halve);
-        kernels.for_parts(Rows::new(&mut found_tiny, 3), usize::MAX, |rows| {
-            rows.iter().flatten().for_each(halve);
-        });
+        kernels.for_parts(
+            Rows::new(&mut found_tiny, 3),
+            usize::MAX,
+            #[inline(always)]
+            |rows| rows.iter().flatten().for_each(halve),
+        );
         assert_bits(&found_tiny, &tiny, &"subnormals");
     }
 }

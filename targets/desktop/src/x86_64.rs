@@ -99,6 +99,8 @@ macro_rules! kernel_set {
                 unsafe { Self::pack_column(q) }
             }
 
+            // A closure that is large or called from several places is compiled
+            // with these instructions only if it is `#[inline(always)]`.
             #[inline(always)]
             fn run<R>(&self, f: impl FnOnce() -> R) -> R {
                 // SAFETY: `new`, which made `self`, found every feature.
@@ -146,7 +148,7 @@ kernel_set! {
 #[cfg(test)]
 mod tests {
     use kinglet::matrix::TILE_ROWS;
-    use kinglet::testing::{Activity, Case, Problem};
+    use kinglet::testing::{Activity, Case, Problem, float_loop};
     use kinglet_host::Threaded;
 
     use super::*;
@@ -227,6 +229,27 @@ mod tests {
         check_parts(AvxVnni::new());
         check_parts(Avx512Vnni::new());
         check_parts(Avx512Vl::new());
+    }
+
+    fn check_run(vectors: Option<impl Vectors>) {
+        let Some(vectors) = vectors else { return };
+        for len in [1, 15, 16, 17, 61, 128] {
+            let mut expected: Vec<f32> = (0..len).map(|i| (i * i) as f32 * 0.01 - 3.0).collect();
+            let mut found = expected.clone();
+            float_loop(&mut expected);
+            vectors.run(
+                #[inline(always)]
+                || float_loop(&mut found),
+            );
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn loops_that_are_run_have_the_same_bits() {
+        check_run(Avx2::new());
+        check_run(AvxVnni::new());
+        check_run(Avx512Vnni::new());
     }
 
     #[test]
