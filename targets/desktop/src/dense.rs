@@ -18,10 +18,6 @@ use crate::registers::Width;
 const PANEL: usize = 64;
 /// Columns of the largest register block.
 const COLUMNS: usize = 6;
-/// How far ahead of its use a single column's product asks for weights, in
-/// bytes: the hardware's own prefetch stops at each page.
-const AHEAD: usize = 2048;
-
 /// A product whose slices were found long enough.
 #[derive(Debug)]
 pub(crate) struct Dense<'a> {
@@ -193,7 +189,9 @@ unsafe fn single<M: Multiply, const T: usize>(job: &Dense<'_>, row: usize, out: 
                 for sums in &mut sums {
                     let activations = [M::Width::broadcast(q), M::Width::broadcast(q.add(2))];
                     for t in 0..T {
-                        _mm_prefetch::<_MM_HINT_T0>(rows[t].0.wrapping_add(AHEAD));
+                        if let Some(ahead) = M::Width::AHEAD {
+                            _mm_prefetch::<_MM_HINT_T0>(rows[t].0.wrapping_add(ahead));
+                        }
                         let weights = M::Width::unsign(M::Width::load(rows[t].0));
                         sums[t] = M::steps(sums[t], weights, activations);
                         rows[t].0 = rows[t].0.wrapping_add(TILE);

@@ -16,6 +16,10 @@ pub(crate) trait Width {
     type Floats: Copy;
     /// Lanes: rows that a register of weights has.
     const LANES: usize;
+    /// How many bytes before their use weights that lie in one stream are asked
+    /// for, where that is faster than leaving it to the hardware. Measured on
+    /// Zen 4: loads of half a line gain a third, loads of whole lines lose a tenth.
+    const AHEAD: Option<usize>;
 
     /// `x` in every lane.
     unsafe fn splat(x: i32) -> Self::Ints;
@@ -64,6 +68,7 @@ impl Width for Ymm {
     type Ints = __m256i;
     type Floats = __m256;
     const LANES: usize = 8;
+    const AHEAD: Option<usize> = Some(4096);
 
     #[inline(always)]
     unsafe fn splat(x: i32) -> __m256i {
@@ -172,6 +177,7 @@ impl Width for Zmm {
     type Ints = __m512i;
     type Floats = __m512;
     const LANES: usize = 16;
+    const AHEAD: Option<usize> = None;
 
     #[inline(always)]
     unsafe fn splat(x: i32) -> __m512i {
