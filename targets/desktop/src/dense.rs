@@ -16,8 +16,9 @@ use crate::registers::Width;
 
 /// Rows of the largest register block.
 const PANEL: usize = 64;
-/// Columns of the largest register block.
-const COLUMNS: usize = 6;
+/// Columns of the largest register block. More would fit into 32 registers,
+/// but then the float accumulators would not.
+const COLUMNS: usize = 4;
 /// A product whose slices were found long enough.
 #[derive(Debug)]
 pub(crate) struct Dense<'a> {
@@ -144,20 +145,14 @@ unsafe fn panel<M: Multiply, const T: usize>(job: &Dense<'_>, row: usize, out: &
     let mut column = 0;
     while column < out.columns() {
         let left = out.columns() - column;
-        // The rest is split evenly where that makes no small block.
-        let together = match left {
-            7 | 8 => 4,
-            9 | 10 => 5,
-            _ => left.min(COLUMNS),
-        };
+        // No block of one column where the rest can be split more evenly.
+        let together = if matches!(left, 5 | 6) { 3 } else { left.min(COLUMNS) };
         // SAFETY: the caller's promise; that many columns are left.
         unsafe {
             match together {
                 1 => block::<M, T, 1>(job, row, column, out),
                 2 => block::<M, T, 2>(job, row, column, out),
                 3 => block::<M, T, 3>(job, row, column, out),
-                4 => block::<M, T, 4>(job, row, column, out),
-                5 => block::<M, T, 5>(job, row, column, out),
                 _ => block::<M, T, COLUMNS>(job, row, column, out),
             }
         }
