@@ -2,7 +2,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 extern crate std;
 
 mod block;
@@ -20,6 +20,8 @@ pub mod sampler;
 pub mod scalar;
 pub mod shape;
 pub mod tensors;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod text;
 pub mod tokenizer;
 mod workspace;
