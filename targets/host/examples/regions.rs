@@ -60,7 +60,11 @@ fn main() {
     let ending = AtomicBool::new(false);
     thread::scope(|scope| {
         for _ in 0..busy {
-            scope.spawn(|| while !ending.load(Ordering::Relaxed) { spin_loop() });
+            scope.spawn(|| {
+                while !ending.load(Ordering::Relaxed) {
+                    spin_loop()
+                }
+            });
         }
         let several = Threaded::new(Portable, threads);
         let one = Threaded::new(Portable, 1);

@@ -12,9 +12,6 @@
 //! * Whoever waits spins for [`SPIN`] and then sleeps. A worker without work
 //!   gives its core back, and so does a caller whose last chunk is in the hands
 //!   of a preempted worker: the core is then free for that worker.
-//! * When such a wait was long, the machine has more to run than cores. The
-//!   caller then leaves the workers out for a while ([`Alone`]), so that the
-//!   whole is about as fast as one thread would be, and tries them again.
 //!
 //! # Why it is sound
 //!
@@ -208,8 +205,8 @@ impl Shared {
         }
     }
 
-    /// Waits until all chunks are reported. Returns whether that took a sleep.
-    fn join(&self) -> bool {
+    /// Waits until all chunks are reported.
+    fn join(&self) {
         let mut spin = Spin::default();
         while self.unfinished.0.load(Acquire) != 0 {
             if spin.is_over() {
@@ -219,10 +216,9 @@ impl Shared {
                     guard = self.finished.wait(guard).unwrap_or_else(PoisonError::into_inner);
                     unfinished = self.unfinished.0.load(Acquire);
                 }
-                return true;
+                return;
             }
         }
-        false
     }
 
     /// Wakes up to `count` sleeping workers.
@@ -230,9 +226,8 @@ impl Shared {
     /// A worker that is just falling asleep may be missed. It sleeps through this
     /// region then, and the next one wakes it: no region needs it.
     fn wake(&self, count: usize) {
-        let asleep = |worker: &&Worker| {
-            worker.asleep.load(Relaxed) && worker.asleep.swap(false, Relaxed)
-        };
+        let asleep =
+            |worker: &&Worker| worker.asleep.load(Relaxed) && worker.asleep.swap(false, Relaxed);
         for worker in self.workers.iter().filter(asleep).take(count) {
             if let Some(thread) = worker.thread.get() {
                 thread.unpark();
@@ -338,14 +333,14 @@ impl Pool {
     /// # Panics
     /// When a chunk does: with the first one's payload, after all running chunks
     /// have ended. Chunks not begun by then are left out. The pool stays usable.
-    pub(crate) fn for_each<F: Fn(usize) + Sync>(&self, chunks: usize, f: &F) {
+    pub(crate) fn for_each(&self, chunks: usize, f: &(impl Fn(usize) + Sync)) {
         if chunks <= 1 || self.handles.is_empty() || self.busy.0.swap(true, Acquire) {
             (0..chunks).for_each(f);
             return;
         }
         let shared = &*self.shared;
         // SAFETY: `busy` is ours, so the last region's owner has joined it. `f` is
-        // borrowed until `finish` has joined this one; nothing in between unwinds.
+        // borrowed until this one is joined below; nothing in between unwinds.
         unsafe { shared.publish(Job::new(f, chunks)) };
         shared.wake(1);
         let finished = shared.work();
@@ -395,6 +390,150 @@ impl Drop for Pool {
             handle.thread().unpark();
             // Workers catch the panics of chunks, and have no others.
             let _ = handle.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    /// Every thread count of a small machine, and more than it has cores.
+    const THREADS: [usize; 5] = [1, 2, 3, 4, 16];
+
+    fn runs_each_once(pool: &Pool, chunks: usize) {
+        let counts: Vec<_> = (0..chunks).map(|_| AtomicUsize::new(0)).collect();
+        pool.for_each(chunks, &|chunk| {
+            counts[chunk].fetch_add(1, Relaxed);
+        });
+        assert!(counts.iter().all(|count| count.load(Relaxed) == 1), "{counts:?}");
+    }
+
+    #[test]
+    fn each_chunk_runs_once() {
+        for threads in THREADS {
+            let pool = Pool::new(threads);
+            assert_eq!(pool.threads(), threads);
+            for chunks in (0..70).chain([1000]) {
+                runs_each_once(&pool, chunks);
+            }
+        }
+    }
+
+    #[test]
+    fn a_million_regions() {
+        let pool = Pool::new(2);
+        // Written without atomics: a chunk that ran after its region, or a write
+        // that the caller did not see, would show.
+        let mut counts = [0u64; 3];
+        for region in 1..=1_000_000 {
+            let mut parts = counts.each_mut().map(Some);
+            pool.consume(&mut parts, &|count: &mut u64| *count += 1);
+            assert_eq!(counts, [region; 3]);
+        }
+    }
+
+    #[test]
+    fn more_threads_than_cores() {
+        let pool = Pool::new(4 * thread::available_parallelism().map_or(1, usize::from));
+        for region in 0..20_000 {
+            runs_each_once(&pool, 1 + region % 40);
+            if region % 2_000 == 0 {
+                // Long enough that the workers sleep.
+                thread::sleep(4 * SPIN);
+            }
+        }
+    }
+
+    #[test]
+    fn several_threads_take_part() {
+        let pool = Pool::new(2);
+        let threads = Mutex::new(HashSet::new());
+        // A worker comes sooner or later, however busy the machine is.
+        while lock(&threads).len() < 2 {
+            pool.for_each(8, &|_| {
+                lock(&threads).insert(thread::current().id());
+                thread::yield_now();
+            });
+        }
+    }
+
+    #[test]
+    fn a_caller_waits_for_a_slow_worker() {
+        let pool = Pool::new(2);
+        let caller = thread::current().id();
+        let mut slept = false;
+        while !slept {
+            let mut done = [false; 8];
+            let mut parts = done.each_mut().map(Some);
+            let by_worker = AtomicBool::new(false);
+            pool.consume(&mut parts, &|done: &mut bool| {
+                if thread::current().id() != caller && !by_worker.swap(true, Relaxed) {
+                    thread::sleep(40 * SPIN);
+                }
+                *done = true;
+            });
+            assert_eq!(done, [true; 8]);
+            slept = by_worker.into_inner();
+        }
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller() {
+        for threads in THREADS {
+            let pool = Pool::new(threads);
+            for guilty in [0, 7, 15] {
+                let ended = AtomicUsize::new(0);
+                let region = || {
+                    pool.for_each(16, &|chunk| {
+                        assert!(chunk != guilty, "chunk {chunk}");
+                        ended.fetch_add(1, Relaxed);
+                    });
+                };
+                let payload = catch_unwind(AssertUnwindSafe(region)).unwrap_err();
+                assert_eq!(payload.downcast_ref(), Some(&format!("chunk {guilty}")));
+                assert!(ended.into_inner() < 16);
+                runs_each_once(&pool, 16);
+            }
+        }
+    }
+
+    #[test]
+    fn parts_are_dropped_once_after_a_panic() {
+        let part = Arc::new(());
+        let pool = Pool::new(3);
+        let mut parts: [_; 16] = std::array::from_fn(|_| Some(Arc::clone(&part)));
+        let region = || pool.consume(&mut parts, &|_: Arc<()>| panic!("a part"));
+        catch_unwind(AssertUnwindSafe(region)).unwrap_err();
+        drop(parts);
+        assert_eq!(Arc::strong_count(&part), 1);
+    }
+
+    #[test]
+    fn regions_in_chunks_and_on_other_threads() {
+        let pool = Pool::new(3);
+        pool.for_each(8, &|_| runs_each_once(&pool, 5));
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..2_000).for_each(|_| runs_each_once(&pool, 9)));
+            }
+        });
+    }
+
+    #[test]
+    fn ends_at_any_moment() {
+        for round in 0..300 {
+            let pool = Pool::new(1 + round % 5);
+            if round % 3 > 0 {
+                runs_each_once(&pool, 8);
+            }
+            if round % 7 == 0 {
+                thread::sleep(3 * SPIN);
+            }
+            let shared = Arc::downgrade(&pool.shared);
+            drop(pool);
+            assert!(shared.upgrade().is_none(), "a worker is left");
         }
     }
 }
