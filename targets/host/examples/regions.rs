@@ -1,5 +1,6 @@
 //! What a parallel region costs on this machine, and what tokens made of such
 //! regions take: `regions [THREADS] [BUSY]`, beside BUSY threads that never rest.
+//! One thread and several take turns, since the machine may not be ours alone.
 #![allow(clippy::print_stdout)]
 
 use std::hint::{black_box, spin_loop};
@@ -16,6 +17,9 @@ const REGIONS: usize = 80;
 const REGION_STEPS: usize = 36_000;
 const SERIAL_STEPS: usize = 2_700;
 const CHUNKS: usize = 16;
+/// Long enough that the scheduler's memory of the turn before does not count.
+const TURN: Duration = Duration::from_millis(700);
+const ROUNDS: usize = 5;
 
 /// A chain of dependent operations.
 fn compute(steps: usize) {
@@ -73,9 +77,13 @@ fn main() {
             report(&format!("an empty region, {name}"), times);
         }
         let (mut singles, mut multiples) = (Vec::new(), Vec::new());
-        for _ in 0..20 {
-            singles.extend((0..25).map(|_| time(|| token(&one))));
-            multiples.extend((0..25).map(|_| time(|| token(&several))));
+        for _ in 0..ROUNDS {
+            for (kernels, times) in [(&one, &mut singles), (&several, &mut multiples)] {
+                let start = Instant::now();
+                while start.elapsed() < TURN {
+                    times.push(time(|| token(kernels)));
+                }
+            }
         }
         report("a token, 1 thread", singles);
         report(&format!("a token, {threads} threads"), multiples);

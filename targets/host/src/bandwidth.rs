@@ -17,9 +17,10 @@ const MOST: usize = 1 << 30;
 const CHUNK: usize = 1 << 20;
 /// Passes of [`read_bandwidth`].
 const PASSES: usize = 11;
-/// Vectors in flight: eight independent sums of a cache line each.
-const LINES: usize = 8;
-const LINE: usize = 64;
+/// Bytes that are read between two looks ahead.
+const BLOCK: usize = 512;
+/// Independent sums: half of the 128-bit registers that every 64-bit target has.
+const SUMS: usize = 16;
 /// How far ahead memory is asked for.
 #[cfg(target_arch = "x86_64")]
 const AHEAD: usize = 2048;
@@ -83,25 +84,25 @@ pub fn read_bandwidth(threads: usize) -> io::Result<f64> {
 
 /// The wrapping sum of the u64 of `bytes`.
 fn read(bytes: &[u8]) -> u64 {
-    let mut sums = [[0u64; LINE / 8]; LINES];
-    for block in bytes.as_chunks::<{ LINES * LINE }>().0 {
+    let mut sums = [0u64; SUMS];
+    for block in bytes.as_chunks::<BLOCK>().0 {
         prefetch(block);
-        for (sums, line) in sums.iter_mut().zip(block.as_chunks::<LINE>().0) {
-            for (sum, word) in sums.iter_mut().zip(line.as_chunks::<8>().0) {
+        for words in block.as_chunks::<{ 8 * SUMS }>().0 {
+            for (sum, word) in sums.iter_mut().zip(words.as_chunks::<8>().0) {
                 *sum = sum.wrapping_add(u64::from_ne_bytes(*word));
             }
         }
     }
-    sums.as_flattened().iter().fold(0, |sum, x| sum.wrapping_add(*x))
+    sums.iter().fold(0, |sum, x| sum.wrapping_add(*x))
 }
 
 /// Asks for the lines that are read soon after `block`.
 #[inline(always)]
-fn prefetch(block: &[u8; LINES * LINE]) {
+fn prefetch(block: &[u8; BLOCK]) {
     #[cfg(target_arch = "x86_64")]
-    for line in 0..LINES {
+    for line in (0..BLOCK).step_by(64) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let address = block.as_ptr().wrapping_add(AHEAD + line * LINE);
+        let address = block.as_ptr().wrapping_add(AHEAD + line);
         // SAFETY: a prefetch is a hint and faults at no address; SSE is in every
         // x86-64 processor.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
@@ -134,7 +135,7 @@ mod tests {
 
     #[test]
     fn reads_every_byte() {
-        let mut bytes = vec![0; 4 * LINES * LINE];
+        let mut bytes = vec![0; 4 * BLOCK];
         for at in 0..bytes.len() {
             bytes[at] = 1;
             assert_eq!(read(&bytes), 1 << (8 * (at % 8)));
