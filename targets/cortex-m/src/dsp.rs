@@ -39,10 +39,13 @@ impl Kernels for Dsp {
         }
     }
 
+    #[inline(never)]
     fn products(&self, jobs: &mut [Product<'_>]) {
         quads::products::<Self>(jobs);
     }
 
+    // Its list is not to lie on the stack during other products.
+    #[inline(never)]
     fn sparse_product(&self, job: SparseProduct<'_>) {
         quads::sparse_product::<Self>(job);
     }
@@ -63,6 +66,23 @@ impl Lanes for Dsp {
     ) -> [i32; ROWS] {
         assert!(row <= TILE_ROWS - ROWS, "four rows of sixteen");
         instructions::block(sums, weights, row, q)
+    }
+
+    #[cfg(all(dsp, target_abi = "eabihf"))]
+    #[inline(always)]
+    fn four_rows(
+        weights: &[[u32; WEIGHTS]],
+        scales: &[[u32; quads::TILE_SCALES]],
+        q: &[[u32; PAIRS]],
+        quad: usize,
+        group: usize,
+    ) -> [f32; ROWS] {
+        let blocks = q.len();
+        if group != 1 || blocks == 0 || weights.len() != blocks || scales.len() != blocks {
+            return quads::four_rows::<Self>(weights, scales, q, quad, group);
+        }
+        assert!(quad < TILE_ROWS / ROWS, "four quads to a tile");
+        instructions::four_rows(weights, scales, q, quad)
     }
 
     #[inline(always)]

@@ -22,10 +22,13 @@ impl Kernels for Plain {
         "plain"
     }
 
+    #[inline(never)]
     fn products(&self, jobs: &mut [Product<'_>]) {
         quads::products::<Self>(jobs);
     }
 
+    // Its list is not to lie on the stack during other products.
+    #[inline(never)]
     fn sparse_product(&self, job: SparseProduct<'_>) {
         quads::sparse_product::<Self>(job);
     }

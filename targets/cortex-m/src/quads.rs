@@ -18,10 +18,10 @@ pub(crate) const PAIRS: usize = BLOCK / 2;
 /// The f16 scales of four rows, in words.
 pub(crate) type Scales = [u32; ROWS / 2];
 /// Words of the scales of sixteen rows.
-const TILE_SCALES: usize = TILE_ROWS / 2;
+pub(crate) const TILE_SCALES: usize = TILE_ROWS / 2;
 
 /// Most nonzero inputs of a group in a list; a fuller group is hardly sparse.
-pub(crate) const LISTED: usize = 256;
+pub(crate) const LISTED: usize = 128;
 
 /// The integer arithmetic of a core.
 pub(crate) trait Lanes {
@@ -36,6 +36,26 @@ pub(crate) trait Lanes {
         row: usize,
         q: &[u32; PAIRS],
     ) -> [i32; ROWS];
+
+    /// Four rows times one column, before the column's scale: quad `quad` of a
+    /// tile of sixteen rows with `group` blocks to a scale. `weights`, `scales`
+    /// and `q` are the tile's blocks, groups, and the column's blocks.
+    ///
+    /// # Panics
+    /// May, when `quad` is above 3.
+    #[inline(always)]
+    fn four_rows(
+        weights: &[[u32; WEIGHTS]],
+        scales: &[[u32; TILE_SCALES]],
+        q: &[[u32; PAIRS]],
+        quad: usize,
+        group: usize,
+    ) -> [f32; ROWS]
+    where
+        Self: Sized,
+    {
+        four_rows::<Self>(weights, scales, q, quad, group)
+    }
 
     /// The sums over listed inputs of four rows. `weights` is `[input][row]` of
     /// the group, from the first of these rows on.
@@ -106,17 +126,37 @@ pub(crate) fn products<L: Lanes>(jobs: &mut [Product<'_>]) {
 #[inline(always)]
 fn dense<L: Lanes>(matrix: &Matrix<'_>, q: &[i16], scale: f32, output: &mut [f32]) {
     let scale = scale * matrix.multiplier;
-    let group = matrix.group / BLOCK;
+    let words = (words(matrix.weights), words(matrix.scales), words(q));
+    let (Some(weights), Some(scales), Some(q)) = words else {
+        return dense_unaligned::<L>(matrix, q, scale, output);
+    };
+    let (weights, scales, q) = (weights.as_chunks().0, scales.as_chunks().0, q.as_chunks().0);
+    let (group, groups) = (matrix.group / BLOCK, matrix.groups());
+    // Rows come in whole tiles but for the last, so that the check for a part is here.
+    let tiles = weights.chunks_exact(q.len()).zip(scales.chunks_exact(groups));
+    for ((weights, scales), output) in tiles.zip(output.chunks_mut(TILE_ROWS)) {
+        let (quads, part) = output.as_chunks_mut::<ROWS>();
+        for (quad, output) in quads.iter_mut().enumerate() {
+            *output = L::four_rows(weights, scales, q, quad, group).map(|acc| acc * scale);
+        }
+        if !part.is_empty() {
+            let acc = L::four_rows(weights, scales, q, quads.len(), group);
+            for (y, acc) in part.iter_mut().zip(acc) {
+                *y = acc * scale;
+            }
+        }
+    }
+}
+
+/// [`dense`], where something does not lie as words do: no engine makes such
+/// slices, but the types allow them.
+#[cold]
+#[inline(never)]
+fn dense_unaligned<L: Lanes>(matrix: &Matrix<'_>, q: &[i16], scale: f32, output: &mut [f32]) {
     for (tile, output) in output.chunks_mut(TILE_ROWS).enumerate() {
         let (weights, scales) = matrix.row_tile(tile);
-        let words = (words(weights), words(scales), words(q));
         for (quad, output) in output.chunks_mut(ROWS).enumerate() {
-            let acc = if let (Some(weights), Some(scales), Some(q)) = words {
-                let groups = weights.as_chunks().0.chunks(group).zip(q.as_chunks().0.chunks(group));
-                four_rows::<L>(groups, scales.as_chunks().0, quad)
-            } else {
-                four_rows_unaligned::<L>(weights, q, scales, quad, group)
-            };
+            let acc = four_rows_unaligned::<L>(weights, q, scales, quad, matrix.group / BLOCK);
             for (y, acc) in output.iter_mut().zip(acc) {
                 *y = acc * scale;
             }
@@ -130,15 +170,17 @@ fn words<T: bytemuck::NoUninit>(slice: &[T]) -> Option<&[u32]> {
     bytemuck::try_cast_slice(slice).ok()
 }
 
-/// Four rows times one column, before the column's scale. `groups` are weights
-/// and activations of each scale group.
+/// [`Lanes::four_rows`], by blocks.
 #[inline(always)]
-fn four_rows<'a, L: Lanes>(
-    groups: impl Iterator<Item = (&'a [[u32; WEIGHTS]], &'a [[u32; PAIRS]])>,
+pub(crate) fn four_rows<L: Lanes>(
+    weights: &[[u32; WEIGHTS]],
     scales: &[[u32; TILE_SCALES]],
+    q: &[[u32; PAIRS]],
     quad: usize,
+    group: usize,
 ) -> [f32; ROWS] {
     let mut acc = [0.0; ROWS];
+    let groups = weights.chunks(group).zip(q.chunks(group));
     for ((weights, q), scales) in groups.zip(scales) {
         let mut sums = [0; ROWS];
         for (weights, q) in weights.iter().zip(q) {
@@ -149,10 +191,7 @@ fn four_rows<'a, L: Lanes>(
     acc
 }
 
-/// [`four_rows`] of slices that do not lie as words do: no engine makes them,
-/// but the types allow them.
-#[cold]
-#[inline(never)]
+/// [`Lanes::four_rows`] of any slices.
 fn four_rows_unaligned<L: Lanes>(
     weights: &[i8],
     q: &[i16],
@@ -195,8 +234,8 @@ fn sparse<L: Lanes>(matrix: &SparseMatrix<'_>, q: &[i16], scale: f32, output: &m
     let stride = padded_rows(matrix.rows);
     output.fill(0.0);
     let groups = matrix.weights.chunks(matrix.group * stride).zip(q.chunks(matrix.group));
+    let mut room = [Entry::default(); LISTED];
     for (group, (weights, values)) in groups.enumerate() {
-        let mut room = [Entry::default(); LISTED];
         let list = List::new(values, stride, &mut room);
         let (Some(list), Some(scales)) = (list, words(matrix.group_scales(group))) else {
             return reference(matrix, q, scale, output);

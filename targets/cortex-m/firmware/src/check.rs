@@ -45,6 +45,7 @@ impl Golden {
 }
 
 /// The CRC-32 of the logits of `tokens` tokens: (7919 i + 1) mod vocab for each i.
+#[inline(never)]
 pub(crate) fn digest<K: Kernels>(
     engine: &mut Cpu<'_, K>,
     tokens: usize,
@@ -70,6 +71,7 @@ const ROWS: usize = 16;
 
 /// Whether the kernels compute what the reference does, on 16 rows of the
 /// model's head and 16 outputs of its first sparse matrix.
+#[inline(never)]
 pub(crate) fn kernels<K: Kernels>(kernels: &K, model: &Model<'_>) -> Result<(), Failed> {
     let mut natural = [0; INPUTS];
     for (i, q) in natural.iter_mut().enumerate() {

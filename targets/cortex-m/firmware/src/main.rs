@@ -116,6 +116,7 @@ fn multiply_accumulates(model: &Model<'_>) -> u64 {
 }
 
 /// Says what a token and the image cost, one `name: value` a line.
+#[inline(never)]
 fn report(cost: &Cost, clock: &Clock, model: &Model<'_>) {
     let steps = u64::from(cost.steps.max(1));
     let per_token = |ticks: u64| clock.count(ticks) / steps;

@@ -28,6 +28,7 @@ pub(crate) struct Cost {
 }
 
 /// Tells a story of at most `most` tokens; the first ones go to `tokens`.
+#[inline(never)]
 pub(crate) fn tell<K: Kernels>(
     engine: &mut Cpu<'_, Measured<K>>,
     tokenizer: &Tokenizer<'_>,
