@@ -44,6 +44,30 @@ fn run() -> Result<(), Failed> {
         return fail!("this core's instructions or its FPU's modes are not what the image is for");
     };
     let Some(buffers) = memory::take() else { return fail!("the buffers are taken") };
+    let clock = Clock::start();
+    // Borrowed where it is: moving it would take its size of stack a second time.
+    let mut engine = prepare(kernels, clock, &mut buffers.state, &mut buffers.workspace);
+    let Ok(engine) = &mut engine else { return Err(Failed) };
+    let Some(logits) = buffers.logits.get_mut(..engine.shape().vocab) else {
+        return fail!("the model's vocabulary is larger than this image is for");
+    };
+    check_digest(engine, logits)?;
+    let cost = tell(engine, &clock, logits)?;
+    report(&cost, &clock, engine.model());
+    Ok(())
+}
+
+// The steps are functions of their own so that their locals do not lie on the
+// stack while a token is computed.
+
+/// An engine whose model and kernels have passed their tests.
+#[inline(never)]
+fn prepare<'a, K: Kernels>(
+    kernels: K,
+    clock: Clock,
+    state: &'a mut [f32],
+    workspace: &'a mut [f32],
+) -> Result<Cpu<'a, Measured<K>>, Failed> {
     let model = match Model::open(model::bytes()) {
         Ok(model) => model,
         Err(error) => return fail!("model: {}", error),
@@ -51,41 +75,52 @@ fn run() -> Result<(), Failed> {
     if let Err(error) = model.verify() {
         return fail!("model: {}", error);
     }
-    let golden = Golden::of(&model);
     check::kernels(&kernels, &model)?;
     say!("kernels {}: as the reference", kernels.name());
-
-    let clock = Clock::start();
     let kernels = Measured::new(kernels, clock, model.shape());
-    let mut engine = engine(model, kernels, &mut buffers.state, &mut buffers.workspace)?;
-    let Some(logits) = buffers.logits.get_mut(..model.shape().vocab) else {
-        return fail!("the model's vocabulary is larger than this image is for");
-    };
+    engine(model, kernels, state, workspace)
+}
 
-    let found = check::digest(&mut engine, DIGEST, logits)?;
-    match golden.and_then(|golden| golden.digest(DIGEST)) {
+/// Compares the digest with the desktop's where that is known.
+#[inline(never)]
+fn check_digest<K: Kernels>(engine: &mut Cpu<'_, K>, logits: &mut [f32]) -> Result<(), Failed> {
+    let found = check::digest(engine, DIGEST, logits)?;
+    match Golden::of(engine.model()).and_then(|golden| golden.digest(DIGEST)) {
         Some(expected) if expected != found => {
-            return fail!("digest of {} tokens: {:08x}, expected {:08x}", DIGEST, found, expected);
+            fail!("digest of {} tokens: {:08x}, expected {:08x}", DIGEST, found, expected)
         }
-        Some(_) => say!("digest of {} tokens: {:08x}, as on the desktop", DIGEST, found),
-        None => say!("digest of {} tokens: {:08x}", DIGEST, found),
+        Some(_) => {
+            say!("digest of {} tokens: {:08x}, as on the desktop", DIGEST, found);
+            Ok(())
+        }
+        None => {
+            say!("digest of {} tokens: {:08x}", DIGEST, found);
+            Ok(())
+        }
     }
+}
 
+/// Tells the story and compares its first tokens with the desktop's where those are known.
+#[inline(never)]
+fn tell<K: Kernels>(
+    engine: &mut Cpu<'_, Measured<K>>,
+    clock: &Clock,
+    logits: &mut [f32],
+) -> Result<Cost, Failed> {
     if engine.reset(0).is_err() {
         return fail!("reset");
     }
-    let Ok(tokenizer) = Tokenizer::parse(model.section(Section::Tokenizer)) else {
+    let Ok(tokenizer) = Tokenizer::parse(engine.model().section(Section::Tokenizer)) else {
         return fail!("the model has no tokenizer");
     };
     say!("story:");
     let mut tokens = [0; 16];
-    let cost = story::tell(&mut engine, &tokenizer, &clock, STORY, logits, &mut tokens)?;
+    let cost = story::tell(engine, &tokenizer, clock, STORY, logits, &mut tokens)?;
     let same = (cost.steps as usize).min(tokens.len());
-    if golden.is_some_and(|golden| golden.tokens[..same] != tokens[..same]) {
+    if Golden::of(engine.model()).is_some_and(|golden| golden.tokens[..same] != tokens[..same]) {
         return fail!("the story is not the desktop's");
     }
-    report(&cost, &clock, &model);
-    Ok(())
+    Ok(cost)
 }
 
 /// An engine in buffers that were made for a model at least as large.
@@ -118,6 +153,8 @@ fn multiply_accumulates(model: &Model<'_>) -> u64 {
 /// Says what a token and the image cost, one `name: value` a line.
 #[inline(never)]
 fn report(cost: &Cost, clock: &Clock, model: &Model<'_>) {
+    // Before the report's own formatting adds to it.
+    let stack = memory::stack_high_water();
     let steps = u64::from(cost.steps.max(1));
     let per_token = |ticks: u64| clock.count(ticks) / steps;
     say!("tokens: {}", cost.steps);
@@ -137,5 +174,5 @@ fn report(cost: &Cost, clock: &Clock, model: &Model<'_>) {
     for (name, bytes) in memory::SIZES {
         say!("{} bytes: {}", name, bytes);
     }
-    say!("stack bytes: {}", memory::stack_high_water());
+    say!("stack bytes: {}", stack);
 }

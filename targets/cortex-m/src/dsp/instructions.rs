@@ -6,11 +6,12 @@ use crate::quads::{List, PAIRS, ROWS, WEIGHTS};
 #[cfg(target_abi = "eabihf")]
 use crate::quads::{Scales, TILE_SCALES};
 
-/// Lets the assembler take the DSP extension, which the ARMv8-M targets leave out.
+/// Lets the assembler take the DSP extension, which the ARMv8-M targets leave
+/// out: LLVM knows no `.arch_extension` for it, so the M33 stands for it.
 #[cfg(armv8m)]
 macro_rules! extension {
     () => {
-        ".arch_extension dsp"
+        ".cpu cortex-m33"
     };
 }
 /// ARMv7E-M is ARMv7-M with the DSP extension.
