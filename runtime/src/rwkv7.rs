@@ -259,6 +259,7 @@ pub(crate) fn layer<K: Kernels>(
 }
 
 impl TimeMix<'_> {
+    #[inline(never)]
     fn forward<K: Kernels>(
         &self,
         block: &Block<'_, K>,
