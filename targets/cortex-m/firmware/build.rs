@@ -6,7 +6,7 @@
 //!   if not given.
 //! * `KINGLET_MODEL_ADDRESS`: where in memory a model lies that is not in the
 //!   image. `KINGLET_MODEL` then only sizes the buffers.
-//! * `KINGLET_SHORT`: set, a core with soft floats computes fewer tokens.
+//! * `KINGLET_SHORT`: set, the story ends after a few tokens.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};

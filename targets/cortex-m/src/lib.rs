@@ -29,3 +29,6 @@ pub type Best = Dsp;
 /// The kernel set that suits the target that this is compiled for.
 #[cfg(not(dsp))]
 pub type Best = Plain;
+
+#[cfg(test)]
+mod tests;

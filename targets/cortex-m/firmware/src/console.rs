@@ -19,7 +19,8 @@ macro_rules! say {
 /// Says why the firmware gives up.
 macro_rules! fail {
     ($format:literal $($part:tt)*) => {{
-        $crate::console::say!(concat!("FAILED: ", $format) $($part)*);
+        $crate::console::write("FAILED: ");
+        $crate::console::say!($format $($part)*);
         Err($crate::console::Failed)
     }};
 }

@@ -57,9 +57,10 @@ pub(crate) fn take() -> Option<&'static mut Buffers> {
     Some(unsafe { &mut *BUFFERS.buffers.get() })
 }
 
-/// Most bytes of stack in use at one time since boot.
+/// Most bytes of stack in use at one time since boot, where the stack was
+/// painted at boot.
 #[cfg(target_arch = "arm")]
-pub(crate) fn stack_high_water() -> usize {
+pub(crate) fn stack_high_water() -> Option<usize> {
     unsafe extern "C" {
         static _stack_end: u32;
         static _stack_start: u32;
@@ -72,11 +73,11 @@ pub(crate) fn stack_high_water() -> usize {
     let untouched = (0..words)
         .take_while(|&i| unsafe { end.add(i).read_volatile() } == cortex_m_rt::STACK_PAINT_VALUE)
         .count();
-    (words - untouched) * size_of::<u32>()
+    Some((words - untouched) * size_of::<u32>())
 }
 
 /// The stack is not painted here.
 #[cfg(not(target_arch = "arm"))]
-pub(crate) fn stack_high_water() -> usize {
-    0
+pub(crate) fn stack_high_water() -> Option<usize> {
+    None
 }

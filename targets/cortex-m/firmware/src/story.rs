@@ -27,7 +27,8 @@ pub(crate) struct Cost {
     pub(crate) sampling: u64,
 }
 
-/// Tells a story of at most `most` tokens; the first ones go to `tokens`.
+/// Tells a story of at most `most` tokens; the first ones go to `tokens`, what
+/// they took is added to `cost`.
 #[inline(never)]
 pub(crate) fn tell<K: Kernels>(
     engine: &mut Cpu<'_, Measured<K>>,
@@ -36,7 +37,8 @@ pub(crate) fn tell<K: Kernels>(
     most: usize,
     logits: &mut [f32],
     tokens: &mut [u32],
-) -> Result<Cost, Failed> {
+    cost: &mut Cost,
+) -> Result<(), Failed> {
     let options = SamplerOptions { temperature: 0.0, ..SamplerOptions::default() };
     let mut sampler = match Sampler::new(options, 0) {
         Ok(sampler) => sampler,
@@ -44,7 +46,6 @@ pub(crate) fn tell<K: Kernels>(
     };
     let drawable = logits.len().min(tokenizer.vocab_len());
     let mut text = TextStream::new();
-    let mut cost = Cost::default();
     let mut token = END_OF_TEXT;
     let _ = engine.kernels().take();
     for i in 0..most {
@@ -58,10 +59,7 @@ pub(crate) fn tell<K: Kernels>(
             *sum += u64::from(ticks);
         }
         let start = clock.now();
-        token = match sampler.sample(&mut logits[..drawable]) {
-            Ok(token) => token,
-            Err(_) => return fail!("token {}: sampling", i),
-        };
+        token = sample(&mut sampler, &mut logits[..drawable])?;
         cost.sampling += u64::from(clock.since(start));
         if let Some(slot) = tokens.get_mut(i) {
             *slot = token;
@@ -69,11 +67,27 @@ pub(crate) fn tell<K: Kernels>(
         if token == END_OF_TEXT {
             break;
         }
-        for part in text.push(tokenizer.token(token).unwrap_or_default()) {
-            write(part);
-        }
+        show(&mut text, tokenizer.token(token).unwrap_or_default());
     }
     write(text.finish());
     write("\n");
-    Ok(cost)
+    Ok(())
+}
+
+/// The next token. A function of its own so that the sampler's locals do not
+/// lie on the stack while a token is computed.
+#[inline(never)]
+fn sample(sampler: &mut Sampler, logits: &mut [f32]) -> Result<u32, Failed> {
+    match sampler.sample(logits) {
+        Ok(token) => Ok(token),
+        Err(_) => fail!("the sampler refuses the logits"),
+    }
+}
+
+/// Writes the text that `bytes` complete.
+#[inline(never)]
+fn show(text: &mut TextStream, bytes: &[u8]) {
+    for part in text.push(bytes) {
+        write(part);
+    }
 }
