@@ -39,6 +39,7 @@ fn main() {
         println!("cargo::rustc-cfg=external_model");
         println!("cargo::rustc-link-arg=--defsym=_kinglet_model={address}");
     }
+    println!("cargo::rustc-check-cfg=cfg(armv6m)");
     if target.starts_with("thumbv6m") {
         println!("cargo::rustc-cfg=armv6m");
     }

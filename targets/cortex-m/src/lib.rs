@@ -8,6 +8,10 @@
 //! addresses are what thirteen registers hold; both skip zeros in sparse
 //! products by first listing the inputs that are not.
 //!
+//! The M55 takes [`Dsp`] too. What the compiler vectorises of [`Plain`] with
+//! Helium switched on (`-C target-feature=+mve`, integers only, because its
+//! floats flush to zero) needs 1.4 times the instructions in dense products.
+//!
 //! On other machines [`Dsp`] is the same algorithm with the instructions
 //! emulated, so that it can be tested there.
 #![no_std]

@@ -1,6 +1,8 @@
 //! The model: in the image, or at an address outside it.
 
-use kinglet::model::{Aligned, Header};
+#[cfg(not(external_model))]
+use kinglet::model::Aligned;
+use kinglet::model::Header;
 
 /// The file that the image holds or, with a model outside, that its buffers are made for.
 const FILE: &[u8] = include_bytes!(env!("KINGLET_MODEL"));
