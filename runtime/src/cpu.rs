@@ -193,6 +193,7 @@ fn for_slot_pieces(
 }
 
 /// ln_out and head for the columns that want logits.
+#[inline(never)]
 fn head<K: Kernels>(
     block: &Block<'_, K>,
     model: &Model<'_>,

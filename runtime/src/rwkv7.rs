@@ -167,6 +167,9 @@ macro_rules! tensor {
 }
 
 impl<'a> TimeMix<'a> {
+    // Like its siblings not inlined, so that its temporaries do not lie on the
+    // stack of a microcontroller during the products.
+    #[inline(never)]
     fn new(model: &Model<'a>, layer: usize) -> Self {
         Self {
             ln1: (
@@ -218,6 +221,7 @@ impl<'a> TimeMix<'a> {
 }
 
 impl<'a> ChannelMix<'a> {
+    #[inline(never)]
     fn new(model: &Model<'a>, layer: usize) -> Self {
         Self {
             ln2: (
@@ -255,6 +259,7 @@ pub(crate) fn layer<K: Kernels>(
 }
 
 impl TimeMix<'_> {
+    #[inline(never)]
     fn forward<K: Kernels>(
         &self,
         block: &Block<'_, K>,
@@ -282,18 +287,18 @@ impl TimeMix<'_> {
         let (g_hidden, mut g_input) = low_rank(ranks.gate);
         {
             let [n_r, n_w, n_k, n_v, n_a, n_g] = mixed.each_ref().map(QuantizedMut::view);
-            let jobs = [
+            let mut jobs = heapless::Vec::<_, 7>::from_array([
                 Product { matrix: self.receptance, input: n_r, output: r },
                 Product { matrix: self.key, input: n_k, output: k },
                 Product { matrix: self.value, input: n_v, output: v },
                 Product { matrix: self.w.first, input: n_w, output: w_hidden },
                 Product { matrix: self.a.first, input: n_a, output: a_hidden },
                 Product { matrix: self.g.first, input: n_g, output: g_hidden },
-            ];
-            let residual = self.residual.as_ref();
-            let residual =
-                residual.map(|p| Product { matrix: p.v.first, input: n_v, output: v_hidden });
-            products::<7, K>(kernels, jobs.into_iter().chain(residual));
+            ]);
+            if let Some(p) = &self.residual {
+                let _ = jobs.push(Product { matrix: p.v.first, input: n_v, output: v_hidden });
+            }
+            kernels.products(&mut jobs);
         }
         block.activate(w_hidden, math::tanh, &mut w_input);
         block.activate(a_hidden, |x| x, &mut a_input);
@@ -302,18 +307,16 @@ impl TimeMix<'_> {
             block.activate(v_hidden, |x| x, &mut v_input);
         }
         {
-            let jobs = [
+            let mut jobs = heapless::Vec::<_, 4>::from_array([
                 Product { matrix: self.w.second, input: w_input.view(), output: w },
                 Product { matrix: self.a.second, input: a_input.view(), output: a },
                 Product { matrix: self.g.second, input: g_input.view(), output: gate },
-            ];
-            let parameters = self.residual.as_ref();
-            let residual = parameters.map(|p| Product {
-                matrix: p.v.second,
-                input: v_input.view(),
-                output: residual,
-            });
-            products::<4, K>(kernels, jobs.into_iter().chain(residual));
+            ]);
+            if let Some(p) = &self.residual {
+                let (input, output) = (v_input.view(), &mut *residual);
+                let _ = jobs.push(Product { matrix: p.v.second, input, output });
+            }
+            kernels.products(&mut jobs);
         }
 
         let vectors = carver.floats(HEAD_VECTORS * width);
@@ -558,12 +561,9 @@ fn gather_heads(y: &[f32], column: usize, columns: usize, n: usize, out: &mut [f
     }
 }
 
-/// Computes the jobs as one parallel region of at most N.
-fn products<'a, const N: usize, K: Kernels>(kernels: &K, jobs: impl Iterator<Item = Product<'a>>) {
-    kernels.products(&mut heapless::Vec::<_, N>::from_iter(jobs));
-}
-
 impl ChannelMix<'_> {
+    // Its locals are not to lie on the stack during the time mix.
+    #[inline(never)]
     fn forward<K: Kernels>(
         &self,
         block: &Block<'_, K>,
