@@ -91,6 +91,13 @@ pub(crate) struct RunArgs {
     /// Seed of the choice; drawn, and shown at the end, if not given
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// Goes on from a state that --save-state wrote, instead of starting a text
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Writes the state at the end, for --state; with -n 0, that after the prompt.
+    /// Keeps where the model stands, not the sampler's counts and generator
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save_state: Option<PathBuf>,
 }
 
 const TEMPERATURE: f32 = 0.8;
