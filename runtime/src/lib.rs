@@ -19,6 +19,7 @@ mod rwkv7;
 pub mod sampler;
 pub mod scalar;
 pub mod shape;
+pub mod state;
 pub mod tensors;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use kinglet::sampler::SamplerOptions;
 
+use crate::fit::parse_size;
+
 /// Runs RWKV language models: the same text from the same seed on every machine.
 #[derive(Debug, Parser)]
 #[command(name = "kinglet", version)]
@@ -21,6 +23,8 @@ pub(crate) enum Command {
     Quantize(QuantizeArgs),
     /// Shows a model's shape, sizes and provenance
     Info(InfoArgs),
+    /// Says what a model needs, and whether a board has it: status 0 if so, 1 if not
+    Fit(FitArgs),
     /// Measures how well a model predicts a text
     Perplexity(PerplexityArgs),
     /// Writes the dequantized weights as f32 safetensors under the official names
@@ -91,6 +95,13 @@ pub(crate) struct RunArgs {
     /// Seed of the choice; drawn, and shown at the end, if not given
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// Goes on from a state that --save-state wrote, instead of starting a text
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Writes the state at the end, for --state; with -n 0, that after the prompt.
+    /// Keeps where the model stands, not the sampler's counts and generator
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save_state: Option<PathBuf>,
 }
 
 const TEMPERATURE: f32 = 0.8;
@@ -144,6 +155,27 @@ pub(crate) struct QuantizeArgs {
 pub(crate) struct InfoArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    /// Prints JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct FitArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// A known board; `kinglet fit` alone lists them
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["flash", "ram"])]
+    pub(crate) board: Option<String>,
+    /// Flash, such as 2M; if not given beside --ram, the model is held in RAM
+    #[arg(long, value_name = "SIZE", requires = "ram", value_parser = parse_size)]
+    pub(crate) flash: Option<u64>,
+    /// RAM, such as 512K
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) ram: Option<u64>,
+    /// Counts the memory that presence and frequency penalties need
+    #[arg(long)]
+    pub(crate) penalties: bool,
     /// Prints JSON
     #[arg(long)]
     pub(crate) json: bool,

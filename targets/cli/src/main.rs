@@ -4,6 +4,7 @@ mod args;
 mod digest;
 mod engine;
 mod export;
+mod fit;
 mod info;
 mod logits;
 mod model;
@@ -20,6 +21,8 @@ use clap::Parser;
 
 /// The status of a program that was used wrongly or was given wrong input.
 const FAILED: u8 = 2;
+/// The status of `fit` when the model does not.
+const UNFIT: u8 = 1;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -27,6 +30,10 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Quantize(args) => quantize::run(&args),
         Command::Info(args) => info::run(&args),
+        Command::Fit(args) => match fit::run(&args) {
+            Ok(false) => return ExitCode::from(UNFIT),
+            answer => answer.map(|_| ()),
+        },
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Logits(args) => logits::run(&args),
