@@ -7,7 +7,7 @@ use kinglet::quantized::Quantized;
 use kinglet_host::Part;
 
 use crate::fold::{self, Sums};
-use crate::intrinsics::int8x16_t;
+use crate::intrinsics::{int8x16_t, int16x4_t};
 
 /// Exact products of sixteen rows with columns, in one set's instructions.
 pub(crate) trait Dense: Copy {
@@ -81,8 +81,14 @@ fn block<D: Dense, const C: usize>(
     for (c, acc) in acc.iter().enumerate() {
         let scale = input.scales[column + c] * matrix.multiplier;
         let rows = &mut out.column(column + c)[at.tile * TILE_ROWS..];
-        let len = rows.len().min(TILE_ROWS);
-        fold::store(&fold::scaled(acc, scale), &mut rows[..len]);
+        let acc = fold::scaled(acc, scale);
+        if let Some(rows) = rows.first_chunk_mut() {
+            fold::store(&acc, rows);
+        } else {
+            let mut whole = [0.0; TILE_ROWS];
+            fold::store(&acc, &mut whole);
+            rows.copy_from_slice(&whole[..rows.len()]);
+        }
     }
 }
 
@@ -124,13 +130,33 @@ impl<'a, const C: usize> Group<'a, C> {
         }
     }
 
-    /// `T` at four `four` of a column.
+    /// Four values of a column.
     ///
     /// # Safety
-    /// `T` has no invalid bit pattern and ends within the column.
+    /// `four < self.fours()`.
     #[inline(always)]
-    pub(crate) unsafe fn q<T>(&self, column: usize, four: usize) -> T {
-        // SAFETY: as the caller says.
-        unsafe { self.q[column].as_ptr().add(4 * four).cast::<T>().read_unaligned() }
+    pub(crate) unsafe fn q(&self, column: usize, four: usize) -> &'a [i16; 4] {
+        // SAFETY: the caller names four values that are there.
+        unsafe { &*self.q[column].as_ptr().add(4 * four).cast() }
     }
+
+    /// Packed values of a column: four, and the four after them.
+    ///
+    /// # Safety
+    /// `four + 1 < self.fours()`.
+    #[inline(always)]
+    pub(crate) unsafe fn q_pair(&self, column: usize, four: usize) -> int8x16_t {
+        // SAFETY: the caller names eight values that are there.
+        unsafe {
+            let at = self.q[column].as_ptr().add(4 * four);
+            at.cast::<int8x16_t>().read_unaligned()
+        }
+    }
+}
+
+/// Four values as a vector.
+#[inline(always)]
+pub(crate) fn load(four: &[i16; 4]) -> int16x4_t {
+    // SAFETY: four values.
+    unsafe { four.as_ptr().cast::<int16x4_t>().read_unaligned() }
 }

@@ -7,7 +7,7 @@ use kinglet::matrix::{Matrix, SparseMatrix};
 use kinglet::quantized::Quantized;
 use kinglet_host::{Part, Vectors};
 
-use crate::dense::{self, Dense, Group};
+use crate::dense::{self, Dense, Group, load};
 use crate::fold::{self, Sums};
 use crate::intrinsics::*;
 use crate::sparse::{self, Active, Sparse, Weights};
@@ -79,12 +79,6 @@ pub(crate) fn pack(q: &mut [i16]) {
     }
 }
 
-#[inline(always)]
-fn load(four: &[i16; 4]) -> int16x4_t {
-    // SAFETY: four values.
-    unsafe { four.as_ptr().cast::<int16x4_t>().read_unaligned() }
-}
-
 /// The sums of the high and of the low bytes as one; no order of additions overflows
 /// in a group of 512, and the sum is exact even where it would.
 #[inline(always)]
@@ -127,7 +121,7 @@ impl Dense for Dotprod {
         let mut low = high;
         for four in (0..group.fours()).step_by(2) {
             // SAFETY: fours are even in number, so this one and the next are there.
-            let q: [int8x16_t; C] = from_fn(|c| unsafe { group.q(c, four) });
+            let q: [int8x16_t; C] = from_fn(|c| unsafe { group.q_pair(c, four) });
             for quarter in 0..4 {
                 // SAFETY: as above; a tile has four quarters.
                 let weights = unsafe { group.weights(four, quarter) };

@@ -55,31 +55,18 @@ pub(crate) fn scaled(acc: &Acc, scale: f32) -> Acc {
     acc.map(|acc| vmulq_n_f32(acc, scale))
 }
 
-/// The values of a tile's rows of an output, +0.0 beyond its end.
+/// The values of a tile's rows of an output.
 #[inline(always)]
-pub(crate) fn load(rows: &[f32]) -> Acc {
-    let mut whole = [0.0f32; TILE_ROWS];
-    let rows = match rows.first_chunk::<TILE_ROWS>() {
-        Some(rows) => rows,
-        None => {
-            whole[..rows.len()].copy_from_slice(rows);
-            &whole
-        }
-    };
+pub(crate) fn load(rows: &[f32; TILE_ROWS]) -> Acc {
     // SAFETY: four times four values.
     unsafe { rows.as_ptr().cast::<Acc>().read_unaligned() }
 }
 
-/// Writes as many of the values as `rows` has, at most sixteen.
+/// Writes all values to a tile's rows of an output.
 #[inline(always)]
-pub(crate) fn store(acc: &Acc, rows: &mut [f32]) {
-    let mut whole = [0.0f32; TILE_ROWS];
+pub(crate) fn store(acc: &Acc, rows: &mut [f32; TILE_ROWS]) {
     // SAFETY: four times four values.
-    unsafe { whole.as_mut_ptr().cast::<Acc>().write_unaligned(*acc) };
-    match rows.first_chunk_mut::<TILE_ROWS>() {
-        Some(rows) => *rows = whole,
-        None => rows.copy_from_slice(&whole[..rows.len()]),
-    }
+    unsafe { rows.as_mut_ptr().cast::<Acc>().write_unaligned(*acc) };
 }
 
 /// Sixteen zeros.

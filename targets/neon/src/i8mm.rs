@@ -70,14 +70,15 @@ impl I8mm {
     #[inline(always)]
     fn smmla(self, sum: &mut int32x4_t, weights: int8x16_t, q: int8x16_t) {
         // SAFETY: `self` exists only where the CPU has `smmla`; no memory is touched.
-        // The intrinsic, `vmmlaq_s32`, is not stable yet.
+        // The intrinsic, `vmmlaq_s32`, is not stable yet. Neither `pure` nor `nomem`,
+        // so that loads stay in their place: hoisted, they make accumulators spill.
         unsafe {
             asm!(
                 "smmla {sum:v}.4s, {weights:v}.16b, {q:v}.16b",
                 sum = inout(vreg) *sum,
                 weights = in(vreg) weights,
                 q = in(vreg) q,
-                options(pure, nomem, nostack, preserves_flags),
+                options(nostack, preserves_flags),
             );
         }
     }
@@ -94,13 +95,17 @@ impl Dense for I8mm {
         // From [high; 4] [low; 4] [high; 4] [low; 4] to [high; 8] [low; 8].
         const EIGHTS: [u8; 16] = [0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15];
         // SAFETY: sixteen bytes.
-        let eights = unsafe { EIGHTS.as_ptr().cast::<uint8x16_t>().read_unaligned() };
+        let mut eights = unsafe { EIGHTS.as_ptr().cast::<uint8x16_t>().read_unaligned() };
+        // SAFETY: no instruction. Hides the constant from the compiler, which makes
+        // two instructions of this `tbl`.
+        unsafe { asm!("/* {0:v} */", inout(vreg) eights, options(pure, nomem, nostack)) };
         let group = Group::new(weights, q);
         // [column][quarter][rows 0 and 1, rows 2 and 3]
         let mut acc = [[[vdupq_n_s32(0); 2]; 4]; C];
         for four in (0..group.fours()).step_by(2) {
             // SAFETY: fours are even in number, so this one and the next are there.
-            let q: [int8x16_t; C] = from_fn(|c| vqtbl1q_s8(unsafe { group.q(c, four) }, eights));
+            let q: [int8x16_t; C] =
+                from_fn(|c| vqtbl1q_s8(unsafe { group.q_pair(c, four) }, eights));
             for quarter in 0..4 {
                 // SAFETY: as above; a tile has four quarters.
                 let (a, b) = unsafe {

@@ -5,8 +5,8 @@
 //! those cannot be inlined by force.
 
 pub(crate) use std::arch::aarch64::{
-    float32x4_t, int8x8_t, int8x16_t, int16x4_t, int16x8_t, int32x2_t, int32x4_t, int64x2_t,
-    uint8x8_t, uint8x16_t, uint16x8_t, uint64x1_t,
+    float32x4_t, int8x8_t, int8x16_t, int16x4_t, int16x8_t, int32x2_t, int32x4_t, uint8x8_t,
+    uint8x16_t, uint16x8_t, uint64x1_t,
 };
 
 macro_rules! safe {
@@ -24,10 +24,8 @@ safe! {
     vaddq_s32(a: int32x4_t, b: int32x4_t) -> int32x4_t;
     vcombine_s16(low: int16x4_t, high: int16x4_t) -> int16x8_t;
     vcvtq_f32_s32(a: int32x4_t) -> float32x4_t;
-    vdup_n_s16(a: i16) -> int16x4_t;
     vdupq_n_f32(a: f32) -> float32x4_t;
     vdupq_n_s32(a: i32) -> int32x4_t;
-    vdupq_n_s64(a: i64) -> int64x2_t;
     vget_lane_u64<0>(a: uint64x1_t) -> u64;
     vget_low_s16(a: int16x8_t) -> int16x4_t;
     vget_low_s8(a: int8x16_t) -> int8x8_t;
@@ -43,7 +41,6 @@ safe! {
     vqtbl1q_s8(a: int8x16_t, index: uint8x16_t) -> int8x16_t;
     vreinterpret_s32_s8(a: int8x8_t) -> int32x2_t;
     vreinterpret_u64_u8(a: uint8x8_t) -> uint64x1_t;
-    vreinterpretq_s16_s64(a: int64x2_t) -> int16x8_t;
     vreinterpretq_s16_s8(a: int8x16_t) -> int16x8_t;
     vreinterpretq_s32_s8(a: int8x16_t) -> int32x4_t;
     vreinterpretq_s8_s16(a: int16x8_t) -> int8x16_t;

@@ -22,7 +22,7 @@ mod sparse;
 pub use dotprod::Dotprod;
 pub use i8mm::I8mm;
 pub use neon::Neon;
-pub use set::{Set, SetError};
+pub use set::Set;
 
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,13 @@
 //! Plain NEON: weights widened to i16, `smlal` with the activations as they are.
 
+use std::arch::asm;
 use std::array::from_fn;
 
 use kinglet::matrix::{Matrix, SparseMatrix};
 use kinglet::quantized::Quantized;
 use kinglet_host::{Part, Vectors};
 
-use crate::dense::{self, Dense, Group};
+use crate::dense::{self, Dense, Group, load};
 use crate::fold::{self, Sums};
 use crate::intrinsics::*;
 use crate::sparse::{self, Active, Sparse, Weights};
@@ -62,9 +63,8 @@ impl Dense for Neon {
 fn lanes_of_inputs<const C: usize>(group: &Group<'_, C>) -> [Sums; C] {
     let mut acc = [[[vdupq_n_s32(0); 4]; 4]; C];
     for four in 0..group.fours() {
-        // SAFETY: `four` is below their number; four i16 are 64 bits.
-        let q: [int16x8_t; C] =
-            from_fn(|c| vreinterpretq_s16_s64(vdupq_n_s64(unsafe { group.q(c, four) })));
+        // SAFETY: `four` is below their number.
+        let q: [int16x8_t; C] = from_fn(|c| twice(unsafe { group.q(c, four) }));
         for quarter in 0..4 {
             // SAFETY: as above; a tile has four quarters.
             let weights = unsafe { group.weights(four, quarter) };
@@ -81,6 +81,41 @@ fn lanes_of_inputs<const C: usize>(group: &Group<'_, C>) -> [Sums; C] {
     acc.map(|column| column.map(|[a, b, c, d]| vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d))))
 }
 
+/// Four values in both halves of a register.
+///
+/// Opaque, since the compiler would see that the halves agree, and replace each
+/// `smlal2` by an `ext` and a `smlal`.
+#[inline(always)]
+fn twice(q: &[i16; 4]) -> int16x8_t {
+    let result;
+    // SAFETY: reads four values; every CPU with NEON has the instruction.
+    unsafe {
+        asm!(
+            "ld1r {{{result:v}.2d}}, [{q}]",
+            result = out(vreg) result,
+            q = in(reg) q,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    result
+}
+
+/// One value in all lanes; opaque as [`twice`] is.
+#[inline(always)]
+fn all(q: &i16) -> int16x8_t {
+    let result;
+    // SAFETY: reads one value; every CPU with NEON has the instruction.
+    unsafe {
+        asm!(
+            "ld1r {{{result:v}.8h}}, [{q}]",
+            result = out(vreg) result,
+            q = in(reg) q,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    result
+}
+
 /// Lanes are four rows, four accumulators per column; the weights are transposed
 /// to `[input][row]` within each quarter of a tile, which several columns share.
 #[inline(always)]
@@ -91,7 +126,7 @@ fn lanes_of_rows<const C: usize>(group: &Group<'_, C>) -> [Sums; C] {
     let mut acc = [[vdupq_n_s32(0); 4]; C];
     for four in 0..group.fours() {
         // SAFETY: `four` is below their number.
-        let q: [int16x4_t; C] = from_fn(|c| unsafe { group.q(c, four) });
+        let q: [int16x4_t; C] = from_fn(|c| load(unsafe { group.q(c, four) }));
         for quarter in 0..4 {
             // SAFETY: as above; a tile has four quarters.
             let weights = vqtbl1q_s8(unsafe { group.weights(four, quarter) }, transpose);
@@ -118,15 +153,15 @@ impl Sparse for Neon {
     unsafe fn tiles<const T: usize>(self, weights: &Weights<'_>, active: &Active) -> [Sums; T] {
         let mut acc = [[vdupq_n_s32(0); 4]; T];
         for (input, q) in active.iter() {
-            let q = vdup_n_s16(q);
+            let q = all(q);
             for (tile, acc) in acc.iter_mut().enumerate() {
                 // SAFETY: an active input; there are `T` tiles.
                 let weights = unsafe { weights.load(input, tile) };
                 let (a, b) = (vmovl_s8(vget_low_s8(weights)), vmovl_high_s8(weights));
-                acc[0] = vmlal_s16(acc[0], vget_low_s16(a), q);
-                acc[1] = vmlal_high_s16(acc[1], a, vcombine_s16(q, q));
-                acc[2] = vmlal_s16(acc[2], vget_low_s16(b), q);
-                acc[3] = vmlal_high_s16(acc[3], b, vcombine_s16(q, q));
+                acc[0] = vmlal_s16(acc[0], vget_low_s16(a), vget_low_s16(q));
+                acc[1] = vmlal_high_s16(acc[1], a, q);
+                acc[2] = vmlal_s16(acc[2], vget_low_s16(b), vget_low_s16(q));
+                acc[3] = vmlal_high_s16(acc[3], b, q);
             }
         }
         acc

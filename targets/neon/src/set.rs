@@ -1,82 +1,65 @@
 //! The sets under one type, chosen at run time.
 
-use core::error::Error;
-use core::fmt;
-
 use kinglet::matrix::{Matrix, SparseMatrix};
 use kinglet::quantized::Quantized;
-use kinglet_host::{Part, Vectors};
+use kinglet_host::{Part, Portable, Vectors};
 
 use crate::{Dotprod, I8mm, Neon};
 
-/// A kernel set that this CPU has.
+/// A kernel set of this machine.
+///
+/// ```
+/// use kinglet_host::Vectors;
+/// use kinglet_neon::Set;
+///
+/// assert!(Set::names().any(|name| name == Set::best().name()));
+/// assert_eq!(Set::by_name("scalar").map(|set| set.name()), Some("scalar"));
+/// assert!(Set::by_name("abacus").is_none());
+/// ```
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Set {
-    /// Plain NEON.
+    /// Plain Rust.
+    Scalar(Portable),
+    /// NEON.
     Neon(Neon),
     /// `sdot`.
     Dotprod(Dotprod),
-    /// `smmla`, and `sdot`.
+    /// `smmla`, and `sdot` for a single column.
     I8mm(I8mm),
 }
 
-/// Why a set cannot be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SetError {
-    /// There is no set of this name.
-    Unknown,
-    /// The CPU lacks the set's instructions, or the thread's floats do not round
-    /// to nearest or flush subnormals.
-    Unsupported,
-}
-
-impl fmt::Display for SetError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unknown => "there is no kernel set of this name",
-            Self::Unsupported => "this CPU lacks the instructions of the kernel set",
-        })
-    }
-}
-
-impl Error for SetError {}
-
 impl Set {
-    /// The names of all sets, slowest first, whether this CPU has them or not.
-    pub const fn names() -> &'static [&'static str] {
-        &["aarch64-neon", "aarch64-dotprod", "aarch64-i8mm"]
+    /// The sets that run on this machine, the fastest first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let vectors = [
+            I8mm::new().map(Self::I8mm),
+            Dotprod::new().map(Self::Dotprod),
+            Neon::new().map(Self::Neon),
+        ];
+        vectors.into_iter().flatten().chain([Self::Scalar(Portable)])
     }
 
-    /// The set of that name.
-    ///
-    /// # Errors
-    /// When there is none, or this CPU does not have it.
-    pub fn by_name(name: &str) -> Result<Self, SetError> {
-        let set = match name {
-            "aarch64-neon" => Neon::new().map(Self::Neon),
-            "aarch64-dotprod" => Dotprod::new().map(Self::Dotprod),
-            "aarch64-i8mm" => I8mm::new().map(Self::I8mm),
-            _ => return Err(SetError::Unknown),
-        };
-        set.ok_or(SetError::Unsupported)
+    /// Names of the sets that run on this machine, the fastest first.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        Self::all().map(|set| set.name())
     }
 
-    /// The sets that this CPU has, slowest first.
-    pub fn available() -> impl Iterator<Item = Self> {
-        Self::names().iter().filter_map(|name| Self::by_name(name).ok())
+    /// The set of that name, if it runs on this machine.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::all().find(|set| set.name() == name)
     }
 
-    /// The fastest set that this CPU has. `None` only where the thread's floats
-    /// have been set to break the contract.
-    pub fn best() -> Option<Self> {
-        Self::available().last()
+    /// The fastest set.
+    pub fn best() -> Self {
+        Self::all().next().unwrap_or(Self::Scalar(Portable))
     }
 }
 
 macro_rules! each {
     ($self:expr, $set:ident => $call:expr) => {
         match $self {
+            Set::Scalar($set) => $call,
             Set::Neon($set) => $call,
             Set::Dotprod($set) => $call,
             Set::I8mm($set) => $call,

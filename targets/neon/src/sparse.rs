@@ -1,5 +1,6 @@
 //! The product with a mostly zero input: what is the same for every set.
 
+use half::f16;
 use kinglet::matrix::{GROUPS, SparseMatrix, TILE_ROWS, padded_rows};
 use kinglet::quantized::Quantized;
 use kinglet_host::Part;
@@ -73,8 +74,8 @@ fn accumulate<S: Sparse>(
     let scales = &matrix.group_scales(group)[first..];
     let mut row = 0;
     while row < acc.len() {
-        let tiles = (acc.len() - row).div_ceil(TILE_ROWS);
-        let tiles = if tiles < S::TILES { 1 } else { S::TILES };
+        let whole = (acc.len() - row) / TILE_ROWS;
+        let tiles = if whole < S::TILES { 1 } else { S::TILES };
         let weights = Weights::new(weights, stride, first + row, tiles, active);
         let (acc, scales) = (&mut acc[row..], scales[row..].as_chunks().0);
         // SAFETY: `weights` were made for `active`, with as many tiles.
@@ -90,13 +91,30 @@ fn accumulate<S: Sparse>(
     }
 }
 
+/// Adds the sums of `T` tiles to the first rows of `acc`. Only a single tile may
+/// be shorter, so that the sums of several stay in registers.
 #[inline(always)]
-fn fold_tiles(sums: &[Sums], scales: &[[half::f16; TILE_ROWS]], acc: &mut [f32]) {
-    for ((sums, scales), rows) in sums.iter().zip(scales).zip(acc.chunks_mut(TILE_ROWS)) {
-        let mut acc = fold::load(rows);
-        fold::fold(&mut acc, sums, &fold::widen(scales));
-        fold::store(&acc, rows);
+fn fold_tiles<const T: usize>(sums: &[Sums; T], scales: &[[f16; TILE_ROWS]], acc: &mut [f32]) {
+    let scales = &scales[..T];
+    if let Some(acc) = acc.as_chunks_mut().0.first_chunk_mut::<T>() {
+        for ((sums, scales), rows) in sums.iter().zip(scales).zip(acc) {
+            fold_tile(sums, scales, rows);
+        }
+    } else if T == 1 {
+        let mut whole = [0.0; TILE_ROWS];
+        whole[..acc.len()].copy_from_slice(acc);
+        fold_tile(&sums[0], &scales[0], &mut whole);
+        acc.copy_from_slice(&whole[..acc.len()]);
+    } else {
+        unreachable!("several tiles are whole");
     }
+}
+
+#[inline(always)]
+fn fold_tile(sums: &Sums, scales: &[f16; TILE_ROWS], rows: &mut [f32; TILE_ROWS]) {
+    let mut acc = fold::load(rows);
+    fold::fold(&mut acc, sums, &fold::widen(scales));
+    fold::store(&acc, rows);
 }
 
 /// Weights of one group: `[input][row]`, from some row on.
@@ -161,7 +179,7 @@ impl Active {
     #[inline(always)]
     fn find(&mut self, q: &[i16]) {
         assert!(q.len() <= LARGEST, "a group has at most {LARGEST} inputs");
-        (self.inputs, self.len) = (q.len(), 0);
+        let mut len = 0;
         for (i, q) in q.as_chunks::<8>().0.iter().enumerate() {
             // SAFETY: eight values.
             let eight = unsafe { q.as_ptr().cast::<int16x8_t>().read_unaligned() };
@@ -170,18 +188,19 @@ impl Active {
             let mut bits = vget_lane_u64(vreinterpret_u64_u8(nonzero)) & 0x0101_0101_0101_0101;
             while bits != 0 {
                 let lane = bits.trailing_zeros() as usize / 8;
-                self.index[self.len] = (8 * i + lane) as u16;
-                self.q[self.len] = q[lane];
-                self.len += 1;
+                self.index[len] = (8 * i + lane) as u16;
+                self.q[len] = q[lane];
+                len += 1;
                 bits &= bits - 1;
             }
         }
+        (self.inputs, self.len) = (q.len(), len);
     }
 
     /// Index and value of each active input.
     #[inline(always)]
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, i16)> {
-        self.index[..self.len].iter().copied().zip(self.q[..self.len].iter().copied())
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, &i16)> {
+        self.index[..self.len].iter().copied().zip(&self.q[..self.len])
     }
 
     /// Completes the last four with zeros, and returns all values.
