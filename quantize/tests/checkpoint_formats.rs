@@ -301,6 +301,46 @@ fn web_rwkv_is_told_by_the_orientation_of_its_low_rank_matrices() {
     assert_eq!(all(&web, "blocks.0.att.w1"), transposed(2, 4));
 }
 
+#[test]
+fn web_rwkv_names_of_v5_and_v6_are_undone() {
+    let values = |len: usize| (0..len).map(|i| i as f32).collect::<Vec<_>>();
+    // The width is that of a decay matrix too, whose orientation follows the other matrices'.
+    let v6 = |w1: [usize; 2], w2: [usize; 3]| {
+        open(&safetensors_f32(&[
+            ("emb.weight", vec![3, 4], values(12)),
+            ("blocks.0.att.time_mix_x", vec![1, 1, 4], values(4)),
+            ("blocks.0.att.time_mix_w1", w1.to_vec(), values(40)),
+            ("blocks.0.att.time_mix_w2", w2.to_vec(), values(40)),
+            ("blocks.0.att.time_decay_w1", vec![4, 4], values(16)),
+            ("blocks.0.att.time_first", vec![2, 2], values(4)),
+            ("blocks.0.ffn.time_mix_k", vec![1, 1, 4], values(4)),
+        ]))
+        .unwrap()
+    };
+    for (file, decay) in
+        [(v6([10, 4], [5, 4, 2]), transposed(4, 4)), (v6([4, 10], [5, 2, 4]), values(16))]
+    {
+        assert_eq!(file.container(), Container::WebRwkv);
+        assert_eq!(shape(&file, "blocks.0.att.time_maa_x"), [1, 1, 4]);
+        assert_eq!(shape(&file, "blocks.0.att.time_maa_w1"), [4, 10]);
+        assert_eq!(shape(&file, "blocks.0.att.time_maa_w2"), [5, 2, 4]);
+        assert_eq!(all(&file, "blocks.0.att.time_decay_w1"), decay);
+        assert_eq!(shape(&file, "blocks.0.att.time_faaaa"), [2, 2]);
+        assert_eq!(shape(&file, "blocks.0.ffn.time_maa_k"), [1, 1, 4]);
+    }
+
+    let v5 = open(&safetensors_f32(&[
+        ("emb.weight", vec![3, 4], values(12)),
+        ("blocks.0.att.ln_x.weight", vec![4], values(4)),
+        ("blocks.0.att.time_first", vec![2, 2], values(4)),
+        ("blocks.0.att.time_mix_k", vec![1, 1, 4], values(4)),
+    ]))
+    .unwrap();
+    assert_eq!(v5.container(), Container::WebRwkv);
+    assert_eq!(shape(&v5, "blocks.0.att.time_faaaa"), [2, 2]);
+    assert_eq!(shape(&v5, "blocks.0.att.time_mix_k"), [1, 1, 4]);
+}
+
 /// Writes a directory of two shards and the given index.
 fn sharded(index: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();

@@ -35,7 +35,11 @@ pub(super) fn read(file: &[u8]) -> Result<(Vec<Entry>, &'static [Rule], Facts), 
     }
     let start = (bytes.position() as u64).next_multiple_of(metadata.alignment);
     let entries = described.iter().map(|d| d.entry(file, start, metadata.alignment));
-    let facts = Facts { head_size: metadata.head_size, rescale_every: metadata.rescale_every };
+    let facts = Facts {
+        head_size: metadata.head_size,
+        rescale_every: metadata.rescale_every,
+        ..Facts::default()
+    };
     Ok((entries.collect::<Result<_, _>>()?, table, facts))
 }
 

@@ -170,17 +170,17 @@ impl Checkpoint {
         let entries = std::mem::take(&mut self.entries);
         let naming = if let Some(table) = hugging_face::naming(&entries) {
             self.container = Container::HuggingFace;
-            Some(table)
+            Some((table, Facts::default()))
         } else if self.container == Container::Safetensors
-            && let Some(table) = web_rwkv::naming(&entries)
+            && let Some(naming) = web_rwkv::naming(&entries)
         {
             self.container = Container::WebRwkv;
-            Some(table)
+            Some(naming)
         } else {
             None
         };
         self.entries = match naming {
-            Some(table) => names::translate(entries, table, Facts::default())?,
+            Some((table, facts)) => names::translate(entries, table, facts)?,
             None => entries,
         };
         self.index = index(&self.entries)?;

@@ -16,6 +16,8 @@ pub(super) enum Change {
     Vector,
     /// Last two dimensions exchanged.
     Transpose,
+    /// The same, in those files in which `Facts::transposed` says so.
+    TransposeSome,
     /// Part `i` of a fused tensor `[parts, ..]`; official `[1, 1, d]`.
     Part(usize),
     /// A vector `[heads * head_size]`; official `[heads, head_size]`.
@@ -29,7 +31,7 @@ pub(super) enum Change {
     Drop,
 }
 
-use Change::{Drop, Heads, Part, Rescaled, Same, Transpose, Trim, Vector};
+use Change::{Drop, Heads, Part, Rescaled, Same, Transpose, TransposeSome, Trim, Vector};
 
 /// Foreign pattern, official pattern, change.
 pub(super) type Rule = (&'static str, &'static str, Change);
@@ -41,6 +43,8 @@ pub(super) struct Facts {
     pub(super) head_size: Option<usize>,
     /// Layers between two halvings of the residual stream; 0 for none.
     pub(super) rescale_every: usize,
+    /// Whether this file has its low-rank matrices transposed.
+    pub(super) transposed: bool,
 }
 
 /// Hugging Face, flash-linear-attention: `RWKV7ForCausalLM`.
@@ -103,6 +107,28 @@ pub(super) const WEB_RWKV_V7: &[Rule] = &[
     ("blocks.{}.att.v2", "blocks.{}.att.v2", Transpose),
     ("blocks.{}.att.g1", "blocks.{}.att.g1", Transpose),
     ("blocks.{}.att.g2", "blocks.{}.att.g2", Transpose),
+    ("blocks.{}.att.time_state", "blocks.{}.att.time_state", Transpose),
+    ("*", "*", Same),
+];
+
+/// web-rwkv `.st`, RWKV-6: lower-case, `maa` became `mix` and `faaaa` became `first`.
+///
+/// Some of its converters transpose the low-rank matrices and some transpose them twice.
+pub(super) const WEB_RWKV_V6: &[Rule] = &[
+    ("blocks.{}.att.time_mix_w1", "blocks.{}.att.time_maa_w1", TransposeSome),
+    ("blocks.{}.att.time_mix_w2", "blocks.{}.att.time_maa_w2", TransposeSome),
+    ("blocks.{}.att.time_mix_*", "blocks.{}.att.time_maa_*", Same),
+    ("blocks.{}.ffn.time_mix_*", "blocks.{}.ffn.time_maa_*", Same),
+    ("blocks.{}.att.time_decay_w1", "blocks.{}.att.time_decay_w1", TransposeSome),
+    ("blocks.{}.att.time_decay_w2", "blocks.{}.att.time_decay_w2", TransposeSome),
+    ("blocks.{}.att.time_first", "blocks.{}.att.time_faaaa", Same),
+    ("blocks.{}.att.time_state", "blocks.{}.att.time_state", Transpose),
+    ("*", "*", Same),
+];
+
+/// web-rwkv `.st`, RWKV-5.2.
+pub(super) const WEB_RWKV_V5: &[Rule] = &[
+    ("blocks.{}.att.time_first", "blocks.{}.att.time_faaaa", Same),
     ("blocks.{}.att.time_state", "blocks.{}.att.time_state", Transpose),
     ("*", "*", Same),
 ];
@@ -275,7 +301,8 @@ fn apply(
         Same => {}
         Drop => return Ok(None),
         Vector => entry.layout = entry.layout.vector().ok_or_else(not_a_vector)?,
-        Transpose => entry.layout = entry.layout.transposed(),
+        TransposeSome if !facts.transposed => {}
+        Transpose | TransposeSome => entry.layout = entry.layout.transposed(),
         Part(part) => {
             let (layout, skipped) = entry.layout.part(part).ok_or_else(|| {
                 wrong(format!("has shape {foreign_shape:?}; expected more than {part} parts"))
@@ -358,6 +385,8 @@ mod tests {
             FLA_V7,
             HF_V4_TO_V6,
             WEB_RWKV_V7,
+            WEB_RWKV_V6,
+            WEB_RWKV_V5,
             GGUF_V7,
             GGUF_V6,
             RWKV_CPP_V4,
