@@ -14,7 +14,7 @@ use kinglet_host::Threaded;
 const FAR: usize = 256 << 20;
 
 fn sets() -> impl Iterator<Item = Threaded<Set>> {
-    Set::all().filter(|set| !matches!(set, Set::Scalar(_))).map(Threaded::new)
+    Set::all().filter(|set| !matches!(set, Set::Scalar(_))).map(|set| Threaded::new(set, 1))
 }
 
 fn name(kernels: &impl Kernels, case: &Case) -> String {

@@ -58,6 +58,9 @@ pub(crate) struct EngineArgs {
     /// Kernel set; the fastest that this machine has if not given
     #[arg(long, value_name = "NAME")]
     pub(crate) kernel: Option<String>,
+    /// Number of threads; the physical cores if not given
+    #[arg(short, long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
 }
 
 #[derive(Args, Clone, Debug)]
