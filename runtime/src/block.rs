@@ -29,12 +29,17 @@ impl<K: Kernels> Block<'_, K> {
     pub(crate) fn norm(&self, x: &[f32], ln: (&[f32], &[f32]), normed: &mut [f32]) {
         let width = self.shape.width;
         let parts = (0..self.len(), Rows::new(normed, width));
-        self.kernels.for_parts(parts, 8 * x.len(), |(range, normed)| {
-            for (column, normed) in range.zip(normed.iter()) {
-                let x = &x[column * width..][..width];
-                reduce::layer_norm(x, ln.0, ln.1, LN_EPS, normed);
-            }
-        });
+        self.kernels.for_parts(
+            parts,
+            8 * x.len(),
+            #[inline(always)]
+            |(range, normed)| {
+                for (column, normed) in range.zip(normed.iter()) {
+                    let x = &x[column * width..][..width];
+                    reduce::layer_norm(x, ln.0, ln.1, LN_EPS, normed);
+                }
+            },
+        );
     }
 
     /// Token shift: quantizes `n + (p - n) * shift[c]` into `mixed[c]`, where n
@@ -54,21 +59,26 @@ impl<K: Kernels> Block<'_, K> {
         let mixed = mixed.each_mut().map(QuantizedMut::reborrow);
         let parts = (0..self.len(), Rows::new(scratch, width), mixed);
         let work = 8 * N * normed.len();
-        self.kernels.for_parts(parts, work, |(range, scratch, mixed)| {
-            let mut mixed = mixed.map(QuantizedMut::columns);
-            for (column, scratch) in range.zip(scratch.iter()) {
-                let n = &normed[column * width..][..width];
-                let p = self.shifted(column, normed, state);
-                for (mixed, shift) in mixed.iter_mut().zip(shift) {
-                    for (((out, n), p), x) in scratch.iter_mut().zip(n).zip(p).zip(shift) {
-                        *out = n + (p - n) * x;
-                    }
-                    if let Some(mixed) = mixed.next() {
-                        mixed.quantize(scratch, |q| self.kernels.pack(q));
+        self.kernels.for_parts(
+            parts,
+            work,
+            #[inline(always)]
+            |(range, scratch, mixed)| {
+                let mut mixed = mixed.map(QuantizedMut::columns);
+                for (column, scratch) in range.zip(scratch.iter()) {
+                    let n = &normed[column * width..][..width];
+                    let p = self.shifted(column, normed, state);
+                    for (mixed, shift) in mixed.iter_mut().zip(shift) {
+                        for (((out, n), p), x) in scratch.iter_mut().zip(n).zip(p).zip(shift) {
+                            *out = n + (p - n) * x;
+                        }
+                        if let Some(mixed) = mixed.next() {
+                            mixed.quantize(scratch, |q| self.kernels.pack(q));
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     }
 
     /// The input of `column`'s predecessor in its sequence: the column before
@@ -99,14 +109,19 @@ impl<K: Kernels> Block<'_, K> {
     ) {
         let work = 32 * x.len();
         let parts = (Rows::new(x, out.inputs()), out.reborrow());
-        self.kernels.for_parts(parts, work, |(x, out)| {
-            for (x, out) in x.iter().zip(out.columns()) {
-                for x in x.iter_mut() {
-                    *x = f(*x);
+        self.kernels.for_parts(
+            parts,
+            work,
+            #[inline(always)]
+            |(x, out)| {
+                for (x, out) in x.iter().zip(out.columns()) {
+                    for x in x.iter_mut() {
+                        *x = f(*x);
+                    }
+                    out.quantize(x, |q| self.kernels.pack(q));
                 }
-                out.quantize(x, |q| self.kernels.pack(q));
-            }
-        });
+            },
+        );
     }
 
     /// `x += y`, both `[column][width]`.
@@ -114,12 +129,17 @@ impl<K: Kernels> Block<'_, K> {
         let width = self.shape.width;
         let work = x.len();
         let parts = (0..self.len(), Rows::new(x, width));
-        self.kernels.for_parts(parts, work, |(range, x)| {
-            for (column, x) in range.zip(x.iter()) {
-                for (x, y) in x.iter_mut().zip(&y[column * width..][..width]) {
-                    *x += y;
+        self.kernels.for_parts(
+            parts,
+            work,
+            #[inline(always)]
+            |(range, x)| {
+                for (column, x) in range.zip(x.iter()) {
+                    for (x, y) in x.iter_mut().zip(&y[column * width..][..width]) {
+                        *x += y;
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 }

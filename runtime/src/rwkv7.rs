@@ -328,6 +328,7 @@ impl TimeMix<'_> {
         kernels.for_parts(
             (0..columns, Rows::new(input, width), quantized.reborrow()),
             4 * columns * width,
+            #[inline(always)]
             |(range, input, quantized)| {
                 for ((column, input), quantized) in range.zip(input.iter()).zip(quantized.columns())
                 {
@@ -366,18 +367,23 @@ impl TimeMix<'_> {
         );
         // Seven operations for each element of the state, besides the vectors.
         let work = columns.len() * shape.width * (7 * n + 100);
-        kernels.for_parts(parts, work, |(heads, state, v_first, vectors, y)| {
-            let rows = state.iter().zip(v_first.iter()).zip(vectors.iter()).zip(y.iter());
-            for (head, (((state, v_first), vectors), y)) in heads.zip(rows) {
-                let head = self.head(head, n);
-                let rows = v_first.chunks_exact_mut(n).zip(y.chunks_exact_mut(n));
-                for ((column, name), (v_first, y)) in columns.iter().enumerate().zip(rows) {
-                    let state = &mut state[name.slot * n * n..][..n * n];
-                    let at = column * shape.width + head.channel;
-                    head.step(&inputs.at(at, n), state, v_first, vectors, y);
+        kernels.for_parts(
+            parts,
+            work,
+            #[inline(always)]
+            |(heads, state, v_first, vectors, y)| {
+                let rows = state.iter().zip(v_first.iter()).zip(vectors.iter()).zip(y.iter());
+                for (head, (((state, v_first), vectors), y)) in heads.zip(rows) {
+                    let head = self.head(head, n);
+                    let rows = v_first.chunks_exact_mut(n).zip(y.chunks_exact_mut(n));
+                    for ((column, name), (v_first, y)) in columns.iter().enumerate().zip(rows) {
+                        let state = &mut state[name.slot * n * n..][..n * n];
+                        let at = column * shape.width + head.channel;
+                        head.step(&inputs.at(at, n), state, v_first, vectors, y);
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 
     /// The parameters of one head of `n` channels.
@@ -589,6 +595,7 @@ impl ChannelMix<'_> {
         kernels.for_parts(
             (Rows::new(hidden, shape.ffn), activation.reborrow()),
             6 * columns * shape.ffn,
+            #[inline(always)]
             |(hidden, activation)| {
                 for (hidden, activation) in hidden.iter().zip(activation.columns()) {
                     for h in hidden.iter_mut() {

@@ -77,7 +77,10 @@ impl<V: Vectors> Threaded<V> {
             cut_rows(part, together * TILE_ROWS, pieces, |part| parts.push((matrix, input, part)));
         }
         pool.consume(parts.filled(), &|(matrix, input, mut part)| {
-            self.vectors.run(|| self.vectors.product(matrix, input, &mut part));
+            self.vectors.run(
+                #[inline(always)]
+                || self.vectors.product(matrix, input, &mut part),
+            );
         });
     }
 }
@@ -149,7 +152,10 @@ impl<V: Vectors> Kernels for Threaded<V> {
             }
             for Product { matrix, input, output } in jobs {
                 let mut part = Part::whole(output, matrix.rows);
-                self.vectors.run(|| self.vectors.product(matrix, input, &mut part));
+                self.vectors.run(
+                    #[inline(always)]
+                    || self.vectors.product(matrix, input, &mut part),
+                );
             }
         }
     }
@@ -157,7 +163,10 @@ impl<V: Vectors> Kernels for Threaded<V> {
     fn sparse_product(&self, SparseProduct { matrix, input, output }: SparseProduct<'_>) {
         let part = Part::whole(output, matrix.rows);
         let product = |mut part| {
-            self.vectors.run(|| self.vectors.sparse_product(&matrix, &input, &mut part));
+            self.vectors.run(
+                #[inline(always)]
+                || self.vectors.sparse_product(&matrix, &input, &mut part),
+            );
         };
         let cost = sparse_cost(&matrix, &input);
         let Some(pool) = self.pool_for(cost, REGION_PRODUCTS) else { return product(part) };
@@ -169,7 +178,12 @@ impl<V: Vectors> Kernels for Threaded<V> {
     }
 
     fn for_parts<S: Split>(&self, whole: S, work: usize, f: impl Fn(S) + Sync) {
-        let run = |part| self.vectors.run(|| f(part));
+        let run = |part| {
+            self.vectors.run(
+                #[inline(always)]
+                || f(part),
+            )
+        };
         let len = whole.len();
         let Some(pool) = self.pool_for(work, REGION_FLOATS).filter(|_| len > 1) else {
             return run(whole);
