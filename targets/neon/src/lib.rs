@@ -6,7 +6,7 @@
 //! | `aarch64-dotprod`  | `sdot`                  | Cortex-A55, A76; Neoverse N1     |
 //! | `aarch64-i8mm`     | `smmla` beside `sdot`   | Cortex-A510, A715; Neoverse V1   |
 //!
-//! A value of a set is the proof that the CPU has its instructions: [`Set`] asks
+//! A value of a set is the proof that the CPU has its instructions: `Set` asks
 //! at run time. On other architectures the crate is empty.
 #![cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
 
