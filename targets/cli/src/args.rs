@@ -20,6 +20,7 @@ pub(crate) enum Command {
     /// Writes text that continues a prompt; without one, tells a story
     Run(RunArgs),
     /// Converts a checkpoint (.pth, .safetensors) into a model file
+    #[cfg(feature = "quantizer")]
     Quantize(QuantizeArgs),
     /// Shows a model's shape, sizes and provenance
     Info(InfoArgs),
@@ -28,6 +29,7 @@ pub(crate) enum Command {
     /// Measures how well a model predicts a text
     Perplexity(PerplexityArgs),
     /// Writes the dequantized weights as f32 safetensors under the official names
+    #[cfg(feature = "quantizer")]
     Export(ExportArgs),
     /// Writes the logits after every token of a list, as .npy
     Logits(LogitsArgs),
@@ -136,6 +138,7 @@ impl RunArgs {
     }
 }
 
+#[cfg(feature = "quantizer")]
 #[derive(Args, Clone, Debug)]
 pub(crate) struct QuantizeArgs {
     /// Checkpoint: official .pth, or .safetensors with the same names
@@ -197,6 +200,7 @@ pub(crate) struct PerplexityArgs {
     pub(crate) json: bool,
 }
 
+#[cfg(feature = "quantizer")]
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ExportArgs {
     #[command(flatten)]

@@ -3,6 +3,7 @@
 mod args;
 mod digest;
 mod engine;
+#[cfg(feature = "quantizer")]
 mod export;
 mod fit;
 mod info;
@@ -10,6 +11,7 @@ mod logits;
 mod model;
 mod npy;
 mod perplexity;
+#[cfg(feature = "quantizer")]
 mod quantize;
 mod run;
 mod terminal;
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command.unwrap_or_default() {
         Command::Run(args) => run::run(&args),
+        #[cfg(feature = "quantizer")]
         Command::Quantize(args) => quantize::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Fit(args) => match fit::run(&args) {
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
             answer => answer.map(|_| ()),
         },
         Command::Perplexity(args) => perplexity::run(&args),
+        #[cfg(feature = "quantizer")]
         Command::Export(args) => export::run(&args),
         Command::Logits(args) => logits::run(&args),
         Command::Digest(args) => digest::run(&args),
