@@ -12,6 +12,14 @@ use proptest::prelude::*;
 
 use crate::{Dsp, Plain};
 
+mod dsp {
+    kinglet::kernel_tests!(crate::Dsp::new());
+}
+
+mod plain {
+    kinglet::kernel_tests!(crate::Plain::new());
+}
+
 /// What a product is made of, in memory that may start at any byte.
 #[derive(Debug)]
 struct Case {

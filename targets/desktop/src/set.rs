@@ -107,7 +107,7 @@ mod tests {
     use super::*;
     use kinglet_host::Threaded;
 
-    kinglet::kernel_tests!(Some(Threaded::new(Set::best())));
+    kinglet::kernel_tests!(Some(Threaded::new(Set::best(), 3)));
 
     #[test]
     fn every_set_is_found_by_its_name() {

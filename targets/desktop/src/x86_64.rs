@@ -169,28 +169,28 @@ mod tests {
     }
 
     mod avx2 {
-        kinglet::kernel_tests!(super::Avx2::new().map(super::Threaded::new));
+        kinglet::kernel_tests!(super::Avx2::new().map(|set| super::Threaded::new(set, 1)));
     }
 
     mod avx_vnni {
-        kinglet::kernel_tests!(super::AvxVnni::new().map(super::Threaded::new));
+        kinglet::kernel_tests!(super::AvxVnni::new().map(|set| super::Threaded::new(set, 1)));
     }
 
     mod avx512_vnni {
-        kinglet::kernel_tests!(super::Avx512Vnni::new().map(super::Threaded::new));
+        kinglet::kernel_tests!(super::Avx512Vnni::new().map(|set| super::Threaded::new(set, 1)));
     }
 
     mod avx512_vl {
-        kinglet::kernel_tests!(super::Avx512Vl::new().map(super::Threaded::new));
+        kinglet::kernel_tests!(super::Avx512Vl::new().map(|set| super::Threaded::new(set, 1)));
     }
 
     mod avx512_words {
-        kinglet::kernel_tests!(super::Avx512Words::new().map(super::Threaded::new));
+        kinglet::kernel_tests!(super::Avx512Words::new().map(|set| super::Threaded::new(set, 1)));
     }
 
     fn check_parts(vectors: Option<impl Vectors + Copy>) {
         let Some(vectors) = vectors else { return };
-        let kernels = Threaded::new(vectors);
+        let kernels = Threaded::new(vectors, 1);
         for columns in [1, 5] {
             let activity = Activity::Of64(16);
             let case = Case { activity, ..Case::new(219, 300, columns, 128) };

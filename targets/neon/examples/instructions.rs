@@ -43,7 +43,7 @@ mod aarch64 {
     }
 
     fn run(vectors: impl Vectors + Copy, problem: &Problem, sparse: bool, times: usize) {
-        let packed = problem.packed(&Threaded::new(vectors));
+        let packed = problem.packed(&Threaded::new(vectors, 1));
         let mut output = problem.output();
         for _ in 0..times {
             let mut part = Part::whole(&mut output, ROWS);

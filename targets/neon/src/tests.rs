@@ -10,15 +10,15 @@ use proptest::prelude::*;
 use crate::{Dotprod, I8mm, Neon, Set};
 
 mod neon {
-    kinglet::kernel_tests!(super::Neon::new().map(super::Threaded::new));
+    kinglet::kernel_tests!(super::Neon::new().map(|set| super::Threaded::new(set, 1)));
 }
 
 mod dotprod {
-    kinglet::kernel_tests!(super::Dotprod::new().map(super::Threaded::new));
+    kinglet::kernel_tests!(super::Dotprod::new().map(|set| super::Threaded::new(set, 1)));
 }
 
 mod i8mm {
-    kinglet::kernel_tests!(super::I8mm::new().map(super::Threaded::new));
+    kinglet::kernel_tests!(super::I8mm::new().map(|set| super::Threaded::new(set, 1)));
 }
 
 /// The names of the sets that the kernel says the CPU has, from the auxiliary
@@ -109,7 +109,7 @@ fn packs_two_signed_bytes() {
 
 /// A product by `vectors` in parts, as threads would compute it.
 fn in_parts(problem: &Problem, rows: usize, cut: usize, vectors: &impl Vectors) -> [Vec<u32>; 2] {
-    let packed = problem.packed(&Threaded::new(Forward(vectors)));
+    let packed = problem.packed(&Threaded::new(Forward(vectors), 1));
     [false, true].map(|sparse| {
         let mut output = problem.output();
         let (first, rest) = Part::whole(&mut output, rows).split_at(cut);
