@@ -44,7 +44,7 @@ fn refuse_others(checkpoint: &Checkpoint) -> Result<(), ConvertError> {
     if any(".ffn.s_emb.") {
         return unsupported("RWKV-7a (DeepEmbed)");
     }
-    let official = any("blocks.0.att.") && any("emb.weight");
+    let official = any("blocks.") && any(".att.") && any("emb.weight");
     if official && !any(".att.r_k") && !any(".att.k_k") {
         let version = match () {
             () if any(".att.time_maa") => "RWKV-6",

@@ -66,6 +66,8 @@ pub(crate) struct EngineArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+// So that the error says what is accepted, not that `-1` is no option.
+#[command(allow_negative_numbers = true)]
 pub(crate) struct RunArgs {
     /// Text to continue; `-` reads it from standard input
     pub(crate) prompt: Option<String>,
