@@ -17,6 +17,9 @@ use crate::args::EngineArgs;
 /// More threads than this help nobody.
 const MOST_THREADS: usize = 256;
 
+/// Tokens of a prompt that are computed together.
+pub(crate) const BLOCK: usize = 32;
+
 impl EngineArgs {
     /// The kernel set that was asked for, or the fastest.
     pub(crate) fn set(&self) -> Result<Set> {

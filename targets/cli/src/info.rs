@@ -146,7 +146,7 @@ fn parameters(model: &Model<'_>) -> u64 {
 
 /// Bytes of the file that one token reads, nothing skipped: all tensors, but of
 /// the embedding one row.
-fn read_per_token(model: &Model<'_>) -> u64 {
+pub(crate) fn read_per_token(model: &Model<'_>) -> u64 {
     let shape = model.shape();
     (0..tensors::tensor_count(shape))
         .map(|index| {

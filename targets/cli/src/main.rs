@@ -1,6 +1,7 @@
 //! The program `kinglet`: runs, quantizes and measures RWKV models.
 
 mod args;
+mod bench;
 mod digest;
 mod engine;
 #[cfg(feature = "quantizer")]
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Logits(args) => logits::run(&args),
         Command::Digest(args) => digest::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

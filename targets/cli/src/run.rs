@@ -14,14 +14,12 @@ use kinglet::tokenizer::Tokenizer;
 use kinglet_quantize::write_beside;
 
 use crate::args::RunArgs;
-use crate::engine::with_engine;
+use crate::engine::{BLOCK, with_engine};
 use crate::model::{self, Opened, tokenizer};
 use crate::terminal;
 
 /// Starts every text, and ends it.
 const END_OF_TEXT: u32 = 0;
-/// Tokens of the prompt that are computed together.
-const BLOCK: usize = 32;
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let opened = Opened::new(&args.model)?;
