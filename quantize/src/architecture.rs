@@ -49,7 +49,7 @@ fn refuse_others(checkpoint: &Checkpoint) -> Result<(), ConvertError> {
     if any(".tiny_") {
         return unsupported("RWKV-4a or 4b, which add a small attention with a growing cache");
     }
-    let official = any("blocks.0.att.") && any("emb.weight");
+    let official = any("blocks.") && any(".att.") && any("emb.weight");
     if any(".att.time_state") && !official {
         return unsupported("a tuned state alone; quantize its base checkpoint");
     }
@@ -72,7 +72,7 @@ fn require<'a>(checkpoint: &'a Checkpoint, name: &str) -> Result<Tensor<'a>, Con
 /// The version, by the tensors that each one added.
 fn architecture(checkpoint: &Checkpoint) -> Architecture {
     let any = |part: &str| checkpoint.tensors().any(|t| t.name().contains(part));
-    let per_channel = |decay: Tensor<'_>| decay.rows() > 1 && decay.columns() > 1;
+    let per_channel = |decay: Tensor<'_>| matches!(decay.shape(), [_, n] if *n > 1);
     if any(".att.r_k") || any(".att.k_k") {
         if any(".ffn.s_emb.") { Architecture::Rwkv7a } else { Architecture::Rwkv7 }
     } else if any(".time_maa") {

@@ -68,7 +68,7 @@ pub enum ConvertError {
         vocab: usize,
     },
     /// The output could not be written.
-    #[error("{}: cannot be written: {source}", path.display())]
+    #[error("{}: cannot be written", path.display())]
     Output {
         /// The output's path.
         path: PathBuf,

@@ -7,6 +7,7 @@ mod error;
 mod export;
 pub mod int8;
 mod output;
+pub mod synthetic;
 pub mod vocabulary;
 mod writer;
 

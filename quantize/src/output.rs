@@ -32,8 +32,12 @@ pub fn write_beside<E: From<io::Error>>(
     target: &Path,
     f: impl FnOnce(&Path) -> Result<(), E>,
 ) -> Result<(), E> {
-    let path = beside(target)?.into_temp_path();
+    let file = beside(target)?;
+    let permissions = file.as_file().metadata()?.permissions();
+    let path = file.into_temp_path();
     f(&path)?;
+    // `f` may have put another file there, with permissions of its own.
+    std::fs::set_permissions(&path, permissions)?;
     path.persist(target).map_err(|error| error.error)?;
     Ok(())
 }

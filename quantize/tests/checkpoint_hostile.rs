@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use kinglet_quantize::checkpoint::Checkpoint;
 use proptest::prelude::*;
-use support::{Member, StateDict, pth, write_zip};
+use support::{Member, Meta, StateDict, gguf, pth, rwkv_cpp, write_zip};
 
 /// Counts the bytes that the current thread holds and the most that it held.
 struct Counting;
@@ -88,12 +88,42 @@ fn small_safetensors() -> Vec<u8> {
     file
 }
 
+fn small_gguf() -> Vec<u8> {
+    gguf(
+        &[
+            ("general.architecture", Meta::Text("rwkv7")),
+            ("rwkv7.wkv.head_size", Meta::Number(8)),
+            ("tokenizer.ggml.tokens", Meta::Texts(&["a", "b"])),
+        ],
+        &[
+            ("blk.0.time_mix_lerp_fused.weight", &[8, 1, 1, 6], 0, vec![1; 192]),
+            ("blk.0.time_mix_r_k.weight", &[16], 1, vec![2; 32]),
+            ("output.weight", &[32, 2], 8, vec![3; 68]),
+        ],
+    )
+}
+
+fn small_rwkv_cpp() -> Vec<u8> {
+    rwkv_cpp(
+        101,
+        &[
+            ("blocks.0.att.ln_x.weight", &[8], 0, vec![1; 32]),
+            ("blocks.0.att.time_decay", &[1, 4, 2], 0, vec![2; 32]),
+            ("head.weight", &[32, 2], 7, vec![3; 44]),
+        ],
+    )
+}
+
+fn small_files() -> Vec<Vec<u8>> {
+    vec![small_pth(), small_safetensors(), small_gguf(), small_rwkv_cpp()]
+}
+
 /// Ample for a file of some kilobytes: the archive reader keeps a window of 64 kB.
 const ALLOWANCE: isize = 1 << 20;
 
 #[test]
 fn the_undamaged_files_open() {
-    for bytes in [small_pth(), small_safetensors()] {
+    for bytes in small_files() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), bytes).unwrap();
         Checkpoint::open(file.path()).unwrap();
@@ -102,7 +132,7 @@ fn the_undamaged_files_open() {
 
 #[test]
 fn every_truncation_is_survived() {
-    for bytes in [small_pth(), small_safetensors()] {
+    for bytes in small_files() {
         for len in 0..bytes.len() {
             let held = exercise(&bytes[..len]);
             assert!(held < ALLOWANCE, "{held} bytes for a file cut to {len}");
@@ -112,7 +142,7 @@ fn every_truncation_is_survived() {
 
 #[test]
 fn every_byte_may_be_wrong() {
-    for bytes in [small_pth(), small_safetensors()] {
+    for bytes in small_files() {
         for at in 0..bytes.len() {
             for wrong in [0x00, 0xff, bytes[at] ^ 0x01, bytes[at] ^ 0x80] {
                 let mut bytes = bytes.clone();
@@ -127,11 +157,11 @@ fn every_byte_may_be_wrong() {
 proptest! {
     #[test]
     fn several_bytes_may_be_wrong(
-        container in any::<bool>(),
+        container in 0usize..4,
         wrong in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12),
         cut in prop::option::of(any::<prop::sample::Index>()),
     ) {
-        let mut bytes = if container { small_pth() } else { small_safetensors() };
+        let mut bytes = small_files().swap_remove(container);
         for (at, value) in wrong {
             let at = at.index(bytes.len());
             bytes[at] = value;

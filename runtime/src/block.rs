@@ -51,12 +51,17 @@ impl<K: Kernels> Block<'_, K> {
     pub(crate) fn norm(&self, x: &[f32], ln: (&[f32], &[f32]), normed: &mut [f32]) {
         let width = self.shape.width;
         let parts = (0..self.len(), Rows::new(normed, width));
-        self.kernels.for_parts(parts, 8 * x.len(), |(range, normed)| {
-            for (column, normed) in range.zip(normed.iter()) {
-                let x = &x[column * width..][..width];
-                reduce::layer_norm(x, ln.0, ln.1, LN_EPS, normed);
-            }
-        });
+        self.kernels.for_parts(
+            parts,
+            8 * x.len(),
+            #[inline(always)]
+            |(range, normed)| {
+                for (column, normed) in range.zip(normed.iter()) {
+                    let x = &x[column * width..][..width];
+                    reduce::layer_norm(x, ln.0, ln.1, LN_EPS, normed);
+                }
+            },
+        );
     }
 
     /// Token shift: quantizes `shifted(n, p, shift[c])` into `mixed[c]`, where n
@@ -74,16 +79,22 @@ impl<K: Kernels> Block<'_, K> {
         scratch: &mut [f32],
         mixed: &mut [QuantizedMut<'_>; N],
     ) {
-        self.mix_with(normed, state, scratch, mixed, |_, c, n, p, out| {
-            for (((out, n), p), x) in out.iter_mut().zip(n).zip(p).zip(shift[c]) {
-                *out = shifted(*n, *p, *x);
-            }
-        });
+        self.mix_with(
+            normed,
+            state,
+            scratch,
+            mixed,
+            #[inline(always)]
+            |_, c, n, p, out| {
+                for (((out, n), p), x) in out.iter_mut().zip(n).zip(p).zip(shift[c]) {
+                    *out = shifted(*n, *p, *x);
+                }
+            },
+        );
     }
 
     /// Quantizes what `f(column, c, n, p, out)` writes to `out` into `mixed[c]`;
     /// otherwise as [`mix`](Self::mix).
-    #[inline(always)]
     pub(crate) fn mix_with<const N: usize>(
         &self,
         normed: &[f32],
@@ -96,19 +107,24 @@ impl<K: Kernels> Block<'_, K> {
         let mixed = mixed.each_mut().map(QuantizedMut::reborrow);
         let parts = (0..self.len(), Rows::new(scratch, width), mixed);
         let work = 8 * N * normed.len();
-        self.kernels.for_parts(parts, work, |(range, scratch, mixed)| {
-            let mut mixed = mixed.map(QuantizedMut::columns);
-            for (column, scratch) in range.zip(scratch.iter()) {
-                let n = &normed[column * width..][..width];
-                let p = self.shifted(column, normed, state);
-                for (c, mixed) in mixed.iter_mut().enumerate() {
-                    f(column, c, n, p, scratch);
-                    if let Some(mixed) = mixed.next() {
-                        mixed.quantize(scratch, |q| self.kernels.pack(q));
+        self.kernels.for_parts(
+            parts,
+            work,
+            #[inline(always)]
+            |(range, scratch, mixed)| {
+                let mut mixed = mixed.map(QuantizedMut::columns);
+                for (column, scratch) in range.zip(scratch.iter()) {
+                    let n = &normed[column * width..][..width];
+                    let p = self.shifted(column, normed, state);
+                    for (c, mixed) in mixed.iter_mut().enumerate() {
+                        f(column, c, n, p, scratch);
+                        if let Some(mixed) = mixed.next() {
+                            mixed.quantize(scratch, |q| self.kernels.pack(q));
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     }
 
     /// The input of `column`'s predecessor in its sequence: the column before
@@ -139,19 +155,19 @@ impl<K: Kernels> Block<'_, K> {
     ) {
         let work = 32 * x.len();
         let parts = (Rows::new(x, out.inputs()), out.reborrow());
-        self.kernels.for_parts(parts, work, |(x, out)| {
-            for (x, out) in x.iter().zip(out.columns()) {
-                for x in x.iter_mut() {
-                    *x = f(*x);
+        self.kernels.for_parts(
+            parts,
+            work,
+            #[inline(always)]
+            |(x, out)| {
+                for (x, out) in x.iter().zip(out.columns()) {
+                    for x in x.iter_mut() {
+                        *x = f(*x);
+                    }
+                    out.quantize(x, |q| self.kernels.pack(q));
                 }
-                out.quantize(x, |q| self.kernels.pack(q));
-            }
-        });
-    }
-
-    /// Computes products as one parallel region of at most N.
-    pub(crate) fn products<'b, const N: usize>(&self, jobs: impl Iterator<Item = Product<'b>>) {
-        self.kernels.products(&mut heapless::Vec::<_, N>::from_iter(jobs));
+            },
+        );
     }
 
     /// The end of a time mix: `x += matrix y`.
@@ -171,6 +187,7 @@ impl<K: Kernels> Block<'_, K> {
         self.kernels.for_parts(
             (0..columns, Rows::new(input, width), quantized.reborrow()),
             4 * columns * width,
+            #[inline(always)]
             |(range, input, quantized)| {
                 for ((column, input), quantized) in range.zip(input.iter()).zip(quantized.columns())
                 {
@@ -189,12 +206,17 @@ impl<K: Kernels> Block<'_, K> {
         let width = self.shape.width;
         let work = x.len();
         let parts = (0..self.len(), Rows::new(x, width));
-        self.kernels.for_parts(parts, work, |(range, x)| {
-            for (column, x) in range.zip(x.iter()) {
-                for (x, y) in x.iter_mut().zip(&y[column * width..][..width]) {
-                    *x += y;
+        self.kernels.for_parts(
+            parts,
+            work,
+            #[inline(always)]
+            |(range, x)| {
+                for (column, x) in range.zip(x.iter()) {
+                    for (x, y) in x.iter_mut().zip(&y[column * width..][..width]) {
+                        *x += y;
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 }

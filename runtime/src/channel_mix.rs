@@ -35,15 +35,21 @@ pub(crate) fn squared<K: Kernels>(
 ) {
     let work = 6 * hidden.len();
     let parts = (0..block.len(), Rows::new(hidden, block.shape.ffn), activation.reborrow());
-    block.kernels.for_parts(parts, work, |(range, hidden, activation)| {
-        for ((column, hidden), activation) in range.zip(hidden.iter()).zip(activation.columns()) {
-            for h in hidden.iter_mut() {
-                *h = relu_squared(*h);
+    block.kernels.for_parts(
+        parts,
+        work,
+        #[inline(always)]
+        |(range, hidden, activation)| {
+            for ((column, hidden), activation) in range.zip(hidden.iter()).zip(activation.columns())
+            {
+                for h in hidden.iter_mut() {
+                    *h = relu_squared(*h);
+                }
+                f(column, hidden);
+                activation.quantize(hidden, |_| ());
             }
-            f(column, hidden);
-            activation.quantize(hidden, |_| ());
-        }
-    });
+        },
+    );
     let job = SparseProduct { matrix: value, input: activation.view(), output };
     block.kernels.sparse_product(job);
 }
@@ -82,6 +88,7 @@ pub(crate) struct GatedChannelMix<'a> {
 impl GatedChannelMix<'_> {
     /// Advances the token shift's `state`, `[slot][width]`, and adds to the
     /// residual stream `x`, `[column][width]`. `shifted` is the version's token shift.
+    #[inline(never)]
     pub(crate) fn forward<K: Kernels>(
         &self,
         block: &Block<'_, K>,
@@ -109,13 +116,18 @@ impl GatedChannelMix<'_> {
 
         let work = 32 * x.len();
         let parts = (0..columns, Rows::new(x, width));
-        block.kernels.for_parts(parts, work, |(range, x)| {
-            for (column, x) in range.zip(x.iter()) {
-                let row = column * width..(column + 1) * width;
-                for ((x, r), y) in x.iter_mut().zip(&gate[row.clone()]).zip(&output[row]) {
-                    *x += math::sigmoid(*r) * y;
+        block.kernels.for_parts(
+            parts,
+            work,
+            #[inline(always)]
+            |(range, x)| {
+                for (column, x) in range.zip(x.iter()) {
+                    let row = column * width..(column + 1) * width;
+                    for ((x, r), y) in x.iter_mut().zip(&gate[row.clone()]).zip(&output[row]) {
+                        *x += math::sigmoid(*r) * y;
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 }

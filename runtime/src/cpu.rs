@@ -200,6 +200,7 @@ fn for_slot_pieces(
 }
 
 /// ln_out and head for the columns that want logits.
+#[inline(never)]
 fn head<K: Kernels>(
     block: &Block<'_, K>,
     model: &Model<'_>,
@@ -223,6 +224,7 @@ fn head<K: Kernels>(
     kernels.for_parts(
         (Rows::new(gathered, shape.width), input.reborrow()),
         8 * wanted * shape.width,
+        #[inline(always)]
         |(x, input)| {
             for (x, input) in x.iter().zip(input.columns()) {
                 reduce::layer_norm_in_place(x, weight, bias, LN_EPS);
@@ -270,11 +272,16 @@ impl<K: Kernels> Engine for Cpu<'_, K> {
 
         let embedding = model.embedding();
         let parts = (0..columns.len(), Rows::new(x, shape.width));
-        kernels.for_parts(parts, columns.len() * shape.width, |(range, x)| {
-            for (column, x) in columns[range].iter().zip(x.iter()) {
-                embedding.read(column.token as usize, x);
-            }
-        });
+        kernels.for_parts(
+            parts,
+            columns.len() * shape.width,
+            #[inline(always)]
+            |(range, x)| {
+                for (column, x) in columns[range].iter().zip(x.iter()) {
+                    embedding.read(column.token as usize, x);
+                }
+            },
+        );
 
         let block = Block { shape, columns, slots: *slots, kernels };
         let layer_states = states.chunks_exact_mut(shape.layer_state_len() * *slots);

@@ -65,15 +65,20 @@ impl LinearAttention<'_> {
             (0..shape.heads(), Rows::new(state, slots * n * n), Rows::new(y, columns.len() * n));
         // Five operations for each element of the state, besides the vectors.
         let work = columns.len() * shape.width * (5 * n + 50);
-        kernels.for_parts(parts, work, |(heads, state, y)| {
-            for (head, (state, y)) in heads.zip(state.iter().zip(y.iter())) {
-                let columns = columns.iter().enumerate();
-                for ((column, name), y) in columns.zip(y.chunks_exact_mut(n)) {
-                    let state = &mut state[name.slot * n * n..][..n * n];
-                    self.step(column * shape.width, head * n, state, y);
+        kernels.for_parts(
+            parts,
+            work,
+            #[inline(always)]
+            |(heads, state, y)| {
+                for (head, (state, y)) in heads.zip(state.iter().zip(y.iter())) {
+                    let columns = columns.iter().enumerate();
+                    for ((column, name), y) in columns.zip(y.chunks_exact_mut(n)) {
+                        let state = &mut state[name.slot * n * n..][..n * n];
+                        self.step(column * shape.width, head * n, state, y);
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 
     /// One head, whose first channel is `channel`, and one token, whose column

@@ -55,6 +55,9 @@ pub trait Kernels: Sync {
 
     /// Runs `f` over `whole`, in one piece or split into several that may run
     /// at the same time. `work` is about the number of float operations.
+    ///
+    /// A set compiles `f` with its target's vector instructions where `f` is
+    /// inlined, so callers mark the closure `#[inline(always)]`.
     fn for_parts<S: Split>(&self, whole: S, work: usize, f: impl Fn(S) + Sync);
 }
 

@@ -32,7 +32,7 @@
 //!
 //! **Directory.** One record of 32 bytes for each tensor, first those of
 //! [`GLOBAL`](crate::tensors::GLOBAL), then those of each layer, in the order of
-//! the architecture's table in [`tensors`](crate::tensors): rows u32, cols u32,
+//! the architecture's table in [`tensors`]: rows u32, cols u32,
 //! storage u32 (0 absent, 1 vector, 2 matrix, 3 sparse, 4 rows), group u32
 //! (inputs per scale; 0 for a vector), multiplier f32 (a power of two; 1 where
 //! the storage has none), reserved u32, offset u64 from the start of the file,

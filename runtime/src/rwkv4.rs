@@ -91,6 +91,7 @@ macro_rules! tensor {
 }
 
 impl<'a> TimeMix<'a> {
+    #[inline(never)]
     fn new(model: &Model<'a>, layer: usize) -> Self {
         Self {
             ln1: (
@@ -112,6 +113,7 @@ impl<'a> TimeMix<'a> {
     }
 }
 
+#[inline(never)]
 fn channel_mix<'a>(model: &Model<'a>, layer: usize) -> GatedChannelMix<'a> {
     GatedChannelMix {
         ln2: (tensor!(model, layer, vector "ln2.weight"), tensor!(model, layer, vector "ln2.bias")),
@@ -148,6 +150,7 @@ pub(crate) fn layer<K: Kernels>(
 }
 
 impl TimeMix<'_> {
+    #[inline(never)]
     fn forward<K: Kernels>(
         &self,
         block: &Block<'_, K>,
@@ -198,30 +201,36 @@ impl TimeMix<'_> {
             (0..shape.width / n, averages, Rows::new(decay, n), Rows::new(y, columns.len() * n));
         // Five exponentials, besides the sums.
         let work = columns.len() * shape.width * 120;
-        kernels.for_parts(parts, work, |(range, [aa, bb, pp], decay, y)| {
-            let averages = aa.iter().zip(bb.iter()).zip(pp.iter());
-            let rows = averages.zip(decay.iter()).zip(y.iter());
-            for (part, ((((aa, bb), pp), decay), y)) in range.zip(rows) {
-                let channel = part * n;
-                for (decay, x) in decay.iter_mut().zip(&self.time_decay[channel..]) {
-                    *decay = math::exp(*x);
-                }
-                let first = &self.time_first[channel..][..n];
-                for ((column, Column { slot, .. }), y) in
-                    columns.iter().enumerate().zip(y.chunks_exact_mut(n))
-                {
-                    let at = column * shape.width + channel;
-                    let [r, k, v] = [r, k, v].map(|x| &x[at..][..n]);
-                    let [aa, bb, pp] =
-                        [&mut *aa, &mut *bb, &mut *pp].map(|part| &mut part[slot * n..][..n]);
-                    for i in 0..n {
-                        let mut average = Average { aa: aa[i], bb: bb[i], pp: pp[i] };
-                        y[i] = math::sigmoid(r[i]) * average.step(k[i], v[i], first[i], decay[i]);
-                        (aa[i], bb[i], pp[i]) = (average.aa, average.bb, average.pp);
+        kernels.for_parts(
+            parts,
+            work,
+            #[inline(always)]
+            |(range, [aa, bb, pp], decay, y)| {
+                let averages = aa.iter().zip(bb.iter()).zip(pp.iter());
+                let rows = averages.zip(decay.iter()).zip(y.iter());
+                for (part, ((((aa, bb), pp), decay), y)) in range.zip(rows) {
+                    let channel = part * n;
+                    for (decay, x) in decay.iter_mut().zip(&self.time_decay[channel..]) {
+                        *decay = math::exp(*x);
+                    }
+                    let first = &self.time_first[channel..][..n];
+                    for ((column, Column { slot, .. }), y) in
+                        columns.iter().enumerate().zip(y.chunks_exact_mut(n))
+                    {
+                        let at = column * shape.width + channel;
+                        let [r, k, v] = [r, k, v].map(|x| &x[at..][..n]);
+                        let [aa, bb, pp] =
+                            [&mut *aa, &mut *bb, &mut *pp].map(|part| &mut part[slot * n..][..n]);
+                        for i in 0..n {
+                            let mut average = Average { aa: aa[i], bb: bb[i], pp: pp[i] };
+                            y[i] =
+                                math::sigmoid(r[i]) * average.step(k[i], v[i], first[i], decay[i]);
+                            (aa[i], bb[i], pp[i]) = (average.aa, average.bb, average.pp);
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     }
 }
 

@@ -89,6 +89,7 @@ macro_rules! tensor {
 }
 
 impl<'a> TimeMix<'a> {
+    #[inline(never)]
     fn new(model: &Model<'a>, layer: usize) -> Self {
         let architecture = model.shape().architecture;
         let bonus = tensor!(model, layer, vector "att.time_first");
@@ -126,6 +127,7 @@ impl<'a> TimeMix<'a> {
     }
 }
 
+#[inline(never)]
 fn channel_mix<'a>(model: &Model<'a>, layer: usize) -> GatedChannelMix<'a> {
     GatedChannelMix {
         ln2: (tensor!(model, layer, vector "ln2.weight"), tensor!(model, layer, vector "ln2.bias")),
@@ -161,6 +163,7 @@ pub(crate) fn layer<K: Kernels>(
 }
 
 impl TimeMix<'_> {
+    #[inline(never)]
     fn forward<K: Kernels>(
         &self,
         block: &Block<'_, K>,
@@ -185,24 +188,29 @@ impl TimeMix<'_> {
         block.remember(normed, shift);
         {
             let [n_k, n_v, n_r] = mixed.each_ref().map(|mixed| mixed.view());
-            let jobs = [
+            let mut jobs = heapless::Vec::<_, 4>::from_array([
                 Product { matrix: self.receptance, input: n_r, output: &mut *r },
                 Product { matrix: self.key, input: n_k, output: &mut *k },
                 Product { matrix: self.value, input: n_v, output: &mut *v },
-            ];
-            let gated = self.gate.as_ref().map(|g| {
-                let input = mixed_g[0].view();
-                Product { matrix: g.matrix, input, output: &mut *gate }
-            });
-            block.products::<4>(jobs.into_iter().chain(gated));
+            ]);
+            if let Some(g) = &self.gate {
+                let (input, output) = (mixed_g[0].view(), &mut *gate);
+                let _ = jobs.push(Product { matrix: g.matrix, input, output });
+            }
+            kernels.products(&mut jobs);
         }
         let n = shape.head_size;
         let parts = (0..shape.heads(), Rows::new(w, n), Rows::new(u, n));
-        kernels.for_parts(parts, 60 * width, |(range, w, u)| {
-            for (head, (w, u)) in range.zip(w.iter().zip(u.iter())) {
-                self.decay_and_bonus(head, w, u);
-            }
-        });
+        kernels.for_parts(
+            parts,
+            60 * width,
+            #[inline(always)]
+            |(range, w, u)| {
+                for (head, (w, u)) in range.zip(w.iter().zip(u.iter())) {
+                    self.decay_and_bonus(head, w, u);
+                }
+            },
+        );
         let gate = self.gate.as_ref().map(|_| &*gate);
         LinearAttention { r, k, v, w, u, gate, ln_x: self.ln_x }.forward(block, heads, y);
         block.project(y, n, self.output, [r, k], &mut mixed[0], x);

@@ -100,6 +100,7 @@ macro_rules! tensor {
 }
 
 impl<'a> TimeMix<'a> {
+    #[inline(never)]
     fn new(model: &Model<'a>, layer: usize) -> Self {
         Self {
             ln1: (
@@ -141,6 +142,7 @@ impl<'a> TimeMix<'a> {
     }
 }
 
+#[inline(never)]
 fn channel_mix<'a>(model: &Model<'a>, layer: usize) -> GatedChannelMix<'a> {
     GatedChannelMix {
         ln2: (tensor!(model, layer, vector "ln2.weight"), tensor!(model, layer, vector "ln2.bias")),
@@ -176,6 +178,7 @@ pub(crate) fn layer<K: Kernels>(
 }
 
 impl TimeMix<'_> {
+    #[inline(never)]
     fn forward<K: Kernels>(
         &self,
         block: &Block<'_, K>,
@@ -215,13 +218,18 @@ impl TimeMix<'_> {
         let job = Product { matrix: self.decay_second, input, output: &mut *w };
         block.kernels.products(&mut [job]);
         let work = 60 * w.len();
-        block.kernels.for_parts((0..columns, Rows::new(w, width)), work, |(_, w)| {
-            for w in w.iter() {
-                for (w, base) in w.iter_mut().zip(self.time_decay) {
-                    *w = decay(base + *w);
+        block.kernels.for_parts(
+            (0..columns, Rows::new(w, width)),
+            work,
+            #[inline(always)]
+            |(_, w)| {
+                for w in w.iter() {
+                    for (w, base) in w.iter_mut().zip(self.time_decay) {
+                        *w = decay(base + *w);
+                    }
                 }
-            }
-        });
+            },
+        );
         let (u, gate, ln_x) = (self.time_faaaa, Some(&*g), self.ln_x);
         LinearAttention { r, k, v, w, u, gate, ln_x }.forward(block, heads, y);
         block.project(y, block.shape.head_size, self.output, [r, k], &mut mixed[0], x);
@@ -235,6 +243,7 @@ impl Shift<'_> {
     /// * `state`: `[slot][width]`
     /// * `corrections`: `[column][width]` each, scratch
     /// * `carver`: memory for what is of the pairs' rank
+    #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "buffers that the time mix carves once")]
     fn mix<K: Kernels>(
         &self,
@@ -258,32 +267,42 @@ impl Shift<'_> {
         kernels.products(&mut [Product { matrix: self.first, input, output: &mut *hidden }]);
         let parts =
             (Rows::new(hidden, SHIFTS * rank), inputs.each_mut().map(QuantizedMut::reborrow));
-        kernels.for_parts(parts, 40 * columns * SHIFTS * rank, |(hidden, inputs)| {
-            let mut inputs = inputs.map(QuantizedMut::columns);
-            for hidden in hidden.iter() {
-                for (m, input) in hidden.chunks_exact_mut(rank).zip(&mut inputs) {
-                    for m in m.iter_mut() {
-                        *m = math::tanh(*m);
-                    }
-                    if let Some(input) = input.next() {
-                        input.quantize(m, |q| kernels.pack(q));
+        kernels.for_parts(
+            parts,
+            40 * columns * SHIFTS * rank,
+            #[inline(always)]
+            |(hidden, inputs)| {
+                let mut inputs = inputs.map(QuantizedMut::columns);
+                for hidden in hidden.iter() {
+                    for (m, input) in hidden.chunks_exact_mut(rank).zip(&mut inputs) {
+                        for m in m.iter_mut() {
+                            *m = math::tanh(*m);
+                        }
+                        if let Some(input) = input.next() {
+                            input.quantize(m, |q| kernels.pack(q));
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
         let jobs = self.second.iter().zip(&inputs).zip(&mut *corrections);
-        block.products::<SHIFTS>(jobs.map(|((&matrix, input), output)| Product {
-            matrix,
-            input: input.view(),
-            output,
-        }));
+        let jobs =
+            jobs.map(|((&matrix, input), output)| Product { matrix, input: input.view(), output });
+        kernels.products(&mut heapless::Vec::<_, SHIFTS>::from_iter(jobs));
         let corrections = corrections.each_ref().map(|correction| &**correction);
-        block.mix_with(normed, state, scratch, mixed, |column, c, n, p, out| {
-            let correction = &corrections[c][column * width..][..width];
-            let shift = self.maa[c].iter().zip(correction);
-            for (((out, n), p), (maa, m)) in out.iter_mut().zip(n).zip(p).zip(shift) {
-                *out = toward_previous(*n, *p, maa + m);
-            }
-        });
+        block.mix_with(
+            normed,
+            state,
+            scratch,
+            mixed,
+            #[inline(always)]
+            |column, c, n, p, out| {
+                let correction = &corrections[c][column * width..][..width];
+                let shift = self.maa[c].iter().zip(correction);
+                for (((out, n), p), (maa, m)) in out.iter_mut().zip(n).zip(p).zip(shift) {
+                    *out = toward_previous(*n, *p, maa + m);
+                }
+            },
+        );
     }
 }

@@ -161,6 +161,9 @@ macro_rules! tensor {
 }
 
 impl<'a> TimeMix<'a> {
+    // Like its siblings not inlined, so that its temporaries do not lie on the
+    // stack of a microcontroller during the products.
+    #[inline(never)]
     pub(crate) fn new(model: &Model<'a>, layer: usize) -> Self {
         Self {
             ln1: (
@@ -212,6 +215,7 @@ impl<'a> TimeMix<'a> {
 }
 
 impl<'a> ChannelMix<'a> {
+    #[inline(never)]
     fn new(model: &Model<'a>, layer: usize) -> Self {
         Self {
             ln2: (
@@ -251,6 +255,7 @@ pub(crate) fn layer<K: Kernels>(
 impl TimeMix<'_> {
     /// Advances the token shift's state and that of the heads, and adds to `x`;
     /// see [`layer`].
+    #[inline(never)]
     pub(crate) fn forward<K: Kernels>(
         &self,
         block: &Block<'_, K>,
@@ -278,18 +283,18 @@ impl TimeMix<'_> {
         let (g_hidden, mut g_input) = low_rank(ranks.gate);
         {
             let [n_r, n_w, n_k, n_v, n_a, n_g] = mixed.each_ref().map(QuantizedMut::view);
-            let jobs = [
+            let mut jobs = heapless::Vec::<_, 7>::from_array([
                 Product { matrix: self.receptance, input: n_r, output: r },
                 Product { matrix: self.key, input: n_k, output: k },
                 Product { matrix: self.value, input: n_v, output: v },
                 Product { matrix: self.w.first, input: n_w, output: w_hidden },
                 Product { matrix: self.a.first, input: n_a, output: a_hidden },
                 Product { matrix: self.g.first, input: n_g, output: g_hidden },
-            ];
-            let residual = self.residual.as_ref();
-            let residual =
-                residual.map(|p| Product { matrix: p.v.first, input: n_v, output: v_hidden });
-            block.products::<7>(jobs.into_iter().chain(residual));
+            ]);
+            if let Some(p) = &self.residual {
+                let _ = jobs.push(Product { matrix: p.v.first, input: n_v, output: v_hidden });
+            }
+            block.kernels.products(&mut jobs);
         }
         block.activate(w_hidden, math::tanh, &mut w_input);
         block.activate(a_hidden, |x| x, &mut a_input);
@@ -298,18 +303,16 @@ impl TimeMix<'_> {
             block.activate(v_hidden, |x| x, &mut v_input);
         }
         {
-            let jobs = [
+            let mut jobs = heapless::Vec::<_, 4>::from_array([
                 Product { matrix: self.w.second, input: w_input.view(), output: w },
                 Product { matrix: self.a.second, input: a_input.view(), output: a },
                 Product { matrix: self.g.second, input: g_input.view(), output: gate },
-            ];
-            let parameters = self.residual.as_ref();
-            let residual = parameters.map(|p| Product {
-                matrix: p.v.second,
-                input: v_input.view(),
-                output: residual,
-            });
-            block.products::<4>(jobs.into_iter().chain(residual));
+            ]);
+            if let Some(p) = &self.residual {
+                let (input, output) = (v_input.view(), &mut *residual);
+                let _ = jobs.push(Product { matrix: p.v.second, input, output });
+            }
+            block.kernels.products(&mut jobs);
         }
 
         let vectors = carver.floats(HEAD_VECTORS * width);
@@ -344,18 +347,23 @@ impl TimeMix<'_> {
         );
         // Seven operations for each element of the state, besides the vectors.
         let work = columns.len() * shape.width * (7 * n + 100);
-        kernels.for_parts(parts, work, |(heads, state, v_first, vectors, y)| {
-            let rows = state.iter().zip(v_first.iter()).zip(vectors.iter()).zip(y.iter());
-            for (head, (((state, v_first), vectors), y)) in heads.zip(rows) {
-                let head = self.head(head, n);
-                let rows = v_first.chunks_exact_mut(n).zip(y.chunks_exact_mut(n));
-                for ((column, name), (v_first, y)) in columns.iter().enumerate().zip(rows) {
-                    let state = &mut state[name.slot * n * n..][..n * n];
-                    let at = column * shape.width + head.channel;
-                    head.step(&inputs.at(at, n), state, v_first, vectors, y);
+        kernels.for_parts(
+            parts,
+            work,
+            #[inline(always)]
+            |(heads, state, v_first, vectors, y)| {
+                let rows = state.iter().zip(v_first.iter()).zip(vectors.iter()).zip(y.iter());
+                for (head, (((state, v_first), vectors), y)) in heads.zip(rows) {
+                    let head = self.head(head, n);
+                    let rows = v_first.chunks_exact_mut(n).zip(y.chunks_exact_mut(n));
+                    for ((column, name), (v_first, y)) in columns.iter().enumerate().zip(rows) {
+                        let state = &mut state[name.slot * n * n..][..n * n];
+                        let at = column * shape.width + head.channel;
+                        head.step(&inputs.at(at, n), state, v_first, vectors, y);
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 
     /// The parameters of one head of `n` channels.
@@ -522,6 +530,8 @@ fn values<const C: usize>(state: &mut [f32], step: &Step<'_>, at: usize, y: &mut
 }
 
 impl ChannelMix<'_> {
+    // Its locals are not to lie on the stack during the time mix.
+    #[inline(never)]
     fn forward<K: Kernels>(
         &self,
         block: &Block<'_, K>,

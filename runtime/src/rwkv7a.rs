@@ -72,6 +72,7 @@ macro_rules! tensor {
 }
 
 impl<'a> ChannelMix<'a> {
+    #[inline(never)]
     fn new(model: &Model<'a>, layer: usize) -> Self {
         Self {
             ln2: (
@@ -107,6 +108,7 @@ pub(crate) fn layer<K: Kernels>(
 }
 
 impl ChannelMix<'_> {
+    #[inline(never)]
     fn forward<K: Kernels>(
         &self,
         block: &Block<'_, K>,
@@ -165,17 +167,22 @@ impl ChannelMix<'_> {
         let rank = block.shape.ranks.deep_embed;
         let work = 3 * matrices.len();
         let parts = (0..block.len(), Rows::new(matrices, rank * rank), Rows::new(seen, rank));
-        block.kernels.for_parts(parts, work, |(range, matrices, seen)| {
-            for (column, (matrix, seen)) in range.zip(matrices.iter().zip(seen.iter())) {
-                self.table.read(block.columns[column].token as usize, matrix);
-                seen.fill(0.0);
-                let e = &e[column * rank..][..rank];
-                for (e, row) in e.iter().zip(matrix.chunks_exact(rank)) {
-                    for (seen, x) in seen.iter_mut().zip(row) {
-                        *seen += e * x;
+        block.kernels.for_parts(
+            parts,
+            work,
+            #[inline(always)]
+            |(range, matrices, seen)| {
+                for (column, (matrix, seen)) in range.zip(matrices.iter().zip(seen.iter())) {
+                    self.table.read(block.columns[column].token as usize, matrix);
+                    seen.fill(0.0);
+                    let e = &e[column * rank..][..rank];
+                    for (e, row) in e.iter().zip(matrix.chunks_exact(rank)) {
+                        for (seen, x) in seen.iter_mut().zip(row) {
+                            *seen += e * x;
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     }
 }

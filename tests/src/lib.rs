@@ -1,10 +1,12 @@
 //! What the workspace-level tests stand on: a float64 forward pass of every
 //! RWKV version that shares no code with the runtime ([`oracle`]), the figures
 //! by which two sets of logits are compared ([`metrics`]), and readers for the
-//! golden data under `tests/data` ([`fixture`], [`npy`]).
+//! golden data under `tests/data` ([`fixture`], [`npy`]). [`quantized`] makes model
+//! files of checkpoints and runs them.
 
 pub mod fixture;
 pub mod metrics;
 pub mod npy;
 pub mod oracle;
+pub mod quantized;
 pub mod tensor;

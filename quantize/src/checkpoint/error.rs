@@ -33,6 +33,9 @@ impl CheckpointError {
     }
 }
 
+/// The containers that are read, as messages list them.
+const EXPECTED: &str = ".pth, .safetensors, .st, .gguf or rwkv.cpp .bin";
+
 /// What is wrong with a checkpoint file.
 ///
 /// Names that come from the file are shortened and printed escaped, so that a hostile file
@@ -47,8 +50,42 @@ pub enum Problem {
     #[error("is not a regular file")]
     NotAFile,
     /// The path is a directory that holds no checkpoint of a known layout.
-    #[error("is a directory; expected a checkpoint file")]
+    #[error("is a directory; expected one with model.safetensors, its index, or pytorch_model.bin")]
     Directory,
+    /// A Hugging Face index is not the JSON it must be, or names no file beside it.
+    #[error("Hugging Face index: {cause}")]
+    Index {
+        /// What was found and what was expected.
+        cause: String,
+    },
+    /// A Hugging Face index and the files it names disagree.
+    #[error("tensor {tensor:?} should be in {file:?} by the index, but is not")]
+    NotInShard {
+        /// The tensor, by its name in the file.
+        tensor: String,
+        /// The file that should hold it.
+        file: String,
+    },
+    /// The container has a tensor that no checkpoint of its architecture has.
+    #[error("tensor {tensor:?} belongs to no RWKV model of this container's naming")]
+    UnknownTensor {
+        /// The tensor, by its name in the file.
+        tensor: String,
+    },
+    /// The container holds another architecture.
+    #[error("is a {found:?} model; expected rwkv6 or rwkv7")]
+    ForeignArchitecture {
+        /// The architecture that the file names.
+        found: String,
+    },
+    /// A binary header is cut short or has an impossible value.
+    #[error("at byte {position}: {cause}")]
+    Malformed {
+        /// Offset in the file.
+        position: usize,
+        /// What was found and what was expected.
+        cause: String,
+    },
     /// The file has no bytes.
     #[error("is empty; the download or copy did not finish")]
     Empty,
@@ -65,13 +102,13 @@ pub enum Problem {
     )]
     LegacyTorch,
     /// A known container that this version does not read.
-    #[error("is {found}, which is not supported; expected a .pth or .safetensors checkpoint")]
+    #[error("is {found}, which is not supported; expected a checkpoint in {EXPECTED}")]
     UnsupportedContainer {
         /// The container's name, with its article.
         found: &'static str,
     },
     /// The first bytes belong to no known container.
-    #[error("is no known checkpoint: begins with bytes {found}; expected .pth or .safetensors")]
+    #[error("is no known checkpoint: begins with bytes {found}; expected {EXPECTED}")]
     UnknownContainer {
         /// The first bytes in hexadecimal.
         found: String,
@@ -175,7 +212,7 @@ pub enum Problem {
         tensor: String,
     },
     /// A tensor's values are not floats.
-    #[error("tensor {tensor:?} is stored as {found}; expected bf16, f16, f32 or f64")]
+    #[error("tensor {tensor:?} is stored as {found}; expected floats or Q4_0 to Q8_0")]
     UnsupportedDtype {
         /// The tensor.
         tensor: String,

@@ -21,11 +21,17 @@
 //! # Ok::<(), kinglet_quantize::checkpoint::CheckpointError>(())
 //! ```
 
+mod bytes;
 mod error;
+mod gguf;
+mod hugging_face;
+mod names;
 mod pickle;
 mod pth;
+mod rwkv_cpp;
 mod safetensors;
 mod tensor;
+mod web_rwkv;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -39,6 +45,7 @@ pub use error::{CheckpointError, Problem};
 pub use tensor::{Dtype, Tensor};
 
 use error::clip;
+use names::Facts;
 use tensor::Entry;
 
 /// The kind of file that a checkpoint was read from.
@@ -49,6 +56,14 @@ pub enum Container {
     Pth,
     /// A safetensors file with the official names.
     Safetensors,
+    /// A safetensors file of web-rwkv (`.st`).
+    WebRwkv,
+    /// A file or directory with the names of Hugging Face transformers or flash-linear-attention.
+    HuggingFace,
+    /// A GGUF file of llama.cpp's converter.
+    Gguf,
+    /// A file of rwkv.cpp (`.bin`).
+    RwkvCpp,
 }
 
 impl fmt::Display for Container {
@@ -56,6 +71,10 @@ impl fmt::Display for Container {
         f.write_str(match self {
             Self::Pth => "PyTorch .pth",
             Self::Safetensors => "safetensors",
+            Self::WebRwkv => "web-rwkv .st",
+            Self::HuggingFace => "Hugging Face",
+            Self::Gguf => "GGUF",
+            Self::RwkvCpp => "rwkv.cpp .bin",
         })
     }
 }
@@ -67,8 +86,8 @@ impl fmt::Display for Container {
 pub struct Checkpoint {
     path: PathBuf,
     container: Container,
-    file: Mmap,
-    /// In the order of the file.
+    files: Vec<Mmap>,
+    /// In the order of the files.
     entries: Vec<Entry>,
     /// Name -> position in `entries`.
     index: HashMap<String, usize>,
@@ -87,26 +106,89 @@ impl fmt::Debug for Checkpoint {
 impl Checkpoint {
     /// Opens a checkpoint and lists its tensors.
     ///
-    /// No value is read. Memory and time are bounded by the container's directory (some hundred
-    /// bytes a tensor), whatever the file claims.
+    /// `path` is a file, or a directory as Hugging Face lays it out. No value is read. Memory and
+    /// time are bounded by the container's directory (some hundred bytes a tensor), whatever the
+    /// file claims.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, is no known container, is damaged, or holds anything but
+    /// When a file cannot be read, is no known container, is damaged, or holds anything but
     /// float tensors; see [`Problem`].
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        Self::read(path).map_err(|problem| CheckpointError::new(path, problem))
+        let fault = |problem| CheckpointError::new(path, problem);
+        let (paths, index) = if path.is_dir() {
+            hugging_face::files(path).map_err(fault)?
+        } else {
+            (vec![path.to_owned()], None)
+        };
+        let mut checkpoint = Self::read(path, &paths)?;
+        if let Some(index) = index {
+            hugging_face::check(&index, &checkpoint.entries, &paths).map_err(fault)?;
+        }
+        checkpoint.make_official().map_err(fault)?;
+        Ok(checkpoint)
     }
 
-    fn read(path: &Path) -> Result<Self, Problem> {
-        let file = map(path)?;
-        let container = detect(&file)?;
-        let entries = match container {
-            Container::Pth => pth::read(&file)?,
-            Container::Safetensors => safetensors::read(&file)?,
+    /// Lists the tensors of all files under the names that they have there.
+    fn read(path: &Path, paths: &[PathBuf]) -> Result<Self, CheckpointError> {
+        let mut checkpoint = Self {
+            path: path.to_owned(),
+            container: Container::Pth,
+            files: Vec::with_capacity(paths.len()),
+            entries: Vec::new(),
+            index: HashMap::new(),
         };
-        let index = index(&entries)?;
-        Ok(Self { path: path.to_owned(), container, file, entries, index })
+        for path in paths {
+            checkpoint.add_file(path).map_err(|problem| CheckpointError::new(path, problem))?;
+        }
+        Ok(checkpoint)
+    }
+
+    fn add_file(&mut self, path: &Path) -> Result<(), Problem> {
+        let file = map(path)?;
+        self.container = detect(&file)?;
+        let mut entries = match self.container {
+            Container::Pth => pth::read(&file)?,
+            Container::Gguf => {
+                let (entries, table, facts) = gguf::read(&file)?;
+                names::translate(entries, table, facts)?
+            }
+            Container::RwkvCpp => {
+                let (entries, table) = rwkv_cpp::read(&file)?;
+                names::translate(entries, table, Facts::default())?
+            }
+            _ => safetensors::read(&file)?,
+        };
+        entries.iter_mut().for_each(|entry| entry.file = self.files.len());
+        self.entries.append(&mut entries);
+        self.files.push(file);
+        Ok(())
+    }
+
+    /// Maps names and layouts to the official ones.
+    fn make_official(&mut self) -> Result<(), Problem> {
+        let entries = std::mem::take(&mut self.entries);
+        let naming = if let Some(table) = hugging_face::naming(&entries) {
+            self.container = Container::HuggingFace;
+            Some((table, Facts::default()))
+        } else if self.container == Container::Safetensors
+            && let Some(naming) = web_rwkv::naming(&entries)
+        {
+            self.container = Container::WebRwkv;
+            Some(naming)
+        } else {
+            None
+        };
+        self.entries = match naming {
+            Some((table, facts)) => names::translate(entries, table, facts)?,
+            None => entries,
+        };
+        self.index = index(&self.entries)?;
+        Ok(())
+    }
+
+    fn view<'a>(&'a self, entry: &'a Entry) -> Tensor<'a> {
+        Tensor::new(entry, &self.files[entry.file])
     }
 
     /// The path that was opened.
@@ -121,12 +203,12 @@ impl Checkpoint {
 
     /// The tensor of an official name, such as `blocks.0.att.key.weight`.
     pub fn tensor(&self, name: &str) -> Option<Tensor<'_>> {
-        self.index.get(name).map(|&i| Tensor::new(&self.entries[i], &self.file))
+        self.index.get(name).map(|&i| self.view(&self.entries[i]))
     }
 
     /// All tensors, in the order of the file, which is the fastest order to read them in.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = Tensor<'_>> {
-        self.entries.iter().map(|entry| Tensor::new(entry, &self.file))
+        self.entries.iter().map(|entry| self.view(entry))
     }
 }
 
@@ -172,18 +254,21 @@ fn map_file(file: &File) -> io::Result<Mmap> {
 fn detect(file: &[u8]) -> Result<Container, Problem> {
     /// First bytes of a pickle whose first object is torch's magic number, protocols 2 to 5.
     const LEGACY_MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
-    let unsupported = |found| Err(Problem::UnsupportedContainer { found });
     if file.starts_with(b"PK\x03\x04") || file.starts_with(b"PK\x05\x06") {
         return Ok(Container::Pth);
     }
     if file.starts_with(b"version https://git-lfs") {
         return Err(Problem::LfsPointer);
     }
-    if file.starts_with(b"GGUF") {
-        return unsupported("a GGUF file");
+    if file.starts_with(gguf::MAGIC) {
+        return Ok(Container::Gguf);
     }
-    if file.starts_with(&0x6767_6d66_u32.to_le_bytes()) {
-        return unsupported("an rwkv.cpp file");
+    if file.starts_with(&rwkv_cpp::MAGIC.to_le_bytes()) {
+        return Ok(Container::RwkvCpp);
+    }
+    // "ggml" and "ggjt", as little-endian numbers like rwkv.cpp's.
+    if file.starts_with(b"lmgg") || file.starts_with(b"tjgg") {
+        return Err(Problem::UnsupportedContainer { found: "a ggml file from before GGUF" });
     }
     let start = &file[..file.len().min(512)];
     let pickle = start.first() == Some(&0x80);

@@ -103,7 +103,7 @@ impl<'a> Storages<'a> {
         let name = tensor.name;
         let dtype = dtype(tensor)?;
         let bytes = self.storage(tensor)?;
-        let expected = tensor.storage_len.saturating_mul(dtype.size() as u64);
+        let expected = tensor.storage_len.saturating_mul(dtype.block().1 as u64);
         let found = bytes.len() as u64;
         if expected > found {
             let member = clip(&self.member_name(tensor.key));

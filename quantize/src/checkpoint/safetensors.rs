@@ -97,8 +97,7 @@ fn entry(name: &str, tensor: &Description, start: usize, available: u64) -> Resu
         return Err(Problem::ByteRange { tensor: clip(name), begin, end, available });
     }
     let layout = Layout::contiguous(name, &tensor.shape)?;
-    let (found, expected) =
-        (end - begin, (layout.elements() as u64).checked_mul(dtype.size() as u64));
+    let (found, expected) = (end - begin, dtype.bytes_of(layout.elements()).map(|n| n as u64));
     if expected != Some(found) {
         return Err(Problem::ByteLength {
             tensor: clip(name),

@@ -21,16 +21,37 @@ pub enum Dtype {
     F16,
     /// The upper half of a binary32.
     Bf16,
+    /// ggml blocks of 32 4-bit values and an f16 scale.
+    Q4_0,
+    /// ggml blocks of 32 4-bit values, an f16 scale and an f16 minimum.
+    Q4_1,
+    /// ggml blocks of 32 5-bit values and an f16 scale.
+    Q5_0,
+    /// ggml blocks of 32 5-bit values, an f16 scale and an f16 minimum.
+    Q5_1,
+    /// ggml blocks of 32 8-bit values and an f16 scale.
+    Q8_0,
 }
 
 impl Dtype {
-    /// Bytes of one stored value.
-    pub const fn size(self) -> usize {
+    /// Values that are stored together, and the bytes that they take.
+    pub const fn block(self) -> (usize, usize) {
         match self {
-            Self::F64 => 8,
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
+            Self::F64 => (1, 8),
+            Self::F32 => (1, 4),
+            Self::F16 | Self::Bf16 => (1, 2),
+            Self::Q4_0 => (BLOCK, 18),
+            Self::Q4_1 => (BLOCK, 20),
+            Self::Q5_0 => (BLOCK, 22),
+            Self::Q5_1 => (BLOCK, 24),
+            Self::Q8_0 => (BLOCK, 34),
         }
+    }
+
+    /// Bytes of `elements` values; `None` when they are no whole number of blocks, or too many.
+    pub(super) fn bytes_of(self, elements: usize) -> Option<usize> {
+        let (values, bytes) = self.block();
+        elements.is_multiple_of(values).then(|| (elements / values).checked_mul(bytes))?
     }
 }
 
@@ -41,7 +62,54 @@ impl fmt::Display for Dtype {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
+            Self::Q4_0 => "q4_0",
+            Self::Q4_1 => "q4_1",
+            Self::Q5_0 => "q5_0",
+            Self::Q5_1 => "q5_1",
+            Self::Q8_0 => "q8_0",
         })
+    }
+}
+
+/// Values of a ggml block.
+const BLOCK: usize = 32;
+
+/// How official values follow from stored ones.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Recover {
+    /// They are the stored values.
+    Stored,
+    /// Multiplied by a power of two, which is exact.
+    Times(f32),
+    /// The file stores `exp(x)`.
+    Exp,
+    /// The file stores `-exp(x)`.
+    MinusExp,
+    /// The file stores `exp(-exp(x))`.
+    ExpMinusExp,
+}
+
+impl Recover {
+    fn is_exact(self) -> bool {
+        matches!(self, Self::Stored | Self::Times(_))
+    }
+
+    fn apply(self, values: &mut [f32]) {
+        let each = |values: &mut [f32], f: fn(f64) -> f64| {
+            for value in values {
+                *value = f(f64::from(*value)) as f32;
+            }
+        };
+        match self {
+            Self::Stored => {}
+            Self::Times(factor) => values.iter_mut().for_each(|value| *value *= factor),
+            Self::Exp => each(values, f64::ln),
+            Self::MinusExp => each(values, |y| (-y).ln()),
+            // A decay that rounded to 0 or 1 comes back as one that rounds there again.
+            Self::ExpMinusExp => {
+                each(values, |y| (-y.clamp(2f64.powi(-150), 1.0 - 2f64.powi(-25)).ln()).ln());
+            }
+        }
     }
 }
 
@@ -108,7 +176,41 @@ impl Layout {
         last.checked_add(1)
     }
 
-    fn transposed(mut self) -> Self {
+    /// The vector `[1, 1, d]`; `None` when more than one dimension is larger than one.
+    pub(super) fn vector(&self) -> Option<Self> {
+        let mut dims = (0..self.rank).filter(|&i| self.shape[i] != 1);
+        let (len, stride) = dims.next().map_or((1, 0), |i| (self.shape[i], self.strides[i]));
+        let vector = Self { rank: 3, shape: [1, 1, len, 1], strides: [0, 0, stride, 0] };
+        dims.next().is_none().then_some(vector)
+    }
+
+    /// Index `part` of the outermost dimension, and the elements that it lies behind.
+    pub(super) fn part(&self, part: usize) -> Option<(Self, usize)> {
+        let mut rest = *self;
+        rest.shape.rotate_left(1);
+        rest.strides.rotate_left(1);
+        rest.rank = self.rank.checked_sub(1)?;
+        (part < self.shape[0]).then(|| (rest, part * self.strides[0]))
+    }
+
+    /// A vector as `[heads, head_size]`.
+    pub(super) fn heads(&self, head_size: usize) -> Option<Self> {
+        let Self { shape: [.., len, _], strides: [.., stride, _], .. } = self.vector()?;
+        let heads = len.checked_div(head_size)?;
+        let strides = [head_size.checked_mul(stride)?, stride, 0, 0];
+        let split = Self { rank: 2, shape: [heads, head_size, 1, 1], strides };
+        (heads * head_size == len).then_some(split)
+    }
+
+    /// Without trailing dimensions of size one.
+    pub(super) fn trimmed(mut self) -> Self {
+        while self.rank > 1 && self.shape[self.rank - 1] == 1 {
+            self.rank -= 1;
+        }
+        self
+    }
+
+    pub(super) fn transposed(mut self) -> Self {
         if self.rank >= 2 {
             self.shape.swap(self.rank - 1, self.rank - 2);
             self.strides.swap(self.rank - 1, self.rank - 2);
@@ -151,15 +253,18 @@ fn overflow(tensor: &str, shape: &[u64]) -> Problem {
 }
 
 /// Where a tensor lies: checked against the file when the checkpoint is opened.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) name: String,
+    /// Which file of a checkpoint in several.
+    pub(super) file: usize,
     pub(super) dtype: Dtype,
     /// Byte range of the storage in the file; a whole number of values.
     pub(super) storage: Range<usize>,
     /// First element, counted from the start of the storage.
     pub(super) offset: usize,
     pub(super) layout: Layout,
+    pub(super) recover: Recover,
 }
 
 impl Entry {
@@ -174,7 +279,8 @@ impl Entry {
         offset: usize,
         layout: Layout,
     ) -> Result<Self, Problem> {
-        let available = storage.len() / dtype.size();
+        let (values, bytes) = dtype.block();
+        let available = storage.len() / bytes * values;
         let needed = layout.end(offset).unwrap_or(usize::MAX).max(layout.elements());
         if needed > available {
             return Err(Problem::BeyondStorage {
@@ -184,7 +290,8 @@ impl Entry {
                 available: available as u64,
             });
         }
-        Ok(Self { name: name.to_owned(), dtype, storage, offset, layout })
+        let name = name.to_owned();
+        Ok(Self { name, file: 0, dtype, storage, offset, layout, recover: Recover::Stored })
     }
 }
 
@@ -201,6 +308,7 @@ pub struct Tensor<'a> {
     storage: &'a [u8],
     offset: usize,
     layout: Layout,
+    recover: Recover,
 }
 
 impl fmt::Debug for Tensor<'_> {
@@ -217,6 +325,7 @@ impl<'a> Tensor<'a> {
             storage: &file[entry.storage.clone()],
             offset: entry.offset,
             layout: entry.layout,
+            recover: entry.recover,
         }
     }
 
@@ -240,9 +349,20 @@ impl<'a> Tensor<'a> {
         self.layout.elements()
     }
 
-    /// Bytes that the values take in the file.
+    /// Bytes that the values take in the file; whole blocks are counted for a part of one.
     pub fn byte_len(&self) -> usize {
-        self.elements() * self.dtype.size()
+        let (values, bytes) = self.dtype.block();
+        self.elements().div_ceil(values) * bytes
+    }
+
+    /// Whether the values are those of the official checkpoint, up to the rounding to `dtype`.
+    ///
+    /// `false` where a container stores only a function of them, as rwkv.cpp does for the decay
+    /// of RWKV-4 and RWKV-5: the values are then computed back from it in f64, so that the
+    /// function gives the stored number again up to rounding, but may differ from the official
+    /// ones in the last places.
+    pub fn is_exact(&self) -> bool {
+        self.recover.is_exact()
     }
 
     /// Number of rows: the product of all dimensions but the last; 1 for a vector or a scalar.
@@ -338,16 +458,65 @@ impl<'a> Tensor<'a> {
 
     /// Decodes the `out.len()` values from element `first` of the storage on.
     fn decode(&self, first: usize, out: &mut [f32]) {
-        let size = self.dtype.size();
-        let bytes = &self.storage[first * size..][..out.len() * size];
+        let plain = |size: usize| &self.storage[first * size..][..out.len() * size];
         match self.dtype {
-            Dtype::F64 => decode_with(bytes, out, |b| f64::from_le_bytes(b) as f32),
-            Dtype::F32 => decode_with(bytes, out, f32::from_le_bytes),
-            Dtype::Bf16 => {
-                decode_with(bytes, out, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16));
-            }
-            Dtype::F16 => decode_f16(bytes, out),
+            Dtype::F64 => decode_with(plain(8), out, |b| f64::from_le_bytes(b) as f32),
+            Dtype::F32 => decode_with(plain(4), out, f32::from_le_bytes),
+            Dtype::Bf16 => decode_with(plain(2), out, |b| {
+                f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)
+            }),
+            Dtype::F16 => decode_f16(plain(2), out),
+            _ => self.decode_blocks(first, out),
         }
+        self.recover.apply(out);
+    }
+
+    fn decode_blocks(&self, mut first: usize, mut out: &mut [f32]) {
+        let (_, bytes) = self.dtype.block();
+        let mut values = [0.0; BLOCK];
+        while !out.is_empty() {
+            let (block, skip) = (first / BLOCK, first % BLOCK);
+            let run = (BLOCK - skip).min(out.len());
+            decode_block(self.dtype, &self.storage[block * bytes..][..bytes], &mut values);
+            let (now, later) = out.split_at_mut(run);
+            now.copy_from_slice(&values[skip..skip + run]);
+            out = later;
+            first += run;
+        }
+    }
+}
+
+/// Decodes one block as ggml lays it out: scale, then minimum, then high bits, then low bits.
+///
+/// Four low bits of value `i` and of value `i + 16` share a byte. A scale times a value is exact
+/// in f32; adding a minimum rounds once.
+fn decode_block(dtype: Dtype, block: &[u8], out: &mut [f32; BLOCK]) {
+    let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
+    let scale = half(0);
+    if dtype == Dtype::Q8_0 {
+        for (value, &q) in out.iter_mut().zip(&block[2..]) {
+            *value = scale * f32::from(q as i8);
+        }
+        return;
+    }
+    let has_minimum = matches!(dtype, Dtype::Q4_1 | Dtype::Q5_1);
+    let has_high_bits = matches!(dtype, Dtype::Q5_0 | Dtype::Q5_1);
+    // Without a minimum, values are centred on zero.
+    let (minimum, centre) = match (has_minimum, has_high_bits) {
+        (true, _) => (half(2), 0),
+        (false, false) => (0.0, 8),
+        (false, true) => (0.0, 16),
+    };
+    let (head, low) = block.split_at(block.len() - BLOCK / 2);
+    let high = match head.last_chunk() {
+        Some(&bits) if has_high_bits => u32::from_le_bytes(bits),
+        _ => 0,
+    };
+    for (i, value) in out.iter_mut().enumerate() {
+        let byte = low[i % (BLOCK / 2)];
+        let nibble = if i < BLOCK / 2 { byte & 15 } else { byte >> 4 };
+        let bit = (high >> i & 1) as i16;
+        *value = scale * f32::from(i16::from(nibble) + 16 * bit - centre) + minimum;
     }
 }
 

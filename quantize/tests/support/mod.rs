@@ -172,3 +172,93 @@ pub(crate) fn set_compression_method(zip: &mut [u8], member: &str, method: u16) 
 pub(crate) fn problem_of<T>(result: Result<T, CheckpointError>) -> Result<T, Problem> {
     result.map_err(CheckpointError::into_problem)
 }
+
+/// A GGUF metadata value.
+pub(crate) enum Meta<'a> {
+    Text(&'a str),
+    Number(u32),
+    Texts(&'a [&'a str]),
+}
+
+/// A tensor of a ggml container: name, dimensions (innermost first), type number, data.
+pub(crate) type GgmlTensor<'a> = (&'a str, &'a [u32], u32, Vec<u8>);
+
+/// A GGUF file, version 3, alignment 32.
+pub(crate) fn gguf(metadata: &[(&str, Meta<'_>)], tensors: &[GgmlTensor<'_>]) -> Vec<u8> {
+    fn text(file: &mut Vec<u8>, text: &str) {
+        file.extend_from_slice(&(text.len() as u64).to_le_bytes());
+        file.extend_from_slice(text.as_bytes());
+    }
+    let mut file = b"GGUF\x03\x00\x00\x00".to_vec();
+    file.extend_from_slice(&(tensors.len() as u64).to_le_bytes());
+    file.extend_from_slice(&(metadata.len() as u64).to_le_bytes());
+    for (key, value) in metadata {
+        text(&mut file, key);
+        match value {
+            Meta::Text(value) => {
+                file.extend_from_slice(&8u32.to_le_bytes());
+                text(&mut file, value);
+            }
+            Meta::Number(value) => {
+                file.extend_from_slice(&4u32.to_le_bytes());
+                file.extend_from_slice(&value.to_le_bytes());
+            }
+            Meta::Texts(values) => {
+                file.extend_from_slice(&9u32.to_le_bytes());
+                file.extend_from_slice(&8u32.to_le_bytes());
+                file.extend_from_slice(&(values.len() as u64).to_le_bytes());
+                values.iter().for_each(|value| text(&mut file, value));
+            }
+        }
+    }
+    let mut data = Vec::new();
+    for (name, dims, kind, bytes) in tensors {
+        text(&mut file, name);
+        file.extend_from_slice(&(dims.len() as u32).to_le_bytes());
+        dims.iter().for_each(|&dim| file.extend_from_slice(&u64::from(dim).to_le_bytes()));
+        file.extend_from_slice(&kind.to_le_bytes());
+        data.resize(data.len().next_multiple_of(32), 0);
+        file.extend_from_slice(&(data.len() as u64).to_le_bytes());
+        data.extend_from_slice(bytes);
+    }
+    file.resize(file.len().next_multiple_of(32), 0);
+    file.extend_from_slice(&data);
+    file
+}
+
+/// An rwkv.cpp file of the given version.
+pub(crate) fn rwkv_cpp(version: u32, tensors: &[GgmlTensor<'_>]) -> Vec<u8> {
+    let mut file = Vec::new();
+    for number in [0x6767_6d66, version, 8, 8, 1, 0] {
+        file.extend_from_slice(&number.to_le_bytes());
+    }
+    for (name, dims, kind, bytes) in tensors {
+        for number in [dims.len() as u32, name.len() as u32, *kind] {
+            file.extend_from_slice(&number.to_le_bytes());
+        }
+        dims.iter().for_each(|dim| file.extend_from_slice(&dim.to_le_bytes()));
+        file.extend_from_slice(name.as_bytes());
+        file.extend_from_slice(bytes);
+    }
+    file
+}
+
+/// A safetensors file of f32 tensors: name, shape, values.
+pub(crate) fn safetensors_f32(tensors: &[(&str, Vec<usize>, Vec<f32>)]) -> Vec<u8> {
+    let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, _, values)| le_bytes(values)).collect();
+    let view = |i: usize| {
+        safetensors::tensor::TensorView::new(
+            safetensors::Dtype::F32,
+            tensors[i].1.clone(),
+            &bytes[i],
+        )
+        .unwrap()
+    };
+    let views = (0..tensors.len()).map(|i| (tensors[i].0, view(i)));
+    safetensors::serialize(views, None).unwrap()
+}
+
+/// Little-endian f32 values.
+pub(crate) fn le_bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}

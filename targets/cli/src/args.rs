@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use kinglet::sampler::SamplerOptions;
+use kinglet::shape::Shape;
+use kinglet_quantize::synthetic::OFFICIAL;
+
+use crate::fit::parse_size;
 
 /// Runs RWKV language models: the same text from the same seed on every machine.
 #[derive(Debug, Parser)]
@@ -18,17 +22,23 @@ pub(crate) enum Command {
     /// Writes text that continues a prompt; without one, tells a story
     Run(RunArgs),
     /// Converts a checkpoint (.pth, .safetensors) into a model file
+    #[cfg(feature = "quantizer")]
     Quantize(QuantizeArgs),
     /// Shows a model's shape, sizes and provenance
     Info(InfoArgs),
+    /// Says what a model needs, and whether a board has it: status 0 if so, 1 if not
+    Fit(FitArgs),
     /// Measures how well a model predicts a text
     Perplexity(PerplexityArgs),
     /// Writes the dequantized weights as f32 safetensors under the official names
+    #[cfg(feature = "quantizer")]
     Export(ExportArgs),
     /// Writes the logits after every token of a list, as .npy
     Logits(LogitsArgs),
     /// Prints a checksum of logits: the same on every machine that computes the same bits
     Digest(DigestArgs),
+    /// Measures how fast a model runs here, beside the speed of this machine's memory
+    Bench(BenchArgs),
 }
 
 impl Default for Command {
@@ -54,9 +64,14 @@ pub(crate) struct EngineArgs {
     /// Kernel set; the fastest that this machine has if not given
     #[arg(long, value_name = "NAME")]
     pub(crate) kernel: Option<String>,
+    /// Number of threads; the physical cores if not given
+    #[arg(short, long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
 }
 
 #[derive(Args, Clone, Debug)]
+// So that the error says what is accepted, not that `-1` is no option.
+#[command(allow_negative_numbers = true)]
 pub(crate) struct RunArgs {
     /// Text to continue; `-` reads it from standard input
     pub(crate) prompt: Option<String>,
@@ -91,6 +106,13 @@ pub(crate) struct RunArgs {
     /// Seed of the choice; drawn, and shown at the end, if not given
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// Goes on from a state that --save-state wrote, instead of starting a text
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Writes the state at the end, for --state; with -n 0, that after the prompt.
+    /// Keeps where the model stands, not the sampler's counts and generator
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save_state: Option<PathBuf>,
 }
 
 const TEMPERATURE: f32 = 0.8;
@@ -122,6 +144,7 @@ impl RunArgs {
     }
 }
 
+#[cfg(feature = "quantizer")]
 #[derive(Args, Clone, Debug)]
 pub(crate) struct QuantizeArgs {
     /// Checkpoint: official .pth, or .safetensors with the same names
@@ -150,6 +173,27 @@ pub(crate) struct InfoArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+pub(crate) struct FitArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// A known board; `kinglet fit` alone lists them
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["flash", "ram"])]
+    pub(crate) board: Option<String>,
+    /// Flash, such as 2M; if not given beside --ram, the model is held in RAM
+    #[arg(long, value_name = "SIZE", requires = "ram", value_parser = parse_size)]
+    pub(crate) flash: Option<u64>,
+    /// RAM, such as 512K
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) ram: Option<u64>,
+    /// Counts the memory that presence and frequency penalties need
+    #[arg(long)]
+    pub(crate) penalties: bool,
+    /// Prints JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
 pub(crate) struct PerplexityArgs {
     /// Text file; a line `<|endoftext|>` separates documents
     pub(crate) file: PathBuf,
@@ -162,6 +206,7 @@ pub(crate) struct PerplexityArgs {
     pub(crate) json: bool,
 }
 
+#[cfg(feature = "quantizer")]
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ExportArgs {
     #[command(flatten)]
@@ -200,4 +245,124 @@ pub(crate) struct DigestArgs {
     /// Saves the state half way and goes on from the saved copy in a new engine
     #[arg(long)]
     pub(crate) restore: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Random weights of an official shape, made in memory, instead of a file:
+    /// rwkv7-0.1b, rwkv7-0.4b, rwkv7-1.5b, rwkv7-2.9b
+    #[arg(long, value_name = "SHAPE", conflicts_with_all = ["model", "verify"], value_parser = official)]
+    pub(crate) shape: Option<Official>,
+    /// Tokens of the prompt
+    #[arg(short = 'p', long = "prompt", value_name = "N", default_value_t = 512, value_parser = positive)]
+    pub(crate) prompt: usize,
+    /// Tokens generated
+    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 128, value_parser = positive)]
+    pub(crate) tokens: usize,
+    /// Thread counts, measured one after the other; the physical cores if not given
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',', value_parser = positive)]
+    pub(crate) threads: Vec<usize>,
+    /// Times that prompt and generation are measured
+    #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = positive)]
+    pub(crate) repeats: usize,
+    /// Share of zero activations in the channel mix of random weights, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, requires = "shape", value_parser = share)]
+    pub(crate) ffn_sparsity: f64,
+    /// Kernel set; the fastest that this machine has if not given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kernel: Option<String>,
+    /// Tokens of the prompt computed together; what `run` takes if not given
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) block: Option<usize>,
+    /// Prints JSON: an array with an object for each thread count
+    #[arg(long, group = "format")]
+    pub(crate) json: bool,
+    /// Prints comma-separated values
+    #[arg(long, group = "format")]
+    pub(crate) csv: bool,
+    /// Prints a Markdown table
+    #[arg(long, group = "format")]
+    pub(crate) md: bool,
+}
+
+/// Name and dimensions of an official model.
+pub(crate) type Official = (&'static str, Shape);
+
+fn official(name: &str) -> Result<Official, String> {
+    let known = OFFICIAL.into_iter().find(|(known, _)| *known == name);
+    known.ok_or_else(|| {
+        let names = OFFICIAL.map(|(name, _)| name);
+        format!("not a shape that is known; there are {}", names.join(", "))
+    })
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(0) => Err("0 measures nothing; give 1 or more".to_owned()),
+        number => number.map_err(|error| error.to_string()),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("not in 0 to 1".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bench(line: &str) -> Result<BenchArgs, String> {
+        let words = ["kinglet", "bench"].into_iter().chain(line.split_whitespace());
+        match Cli::try_parse_from(words) {
+            Ok(Cli { command: Some(Command::Bench(args)) }) => Ok(args),
+            Ok(cli) => panic!("another command: {cli:?}"),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn bench_has_defaults() {
+        let args = bench("").unwrap();
+        assert_eq!((args.prompt, args.tokens, args.repeats), (512, 128, 5));
+        assert!(args.threads.is_empty() && args.shape.is_none() && args.block.is_none());
+    }
+
+    #[test]
+    fn bench_takes_a_list_of_threads() {
+        let args =
+            bench("--shape rwkv7-0.4b -t 1,2,8 -p 64 -n 3 -r 1 --ffn-sparsity 0.87").unwrap();
+        assert_eq!(args.threads, [1, 2, 8]);
+        assert_eq!((args.prompt, args.tokens, args.repeats), (64, 3, 1));
+        assert_eq!(args.ffn_sparsity, 0.87);
+        assert_eq!(args.shape.unwrap().1.width, 1024);
+    }
+
+    #[test]
+    fn bench_says_what_is_wrong() {
+        for (line, said) in [
+            ("--shape rwkv7-3b", "rwkv7-0.1b, rwkv7-0.4b, rwkv7-1.5b, rwkv7-2.9b"),
+            ("--shape rwkv7-0.1b -m a.kinglet", "cannot be used with"),
+            ("-m a.kinglet --ffn-sparsity 0.5", "--shape"),
+            ("--shape rwkv7-0.1b --ffn-sparsity 1.5", "not in 0 to 1"),
+            ("--shape rwkv7-0.1b --ffn-sparsity NaN", "not in 0 to 1"),
+            ("-p 0", "0 measures nothing"),
+            ("-n 0", "0 measures nothing"),
+            ("-r 0", "0 measures nothing"),
+            ("-t 1,0", "0 measures nothing"),
+            ("-t 1,x", "invalid digit"),
+            ("--json --csv", "cannot be used with"),
+        ] {
+            let error = bench(line).unwrap_err();
+            assert!(error.contains(said), "{line}: {error}");
+        }
+    }
 }

@@ -36,11 +36,7 @@ pub(crate) fn run(args: &DigestArgs) -> Result<()> {
 }
 
 /// Feeds token (7919 i + 1) mod vocab for each i of `range` and adds the logits to `crc`.
-fn feed(
-    engine: &mut dyn Engine,
-    range: std::ops::Range<usize>,
-    mut crc: Crc32,
-) -> Result<Crc32> {
+fn feed(engine: &mut dyn Engine, range: std::ops::Range<usize>, mut crc: Crc32) -> Result<Crc32> {
     let vocab = engine.shape().vocab;
     let indices: Vec<usize> = range.collect();
     let mut logits = vec![0.0; engine.block() * vocab];

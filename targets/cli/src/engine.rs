@@ -5,12 +5,41 @@ use anyhow::{Result, bail};
 use kinglet::cpu::{Cpu, workspace_len};
 use kinglet::engine::Engine;
 use kinglet::model::Model;
-use kinglet_host::{Portable, Threaded};
+use kinglet_host::{Threaded, default_threads};
+
+#[cfg(not(target_arch = "aarch64"))]
+use kinglet_desktop::Set;
+#[cfg(target_arch = "aarch64")]
+use kinglet_neon::Set;
 
 use crate::args::EngineArgs;
 
-/// Names of the kernel sets, the fastest last.
-const KERNELS: &[&str] = &["scalar"];
+/// More threads than this help nobody.
+const MOST_THREADS: usize = 256;
+
+/// Tokens of a prompt that are computed together.
+pub(crate) const BLOCK: usize = 32;
+
+impl EngineArgs {
+    /// The kernel set that was asked for, or the fastest.
+    pub(crate) fn set(&self) -> Result<Set> {
+        let Some(name) = &self.kernel else { return Ok(Set::best()) };
+        let Some(set) = Set::by_name(name) else {
+            let known: Vec<_> = Set::names().collect();
+            bail!("kernel set `{name}` is not known here; this machine has: {}", known.join(", "));
+        };
+        Ok(set)
+    }
+
+    /// The number of threads that was asked for, or the physical cores.
+    pub(crate) fn threads(&self) -> Result<usize> {
+        let threads = self.threads.unwrap_or_else(default_threads);
+        if !(1..=MOST_THREADS).contains(&threads) {
+            bail!("--threads {threads} is not in 1 to {MOST_THREADS}");
+        }
+        Ok(threads)
+    }
+}
 
 /// Calls `f` with an engine over `model` that holds `slots` sequences and
 /// computes up to `block` columns together.
@@ -21,14 +50,9 @@ pub(crate) fn with_engine<R>(
     block: usize,
     f: impl FnOnce(&mut dyn Engine) -> Result<R>,
 ) -> Result<R> {
-    if let Some(name) = &args.kernel
-        && !KERNELS.contains(&name.as_str())
-    {
-        bail!("kernel set `{name}` is not known; this machine has: {}", KERNELS.join(", "));
-    }
+    let kernels = Threaded::new(args.set()?, args.threads()?);
     let mut states = vec![0.0; slots * model.shape().state_len()];
     let mut workspace = vec![0.0; workspace_len(model.shape(), block)];
-    let mut engine =
-        Cpu::new(model, Threaded::new(Portable), block, &mut states, &mut workspace)?;
+    let mut engine = Cpu::new(model, kernels, block, &mut states, &mut workspace)?;
     f(&mut engine)
 }

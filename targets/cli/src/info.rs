@@ -112,8 +112,14 @@ impl<'a> Facts<'a> {
         }
         println!("  {:>13} in all", grouped(self.model.bytes().len() as u64));
         println!("memory, bytes");
-        println!("  {:>13} state, whatever the length of the text", grouped(self.state_bytes() as u64));
-        println!("  {:>13} workspace for one token at a time", grouped(self.workspace_bytes() as u64));
+        println!(
+            "  {:>13} state, whatever the length of the text",
+            grouped(self.state_bytes() as u64)
+        );
+        println!(
+            "  {:>13} workspace for one token at a time",
+            grouped(self.workspace_bytes() as u64)
+        );
         println!("  {:>13} logits", grouped(4 * shape.vocab as u64));
         println!(
             "  {:>13} of the file read per token at most; zeros in the channel mix spare a part",
@@ -140,7 +146,7 @@ fn parameters(model: &Model<'_>) -> u64 {
 
 /// Bytes of the file that one token reads, nothing skipped: all tensors, but of
 /// the embedding one row.
-fn read_per_token(model: &Model<'_>) -> u64 {
+pub(crate) fn read_per_token(model: &Model<'_>) -> u64 {
     let shape = model.shape();
     (0..tensors::tensor_count(shape))
         .map(|index| {
@@ -157,7 +163,7 @@ fn read_per_token(model: &Model<'_>) -> u64 {
 }
 
 /// 1234567 as 1,234,567.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {

@@ -1,14 +1,18 @@
 //! The program `kinglet`: runs, quantizes and measures RWKV models.
 
 mod args;
+mod bench;
 mod digest;
 mod engine;
+#[cfg(feature = "quantizer")]
 mod export;
+mod fit;
 mod info;
 mod logits;
 mod model;
 mod npy;
 mod perplexity;
+#[cfg(feature = "quantizer")]
 mod quantize;
 mod run;
 mod terminal;
@@ -20,17 +24,26 @@ use clap::Parser;
 
 /// The status of a program that was used wrongly or was given wrong input.
 const FAILED: u8 = 2;
+/// The status of `fit` when the model does not.
+const UNFIT: u8 = 1;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command.unwrap_or_default() {
         Command::Run(args) => run::run(&args),
+        #[cfg(feature = "quantizer")]
         Command::Quantize(args) => quantize::run(&args),
         Command::Info(args) => info::run(&args),
+        Command::Fit(args) => match fit::run(&args) {
+            Ok(false) => return ExitCode::from(UNFIT),
+            answer => answer.map(|_| ()),
+        },
         Command::Perplexity(args) => perplexity::run(&args),
+        #[cfg(feature = "quantizer")]
         Command::Export(args) => export::run(&args),
         Command::Logits(args) => logits::run(&args),
         Command::Digest(args) => digest::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,7 +10,11 @@ use kinglet_host::ModelFile;
 use crate::args::ModelArgs;
 
 /// The model that the program brings along.
-static BUILT_IN: &[u8] = kinglet::include_model!("../../../models/stories/stories.kinglet");
+#[cfg(feature = "built-in-model")]
+const BUILT_IN: Option<&[u8]> =
+    Some(kinglet::include_model!("../../../models/stories/stories.kinglet"));
+#[cfg(not(feature = "built-in-model"))]
+const BUILT_IN: Option<&[u8]> = None;
 
 /// Files below this length are verified whole: it takes a few milliseconds.
 const VERIFY_BELOW: usize = 64 << 20;
@@ -23,7 +27,7 @@ pub(crate) struct Opened {
 }
 
 enum Bytes {
-    BuiltIn,
+    BuiltIn(&'static [u8]),
     Mapped(ModelFile),
 }
 
@@ -31,7 +35,12 @@ impl Opened {
     /// Maps the model file, or takes the built-in model.
     pub(crate) fn new(args: &ModelArgs) -> Result<Self> {
         let (name, bytes) = match &args.model {
-            None => ("the built-in model".to_owned(), Bytes::BuiltIn),
+            None => {
+                let bytes = BUILT_IN.context(
+                    "this build brings no model along; give one with `-m MODEL.kinglet`",
+                )?;
+                ("the built-in model".to_owned(), Bytes::BuiltIn(bytes))
+            }
             Some(path) => {
                 let map = ModelFile::open(path);
                 let map = map.with_context(|| format!("cannot read {}", path.display()))?;
@@ -49,7 +58,7 @@ impl Opened {
     /// Opens and, if small or asked for, verifies the model.
     pub(crate) fn model(&self) -> Result<Model<'_>> {
         let bytes = match &self.bytes {
-            Bytes::BuiltIn => BUILT_IN,
+            Bytes::BuiltIn(bytes) => bytes,
             Bytes::Mapped(map) => map.bytes(),
         };
         let model = Model::open(bytes).map_err(|error| self.explain(error))?;

@@ -22,8 +22,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
                 .with_context(|| format!("{}", path.display()))?,
         ),
     };
-    let options =
-        Options { vocabulary: vocabulary.as_ref(), licence: args.licence.as_deref() };
+    let options = Options { vocabulary: vocabulary.as_ref(), licence: args.licence.as_deref() };
     let all = checkpoint.tensors().map(|tensor| tensor.elements() as u64).sum();
     let bar = terminal::progress(
         all,
@@ -48,7 +47,10 @@ fn same_file(a: &std::path::Path, b: &std::path::Path) -> bool {
 fn print(report: &Report, args: &QuantizeArgs) {
     if !args.quiet {
         let name_width = report.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
-        println!("{:name_width$}  {:>13}  {:>5}  {:>6}  {:>6}", "tensor", "shape", "group", "bits", "SNR");
+        println!(
+            "{:name_width$}  {:>13}  {:>5}  {:>6}  {:>6}",
+            "tensor", "shape", "group", "bits", "SNR"
+        );
         for tensor in &report.tensors {
             let shape = format!("{} x {}", tensor.rows, tensor.cols);
             println!(

@@ -1,32 +1,42 @@
 //! `kinglet run`: text from a prompt.
 
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use kinglet::engine::Engine;
+use kinglet::model::Header;
 use kinglet::sampler::{Sampler, is_uncounted};
+use kinglet::state::StateFile;
 use kinglet::text::TextStream;
 use kinglet::tokenizer::Tokenizer;
+use kinglet_quantize::write_beside;
 
 use crate::args::RunArgs;
-use crate::engine::with_engine;
-use crate::model::{Opened, tokenizer};
+use crate::engine::{BLOCK, with_engine};
+use crate::model::{self, Opened, tokenizer};
 use crate::terminal;
 
 /// Starts every text, and ends it.
 const END_OF_TEXT: u32 = 0;
-/// Tokens of the prompt that are computed together.
-const BLOCK: usize = 32;
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let opened = Opened::new(&args.model)?;
     let model = opened.model()?;
     let tokenizer = tokenizer(&model, opened.name())?;
     let prompt = prompt(args)?;
-    let mut tokens = vec![END_OF_TEXT];
+    let start = match &args.state {
+        Some(path) => Some(SavedState::read(model.header(), path)?),
+        None => None,
+    };
+    let first = start.as_ref().map_or(Some(END_OF_TEXT), |start| start.next);
+    let mut tokens = Vec::from_iter(first);
     for token in tokenizer.encode(prompt.as_bytes()) {
         tokens.push(token.context("the prompt")?);
+    }
+    if tokens.is_empty() {
+        bail!("the state was saved without a next token; give a prompt to go on with");
     }
     let seed = args.seed.unwrap_or_else(drawn_seed);
     let vocab = model.shape().vocab;
@@ -35,10 +45,19 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let sampler = Sampler::with_counts(args.sampler_options(), seed, vec![0.0; drawable])?;
     let block = BLOCK.min(tokens.len());
     with_engine(model, &args.engine, 1, block, |engine| {
+        if let Some(start) = &start {
+            engine.load_state(0, &start.values)?;
+        }
         let mut story = Story { engine, tokenizer, sampler, text: TextStream::new(), drawable };
         let mut out = io::stdout().lock();
         out.write_all(prompt.as_bytes())?;
-        let times = story.tell(&tokens, args.tokens, &mut out)?;
+        // A state is saved before its next token, so that this can be fed again.
+        let hold = usize::from(args.save_state.is_some() && args.tokens == 0);
+        let times = story.tell(&tokens[..tokens.len() - hold], args.tokens, &mut out)?;
+        if let Some(path) = &args.save_state {
+            let next = times.last.or(tokens.last().copied());
+            save_state(model.header(), story.engine, next, path)?;
+        }
         let seed = if args.seed.is_some() || args.temperature == 0.0 {
             String::new()
         } else {
@@ -62,6 +81,32 @@ fn prompt(args: &RunArgs) -> Result<String> {
     }
 }
 
+/// A state file's contents.
+struct SavedState {
+    /// `[layer]` of the architecture's layer state.
+    values: Vec<f32>,
+    next: Option<u32>,
+}
+
+impl SavedState {
+    fn read(model: &Header, path: &Path) -> Result<Self> {
+        let bytes = model::read(path)?;
+        let mut values = vec![0.0; model.shape.state_len()];
+        let next = StateFile::read(model, &bytes, &mut values)
+            .with_context(|| format!("{}", path.display()))?;
+        Ok(Self { values, next })
+    }
+}
+
+fn save_state(model: &Header, engine: &dyn Engine, next: Option<u32>, path: &Path) -> Result<()> {
+    let mut values = vec![0.0; model.shape.state_len()];
+    engine.store_state(0, &mut values)?;
+    let mut bytes = vec![0; StateFile::len(&model.shape)];
+    StateFile::write(model, &values, next, &mut bytes)?;
+    write_beside(path, |partial| std::fs::write(partial, &bytes))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
 /// A seed that differs between runs.
 fn drawn_seed() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -70,8 +115,10 @@ fn drawn_seed() -> u64 {
     u64::from((nanos ^ (nanos >> 32)) as u32 % 1_000_000)
 }
 
-/// How long a story took.
+/// How a story went.
 struct Times {
+    /// The last token generated, which the state has not taken in.
+    last: Option<u32>,
     prompt_tokens: usize,
     prompt: Duration,
     tokens: usize,
@@ -107,9 +154,11 @@ impl Story<'_> {
         self.engine.prefill(0, prompt, &mut logits)?;
         let read = Instant::now();
         let mut tokens = 0;
+        let mut last = None;
         while tokens < most {
             let token = self.sampler.sample(&mut logits[..self.drawable])?;
             tokens += 1;
+            last = Some(token);
             if token == END_OF_TEXT {
                 break;
             }
@@ -121,7 +170,7 @@ impl Story<'_> {
         let decode = read.elapsed();
         writeln!(out, "{}", self.text.finish())?;
         out.flush()?;
-        Ok(Times { prompt_tokens: prompt.len(), prompt: read - start, tokens, decode })
+        Ok(Times { last, prompt_tokens: prompt.len(), prompt: read - start, tokens, decode })
     }
 
     fn write(&mut self, token: u32, out: &mut impl Write) -> Result<()> {

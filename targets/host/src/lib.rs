@@ -1,10 +1,17 @@
-//! What machines with an operating system share: the model's memory map, and
-//! the threads that a target's kernels run on.
+//! What machines with an operating system share: the model's memory map, the
+//! threads that a target's kernels run on, and what the machine can do.
 
+mod bandwidth;
+mod cpus;
 mod map;
+mod memory;
+mod pool;
 mod threaded;
 mod vectors;
 
-pub use map::ModelFile;
+pub use bandwidth::{ReadBandwidth, read_bandwidth};
+pub use cpus::default_threads;
+pub use map::{LockError, ModelFile};
+pub use memory::ResidentMemory;
 pub use threaded::Threaded;
 pub use vectors::{Part, Portable, Vectors};

@@ -3,7 +3,6 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use kinglet::kernels::{Product, SparseProduct};
 use kinglet::matrix::{Matrix, SparseMatrix, TILE_ROWS};
 use kinglet::quantized::Quantized;
 use kinglet::scalar;
@@ -23,10 +22,11 @@ pub trait Vectors: Sync {
     /// Runs `f`, compiled with the instructions switched on where it is inlined.
     fn run<R>(&self, f: impl FnOnce() -> R) -> R;
 
-    /// Computes the rows of `out` of a [`Product`]; they start at a tile.
+    /// Computes the rows of `out` of a [`Product`](kinglet::kernels::Product); they start at a tile.
     fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>);
 
-    /// Computes the rows of `out` of a [`SparseProduct`]; they start at a tile.
+    /// Computes the rows of `out` of a
+    /// [`SparseProduct`](kinglet::kernels::SparseProduct); they start at a tile.
     fn sparse_product(&self, matrix: &SparseMatrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>);
 }
 
@@ -131,14 +131,4 @@ impl Vectors for Portable {
             }
         }
     }
-}
-
-/// The part of a job that is its whole output.
-pub(crate) fn whole<'a>(job: &'a mut Product<'_>) -> Part<'a> {
-    Part::whole(job.output, job.matrix.rows)
-}
-
-/// The same for a sparse product.
-pub(crate) fn whole_sparse<'a>(job: &'a mut SparseProduct<'_>) -> Part<'a> {
-    Part::whole(job.output, job.matrix.rows)
 }

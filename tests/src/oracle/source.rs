@@ -111,7 +111,11 @@ impl Source {
             Version::V6
         } else if !some(".ln_x.") {
             Version::V4
-        } else if self.tensors.get(decay).is_some_and(|decay| decay.squeezed().len() == 2) {
+        } else if self
+            .tensors
+            .get(decay)
+            .is_some_and(|decay| matches!(decay.shape[..], [_, n] if n > 1))
+        {
             Version::V5_2
         } else if some(".gate.weight") {
             Version::V5_1

@@ -1,0 +1,91 @@
+//! Hugging Face directories: one file, or several and an index that says which tensor is where.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::error::{Problem, clip};
+use super::names::{FLA_V7, HF_V4_TO_V6, Rule};
+use super::tensor::Entry;
+
+const INDEXES: [&str; 2] = ["model.safetensors.index.json", "pytorch_model.bin.index.json"];
+const SINGLES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+
+/// Longest accepted index: it repeats every tensor's name once.
+const INDEX_LIMIT: u64 = 16 << 20;
+
+#[derive(Deserialize)]
+pub(super) struct Index {
+    /// Tensor -> file, both by the names that they have on disk.
+    weight_map: BTreeMap<String, String>,
+}
+
+/// The files of a checkpoint in a directory, in the order in which to list them, and the index if
+/// there is one.
+pub(super) fn files(directory: &Path) -> Result<(Vec<PathBuf>, Option<Index>), Problem> {
+    if let Some(path) = existing(directory, INDEXES) {
+        let index = read_index(&path)?;
+        let mut names: Vec<&String> = index.weight_map.values().collect();
+        names.sort_unstable();
+        names.dedup();
+        for name in &names {
+            check_file_name(name)?;
+        }
+        let files = names.iter().map(|name| directory.join(name)).collect();
+        return Ok((files, Some(index)));
+    }
+    match existing(directory, SINGLES) {
+        Some(path) => Ok((vec![path], None)),
+        None => Err(Problem::Directory),
+    }
+}
+
+fn existing(directory: &Path, names: [&str; 2]) -> Option<PathBuf> {
+    names.iter().map(|name| directory.join(name)).find(|path| path.is_file())
+}
+
+fn read_index(path: &Path) -> Result<Index, Problem> {
+    let mut text = Vec::new();
+    let file = fs::File::open(path).map_err(Problem::Io)?;
+    file.take(INDEX_LIMIT).read_to_end(&mut text).map_err(Problem::Io)?;
+    serde_json::from_slice(&text)
+        .map_err(|error| Problem::Index { cause: clip(&error.to_string()) })
+}
+
+/// An index may name files of its own directory only.
+fn check_file_name(name: &str) -> Result<(), Problem> {
+    if Path::new(name).file_name().is_some_and(|file| file == name) {
+        return Ok(());
+    }
+    let cause = format!("names {:?}; expected a file of its own directory", clip(name));
+    Err(Problem::Index { cause })
+}
+
+/// Checks that every tensor of the index is in the file it names.
+pub(super) fn check(index: &Index, entries: &[Entry], files: &[PathBuf]) -> Result<(), Problem> {
+    let mut missing = index.weight_map.clone();
+    for entry in entries {
+        let file = files[entry.file].file_name().and_then(|name| name.to_str());
+        if missing.get(&entry.name).map(String::as_str) == file {
+            missing.remove(&entry.name);
+        }
+    }
+    match missing.into_iter().next() {
+        Some((tensor, file)) => {
+            Err(Problem::NotInShard { tensor: clip(&tensor), file: clip(&file) })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The naming of a Hugging Face checkpoint, told by its embedding; `None` for any other.
+pub(super) fn naming(entries: &[Entry]) -> Option<&'static [Rule]> {
+    entries.iter().find_map(|entry| match entry.name.as_str() {
+        "model.embeddings.weight" => Some(FLA_V7),
+        "rwkv.embeddings.weight" => Some(HF_V4_TO_V6),
+        _ => None,
+    })
+}

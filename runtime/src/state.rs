@@ -1,0 +1,601 @@
+//! The state file: where a sequence stands, kept for later.
+//!
+//! A prompt is computed once, its state saved, and every later text starts from
+//! there: with the numbers that an uninterrupted run would have had, on any target.
+//!
+//! # The format, version 1.0
+//!
+//! All numbers are little-endian: a header of 64 bytes, then the state.
+//!
+//! | offset | type | meaning |
+//! |---|---|---|
+//! | 0 | `[u8; 8]` | magic, `KGLSTATE` |
+//! | 8 | u16 | major version, 1: a reader refuses a newer one |
+//! | 10 | u16 | minor version, 0: a reader accepts a newer one |
+//! | 12 | u32 | length of the header, 64 |
+//! | 16 | `[u8; 32]` | content hash of the model |
+//! | 48 | u32 | type of the elements: 1 is f32; 2 is kept for f16, which this version refuses |
+//! | 52 | u32 | number of elements |
+//! | 56 | u32 | next token, or `0xFFFF_FFFF` for none |
+//! | 60 | u32 | CRC-32 of bytes 0 to 59 and of all bytes from 64 on |
+//! | 64 | `[f32]` | the state, of [`Shape::state_len`]: `[layer]` of the architecture's layer state |
+//!
+//! The next token is one that the sequence has reached but the state has not
+//! taken in: feeding it gives the logits with which the text goes on, so that
+//! they need not be stored.
+//!
+//! The content hash ties a state to the weights that made it. A reader checks
+//! everything before it uses anything, and accepts finite values only.
+
+use core::fmt;
+
+use crate::crc32::Crc32;
+use crate::model::Header;
+use crate::shape::Shape;
+
+/// The first bytes of a state file.
+pub const MAGIC: [u8; 8] = *b"KGLSTATE";
+/// Major version that this crate reads and writes.
+pub const MAJOR: u16 = 1;
+/// Minor version that this crate writes.
+pub const MINOR: u16 = 0;
+/// Bytes of the header.
+pub const HEADER_LEN: usize = 64;
+
+const F32: u32 = 1;
+const NO_TOKEN: u32 = u32::MAX;
+const CRC: usize = HEADER_LEN - 4;
+
+/// Why bytes are not a state that the model can go on from, or why a state was
+/// not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum StateFileError {
+    /// The bytes end before the header does.
+    TooShort {
+        /// Bytes given.
+        found: usize,
+    },
+    /// The bytes are something else than a state file.
+    Magic {
+        /// The first bytes.
+        found: [u8; 8],
+    },
+    /// The file is of a newer format.
+    Version {
+        /// Major version of the file.
+        major: u16,
+        /// Minor version of the file.
+        minor: u16,
+    },
+    /// The elements are of a type that this crate does not read.
+    Element {
+        /// Its code in the file.
+        code: u32,
+    },
+    /// The file is not as long as its header says.
+    Length {
+        /// Bytes given.
+        found: u64,
+        /// Bytes that the header asks for.
+        expected: u64,
+    },
+    /// The file is damaged.
+    Crc {
+        /// CRC-32 of the bytes.
+        found: u32,
+        /// CRC-32 in the header.
+        expected: u32,
+    },
+    /// The state belongs to other weights.
+    Model {
+        /// First four bytes of the content hash in the file, as a big-endian number.
+        found: u32,
+        /// Those of the model's content hash.
+        expected: u32,
+    },
+    /// The number of elements is not [`Shape::state_len`], in the file or in a
+    /// buffer.
+    Elements {
+        /// Elements found.
+        found: usize,
+        /// Elements of the model's state.
+        expected: usize,
+    },
+    /// The next token is outside the vocabulary.
+    Token {
+        /// The id.
+        found: u32,
+        /// Size of the vocabulary.
+        vocab: usize,
+    },
+    /// A value is not finite.
+    NonFinite {
+        /// Index of the first.
+        index: usize,
+    },
+    /// The buffer is too short for the file.
+    Buffer {
+        /// Bytes given.
+        found: usize,
+        /// Bytes needed.
+        needed: usize,
+    },
+    /// The state's bytes do not lie at a multiple of 4 in memory, and were to
+    /// be used in place.
+    Misaligned,
+}
+
+impl fmt::Display for StateFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::TooShort { found } => {
+                write!(f, "{found} bytes are too few for the header of a state ({HEADER_LEN})")
+            }
+            Self::Magic { found } => write!(
+                f,
+                "not a Kinglet state: starts with \"{}\", expected \"{}\"",
+                found.escape_ascii(),
+                MAGIC.escape_ascii()
+            ),
+            Self::Version { major, minor } => write!(
+                f,
+                "state format {major}.{minor} is newer than this program reads ({MAJOR}.x)"
+            ),
+            Self::Element { code } => {
+                write!(f, "the state's elements are of type {code}, expected {F32} (f32)")
+            }
+            Self::Length { found, expected } => {
+                write!(f, "the state file has {found} bytes, its header says {expected}")
+            }
+            Self::Crc { found, expected } => write!(
+                f,
+                "the state is damaged: CRC-32 is {found:08x}, the header says {expected:08x}"
+            ),
+            Self::Model { found, expected } => write!(
+                f,
+                "the state belongs to a model with content hash {found:08x}..., this one has {expected:08x}..."
+            ),
+            Self::Elements { found, expected } => {
+                write!(f, "a state of {found} elements; the model's has {expected}")
+            }
+            Self::Token { found, vocab } => {
+                write!(f, "next token {found} is outside the vocabulary (0 to {})", vocab - 1)
+            }
+            Self::NonFinite { index } => {
+                write!(f, "element {index} of the state is not finite")
+            }
+            Self::Buffer { found, needed } => {
+                write!(f, "a buffer of {found} bytes; the state file needs {needed}")
+            }
+            Self::Misaligned => f.write_str(
+                "the state file must lie at a multiple of 4 in memory to be used in place",
+            ),
+        }
+    }
+}
+
+impl core::error::Error for StateFileError {}
+
+/// A state file in memory that has been checked against its model.
+///
+/// ```
+/// use kinglet::{model::Model, state::StateFile};
+///
+/// # let bytes = kinglet::include_model!("../../models/stories/stories.kinglet");
+/// let model = Model::open(bytes)?;
+/// let state = vec![0.5; model.shape().state_len()];
+/// let mut file = vec![0; StateFile::len(model.shape())];
+/// StateFile::write(model.header(), &state, Some(17), &mut file)?;
+///
+/// let mut restored = vec![0.0; state.len()];
+/// let next = StateFile::read(model.header(), &file, &mut restored)?;
+/// assert_eq!((restored, next), (state, Some(17)));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct StateFile<'a> {
+    /// The elements as they lie in the file: finite f32.
+    elements: &'a [u8],
+    next: Option<u32>,
+}
+
+impl<'a> StateFile<'a> {
+    /// Bytes of the state file of a model of this shape.
+    pub const fn len(shape: &Shape) -> usize {
+        HEADER_LEN + 4 * shape.state_len()
+    }
+
+    /// Checks that `bytes` are a state file of `model`.
+    ///
+    /// # Errors
+    /// When they are not, are damaged, or belong to a model with other weights.
+    pub fn parse(model: &Header, bytes: &'a [u8]) -> Result<Self, StateFileError> {
+        let Some((header, elements)) = bytes.split_first_chunk::<HEADER_LEN>() else {
+            return Err(StateFileError::TooShort { found: bytes.len() });
+        };
+        let fields = Fields::parse(header)?;
+        let found = bytes.len() as u64;
+        let expected = HEADER_LEN as u64 + 4 * u64::from(fields.elements);
+        if found != expected {
+            return Err(StateFileError::Length { found, expected });
+        }
+        let found = file_crc(header, elements);
+        if found != fields.crc {
+            return Err(StateFileError::Crc { found, expected: fields.crc });
+        }
+        fields.check(model)?;
+        let values = elements.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+        check_finite(values)?;
+        Ok(Self { elements, next: (fields.next != NO_TOKEN).then_some(fields.next) })
+    }
+
+    /// The token to feed first, where the sequence stopped at one.
+    pub const fn next_token(&self) -> Option<u32> {
+        self.next
+    }
+
+    /// The state, in place.
+    ///
+    /// # Errors
+    /// When the file does not lie at a multiple of 4 in memory.
+    pub fn values(&self) -> Result<&'a [f32], StateFileError> {
+        bytemuck::try_cast_slice(self.elements).map_err(|_| StateFileError::Misaligned)
+    }
+
+    /// Checks `bytes` and copies the state to `state`, of [`Shape::state_len`];
+    /// returns the next token. After an error `state` is as it was.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse), and when `state` has another length.
+    pub fn read(
+        model: &Header,
+        bytes: &[u8],
+        state: &mut [f32],
+    ) -> Result<Option<u32>, StateFileError> {
+        check_len(model, state.len())?;
+        let file = StateFile::parse(model, bytes)?;
+        for (value, bytes) in state.iter_mut().zip(file.elements.as_chunks().0) {
+            *value = f32::from_le_bytes(*bytes);
+        }
+        Ok(file.next)
+    }
+
+    /// Writes the state file of `state` to the front of `out`, which has at
+    /// least [`len`](Self::len) bytes; returns their number.
+    ///
+    /// # Errors
+    /// When a length is wrong, a value is not finite, or `next` is outside the
+    /// vocabulary; `out` is then as it was.
+    pub fn write(
+        model: &Header,
+        state: &[f32],
+        next: Option<u32>,
+        out: &mut [u8],
+    ) -> Result<usize, StateFileError> {
+        check_len(model, state.len())?;
+        check_next(model, next)?;
+        check_finite(state.iter().copied())?;
+        let (header, elements) = parts(model, out)?;
+        for (bytes, value) in elements.as_chunks_mut().0.iter_mut().zip(state) {
+            *bytes = value.to_le_bytes();
+        }
+        Ok(seal(model, next, header, elements))
+    }
+
+    /// [`write`](Self::write) without a second copy of the state: `store`
+    /// writes all of it into the file in place.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write), what `store` says, and when the file does not
+    /// lie at a multiple of 4 in memory. `out` is then no state file.
+    pub fn write_with<E: From<StateFileError>>(
+        model: &Header,
+        next: Option<u32>,
+        out: &mut [u8],
+        store: impl FnOnce(&mut [f32]) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        check_next(model, next)?;
+        let (header, elements) = parts(model, out)?;
+        header.fill(0);
+        let values: &mut [f32] =
+            bytemuck::try_cast_slice_mut(elements).map_err(|_| StateFileError::Misaligned)?;
+        store(values)?;
+        check_finite(values.iter().copied())?;
+        Ok(seal(model, next, header, elements))
+    }
+}
+
+/// The header's fields that decide whether the rest can be read.
+struct Fields {
+    hash: [u8; 32],
+    elements: u32,
+    next: u32,
+    crc: u32,
+}
+
+impl Fields {
+    fn parse(header: &[u8; HEADER_LEN]) -> Result<Self, StateFileError> {
+        let magic = array(header, 0);
+        if magic != MAGIC {
+            return Err(StateFileError::Magic { found: magic });
+        }
+        let major = u16::from_le_bytes(array(header, 8));
+        if major > MAJOR {
+            let minor = u16::from_le_bytes(array(header, 10));
+            return Err(StateFileError::Version { major, minor });
+        }
+        let code = u32::from_le_bytes(array(header, 48));
+        if code != F32 {
+            return Err(StateFileError::Element { code });
+        }
+        Ok(Self {
+            hash: array(header, 16),
+            elements: u32::from_le_bytes(array(header, 52)),
+            next: u32::from_le_bytes(array(header, 56)),
+            crc: u32::from_le_bytes(array(header, CRC)),
+        })
+    }
+
+    fn check(&self, model: &Header) -> Result<(), StateFileError> {
+        if self.hash != model.content_hash {
+            let found = u32::from_be_bytes(array(&self.hash, 0));
+            let expected = u32::from_be_bytes(array(&model.content_hash, 0));
+            return Err(StateFileError::Model { found, expected });
+        }
+        check_len(model, self.elements as usize)?;
+        check_next(model, (self.next != NO_TOKEN).then_some(self.next))
+    }
+}
+
+/// `N` of `bytes` from `at`, which are there.
+fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut out = [0; N];
+    out.copy_from_slice(&bytes[at..at + N]);
+    out
+}
+
+/// Header and elements of a file at the front of `out`.
+fn parts<'o>(
+    model: &Header,
+    out: &'o mut [u8],
+) -> Result<(&'o mut [u8; HEADER_LEN], &'o mut [u8]), StateFileError> {
+    let (found, needed) = (out.len(), StateFile::len(&model.shape));
+    let file = out.get_mut(..needed).and_then(|file| file.split_first_chunk_mut());
+    file.ok_or(StateFileError::Buffer { found, needed })
+}
+
+/// Writes the header for `elements`; returns the length of the file.
+fn seal(
+    model: &Header,
+    next: Option<u32>,
+    header: &mut [u8; HEADER_LEN],
+    elements: &[u8],
+) -> usize {
+    let mut put = |at: usize, value: &[u8]| header[at..at + value.len()].copy_from_slice(value);
+    put(0, &MAGIC);
+    put(8, &MAJOR.to_le_bytes());
+    put(10, &MINOR.to_le_bytes());
+    put(12, &(HEADER_LEN as u32).to_le_bytes());
+    put(16, &model.content_hash);
+    put(48, &F32.to_le_bytes());
+    put(52, &((elements.len() / 4) as u32).to_le_bytes());
+    put(56, &next.unwrap_or(NO_TOKEN).to_le_bytes());
+    let crc = file_crc(header, elements);
+    header[CRC..].copy_from_slice(&crc.to_le_bytes());
+    HEADER_LEN + elements.len()
+}
+
+fn file_crc(header: &[u8; HEADER_LEN], elements: &[u8]) -> u32 {
+    Crc32::new().update(&header[..CRC]).update(elements).finish()
+}
+
+fn check_len(model: &Header, found: usize) -> Result<(), StateFileError> {
+    let expected = model.shape.state_len();
+    if found == expected { Ok(()) } else { Err(StateFileError::Elements { found, expected }) }
+}
+
+fn check_next(model: &Header, next: Option<u32>) -> Result<(), StateFileError> {
+    let vocab = model.shape.vocab;
+    match next {
+        Some(found) if found as usize >= vocab => Err(StateFileError::Token { found, vocab }),
+        _ => Ok(()),
+    }
+}
+
+fn check_finite(mut values: impl Iterator<Item = f32>) -> Result<(), StateFileError> {
+    match values.position(|value| !value.is_finite()) {
+        Some(index) => Err(StateFileError::NonFinite { index }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Section, SectionEntry};
+    use crate::shape::{Architecture, Ranks};
+
+    fn model() -> Header {
+        let shape = Shape {
+            architecture: Architecture::Rwkv7,
+            layers: 2,
+            width: 8,
+            head_size: 4,
+            ffn: 8,
+            vocab: 100,
+            ranks: Ranks { decay: 1, iclr: 1, value: 1, gate: 1, ..Ranks::NONE },
+        };
+        Header {
+            shape,
+            content_hash: [0x5A; 32],
+            sections: [SectionEntry::default(); Section::ALL.len()],
+        }
+    }
+
+    fn state() -> impl Strategy<Value = Vec<f32>> {
+        let value = any::<f32>().prop_filter("finite", |value| value.is_finite());
+        prop::collection::vec(value, model().shape.state_len())
+    }
+
+    fn file(state: &[f32], next: Option<u32>) -> Vec<u8> {
+        let model = model();
+        let mut file = vec![0; StateFile::len(&model.shape)];
+        assert_eq!(StateFile::write(&model, state, next, &mut file), Ok(file.len()));
+        file
+    }
+
+    fn bits(values: &[f32]) -> Vec<u32> {
+        values.iter().map(|value| value.to_bits()).collect()
+    }
+
+    fn read(bytes: &[u8]) -> Result<(Vec<f32>, Option<u32>), StateFileError> {
+        let mut state = vec![7.0; model().shape.state_len()];
+        match StateFile::read(&model(), bytes, &mut state) {
+            Ok(next) => Ok((state, next)),
+            Err(error) => {
+                assert!(state.iter().all(|&x| x == 7.0), "an error changed the state");
+                Err(error)
+            }
+        }
+    }
+
+    /// The file with `change` made to it and its CRC set right.
+    fn forged(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+        let mut file = file(&vec![0.25; model().shape.state_len()], None);
+        change(&mut file);
+        let (header, elements) = file.split_first_chunk_mut().unwrap();
+        let crc = file_crc(header, elements);
+        header[CRC..].copy_from_slice(&crc.to_le_bytes());
+        file
+    }
+
+    proptest! {
+        #[test]
+        fn a_state_survives(state in state(), next in prop::option::of(0u32..100)) {
+            let file = file(&state, next);
+            let (restored, found) = read(&file).unwrap();
+            prop_assert_eq!(bits(&restored), bits(&state));
+            prop_assert_eq!(found, next);
+        }
+
+        #[test]
+        fn both_writers_agree(state in state(), next in prop::option::of(0u32..100)) {
+            let model = model();
+            let mut words = vec![0u32; StateFile::len(&model.shape) / 4];
+            let out: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
+            let len = StateFile::write_with(&model, next, out, |values| {
+                values.copy_from_slice(&state);
+                Ok::<_, StateFileError>(())
+            });
+            prop_assert_eq!(len, Ok(out.len()));
+            prop_assert_eq!(&*out, &file(&state, next)[..]);
+            let values = StateFile::parse(&model, out).unwrap().values().unwrap();
+            prop_assert_eq!(bits(values), bits(&state));
+        }
+
+        #[test]
+        fn every_flipped_byte_is_refused(state in state(), mask in 1u8..) {
+            let mut file = file(&state, Some(3));
+            for at in 0..file.len() {
+                file[at] ^= mask;
+                prop_assert!(read(&file).is_err(), "byte {}", at);
+                file[at] ^= mask;
+            }
+        }
+
+        #[test]
+        fn every_other_length_is_refused(state in state()) {
+            let mut file = file(&state, None);
+            for len in 0..file.len() {
+                prop_assert!(read(&file[..len]).is_err(), "length {}", len);
+            }
+            file.push(0);
+            prop_assert!(read(&file).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..256),
+            header in any::<bool>(),
+        ) {
+            let mut bytes = bytes;
+            if header {
+                let whole = file(&vec![0.0; model().shape.state_len()], None);
+                bytes.splice(..0, whole[..52].iter().copied());
+            }
+            prop_assert!(read(&bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn refusals_name_their_reason() {
+        let put = |at: usize, value: u32| {
+            read(&forged(|file| file[at..at + 4].copy_from_slice(&value.to_le_bytes())))
+        };
+        let len = model().shape.state_len();
+        assert_eq!(put(48, 2), Err(StateFileError::Element { code: 2 }));
+        assert_eq!(put(56, 100), Err(StateFileError::Token { found: 100, vocab: 100 }));
+        assert_eq!(put(16, 0), Err(StateFileError::Model { found: 0, expected: 0x5A5A_5A5A }));
+        assert_eq!(
+            put(HEADER_LEN + 8, f32::NAN.to_bits()),
+            Err(StateFileError::NonFinite { index: 2 })
+        );
+        assert_eq!(put(8, 2), Err(StateFileError::Version { major: 2, minor: 0 }));
+        assert!(put(8, 1 | 7 << 16).is_ok(), "a newer minor version is readable");
+        let shorter = forged(|file| file[52..56].copy_from_slice(&1u32.to_le_bytes()));
+        assert_eq!(
+            read(&shorter),
+            Err(StateFileError::Length { found: 64 + 4 * len as u64, expected: 68 })
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_again_is_not_written() {
+        let model = model();
+        let len = model.shape.state_len();
+        let mut out = vec![0xEE; StateFile::len(&model.shape)];
+        let mut write = |state: &[f32], next, room: usize| {
+            let result = StateFile::write(&model, state, next, &mut out[..room]);
+            assert!(out.iter().all(|&byte| byte == 0xEE), "an error wrote something");
+            result
+        };
+        let room = StateFile::len(&model.shape);
+        let good = vec![0.0; len];
+        let mut bad = good.clone();
+        bad[5] = f32::INFINITY;
+        assert_eq!(write(&bad, None, room), Err(StateFileError::NonFinite { index: 5 }));
+        assert_eq!(
+            write(&good, Some(100), room),
+            Err(StateFileError::Token { found: 100, vocab: 100 })
+        );
+        assert_eq!(
+            write(&good[1..], None, room),
+            Err(StateFileError::Elements { found: len - 1, expected: len })
+        );
+        assert_eq!(
+            write(&good, None, room - 1),
+            Err(StateFileError::Buffer { found: room - 1, needed: room })
+        );
+    }
+
+    #[test]
+    fn use_in_place_needs_alignment() {
+        let model = model();
+        let file = file(&vec![0.5; model.shape.state_len()], None);
+        let mut words = vec![0u32; file.len() / 4 + 1];
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
+        let shifted = &mut bytes[1..][..file.len()];
+        shifted.copy_from_slice(&file);
+        let parsed = StateFile::parse(&model, shifted).unwrap();
+        assert_eq!(parsed.values(), Err(StateFileError::Misaligned));
+        let written = StateFile::write_with(&model, None, shifted, |_| Ok(()));
+        assert_eq!(written, Err(StateFileError::Misaligned));
+    }
+}

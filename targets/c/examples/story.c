@@ -1,0 +1,61 @@
+// Tells the story of the model in its read-only memory: on a desktop, and on a
+// microcontroller without an operating system. Allocates nothing.
+
+#include "kinglet.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+extern const uint8_t kinglet_model_bytes[], kinglet_model_end[];
+
+// Room for models as large as stories.kinglet; `kinglet fit` tells the numbers.
+static float state[51 * 1024], workspace[8 * 1024], logits[1024];
+static KingletModel model;
+static KingletModelInfo info;
+static KingletEngine engine;
+static KingletSampler sampler;
+static KingletText text;
+
+void kinglet_panic(const char *message, size_t size) {
+    fprintf(stderr, "kinglet: %.*s\n", (int)size, message);
+    abort();
+}
+
+static void check(KingletStatus status) {
+    if (status != KINGLET_STATUS_OK) {
+        fprintf(stderr, "story: %s\n", kinglet_error_string(status));
+        exit(2);
+    }
+}
+
+static void print(void *file, const char *part, size_t size) {
+    fwrite(part, 1, size, file);
+}
+
+int main(void) {
+    check(kinglet_model_open(&model, kinglet_model_bytes,
+                             (size_t)(kinglet_model_end - kinglet_model_bytes)));
+    check(kinglet_model_verify(&model));
+    check(kinglet_model_info(&model, &info));
+    check(kinglet_engine_init(&engine, &model, 1, state, sizeof state,
+                              workspace, sizeof workspace));
+    KingletSamplerOptions greedy = kinglet_sampler_defaults();
+    greedy.temperature = 0;
+    check(kinglet_sampler_init(&sampler, greedy, 0, NULL, 0));
+    check(kinglet_text_init(&text));
+
+    uint32_t token = info.end_of_text;
+    for (int tokens = 0; tokens < 512; tokens++) {
+        const uint8_t *bytes;
+        size_t size;
+        check(kinglet_engine_step(&engine, token, logits, sizeof logits));
+        check(kinglet_sampler_sample(&sampler, logits, info.drawable, &token));
+        if (token == info.end_of_text) break;
+        check(kinglet_decode(&model, token, &bytes, &size));
+        check(kinglet_text_push(&text, bytes, size, print, stdout));
+        fflush(stdout);
+    }
+    check(kinglet_text_finish(&text, print, stdout));
+    putchar('\n');
+    return 0;
+}

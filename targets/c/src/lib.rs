@@ -1,0 +1,43 @@
+//! The C interface of Kinglet, in `include/kinglet.h`: `no_std`, no allocation,
+//! no global state.
+//!
+//! This library is linked from Rust, by its tests and by an integrator's own
+//! static library. The static library that C programs link, with its panic
+//! handler, is the crate in `static/`.
+//!
+//! # How it is sound
+//!
+//! * A handle (`KingletModel` and its siblings) is memory of the caller, big
+//!   enough for the Rust value that a function puts there, with a tag in front.
+//!   A function that is given a handle checks null, alignment and tag.
+//! * Buffers come as pointer and length; null, misaligned, too short and
+//!   overlapping ones are refused with a status.
+//! * What cannot be checked is the caller's promise, and stands in the header:
+//!   the pointers point to that many bytes, which live and stay untouched as long
+//!   as the handle made from them is used.
+//! * A panic does not unwind into C: every function is `extern "C"`, which aborts
+//!   where a build unwinds at all.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+mod engine;
+mod handle;
+mod kernels;
+mod limits;
+mod memory;
+mod model;
+mod panic;
+mod sampler;
+mod status;
+mod text;
+
+pub use engine::*;
+pub use handle::{KingletEngine, KingletModel, KingletSampler, KingletText};
+pub use limits::*;
+pub use model::*;
+pub use panic::PanicMessage;
+pub use sampler::*;
+pub use status::*;
+pub use text::*;

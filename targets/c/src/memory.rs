@@ -1,0 +1,79 @@
+//! Pointers and lengths of a C caller, made into slices after the checks that
+//! can be made.
+
+use core::ops::Range;
+
+use crate::KingletStatus;
+
+/// A pointer that C may write one `T` through.
+///
+/// # Safety
+/// Unless it is null or misaligned, `pointer` points to memory for a `T` that
+/// nothing else accesses while the reference lives.
+pub(crate) unsafe fn output<'a, T>(pointer: *mut T) -> Result<&'a mut T, KingletStatus> {
+    check(pointer, 1)?;
+    // SAFETY: not null, aligned, and the caller's promise for the rest.
+    Ok(unsafe { &mut *pointer })
+}
+
+/// `len` elements at `pointer`, which may be null when `len` is 0.
+///
+/// # Safety
+/// Unless this refuses them, they can be read, and nothing writes to them while
+/// the slice lives.
+pub(crate) unsafe fn slice<'a, T>(pointer: *const T, len: usize) -> Result<&'a [T], KingletStatus> {
+    if len == 0 {
+        return Ok(&[]);
+    }
+    check(pointer, len)?;
+    // SAFETY: not null, aligned, of a possible length; the rest is promised.
+    Ok(unsafe { core::slice::from_raw_parts(pointer, len) })
+}
+
+/// As [`slice`], to be written.
+///
+/// # Safety
+/// Unless this refuses them, the elements can be read and written, and nothing
+/// else accesses them while the slice lives.
+pub(crate) unsafe fn slice_mut<'a, T>(
+    pointer: *mut T,
+    len: usize,
+) -> Result<&'a mut [T], KingletStatus> {
+    if len == 0 {
+        return Ok(&mut []);
+    }
+    check(pointer, len)?;
+    // SAFETY: not null, aligned, of a possible length; the rest is promised.
+    Ok(unsafe { core::slice::from_raw_parts_mut(pointer, len) })
+}
+
+/// Whether `len` elements can lie at `pointer`.
+pub(crate) fn check<T>(pointer: *const T, len: usize) -> Result<(), KingletStatus> {
+    if pointer.is_null() {
+        return Err(KingletStatus::NullPointer);
+    }
+    if !pointer.is_aligned() {
+        return Err(KingletStatus::Misaligned);
+    }
+    let bytes = len.checked_mul(size_of::<T>());
+    let end = bytes.filter(|&bytes| bytes <= isize::MAX as usize);
+    match end.and_then(|bytes| pointer.addr().checked_add(bytes)) {
+        Some(_) => Ok(()),
+        None => Err(KingletStatus::Length),
+    }
+}
+
+/// Where a slice lies: addresses.
+pub(crate) fn place<T>(slice: &[T]) -> Range<usize> {
+    let start = slice.as_ptr().addr();
+    start..start + size_of_val(slice)
+}
+
+/// Refuses two buffers that share a byte.
+pub(crate) fn disjoint(a: &Range<usize>, b: &Range<usize>) -> Result<(), KingletStatus> {
+    if a.is_empty() || b.is_empty() || a.end <= b.start || b.end <= a.start {
+        Ok(())
+    } else {
+        Err(KingletStatus::Overlap)
+    }
+}

@@ -1,0 +1,267 @@
+//! Models: opening, sizes, tokens.
+
+use kinglet::cpu::workspace_len;
+use kinglet::model::{Model, Section};
+use kinglet::shape::Shape;
+use kinglet::state::StateFile;
+use kinglet::tokenizer::Tokenizer;
+
+use crate::handle::{KingletModel, get, init};
+use crate::memory::{output, slice, slice_mut};
+use crate::status::{KingletStatus, status};
+use crate::{KINGLET_MAX_BLOCK, KINGLET_NO_TOKEN};
+
+/// What a [`KingletModel`] holds. `'static` stands for as long as the caller
+/// promised to keep the bytes.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) model: Model<'static>,
+    pub(crate) tokenizer: Result<Tokenizer<'static>, KingletStatus>,
+}
+
+impl Opened {
+    fn new(bytes: &'static [u8]) -> Result<Self, KingletStatus> {
+        let model = Model::open(bytes)?;
+        let section = model.section(Section::Tokenizer);
+        let tokenizer = if section.is_empty() {
+            Err(KingletStatus::NoTokenizer)
+        } else {
+            Tokenizer::parse(section).map_err(|_| KingletStatus::Tokenizer)
+        };
+        Ok(Self { model, tokenizer })
+    }
+}
+
+/// What a model is.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct KingletModelInfo {
+    /// Generation of the recurrence: 7 is RWKV-7.
+    pub architecture: u32,
+    /// Number of layers.
+    pub layers: u32,
+    /// Width of the residual stream.
+    pub width: u32,
+    /// Channels per head.
+    pub head_size: u32,
+    /// Hidden width of the channel mix.
+    pub ffn: u32,
+    /// Number of token ids; logits have this length.
+    pub vocab: u32,
+    /// Ids that may be drawn are below this: the tokenizer's, or all without one.
+    pub drawable: u32,
+    /// Bytes of the longest token; 0 without a tokenizer.
+    pub max_token_size: u32,
+    /// The id that starts and ends every text, or KINGLET_NO_TOKEN.
+    pub end_of_text: u32,
+    /// SHA-256 of architecture, shape and weights.
+    pub content_hash: [u8; 32],
+}
+
+impl KingletModelInfo {
+    fn new(opened: &Opened) -> Self {
+        let Shape { architecture, layers, width, head_size, ffn, vocab, .. } =
+            *opened.model.shape();
+        let tokenizer = opened.tokenizer.as_ref().ok();
+        let drawable = tokenizer.map_or(vocab, |tokenizer| vocab.min(tokenizer.vocab_len()));
+        Self {
+            architecture: architecture.code(),
+            layers: layers as u32,
+            width: width as u32,
+            head_size: head_size as u32,
+            ffn: ffn as u32,
+            vocab: vocab as u32,
+            drawable: drawable as u32,
+            max_token_size: tokenizer.map_or(0, Tokenizer::max_token_len) as u32,
+            end_of_text: tokenizer
+                .map_or(Some(0), Tokenizer::end_of_text)
+                .unwrap_or(KINGLET_NO_TOKEN),
+            content_hash: opened.model.header().content_hash,
+        }
+    }
+}
+
+/// Opens a model file of `size` bytes at `bytes`, a multiple of
+/// KINGLET_MODEL_ALIGN. The bytes are read in place, in flash or in a memory
+/// map; they stay there, unchanged, as long as anything made from the model is
+/// used. Checks header and directory and reads no weights.
+///
+/// # Safety
+/// The pointers and lengths are what they say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_model_open(
+    model: *mut KingletModel,
+    bytes: *const u8,
+    size: usize,
+) -> KingletStatus {
+    // SAFETY: the caller's promise about `bytes`, which lets `'static` stand for
+    // as long as the model is used.
+    let open = || Opened::new(unsafe { slice(bytes, size) }?);
+    // SAFETY: the caller's promise about `model`.
+    status(unsafe { init(model, open) })
+}
+
+/// Checks the checksums and bounds of all weights: reads the whole file. For
+/// the start of a firmware, or after a download.
+///
+/// # Safety
+/// The pointer is to a model.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_model_verify(model: *const KingletModel) -> KingletStatus {
+    // SAFETY: the caller's promise.
+    let opened = unsafe { get(model) };
+    status(opened.and_then(|opened| Ok(opened.model.verify()?)))
+}
+
+/// Writes what the model is to `info`.
+///
+/// # Safety
+/// The pointers are to a model and to an info.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_model_info(
+    model: *const KingletModel,
+    info: *mut KingletModelInfo,
+) -> KingletStatus {
+    // SAFETY: the caller's promise; any bytes are a `KingletModelInfo`.
+    let pointers = unsafe { get(model).and_then(|opened| Ok((opened, output(info)?))) };
+    status(pointers.map(|(opened, info)| *info = KingletModelInfo::new(opened)))
+}
+
+/// A size that follows from the model; 0 where there is none.
+///
+/// # Safety
+/// The pointer is to a model.
+unsafe fn size(model: *const KingletModel, f: impl FnOnce(&Opened) -> usize) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { get(model) }.map_or(0, f)
+}
+
+/// Bytes of the state of one sequence, whatever its length. 0 when `model` is
+/// not an open model, as with all functions that return a size.
+///
+/// # Safety
+/// The pointer is to a model.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_state_size(model: *const KingletModel) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { size(model, |opened| 4 * opened.model.shape().state_len()) }
+}
+
+/// Bytes of the workspace of an engine that computes up to `block` tokens
+/// together; 0 when `block` is 0 or larger than KINGLET_MAX_BLOCK.
+///
+/// # Safety
+/// The pointer is to a model.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_workspace_size(model: *const KingletModel, block: usize) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { size(model, |opened| workspace_size(opened.model.shape(), block).unwrap_or(0)) }
+}
+
+/// Bytes of a workspace, if `block` is allowed and the size can be told.
+pub(crate) fn workspace_size(shape: &Shape, block: usize) -> Option<usize> {
+    let Shape { width, ffn, ranks, .. } = *shape;
+    // No workspace holds more than 64 f32 per column and channel; a product that
+    // fits keeps the exact one from overflowing.
+    let channels = width + ffn + ranks.decay + ranks.iclr + ranks.value + ranks.gate;
+    let bound = channels.checked_mul(64 * 4)?.checked_mul(block)?;
+    let allowed = (1..=KINGLET_MAX_BLOCK).contains(&block) && bound <= isize::MAX as usize;
+    allowed.then(|| 4 * workspace_len(shape, block))
+}
+
+/// Bytes of the logits of one token: a float for each id of the vocabulary.
+///
+/// # Safety
+/// The pointer is to a model.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_logits_size(model: *const KingletModel) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { size(model, |opened| 4 * opened.model.shape().vocab) }
+}
+
+/// Bytes of the counts that a sampler with penalties needs.
+///
+/// # Safety
+/// The pointer is to a model.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_counts_size(model: *const KingletModel) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { size(model, |opened| 4 * KingletModelInfo::new(opened).drawable as usize) }
+}
+
+/// Bytes of a state file.
+///
+/// # Safety
+/// The pointer is to a model.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_state_file_size(model: *const KingletModel) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { size(model, |opened| StateFile::len(opened.model.shape())) }
+}
+
+/// Writes the tokens of a text of `size` bytes, which need not be UTF-8 nor end
+/// with NUL, to `tokens`, which has room for `capacity` of them, and how many
+/// they are to `count`. When there is less room, the first `capacity` are
+/// written, `count` is that of all, and the status is BUFFER_TOO_SMALL; so a
+/// `capacity` of 0 asks for the number. After UNENCODABLE, `count` is that of
+/// the tokens before the byte.
+///
+/// # Safety
+/// The pointers and lengths are what they say; `tokens` and the text are apart.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_encode(
+    model: *const KingletModel,
+    text: *const u8,
+    size: usize,
+    tokens: *mut u32,
+    capacity: usize,
+    count: *mut usize,
+) -> KingletStatus {
+    // SAFETY: the caller's promise.
+    let pointers = unsafe {
+        get(model).and_then(|opened| {
+            let tokens = slice_mut(tokens, capacity)?;
+            Ok((opened.tokenizer?, slice(text, size)?, tokens, output(count)?))
+        })
+    };
+    status(pointers.and_then(|(tokenizer, text, tokens, count)| {
+        *count = 0;
+        for token in tokenizer.encode(text) {
+            let token = token.map_err(|_| KingletStatus::Unencodable)?;
+            if let Some(place) = tokens.get_mut(*count) {
+                *place = token;
+            }
+            *count += 1;
+        }
+        if *count <= tokens.len() { Ok(()) } else { Err(KingletStatus::BufferTooSmall) }
+    }))
+}
+
+/// Points `bytes` to the bytes that a token stands for, inside the model file,
+/// and writes their number to `size`. A token that stands for none, such as the
+/// end of a text, has `size` 0. The bytes are not always whole characters:
+/// kinglet_text_push joins them to text.
+///
+/// # Safety
+/// The pointers are what they say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_decode(
+    model: *const KingletModel,
+    token: u32,
+    bytes: *mut *const u8,
+    size: *mut usize,
+) -> KingletStatus {
+    // SAFETY: the caller's promise.
+    let pointers =
+        unsafe { get(model).and_then(|opened| Ok((opened, output(bytes)?, output(size)?))) };
+    status(pointers.and_then(|(opened, bytes, size)| {
+        let tokenizer = opened.tokenizer?;
+        if token as usize >= opened.model.shape().vocab {
+            return Err(KingletStatus::Token);
+        }
+        let text = tokenizer.token(token).unwrap_or_default();
+        *bytes = text.as_ptr();
+        *size = text.len();
+        Ok(())
+    }))
+}

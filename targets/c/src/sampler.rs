@@ -1,0 +1,190 @@
+//! Samplers: from logits to the next token.
+
+use kinglet::sampler::{Sampler, SamplerOptions, is_uncounted};
+
+use crate::handle::{KingletModel, KingletSampler, get, get_mut, init};
+use crate::memory::{output, slice_mut};
+use crate::status::{KingletStatus, status};
+
+/// What a [`KingletSampler`] holds. `'static` stands for as long as the caller
+/// promised to keep the counts.
+pub(crate) type Drawing = Sampler<&'static mut [f32]>;
+
+/// What a sampler does to the logits before it draws.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct KingletSamplerOptions {
+    /// Spread of the choice; 0 always takes the most probable token, 1 leaves
+    /// the probabilities as they are.
+    pub temperature: f32,
+    /// Keeps this many of the most probable tokens; 0 keeps all.
+    pub top_k: u32,
+    /// Keeps the most probable tokens that together have this probability; 1 keeps all.
+    pub top_p: f32,
+    /// Keeps tokens that have this share of the largest probability; 0 keeps all.
+    pub min_p: f32,
+    /// Taken off the logit of every token that was accepted before; 0 is off.
+    pub presence: f32,
+    /// Taken off for each time that a token was accepted before; 0 is off.
+    pub frequency: f32,
+    /// What remains of those counts after each token, 0 to 1.
+    pub penalty_decay: f32,
+}
+
+impl From<KingletSamplerOptions> for SamplerOptions {
+    fn from(options: KingletSamplerOptions) -> Self {
+        let KingletSamplerOptions {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            presence,
+            frequency,
+            penalty_decay,
+        } = options;
+        Self { temperature, top_k, top_p, min_p, presence, frequency, penalty_decay }
+    }
+}
+
+/// The options that the RWKV-7 G1 release recommends: temperature 1, top-p 0.5,
+/// top-k 100, no penalties.
+#[unsafe(no_mangle)]
+pub extern "C" fn kinglet_sampler_defaults() -> KingletSamplerOptions {
+    let SamplerOptions { temperature, top_k, top_p, min_p, presence, frequency, penalty_decay } =
+        SamplerOptions::default();
+    KingletSamplerOptions { temperature, top_k, top_p, min_p, presence, frequency, penalty_decay }
+}
+
+/// Makes a sampler. The same options, seed and logits give the same tokens on
+/// every machine. `counts` is null, or a buffer of kinglet_counts_size bytes that
+/// penalties need: the sampler's as long as it is used.
+///
+/// # Safety
+/// The pointers and lengths are what they say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_sampler_init(
+    sampler: *mut KingletSampler,
+    options: KingletSamplerOptions,
+    seed: u64,
+    counts: *mut f32,
+    counts_size: usize,
+) -> KingletStatus {
+    let make = || {
+        let len = if counts.is_null() { 0 } else { counts_size / 4 };
+        // SAFETY: the caller's promise.
+        let counts: &'static mut [f32] = unsafe { slice_mut(counts, len) }?;
+        Ok(Sampler::with_counts(options.into(), seed, counts)?)
+    };
+    // SAFETY: the caller's promise about `sampler`.
+    status(unsafe { init(sampler, make) })
+}
+
+/// Changes the options; generator, bans and counts stay.
+///
+/// # Safety
+/// The pointer is to a sampler.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_sampler_set_options(
+    sampler: *mut KingletSampler,
+    options: KingletSamplerOptions,
+) -> KingletStatus {
+    // SAFETY: the caller's promise.
+    let sampler = unsafe { get_mut(sampler) };
+    status(sampler.and_then(|sampler| Ok(sampler.set_options(options.into())?)))
+}
+
+/// Forgets all counts and seeds the generator anew; options and bans stay.
+///
+/// # Safety
+/// The pointer is to a sampler.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_sampler_restart(
+    sampler: *mut KingletSampler,
+    seed: u64,
+) -> KingletStatus {
+    // SAFETY: the caller's promise.
+    let sampler = unsafe { get_mut(sampler) };
+    status(sampler.map(|sampler| sampler.restart(seed)))
+}
+
+/// Draws a token from the first `count` logits and leaves unspecified numbers in
+/// their place; give KingletModelInfo.drawable. The token is not counted before it
+/// is accepted.
+///
+/// # Safety
+/// The pointers and lengths are what they say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_sampler_sample(
+    sampler: *mut KingletSampler,
+    logits: *mut f32,
+    count: usize,
+    token: *mut u32,
+) -> KingletStatus {
+    // SAFETY: the caller's promise.
+    let pointers = unsafe {
+        get_mut(sampler)
+            .and_then(|sampler| Ok((sampler, slice_mut(logits, count)?, output(token)?)))
+    };
+    status(pointers.and_then(|(sampler, logits, token)| {
+        *token = sampler.sample(logits)?;
+        Ok(())
+    }))
+}
+
+/// Counts a generated token, for the penalties; without counts it does nothing.
+/// With a model, tokens of digits and blanks pay the presence penalty only, as in
+/// RWKV's own programs; `model` may be null.
+///
+/// # Safety
+/// The pointers are what they say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_sampler_accept(
+    sampler: *mut KingletSampler,
+    model: *const KingletModel,
+    token: u32,
+) -> KingletStatus {
+    // SAFETY: the caller's promise.
+    let sampler = unsafe { get_mut(sampler) };
+    status(sampler.and_then(|sampler| {
+        let mut counted = true;
+        if !model.is_null() {
+            // SAFETY: the caller's promise.
+            let tokenizer = unsafe { get(model) }?.tokenizer?;
+            counted = !is_uncounted(tokenizer.token(token).unwrap_or_default());
+        }
+        if counted {
+            sampler.accept(token);
+        } else {
+            sampler.accept_uncounted(token);
+        }
+        Ok(())
+    }))
+}
+
+/// Excludes a token from being drawn; at most 32 at one time.
+///
+/// # Safety
+/// The pointer is to a sampler.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_sampler_ban(
+    sampler: *mut KingletSampler,
+    token: u32,
+) -> KingletStatus {
+    // SAFETY: the caller's promise.
+    let sampler = unsafe { get_mut(sampler) };
+    status(sampler.and_then(|sampler| Ok(sampler.ban(token)?)))
+}
+
+/// Allows a token again.
+///
+/// # Safety
+/// The pointer is to a sampler.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_sampler_unban(
+    sampler: *mut KingletSampler,
+    token: u32,
+) -> KingletStatus {
+    // SAFETY: the caller's promise.
+    let sampler = unsafe { get_mut(sampler) };
+    status(sampler.map(|sampler| sampler.unban(token)))
+}

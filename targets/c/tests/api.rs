@@ -1,0 +1,417 @@
+//! The C functions, called as C calls them: right use gives the core's numbers,
+//! wrong use a status.
+
+use std::ffi::{CStr, c_char, c_void};
+use std::ptr::{null, null_mut};
+
+use KingletStatus as Status;
+use kinglet::cpu::{Cpu, workspace_len};
+use kinglet::engine::Engine;
+use kinglet::model::Model;
+use kinglet::scalar::Scalar;
+use kinglet_c::*;
+
+static MODEL: &[u8] = kinglet::include_model!("../../../models/stories/stories.kinglet");
+
+/// `kinglet digest` of the shipped model.
+const DIGEST: u32 = 0x5774_C7A9;
+
+/// A zeroed handle.
+macro_rules! handle {
+    ($name:ident) => {
+        $name { opaque: [0; size_of::<$name>() / 8] }
+    };
+}
+
+fn open() -> KingletModel {
+    let mut model = handle!(KingletModel);
+    // SAFETY: the handle and the static bytes are what they say.
+    let status = unsafe { kinglet_model_open(&mut model, MODEL.as_ptr(), MODEL.len()) };
+    assert_eq!(status, Status::Ok);
+    model
+}
+
+/// An engine with its buffers.
+struct Rig {
+    engine: KingletEngine,
+    state: Vec<f32>,
+    workspace: Vec<f32>,
+    logits: Vec<f32>,
+}
+
+impl Rig {
+    fn new(model: &KingletModel, block: usize) -> Self {
+        // SAFETY: an open model.
+        let sizes = unsafe {
+            [
+                kinglet_state_size(model),
+                kinglet_workspace_size(model, block),
+                kinglet_logits_size(model),
+            ]
+        };
+        // What is in the buffers does not matter.
+        let [state, workspace, logits] = sizes.map(|size| vec![f32::NAN; size / 4]);
+        let mut rig = Self { engine: handle!(KingletEngine), state, workspace, logits };
+        assert_eq!(rig.init(model, block), Status::Ok);
+        rig
+    }
+
+    fn init(&mut self, model: &KingletModel, block: usize) -> Status {
+        let Self { engine, state, workspace, .. } = self;
+        let (state_size, workspace_size) = (4 * state.len(), 4 * workspace.len());
+        // SAFETY: the buffers are the rig's and have these sizes.
+        unsafe {
+            kinglet_engine_init(
+                engine,
+                model,
+                block,
+                state.as_mut_ptr().cast(),
+                state_size,
+                workspace.as_mut_ptr().cast(),
+                workspace_size,
+            )
+        }
+    }
+
+    fn step(&mut self, token: u32) -> Status {
+        let size = 4 * self.logits.len();
+        // SAFETY: the buffers are the rig's and have these sizes.
+        unsafe { kinglet_engine_step(&mut self.engine, token, self.logits.as_mut_ptr(), size) }
+    }
+
+    fn prefill(&mut self, tokens: &[u32]) -> Status {
+        let (logits, size) = (self.logits.as_mut_ptr(), 4 * self.logits.len());
+        // SAFETY: the buffers are the rig's and have these sizes.
+        unsafe {
+            kinglet_engine_prefill(&mut self.engine, tokens.as_ptr(), tokens.len(), logits, size)
+        }
+    }
+
+    fn save(&self, next: u32, file: &mut [u32]) -> Status {
+        let size = size_of_val(file);
+        // SAFETY: the file has this size.
+        unsafe { kinglet_state_save(&self.engine, next, file.as_mut_ptr().cast(), size) }
+    }
+
+    fn restore(&mut self, file: &[u32], size: usize) -> (Status, u32) {
+        assert!(size <= size_of_val(file));
+        let mut next = 0;
+        // SAFETY: the file has at least this size.
+        let status = unsafe {
+            kinglet_state_restore(&mut self.engine, file.as_ptr().cast(), size, &mut next)
+        };
+        (status, next)
+    }
+}
+
+/// The core's logits after `tokens`.
+fn expected(tokens: &[u32]) -> Vec<f32> {
+    let model = Model::open(MODEL).unwrap();
+    let mut state = vec![0.0; model.shape().state_len()];
+    let mut workspace = vec![0.0; workspace_len(model.shape(), 1)];
+    let mut logits = vec![0.0; model.shape().vocab];
+    let mut engine = Cpu::new(model, Scalar, 1, &mut state, &mut workspace).unwrap();
+    engine.prefill(0, tokens, &mut logits).unwrap();
+    logits
+}
+
+#[test]
+fn the_numbers_are_those_of_the_core() {
+    let model = open();
+    let tokens = [0, 5, 300, 7, 7, 1];
+    for block in [1, 4, KINGLET_MAX_BLOCK] {
+        let mut rig = Rig::new(&model, block);
+        assert_eq!(rig.prefill(&tokens), Status::Ok);
+        assert_eq!(rig.logits, expected(&tokens));
+        assert_eq!(rig.step(9), Status::Ok);
+        assert_eq!(rig.logits, expected(&[&tokens[..], &[9]].concat()));
+        let mut digest = 0;
+        let size = 4 * rig.logits.len();
+        // SAFETY: the rig's buffers.
+        let status = unsafe {
+            let logits = rig.logits.as_mut_ptr();
+            kinglet_engine_digest(&mut rig.engine, 64, logits, size, &mut digest)
+        };
+        assert_eq!((status, digest), (Status::Ok, DIGEST));
+    }
+}
+
+#[test]
+fn logits_may_be_left_out() {
+    let model = open();
+    let mut rig = Rig::new(&model, 1);
+    // SAFETY: no logits are wanted.
+    let step = |rig: &mut Rig| unsafe { kinglet_engine_step(&mut rig.engine, 0, null_mut(), 0) };
+    assert_eq!(step(&mut rig), Status::Ok);
+    assert_eq!(rig.step(5), Status::Ok);
+    assert_eq!(rig.logits, expected(&[0, 5]));
+    // SAFETY: the rig's engine.
+    assert_eq!(unsafe { kinglet_engine_reset(&mut rig.engine) }, Status::Ok);
+    assert_eq!(rig.step(5), Status::Ok);
+    assert_eq!(rig.logits, expected(&[5]));
+}
+
+#[test]
+fn a_sequence_goes_on_from_its_state_file() {
+    let model = open();
+    let mut rig = Rig::new(&model, 2);
+    assert_eq!(rig.prefill(&[0, 5, 300]), Status::Ok);
+    // SAFETY: an open model.
+    let size = unsafe { kinglet_state_file_size(&model) };
+    let mut file = vec![0u32; size / 4];
+    assert_eq!(rig.save(7, &mut file), Status::Ok);
+
+    let mut other = Rig::new(&model, 1);
+    assert_eq!(other.restore(&file, size), (Status::Ok, 7));
+    assert_eq!(other.step(7), Status::Ok);
+    assert_eq!(other.logits, expected(&[0, 5, 300, 7]));
+
+    assert_eq!(rig.save(KINGLET_NO_TOKEN, &mut file), Status::Ok);
+    assert_eq!(other.restore(&file, size), (Status::Ok, KINGLET_NO_TOKEN));
+    assert_eq!(other.restore(&file, size - 4).0, Status::StateDamaged);
+    assert_eq!(other.restore(&file, 10).0, Status::NotAState);
+    file[20] ^= 0x10000;
+    assert_eq!(other.restore(&file, size).0, Status::StateDamaged);
+    // The sequence stands where it stood.
+    assert_eq!(other.step(7), Status::Ok);
+    assert_eq!(other.logits, expected(&[0, 5, 300, 7]));
+
+    assert_eq!(rig.save(1 << 20, &mut file), Status::Token);
+    assert_eq!(rig.save(0, &mut file[1..]), Status::BufferTooSmall);
+}
+
+#[test]
+fn a_text_becomes_tokens_and_text_again() {
+    let model = open();
+    let text = b"Once upon a time";
+    let encode = |tokens: &mut [u32]| {
+        let mut count = usize::MAX;
+        // SAFETY: the text and the tokens are what they say.
+        let status = unsafe {
+            let (tokens, capacity) = (tokens.as_mut_ptr(), tokens.len());
+            kinglet_encode(&model, text.as_ptr(), text.len(), tokens, capacity, &mut count)
+        };
+        (status, count)
+    };
+    let (status, count) = encode(&mut []);
+    assert_eq!(status, Status::BufferTooSmall);
+    let mut tokens = vec![0; count];
+    assert_eq!(encode(&mut tokens[..1]), (Status::BufferTooSmall, count));
+    assert_eq!(encode(&mut tokens), (Status::Ok, count));
+
+    unsafe extern "C" fn append(context: *mut c_void, text: *const c_char, size: usize) {
+        // SAFETY: the context is the test's vector, the text has that size.
+        unsafe {
+            let text = std::slice::from_raw_parts(text.cast::<u8>(), size);
+            assert!(std::str::from_utf8(text).is_ok(), "not whole characters");
+            (*context.cast::<Vec<u8>>()).extend_from_slice(text);
+        }
+    }
+    let mut stream = handle!(KingletText);
+    let mut written = Vec::<u8>::new();
+    let context: *mut c_void = (&raw mut written).cast();
+    // SAFETY: the handles, the text and the context are what they say.
+    unsafe {
+        assert_eq!(
+            kinglet_text_push(&mut stream, null(), 0, None, null_mut()),
+            Status::InvalidHandle
+        );
+        assert_eq!(kinglet_text_init(&mut stream), Status::Ok);
+        assert_eq!(
+            kinglet_text_push(&mut stream, null(), 0, None, null_mut()),
+            Status::NullPointer
+        );
+        for token in tokens {
+            let (mut bytes, mut size) = (null(), 0);
+            assert_eq!(kinglet_decode(&model, token, &mut bytes, &mut size), Status::Ok);
+            assert_eq!(
+                kinglet_text_push(&mut stream, bytes, size, Some(append), context),
+                Status::Ok
+            );
+        }
+        for bytes in [&b" \xC3"[..], b"\xA9", b"\xE2\x82"] {
+            let push =
+                kinglet_text_push(&mut stream, bytes.as_ptr(), bytes.len(), Some(append), context);
+            assert_eq!(push, Status::Ok);
+        }
+        assert_eq!(kinglet_text_finish(&mut stream, Some(append), context), Status::Ok);
+        let (mut bytes, mut size) = (null(), 9);
+        assert_eq!(kinglet_decode(&model, 0, &mut bytes, &mut size), Status::Ok);
+        assert_eq!(size, 0, "the end of a text has no bytes");
+        assert_eq!(kinglet_decode(&model, 1 << 20, &mut bytes, &mut size), Status::Token);
+    }
+    assert_eq!(String::from_utf8(written).unwrap(), "Once upon a time é\u{FFFD}");
+}
+
+#[test]
+fn a_sampler_draws_what_the_core_draws() {
+    use kinglet::sampler::{Sampler, SamplerOptions};
+    let mut options = kinglet_sampler_defaults();
+    options.top_p = 0.9;
+    options.presence = 0.5;
+    let mut core = Sampler::with_counts(
+        SamplerOptions { top_p: 0.9, presence: 0.5, ..Default::default() },
+        42,
+        vec![0.0; 512],
+    )
+    .unwrap();
+    let logits: Vec<f32> = (0..512).map(|i| ((i * 37 % 101) as f32) / 12.0).collect();
+    let mut counts = vec![f32::NAN; 512];
+    let mut sampler = handle!(KingletSampler);
+    // SAFETY: the handle and the buffers are what they say.
+    unsafe {
+        let init = |sampler: &mut KingletSampler, counts: *mut f32, size| {
+            kinglet_sampler_init(sampler, options, 42, counts, size)
+        };
+        assert_eq!(init(&mut sampler, null_mut(), 0), Status::Counts);
+        let mut token = 0;
+        let mut copy = logits.clone();
+        let draw = |sampler: &mut KingletSampler, copy: &mut [f32], token: &mut u32| {
+            kinglet_sampler_sample(sampler, copy.as_mut_ptr(), copy.len(), token)
+        };
+        assert_eq!(draw(&mut sampler, &mut copy, &mut token), Status::InvalidHandle);
+        assert_eq!(init(&mut sampler, counts.as_mut_ptr(), 4 * counts.len()), Status::Ok);
+        assert_eq!(kinglet_sampler_ban(&mut sampler, 11), Status::Ok);
+        core.ban(11).unwrap();
+        for _ in 0..64 {
+            copy.clone_from(&logits);
+            assert_eq!(draw(&mut sampler, &mut copy, &mut token), Status::Ok);
+            copy.clone_from(&logits);
+            assert_eq!(token, core.sample(&mut copy).unwrap());
+            assert_eq!(kinglet_sampler_accept(&mut sampler, null(), token), Status::Ok);
+            core.accept(token);
+        }
+        copy.fill(f32::NAN);
+        assert_eq!(draw(&mut sampler, &mut copy, &mut token), Status::NonFinite);
+        copy.fill(f32::NEG_INFINITY);
+        assert_eq!(draw(&mut sampler, &mut copy, &mut token), Status::NoCandidate);
+        let bad = KingletSamplerOptions { temperature: -1.0, ..options };
+        assert_eq!(kinglet_sampler_set_options(&mut sampler, bad), Status::Options);
+        for token in 100..131 {
+            assert_eq!(kinglet_sampler_ban(&mut sampler, token), Status::Ok);
+        }
+        assert_eq!(kinglet_sampler_ban(&mut sampler, 200), Status::TooManyBans);
+        assert_eq!(kinglet_sampler_unban(&mut sampler, 100), Status::Ok);
+        assert_eq!(kinglet_sampler_ban(&mut sampler, 200), Status::Ok);
+    }
+}
+
+#[test]
+fn models_that_are_none_are_refused() {
+    let mut model = handle!(KingletModel);
+    let mut open = |bytes: *const u8, size| {
+        // SAFETY: the bytes are there, or refused before they are read.
+        let status = unsafe { kinglet_model_open(&mut model, bytes, size) };
+        // SAFETY: an initialised or a refused handle.
+        assert_eq!(unsafe { kinglet_state_size(&model) } != 0, status == Status::Ok);
+        status
+    };
+    assert_eq!(open(MODEL.as_ptr(), MODEL.len()), Status::Ok);
+    assert_eq!(open(null(), 100), Status::NullPointer);
+    assert_eq!(open(null(), 0), Status::NotAModel);
+    assert_eq!(open(MODEL.as_ptr(), usize::MAX), Status::Length);
+    assert_eq!(open(MODEL[64..].as_ptr(), 4096), Status::NotAModel);
+    assert_eq!(open(MODEL.as_ptr(), MODEL.len() / 2), Status::ModelDamaged);
+    let mut copy = vec![0u8; MODEL.len() + 128];
+    let start = copy.as_ptr().align_offset(64);
+    copy[start..][..MODEL.len()].copy_from_slice(MODEL);
+    copy[start + 100_000] ^= 1;
+    assert_eq!(open(copy[start..].as_ptr(), MODEL.len()), Status::Ok);
+    // SAFETY: an open model, whose bytes live.
+    assert_eq!(unsafe { kinglet_model_verify(&model) }, Status::ModelDamaged);
+    copy[start..].copy_within(..MODEL.len(), 4);
+    let mut model = handle!(KingletModel);
+    // SAFETY: the bytes are there.
+    let status = unsafe { kinglet_model_open(&mut model, copy[start + 4..].as_ptr(), MODEL.len()) };
+    assert_eq!(status, Status::Misaligned);
+}
+
+#[test]
+fn buffers_that_do_not_serve_are_refused() {
+    let model = open();
+    let mut rig = Rig::new(&model, 4);
+    assert_eq!(rig.init(&model, 0), Status::Block);
+    assert_eq!(rig.init(&model, KINGLET_MAX_BLOCK + 1), Status::Block);
+    assert_eq!(rig.init(&model, usize::MAX), Status::Block);
+    assert_eq!(rig.init(&model, 5), Status::BufferTooSmall);
+    assert_eq!(rig.step(0), Status::InvalidHandle, "its initialisation failed");
+    assert_eq!(rig.init(&handle!(KingletModel), 4), Status::InvalidHandle);
+
+    let (state_size, workspace_size) = (4 * rig.state.len(), 4 * rig.workspace.len());
+    let mut both = vec![0f32; rig.state.len() + rig.workspace.len()];
+    let mut init = |state: *mut f32, workspace: *mut f32| {
+        let (state, workspace) = (state.cast(), workspace.cast());
+        let engine = &mut rig.engine;
+        // SAFETY: the buffers are inside `both`, or refused.
+        unsafe {
+            kinglet_engine_init(engine, &model, 4, state, state_size, workspace, workspace_size)
+        }
+    };
+    let start = both.as_mut_ptr();
+    let apart = start.wrapping_add(state_size / 4);
+    assert_eq!(init(start, start.wrapping_add(state_size / 4 - 1)), Status::Overlap);
+    assert_eq!(init(start.wrapping_byte_add(2), apart), Status::Misaligned);
+    assert_eq!(init(null_mut(), apart), Status::NullPointer);
+    assert_eq!(init(start, null_mut()), Status::NullPointer);
+    assert_eq!(init(MODEL.as_ptr().cast_mut().cast(), apart), Status::Overlap);
+    assert_eq!(init(start, apart), Status::Ok);
+    let engine = &mut rig.engine;
+    // SAFETY: the buffers are what they say, or refused.
+    unsafe {
+        let vocab = kinglet_logits_size(&model);
+        assert_eq!(kinglet_engine_step(engine, 0, start, vocab), Status::Overlap);
+        assert_eq!(
+            kinglet_engine_step(engine, 0, rig.logits.as_mut_ptr(), vocab - 4),
+            Status::BufferTooSmall
+        );
+        assert_eq!(
+            kinglet_engine_step(engine, u32::MAX, rig.logits.as_mut_ptr(), vocab),
+            Status::Token
+        );
+        assert_eq!(kinglet_engine_step(null_mut(), 0, null_mut(), 0), Status::NullPointer);
+        assert_eq!(
+            kinglet_engine_step(
+                engine.opaque.as_mut_ptr().wrapping_byte_add(1).cast(),
+                0,
+                null_mut(),
+                0
+            ),
+            Status::Misaligned
+        );
+        assert_eq!(
+            kinglet_engine_reset((&raw const model).cast_mut().cast()),
+            Status::InvalidHandle
+        );
+        assert_eq!(kinglet_workspace_size(&model, 0), 0);
+        assert_eq!(kinglet_workspace_size(&model, usize::MAX), 0);
+    }
+}
+
+#[test]
+fn the_model_tells_what_it_is() {
+    let model = open();
+    // SAFETY: all bytes are an info.
+    let mut info: KingletModelInfo = unsafe { std::mem::zeroed() };
+    // SAFETY: an open model and an info.
+    assert_eq!(unsafe { kinglet_model_info(&model, &mut info) }, Status::Ok);
+    let core = Model::open(MODEL).unwrap();
+    assert_eq!(info.vocab as usize, core.shape().vocab);
+    assert_eq!((info.architecture, info.layers, info.width), (7, 6, 128));
+    assert_eq!(info.end_of_text, 0);
+    assert!(info.drawable > 256 && info.drawable <= info.vocab);
+    assert_eq!(info.content_hash, core.header().content_hash);
+}
+
+#[test]
+fn every_status_has_a_text() {
+    // SAFETY: the strings end with NUL and always live.
+    let text = |status| unsafe { CStr::from_ptr(kinglet_error_string(status)) };
+    let texts: std::collections::BTreeSet<_> = (0..=Status::Other as i32).map(text).collect();
+    assert_eq!(texts.len(), Status::Other as usize + 1);
+    for unknown in [-1, Status::Other as i32 + 1, i32::MIN, i32::MAX] {
+        assert_eq!(text(unknown), text(Status::Other as i32));
+    }
+    // SAFETY: as above.
+    let version = unsafe { CStr::from_ptr(kinglet_version()) };
+    assert_eq!(version.to_str().unwrap(), env!("CARGO_PKG_VERSION"));
+}

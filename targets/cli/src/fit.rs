@@ -1,0 +1,429 @@
+//! `kinglet fit`: what a model needs, and which boards have it.
+#![expect(clippy::print_stdout, reason = "the answer is the output")]
+
+mod boards;
+mod shapes;
+
+use anyhow::{Result, bail};
+use kinglet::cpu::workspace_len;
+use kinglet::shape::Shape;
+use serde_json::{Value, json};
+
+use self::boards::{BOARDS, Bank, Board, board};
+use self::shapes::{KNOWN, Known};
+use crate::args::FitArgs;
+use crate::info::grouped;
+use crate::model::Opened;
+
+/// Flash for the library's code and constants: what the C program in
+/// `targets/c/examples/story.c` takes on a Cortex-M4, rounded up. `.ci/c`
+/// measures it and fails above this.
+const CODE: u64 = 88 << 10;
+/// Stack: 4 KiB for a token, the bound that `.ci/c` measures against, and 4 KiB
+/// for interrupts and the program around.
+const STACK: u64 = 8 << 10;
+/// RAM that Linux and its services keep, where the model shares it with them:
+/// an assumption, generous for a system without a desktop.
+const LINUX: u64 = 128 << 20;
+
+/// Says whether the model fits; with nothing to fit into, shows all boards.
+pub(crate) fn run(args: &FitArgs) -> Result<bool> {
+    let opened = Opened::new(&args.model)?;
+    let model = opened.model()?;
+    let need = Need::new(model.shape(), model.bytes().len() as u64, args.penalties);
+    let Some(place) = place(args)? else {
+        if args.json {
+            println!("{}", serde_json::to_string_pretty(&all_json(opened.name(), &need, args))?);
+        } else {
+            print_all(opened.name(), &need, args);
+        }
+        return Ok(true);
+    };
+    let fit = Fit::new(&need, &place);
+    if args.json {
+        let json = fit_json(opened.name(), &need, &place, &fit, args);
+        println!("{}", serde_json::to_string_pretty(&json)?);
+    } else {
+        print_fit(opened.name(), &need, &place, &fit, args);
+    }
+    Ok(fit.fits())
+}
+
+/// Where a model is to fit.
+struct Place {
+    name: String,
+    /// `None` where the model is held in RAM.
+    flash: Option<u64>,
+    ram: Vec<Bank>,
+    /// RAM that is not the model's to have.
+    kept: u64,
+    board: Option<&'static Board>,
+}
+
+impl From<&'static Board> for Place {
+    fn from(board: &'static Board) -> Self {
+        Self {
+            name: board.name.to_owned(),
+            flash: board.flash,
+            ram: board.ram.to_vec(),
+            kept: if board.flash.is_none() { LINUX } else { 0 },
+            board: Some(board),
+        }
+    }
+}
+
+fn place(args: &FitArgs) -> Result<Option<Place>> {
+    if let Some(id) = &args.board {
+        let Some(board) = board(id) else {
+            let known: Vec<&str> = BOARDS.iter().map(|board| board.id).collect();
+            bail!("board `{id}` is not known; known are {}", known.join(", "));
+        };
+        return Ok(Some(board.into()));
+    }
+    Ok(args.ram.map(|ram| Place {
+        name: "the memory given".to_owned(),
+        flash: args.flash,
+        ram: vec![Bank { name: "RAM", bytes: ram }],
+        kept: 0,
+        board: None,
+    }))
+}
+
+/// What a model needs, in bytes.
+struct Need {
+    model: u64,
+    /// Names and lengths; a buffer lies in one piece of RAM.
+    buffers: Vec<(&'static str, u64)>,
+}
+
+impl Need {
+    fn new(shape: &Shape, model: u64, penalties: bool) -> Self {
+        let mut buffers = vec![
+            ("state", 4 * shape.state_len() as u64),
+            ("workspace", 4 * workspace_len(shape, 1) as u64),
+            ("logits", 4 * shape.vocab as u64),
+            ("stack", STACK),
+        ];
+        if penalties {
+            buffers.push(("sampler counts", 4 * shape.vocab as u64));
+        }
+        Self { model, buffers }
+    }
+
+    fn of(known: &Known, penalties: bool) -> Self {
+        Self::new(&known.shape, known.file_len(), penalties)
+    }
+
+    fn flash(&self) -> u64 {
+        self.model + CODE
+    }
+
+    fn ram(&self) -> u64 {
+        self.buffers.iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// The buffers, and what is held in RAM for want of flash.
+    fn in_ram(&self, place: &Place) -> Vec<(&'static str, u64)> {
+        let mut pieces = self.buffers.clone();
+        if place.flash.is_none() {
+            pieces.push(("model and code", self.flash()));
+        }
+        pieces
+    }
+}
+
+/// How a model lies in a place.
+struct Fit {
+    flash: bool,
+    /// For each piece of RAM needed, the index of its bank.
+    banks: Vec<(&'static str, u64, Option<usize>)>,
+}
+
+impl Fit {
+    /// Puts the largest piece first, each into the bank that it fills best.
+    fn new(need: &Need, place: &Place) -> Self {
+        let mut free: Vec<u64> = place.ram.iter().map(|bank| bank.bytes).collect();
+        if let Some(largest) = free.iter_mut().max() {
+            *largest = largest.saturating_sub(place.kept);
+        }
+        let mut pieces = need.in_ram(place);
+        pieces.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        let banks = pieces
+            .into_iter()
+            .map(|(name, bytes)| {
+                let fitting = (0..free.len()).filter(|&bank| free[bank] >= bytes);
+                let bank = fitting.min_by_key(|&bank| free[bank]);
+                if let Some(bank) = bank {
+                    free[bank] -= bytes;
+                }
+                (name, bytes, bank)
+            })
+            .collect();
+        Self { flash: place.flash.is_none_or(|flash| need.flash() <= flash), banks }
+    }
+
+    fn fits(&self) -> bool {
+        self.flash && self.banks.iter().all(|(_, _, bank)| bank.is_some())
+    }
+
+    /// What is wanting, for people.
+    fn problem(&self) -> Option<String> {
+        let homeless = self.banks.iter().find(|(_, _, bank)| bank.is_none());
+        match (self.flash, homeless) {
+            (false, None) => Some("too little flash".to_owned()),
+            (false, Some(_)) => Some("too little flash and RAM".to_owned()),
+            (true, Some((name, _, _))) => Some(format!("no RAM for the {name}")),
+            (true, None) => None,
+        }
+    }
+}
+
+/// The largest shape that fits.
+fn largest(place: &Place, penalties: bool) -> Option<&'static Known> {
+    let fits = |known: &&Known| Fit::new(&Need::of(known, penalties), place).fits();
+    KNOWN.iter().rev().find(fits)
+}
+
+fn largest_name(place: &Place, penalties: bool) -> &'static str {
+    largest(place, penalties).map_or("none", |known| known.name)
+}
+
+fn print_all(name: &str, need: &Need, args: &FitArgs) {
+    println!(
+        "{name} needs {} bytes of flash and {} of RAM",
+        grouped(need.flash()),
+        grouped(need.ram())
+    );
+    println!();
+    println!("{:11} {:33} {:>8} {:>8}  {:26} largest known", "--board", "", "flash", "RAM", "fits");
+    for board in BOARDS {
+        let place = Place::from(board);
+        let answer = Fit::new(need, &place).problem();
+        let flash = board.flash.map_or("in RAM".to_owned(), short);
+        let ram = short(board.ram.iter().map(|bank| bank.bytes).sum());
+        println!(
+            "{:11} {:33} {flash:>8} {ram:>8}  {:26} {}",
+            board.id,
+            board.name,
+            answer.map_or("yes".to_owned(), |problem| format!("no: {problem}")),
+            largest_name(&place, args.penalties),
+        );
+    }
+    println!();
+    for board in BOARDS.iter().filter(|board| !board.note.is_empty()) {
+        println!("{}: {}", board.id, board.note);
+    }
+    println!("`kinglet fit --board NAME` shows what goes where");
+}
+
+fn print_fit(name: &str, need: &Need, place: &Place, fit: &Fit, args: &FitArgs) {
+    let answer = fit.problem().map_or("fits".to_owned(), |why| format!("does not fit: {why}"));
+    println!("{name} on {}: {answer}", place.name);
+    if let Some(flash) = place.flash {
+        println!("flash, bytes");
+        println!("  {:>14} model", grouped(need.model));
+        println!("  {:>14} code", grouped(CODE));
+        println!("  {:>14} in all, of {}", grouped(need.flash()), grouped(flash));
+    }
+    println!("RAM, bytes");
+    for (piece, bytes, bank) in &fit.banks {
+        let bank = bank.map_or("no piece is large enough", |bank| place.ram[bank].name);
+        println!("  {:>14} {piece:15} {bank}", grouped(*bytes));
+    }
+    if place.kept > 0 {
+        println!("  {:>14} {:15}", grouped(place.kept), "kept for Linux");
+    }
+    let ram = fit.banks.iter().map(|(_, bytes, _)| bytes).sum::<u64>() + place.kept;
+    let has: u64 = place.ram.iter().map(|bank| bank.bytes).sum();
+    println!("  {:>14} in all, of {}", grouped(ram), grouped(has));
+    println!("largest known shape that fits: {}", largest_name(place, args.penalties));
+    if let Some(board) = place.board {
+        println!("sizes: {}", board.source);
+        if !board.note.is_empty() {
+            println!("note: {}", board.note);
+        }
+    }
+}
+
+fn need_json(name: &str, need: &Need) -> serde_json::Map<String, Value> {
+    let buffers: serde_json::Map<_, _> = need
+        .buffers
+        .iter()
+        .map(|(name, bytes)| (format!("{}_bytes", name.replace(' ', "_")), (*bytes).into()))
+        .collect();
+    let mut json = serde_json::Map::new();
+    json.insert("model".to_owned(), name.into());
+    json.insert("model_bytes".to_owned(), need.model.into());
+    json.insert("code_bytes".to_owned(), CODE.into());
+    json.insert("flash_bytes".to_owned(), need.flash().into());
+    json.insert("ram".to_owned(), buffers.into());
+    json.insert("ram_bytes".to_owned(), need.ram().into());
+    json
+}
+
+fn place_json(place: &Place, fit: &Fit, args: &FitArgs) -> Value {
+    let banks: Vec<Value> =
+        place.ram.iter().map(|bank| json!({ "name": bank.name, "bytes": bank.bytes })).collect();
+    let pieces: Vec<Value> = fit
+        .banks
+        .iter()
+        .map(|(name, bytes, bank)| {
+            json!({ "name": name, "bytes": bytes, "bank": bank.map(|bank| place.ram[bank].name) })
+        })
+        .collect();
+    json!({
+        "board": place.board.map(|board| board.id),
+        "name": place.name,
+        "flash_bytes": place.flash,
+        "banks": banks,
+        "kept_bytes": place.kept,
+        "fits": fit.fits(),
+        "problem": fit.problem(),
+        "placement": pieces,
+        "largest_known": largest(place, args.penalties).map(|known| known.name),
+        "source": place.board.map(|board| board.source),
+        "note": place.board.map(|board| board.note),
+    })
+}
+
+fn fit_json(name: &str, need: &Need, place: &Place, fit: &Fit, args: &FitArgs) -> Value {
+    let mut json = need_json(name, need);
+    json.insert("place".to_owned(), place_json(place, fit, args));
+    json.insert("fits".to_owned(), fit.fits().into());
+    json.into()
+}
+
+fn all_json(name: &str, need: &Need, args: &FitArgs) -> Value {
+    let boards: Vec<Value> = BOARDS
+        .iter()
+        .map(|board| {
+            let place = Place::from(board);
+            place_json(&place, &Fit::new(need, &place), args)
+        })
+        .collect();
+    let mut json = need_json(name, need);
+    json.insert("boards".to_owned(), boards.into());
+    json.into()
+}
+
+/// 2097152 as "2M": whole units, as data sheets write sizes.
+fn short(bytes: u64) -> String {
+    let units = [(30, "G"), (20, "M"), (10, "K")];
+    let unit = units.into_iter().find(|(shift, _)| bytes.is_multiple_of(1 << shift) && bytes > 0);
+    unit.map_or(bytes.to_string(), |(shift, unit)| format!("{}{unit}", bytes >> shift))
+}
+
+/// Reads a size: bytes, or a number with K, M or G.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || {
+        format!(
+            "`{text}` is not a size; give bytes, or a number with K, M or G (1024, 1024 K, \
+             1024 M), such as 512K or 1.5G"
+        )
+    };
+    let upper = text.trim().to_ascii_uppercase();
+    let plain = upper.strip_suffix("IB").or(upper.strip_suffix('B')).unwrap_or(&upper);
+    let (number, unit) = match plain.strip_suffix(['K', 'M', 'G']) {
+        Some(number) if plain.ends_with('K') => (number, 1u64 << 10),
+        Some(number) if plain.ends_with('M') => (number, 1 << 20),
+        Some(number) => (number, 1 << 30),
+        None => (plain, 1),
+    };
+    let number = number.trim_end();
+    let decimal = |byte: u8| byte.is_ascii_digit() || byte == b'.';
+    if number.is_empty() || !number.bytes().all(decimal) {
+        return Err(wrong());
+    }
+    let bytes = number.parse::<f64>().map_err(|_| wrong())? * unit as f64;
+    if bytes.fract() != 0.0 || !(1.0..=1e18).contains(&bytes) {
+        return Err(wrong());
+    }
+    Ok(bytes as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read() {
+        let good = [
+            ("524288", 524_288),
+            ("512K", 512 << 10),
+            ("512 KiB", 512 << 10),
+            ("2m", 2 << 20),
+            ("1.5G", 3 << 29),
+            ("64B", 64),
+        ];
+        for (text, bytes) in good {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in
+            ["", "K", "2X", "-1K", "1e3", "inf", "nan", "0", "1.5", "1.2.3M", "99999999999G"]
+        {
+            let error = parse_size(text).expect_err(text);
+            assert!(error.contains("512K"), "{error}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_written_as_they_are_read() {
+        for bytes in [1, 1000, 264 << 10, 2 << 20, 4 << 30, 1344 << 10] {
+            assert_eq!(parse_size(&short(bytes)), Ok(bytes));
+        }
+    }
+
+    fn place(flash: Option<u64>, banks: &[u64]) -> Place {
+        let ram = banks.iter().map(|&bytes| Bank { name: "RAM", bytes }).collect();
+        Place { name: String::new(), flash, ram, kept: 0, board: None }
+    }
+
+    fn need() -> Need {
+        Need { model: 1000, buffers: vec![("state", 60), ("workspace", 30), ("logits", 10)] }
+    }
+
+    #[test]
+    fn a_buffer_lies_in_one_bank() {
+        let flash = Some(1000 + CODE);
+        let fits = |banks: &[u64]| Fit::new(&need(), &place(flash, banks)).fits();
+        assert!(fits(&[100]));
+        assert!(!fits(&[99]));
+        assert!(fits(&[40, 60]));
+        assert!(!fits(&[50, 50]), "100 bytes in all, but none of 60 together");
+        assert!(fits(&[10, 30, 60]));
+    }
+
+    #[test]
+    fn flash_counts_model_and_code() {
+        assert!(!Fit::new(&need(), &place(Some(999 + CODE), &[100])).fits());
+        let need = need();
+        let without = place(None, &[100 + 1000 + CODE]);
+        assert!(Fit::new(&need, &without).fits());
+        let without = place(None, &[99 + 1000 + CODE]);
+        assert!(!Fit::new(&need, &without).fits());
+    }
+
+    #[test]
+    fn boards_are_sane() {
+        for (i, board) in BOARDS.iter().enumerate() {
+            assert!(super::board(&board.id.to_uppercase()).is_some_and(|b| b.id == board.id));
+            assert!(BOARDS[..i].iter().all(|other| other.id != board.id), "{} twice", board.id);
+            assert!(!board.source.is_empty() && board.ram.iter().all(|bank| bank.bytes > 0));
+        }
+        let ram = |board: &Board| board.ram.iter().map(|bank| bank.bytes).sum::<u64>();
+        assert!(BOARDS.is_sorted_by_key(ram));
+    }
+
+    #[test]
+    fn more_memory_fits_no_smaller_shape() {
+        let mut before = 0;
+        for shift in 12..36 {
+            let place = place(Some(1 << shift), &[1 << shift]);
+            let len = largest(&place, false).map_or(0, Known::file_len);
+            assert!(len >= before);
+            before = len;
+        }
+        assert_eq!(largest_name(&place(Some(1 << 35), &[1 << 35]), true), "13.3B");
+        assert_eq!(largest_name(&place(Some(1 << 10), &[1 << 10]), true), "none");
+    }
+}

@@ -1,0 +1,159 @@
+//! Shapes that models come in, and how long their files are.
+
+use kinglet::matrix::{ALIGN, GROUPS, layout};
+use kinglet::model::{HEADER_LEN, RECORD_LEN};
+use kinglet::shape::{Architecture, Ranks, Shape};
+use kinglet::tensors::{self, Storage, TensorSpec};
+
+/// A shape that a model may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) name: &'static str,
+    pub(crate) shape: Shape,
+    /// Bytes of the packed tokenizer.
+    pub(crate) tokenizer: u64,
+}
+
+/// The packed World vocabulary, `rwkv_vocab_v20230424.txt`.
+const WORLD: u64 = 1_001_496;
+/// The packed vocabulary of bytes: its header.
+const BYTES: u64 = 32;
+/// The packed vocabulary of the shipped model.
+const STORIES: u64 = 12_177;
+
+/// An RWKV-7 with heads of 64 channels, or one head where it is narrower, and a
+/// channel mix four times as wide. `ranks` is decay, iclr, value, gate.
+const fn rwkv7(
+    name: &'static str,
+    [layers, width, vocab]: [usize; 3],
+    [decay, iclr, value, gate]: [usize; 4],
+    tokenizer: u64,
+) -> Known {
+    let head_size = if width < 64 { width } else { 64 };
+    let shape = Shape {
+        architecture: Architecture::Rwkv7,
+        layers,
+        width,
+        head_size,
+        ffn: 4 * width,
+        vocab,
+        ranks: Ranks { decay, iclr, value, gate, ..Ranks::NONE },
+    };
+    Known { name, shape, tokenizer }
+}
+
+/// The smallest first: sizes for microcontrollers, the shipped model, and the
+/// official sizes of RWKV-7 World and G1.
+pub(crate) const KNOWN: &[Known] = &[
+    rwkv7("2 x 32, bytes", [2, 32, 257], [32, 32, 32, 32], BYTES),
+    rwkv7("4 x 64, bytes", [4, 64, 257], [32, 32, 32, 32], BYTES),
+    rwkv7("6 x 64, bytes", [6, 64, 257], [32, 32, 32, 32], BYTES),
+    rwkv7("3 x 128, bytes", [3, 128, 257], [32, 32, 32, 32], BYTES),
+    rwkv7("stories (6 x 128)", [6, 128, 1024], [32, 32, 32, 32], STORIES),
+    rwkv7("6 x 192, bytes", [6, 192, 257], [32, 32, 32, 32], BYTES),
+    rwkv7("8 x 256, bytes", [8, 256, 257], [32, 32, 32, 64], BYTES),
+    rwkv7("12 x 384, bytes", [12, 384, 257], [64, 64, 32, 96], BYTES),
+    rwkv7("0.1B", [12, 768, 65536], [64, 64, 32, 128], WORLD),
+    rwkv7("0.4B", [24, 1024, 65536], [64, 64, 32, 128], WORLD),
+    rwkv7("1.5B", [24, 2048, 65536], [96, 96, 64, 256], WORLD),
+    rwkv7("2.9B", [32, 2560, 65536], [96, 96, 64, 320], WORLD),
+    rwkv7("7.2B", [32, 4096, 65536], [128, 128, 96, 480], WORLD),
+    rwkv7("13.3B", [61, 4096, 65536], [192, 192, 128, 384], WORLD),
+];
+
+impl Known {
+    /// Bytes of the model file at most: with the smallest scale groups, which
+    /// the quantizer chooses where the weights need them.
+    pub(crate) fn file_len(&self) -> u64 {
+        aligned(weights_len(&self.shape, |_| GROUPS[0])) + self.tokenizer
+    }
+}
+
+/// Bytes of a model file up to the end of its last tensor; `group` says how
+/// many inputs share a scale in the tensor of a directory entry.
+pub(crate) fn weights_len(shape: &Shape, group: impl Fn(usize) -> usize) -> u64 {
+    let count = tensors::tensor_count(shape);
+    let tensors = (0..count).map(|index| {
+        let (layer, spec) = tensors::tensor(shape, index);
+        if has(layer, spec) {
+            layout(spec, shape, scale_group(spec, group(index))).len()
+        } else {
+            0
+        }
+    });
+    aligned((HEADER_LEN + RECORD_LEN * count) as u64) + tensors.sum::<u64>()
+}
+
+fn has(layer: Option<usize>, spec: &TensorSpec) -> bool {
+    layer.is_none_or(|layer| layer >= spec.first_layer)
+}
+
+fn scale_group(spec: &TensorSpec, group: usize) -> usize {
+    if matches!(spec.storage, Storage::Matrix | Storage::Sparse) { group } else { 0 }
+}
+
+fn aligned(len: u64) -> u64 {
+    len.next_multiple_of(ALIGN as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use kinglet::model::{Model, Section, Tensor};
+
+    use super::*;
+
+    static STORIES: &[u8] = kinglet::include_model!("../../../../models/stories/stories.kinglet");
+
+    fn stories() -> &'static Known {
+        KNOWN.iter().find(|known| known.name.starts_with("stories")).unwrap()
+    }
+
+    #[test]
+    fn the_length_of_a_real_file_is_told_to_the_byte() {
+        let model = Model::open(STORIES).unwrap();
+        let len = weights_len(model.shape(), |index| match model.tensor(index) {
+            Some(Tensor::Matrix(matrix)) => matrix.group,
+            Some(Tensor::Sparse(matrix)) => matrix.group,
+            _ => 0,
+        });
+        let head = model.header().section(Section::Head);
+        assert_eq!(len, head.offset + head.len);
+        let tokenizer = model.header().section(Section::Tokenizer);
+        assert_eq!(aligned(len), tokenizer.offset);
+        assert_eq!(tokenizer.len, stories().tokenizer);
+    }
+
+    #[test]
+    fn the_table_has_the_shipped_model() {
+        let model = Model::open(STORIES).unwrap();
+        assert_eq!(*model.shape(), stories().shape);
+        let (most, real) = (stories().file_len() as f64, STORIES.len() as f64);
+        assert!(most >= 0.999 * real && most < 1.05 * real, "{most} for {real}");
+    }
+
+    #[test]
+    fn known_shapes_are_possible_and_sorted() {
+        assert!(KNOWN.iter().all(|known| known.shape.check().is_ok()));
+        assert!(KNOWN.is_sorted_by_key(Known::file_len));
+    }
+
+    /// Parameters and state lengths of the official models, from their cards.
+    #[test]
+    fn official_sizes_are_right() {
+        let official = [
+            ("0.1B", 191.08e6, 608_256),
+            ("0.4B", 450.83e6, 1_622_016),
+            ("1.5B", 1527.7e6, 3_244_032),
+            ("2.9B", 2948.1e6, 5_406_720),
+            ("7.2B", 7199.9e6, 8_650_752),
+            ("13.3B", 13270.3e6, 16_490_496),
+        ];
+        for (name, parameters, state) in official {
+            let known = KNOWN.iter().find(|known| known.name == name).unwrap();
+            assert_eq!(known.shape.state_len(), state, "{name}");
+            // A byte per parameter, a 16th for the scales.
+            let bytes_per_parameter = known.file_len() as f64 / parameters;
+            assert!((1.06..1.08).contains(&bytes_per_parameter), "{name}: {bytes_per_parameter}");
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Tells the kernels which instructions the assembler of the target takes.
+//!
+//! The compiler's own `target_feature = "dsp"` is not visible in stable Rust,
+//! and ARMv8-M leaves it out though nearly every core has the extension.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-check-cfg=cfg(dsp)");
+    println!("cargo::rustc-check-cfg=cfg(armv8m)");
+    let target = std::env::var("TARGET").unwrap_or_default();
+    let armv8m = target.starts_with("thumbv8m.main");
+    if armv8m {
+        println!("cargo::rustc-cfg=armv8m");
+    }
+    if armv8m || target.starts_with("thumbv7em") {
+        println!("cargo::rustc-cfg=dsp");
+    }
+}

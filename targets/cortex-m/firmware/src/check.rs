@@ -1,0 +1,149 @@
+//! What a board proves about itself before it is believed.
+
+use kinglet::cpu::Cpu;
+use kinglet::crc32::Crc32;
+use kinglet::engine::Engine;
+use kinglet::kernels::{Kernels, Product, SparseProduct};
+use kinglet::matrix::{INPUT_PAD, Matrix, SparseMatrix, padded_inputs};
+use kinglet::model::{Model, Tensor};
+use kinglet::quantized::Quantized;
+use kinglet::scalar::Scalar;
+use kinglet::tensors::tensor_count;
+
+use crate::console::{Failed, fail, say};
+
+/// What the desktop computes with the shipped model.
+pub(crate) struct Golden {
+    /// The model that these are of.
+    content_hash: [u8; 4],
+    /// `kinglet digest`, of 64 tokens.
+    pub(crate) digest: u32,
+    /// The first tokens of `kinglet run --temp 0`.
+    pub(crate) tokens: [u32; 16],
+}
+
+/// The golden values of the shipped model.
+pub(crate) const GOLDEN: Golden = Golden {
+    content_hash: [0x66, 0x98, 0x72, 0x72],
+    digest: 0x5774_c7a9,
+    tokens: [742, 694, 308, 670, 45, 665, 705, 308, 522, 450, 551, 282, 47, 293, 533, 671],
+};
+
+impl Golden {
+    /// These values, if they are of `model`.
+    pub(crate) fn of(model: &Model<'_>) -> Option<&'static Self> {
+        const { &GOLDEN }.matches(model)
+    }
+
+    fn matches(&'static self, model: &Model<'_>) -> Option<&'static Self> {
+        model.header().content_hash.starts_with(&self.content_hash).then_some(self)
+    }
+}
+
+/// The CRC-32 of the logits of `tokens` tokens: (7919 i + 1) mod vocab for each i.
+#[inline(never)]
+pub(crate) fn digest<K: Kernels>(
+    engine: &mut Cpu<'_, K>,
+    tokens: usize,
+    logits: &mut [f32],
+) -> Result<u32, Failed> {
+    let vocab = engine.shape().vocab;
+    let mut crc = Crc32::new();
+    for i in 0..tokens {
+        let token = (7919 * i as u64 + 1) % vocab as u64;
+        if let Err(error) = engine.step(0, token as u32, logits) {
+            return fail!("digest, token {}: {}", i, error);
+        }
+        for logit in logits.iter() {
+            crc = crc.update(&logit.to_le_bytes());
+        }
+    }
+    Ok(crc.finish())
+}
+
+/// Inputs of the small products: the largest that the shipped model's matrices have.
+const MOST_INPUTS: usize = 512;
+/// Rows of the small products.
+const ROWS: usize = 16;
+/// Sums that the kernels of this target do not read.
+static SUMS: [i32; MOST_INPUTS / INPUT_PAD] = [0; _];
+
+/// Whether the kernels compute what the reference does, on 16 rows of the
+/// model's head and all of its first sparse matrix. `scratch` is overwritten.
+#[inline(never)]
+pub(crate) fn kernels<K: Kernels>(
+    kernels: &K,
+    model: &Model<'_>,
+    scratch: &mut [f32],
+) -> Result<(), Failed> {
+    dense(kernels, model.head())?;
+    let sparse = (0..tensor_count(model.shape())).find_map(|index| match model.tensor(index) {
+        Some(Tensor::Sparse(matrix)) => Some(matrix),
+        _ => None,
+    });
+    sparse.map_or(Ok(()), |matrix| self::sparse(kernels, matrix, scratch))
+}
+
+#[inline(never)]
+fn dense<K: Kernels>(kernels: &K, head: Matrix<'_>) -> Result<(), Failed> {
+    let mut q = [0; MOST_INPUTS];
+    let Some(q) = q.get_mut(..padded_inputs(head.inputs)).filter(|_| head.rows >= ROWS) else {
+        say!("the head is too wide for a small product");
+        return Ok(());
+    };
+    let (weights, scales) = head.row_tile(0);
+    let matrix = Matrix { rows: ROWS, weights, scales, ..head };
+    let (mut found, mut expected) = ([0.0; ROWS], [0.0; ROWS]);
+    fill(q, head.inputs, 1);
+    let input = column(q, head.inputs);
+    Scalar.products(&mut [Product { matrix, input, output: &mut expected }]);
+    kernels.pack(q);
+    let input = column(q, head.inputs);
+    kernels.products(&mut [Product { matrix, input, output: &mut found }]);
+    same(kernels, &found, &expected)
+}
+
+#[inline(never)]
+fn sparse<K: Kernels>(
+    kernels: &K,
+    matrix: SparseMatrix<'_>,
+    scratch: &mut [f32],
+) -> Result<(), Failed> {
+    let mut q = [0; MOST_INPUTS];
+    let q = q.get_mut(..padded_inputs(matrix.inputs));
+    let (Some(q), Some(outputs)) = (q, scratch.get_mut(..2 * matrix.rows)) else {
+        say!("the sparse matrix is too large for a small product");
+        return Ok(());
+    };
+    let (found, expected) = outputs.split_at_mut(matrix.rows);
+    fill(q, matrix.inputs, 7);
+    let input = column(q, matrix.inputs);
+    Scalar.sparse_product(SparseProduct { matrix, input, output: expected });
+    kernels.sparse_product(SparseProduct { matrix, input, output: found });
+    same(kernels, found, expected)
+}
+
+/// Values with both ends of the range; one in `every` is not zero.
+fn fill(q: &mut [i16], inputs: usize, every: usize) {
+    for (i, q) in q[..inputs].iter_mut().enumerate().step_by(every) {
+        *q = match i % 3 {
+            0 => 32639,
+            1 => -32639,
+            _ => (i as i16).wrapping_mul(521) >> 1,
+        };
+    }
+}
+
+fn same<K: Kernels>(kernels: &K, found: &[f32], expected: &[f32]) -> Result<(), Failed> {
+    let bits = |x: &f32| x.to_bits();
+    if found.iter().map(bits).eq(expected.iter().map(bits)) {
+        Ok(())
+    } else {
+        fail!("a product of the {} kernels differs from the reference", kernels.name())
+    }
+}
+
+fn column(q: &[i16], inputs: usize) -> Quantized<'_> {
+    let sums = &SUMS[..q.len() / INPUT_PAD];
+    Quantized { columns: 1, inputs, q, sums, scales: &[0.125] }
+}

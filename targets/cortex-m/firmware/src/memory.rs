@@ -1,0 +1,83 @@
+//! Every buffer of the engine, sized from the model's header at compile time,
+//! and the stack.
+
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use kinglet::cpu::workspace_len;
+use kinglet::shape::Shape;
+
+use crate::model::HEADER;
+
+const SHAPE: Shape = HEADER.shape;
+
+/// The buffers of an engine that steps one sequence token by token.
+pub(crate) struct Buffers {
+    /// One state.
+    pub(crate) state: [f32; SHAPE.state_len()],
+    /// The engine's scratch.
+    pub(crate) workspace: [f32; workspace_len(&SHAPE, 1)],
+    /// `[vocab]`
+    pub(crate) logits: [f32; SHAPE.vocab],
+}
+
+/// What each buffer takes, in bytes.
+pub(crate) const SIZES: [(&str, usize); 3] = [
+    ("state", 4 * SHAPE.state_len()),
+    ("workspace", 4 * workspace_len(&SHAPE, 1)),
+    ("logits", 4 * SHAPE.vocab),
+];
+
+struct Once {
+    buffers: UnsafeCell<Buffers>,
+    taken: AtomicBool,
+}
+
+// SAFETY: `take` lends the buffers once.
+unsafe impl Sync for Once {}
+
+static BUFFERS: Once = Once {
+    buffers: UnsafeCell::new(Buffers {
+        state: [0.0; SHAPE.state_len()],
+        workspace: [0.0; workspace_len(&SHAPE, 1)],
+        logits: [0.0; SHAPE.vocab],
+    }),
+    taken: AtomicBool::new(false),
+};
+
+/// The buffers, the first time.
+///
+/// Not for interrupt handlers: cores without atomic exchange are served too.
+pub(crate) fn take() -> Option<&'static mut Buffers> {
+    if BUFFERS.taken.load(Ordering::Relaxed) {
+        return None;
+    }
+    BUFFERS.taken.store(true, Ordering::Relaxed);
+    // SAFETY: the flag was clear, so no reference exists.
+    Some(unsafe { &mut *BUFFERS.buffers.get() })
+}
+
+/// Most bytes of stack in use at one time since boot, where the stack was
+/// painted at boot.
+#[cfg(target_arch = "arm")]
+pub(crate) fn stack_high_water() -> Option<usize> {
+    unsafe extern "C" {
+        static _stack_end: u32;
+        static _stack_start: u32;
+    }
+    let end = &raw const _stack_end;
+    let start = &raw const _stack_start;
+    let words = (start.addr() - end.addr()) / size_of::<u32>();
+    // SAFETY: the words between the two symbols are the stack's memory; below
+    // the stack pointer nothing writes them now.
+    let untouched = (0..words)
+        .take_while(|&i| unsafe { end.add(i).read_volatile() } == cortex_m_rt::STACK_PAINT_VALUE)
+        .count();
+    Some((words - untouched) * size_of::<u32>())
+}
+
+/// The stack is not painted here.
+#[cfg(not(target_arch = "arm"))]
+pub(crate) fn stack_high_water() -> Option<usize> {
+    None
+}

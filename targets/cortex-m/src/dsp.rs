@@ -1,0 +1,102 @@
+//! The DSP extension: two multiplications of 16 bits in one instruction.
+//!
+//! Four weights are a word. SXTB16 widens its bytes 0 and 2 to two halfwords,
+//! SXTB16 with ROR #8 its bytes 1 and 3, and SMLAD multiplies both with a pair
+//! of activations and adds. [`Dsp::pack`] puts the activations 0 and 2, 1 and 3
+//! of every four side by side for that.
+
+use kinglet::kernels::{Kernels, Product, SparseProduct, Split};
+use kinglet::matrix::TILE_ROWS;
+
+use crate::fpu;
+use crate::quads::{self, Lanes, List, PAIRS, ROWS, WEIGHTS};
+
+#[cfg_attr(dsp, path = "dsp/instructions.rs")]
+#[cfg_attr(not(dsp), path = "dsp/emulated.rs")]
+mod instructions;
+
+/// Kernels for cores with the DSP extension.
+#[derive(Clone, Copy, Debug)]
+pub struct Dsp(());
+
+impl Dsp {
+    /// The kernels, if the core has the instructions and floats have the modes
+    /// that they need. Reads an identification register, which needs privilege.
+    pub fn new() -> Option<Self> {
+        (instructions::present() && fpu::keeps_contract()).then_some(Self(()))
+    }
+}
+
+impl Kernels for Dsp {
+    fn name(&self) -> &'static str {
+        "dsp"
+    }
+
+    #[inline(always)]
+    fn pack(&self, q: &mut [i16]) {
+        for q in q.as_chunks_mut::<4>().0 {
+            q.swap(1, 2);
+        }
+    }
+
+    #[inline(never)]
+    fn products(&self, jobs: &mut [Product<'_>]) {
+        quads::products::<Self>(jobs);
+    }
+
+    // Its list is not to lie on the stack during other products.
+    #[inline(never)]
+    fn sparse_product(&self, job: SparseProduct<'_>) {
+        quads::sparse_product::<Self>(job);
+    }
+
+    #[inline(always)]
+    fn for_parts<S: Split>(&self, whole: S, _work: usize, f: impl Fn(S) + Sync) {
+        f(whole);
+    }
+}
+
+impl Lanes for Dsp {
+    #[inline(always)]
+    fn block(
+        sums: [i32; ROWS],
+        weights: &[u32; WEIGHTS],
+        row: usize,
+        q: &[u32; PAIRS],
+    ) -> [i32; ROWS] {
+        assert!(row <= TILE_ROWS - ROWS, "four rows of sixteen");
+        instructions::block(sums, weights, row, q)
+    }
+
+    #[cfg(all(dsp, target_abi = "eabihf"))]
+    #[inline(always)]
+    fn four_rows(
+        weights: &[[u32; WEIGHTS]],
+        scales: &[[u32; quads::TILE_SCALES]],
+        q: &[[u32; PAIRS]],
+        quad: usize,
+        group: usize,
+    ) -> [f32; ROWS] {
+        let blocks = q.len();
+        if group != 1 || blocks == 0 || weights.len() != blocks || scales.len() != blocks {
+            return quads::four_rows::<Self>(weights, scales, q, quad, group);
+        }
+        assert!(quad < TILE_ROWS / ROWS, "four quads to a tile");
+        instructions::four_rows(weights, scales, q, quad)
+    }
+
+    #[inline(always)]
+    fn listed(list: List<'_>, weights: &[i8]) -> [i32; ROWS] {
+        if let Some(last) = list.entries().last() {
+            let end = last.offset as usize + ROWS;
+            assert!(end <= weights.len(), "the list is of other weights");
+        }
+        instructions::listed(list, weights)
+    }
+
+    #[cfg(all(dsp, target_abi = "eabihf"))]
+    #[inline(always)]
+    fn fold(acc: &mut [f32; ROWS], sums: [i32; ROWS], scales: &quads::Scales) {
+        instructions::fold(acc, sums, scales);
+    }
+}

@@ -1,0 +1,58 @@
+//! The instructions in plain Rust, for machines that do not have them.
+
+use kinglet::matrix::TILE_ROWS;
+
+use crate::quads::{List, PAIRS, ROWS, WEIGHTS};
+
+/// Whether the core has the instructions: what follows runs anywhere.
+pub(super) fn present() -> bool {
+    true
+}
+
+/// SXTB16 after ROR #`rotate`: bytes 0 and 2, sign-extended to halfwords.
+fn sxtb16(word: u32, rotate: u32) -> u32 {
+    let [low, _, high, _] = word.rotate_right(rotate).to_le_bytes();
+    let widen = |byte: u8| u32::from(i16::from(byte as i8) as u16);
+    widen(low) | widen(high) << 16
+}
+
+/// The signed lower and upper halfword.
+fn halves(word: u32) -> (i32, i32) {
+    (i32::from(word as i16), i32::from((word >> 16) as i16))
+}
+
+/// SMLAD: both products of halfwords, added to `sum`.
+fn smlad(a: u32, b: u32, sum: i32) -> i32 {
+    let ((a0, a1), (b0, b1)) = (halves(a), halves(b));
+    sum.wrapping_add(a0 * b0).wrapping_add(a1 * b1)
+}
+
+pub(super) fn block(
+    mut sums: [i32; ROWS],
+    weights: &[u32; WEIGHTS],
+    row: usize,
+    q: &[u32; PAIRS],
+) -> [i32; ROWS] {
+    let quads = weights.as_chunks::<TILE_ROWS>().0.iter().zip(q.as_chunks::<2>().0);
+    for (weights, [even, odd]) in quads {
+        for (sum, weights) in sums.iter_mut().zip(&weights[row..]) {
+            *sum = smlad(sxtb16(*weights, 0), *even, *sum);
+            *sum = smlad(sxtb16(*weights, 8), *odd, *sum);
+        }
+    }
+    sums
+}
+
+pub(super) fn listed(list: List<'_>, weights: &[i8]) -> [i32; ROWS] {
+    let mut sums = [0i32; ROWS];
+    for entry in list.entries() {
+        let at = entry.offset as usize;
+        let word = u32::from_le_bytes([0, 1, 2, 3].map(|i| weights[at + i] as u8));
+        let (w0, w2) = halves(sxtb16(word, 0));
+        let (w1, w3) = halves(sxtb16(word, 8));
+        for (sum, w) in sums.iter_mut().zip([w0, w1, w2, w3]) {
+            *sum = sum.wrapping_add(w * entry.q);
+        }
+    }
+    sums
+}

@@ -1,0 +1,303 @@
+//! The instructions themselves.
+
+use core::arch::asm;
+
+use crate::quads::{List, PAIRS, ROWS, WEIGHTS};
+#[cfg(target_abi = "eabihf")]
+use crate::quads::{Scales, TILE_SCALES};
+
+/// Lets the assembler take the DSP extension, which the ARMv8-M targets leave
+/// out: LLVM knows no `.arch_extension` for it, so the M33 stands for it.
+#[cfg(armv8m)]
+macro_rules! extension {
+    () => {
+        ".cpu cortex-m33"
+    };
+}
+/// ARMv7E-M is ARMv7-M with the DSP extension.
+#[cfg(not(armv8m))]
+macro_rules! extension {
+    () => {
+        ""
+    };
+}
+
+/// Whether the core has the DSP extension: ARMv8-M makes it optional.
+#[cfg(armv8m)]
+pub(super) fn present() -> bool {
+    /// Instruction Set Attribute Register 3.
+    const ID_ISAR3: *const u32 = 0xE000_ED6C as *const u32;
+    // SAFETY: the register is there on every ARMv8-M core with the Main
+    // extension; reading it has no effect.
+    let isar3 = unsafe { ID_ISAR3.read_volatile() };
+    // The field for SXTB16, SMLAD and their kin, and its value for all of them.
+    isar3 >> 4 & 0xF >= 3
+}
+
+/// Whether the core has the DSP extension: it makes ARMv7-M the ARMv7E-M that
+/// the compiler's own code needs. The register that tells it is wrong in emulators.
+#[cfg(not(armv8m))]
+pub(super) fn present() -> bool {
+    true
+}
+
+/// Four rows by four inputs. `$q` is the offset of the activations, `$low` and
+/// `$high` those of two rows' weights. `$first` starts a sum or adds to it.
+macro_rules! quad {
+    ($q:literal, $low:literal, $high:literal) => {
+        quad!($q, $low, $high, "smlad", ", {s0}", ", {s1}", ", {s2}", ", {s3}")
+    };
+    ($q:literal, $low:literal, $high:literal, start) => {
+        quad!($q, $low, $high, "smuad", "", "", "", "")
+    };
+    ($q:literal, $low:literal, $high:literal, $first:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal) => {
+        concat!(
+            "ldrd {even}, {odd}, [{q}, #",
+            $q,
+            "]\n",
+            "ldrd {a}, {b}, [{w}, #",
+            $low,
+            "]\n",
+            "sxtb16 {t}, {a}\n",
+            "sxtb16 {a}, {a}, ror #8\n",
+            $first,
+            " {s0}, {t}, {even}",
+            $s0,
+            "\n",
+            "sxtb16 {t}, {b}\n",
+            "smlad {s0}, {a}, {odd}, {s0}\n",
+            "sxtb16 {b}, {b}, ror #8\n",
+            $first,
+            " {s1}, {t}, {even}",
+            $s1,
+            "\n",
+            "smlad {s1}, {b}, {odd}, {s1}\n",
+            "ldrd {a}, {b}, [{w}, #",
+            $high,
+            "]\n",
+            "sxtb16 {t}, {a}\n",
+            "sxtb16 {a}, {a}, ror #8\n",
+            $first,
+            " {s2}, {t}, {even}",
+            $s2,
+            "\n",
+            "sxtb16 {t}, {b}\n",
+            "smlad {s2}, {a}, {odd}, {s2}\n",
+            "sxtb16 {b}, {b}, ror #8\n",
+            $first,
+            " {s3}, {t}, {even}",
+            $s3,
+            "\n",
+            "smlad {s3}, {b}, {odd}, {s3}",
+        )
+    };
+}
+
+#[inline(always)]
+pub(super) fn block(
+    sums: [i32; ROWS],
+    weights: &[u32; WEIGHTS],
+    row: usize,
+    q: &[u32; PAIRS],
+) -> [i32; ROWS] {
+    let [mut s0, mut s1, mut s2, mut s3] = sums;
+    let weights = weights[row..].as_ptr();
+    // SAFETY: reads the words 0 to 15 of `q`, and of `weights` the words 0 to 3
+    // in each sixteen of 128 from `row` on; the caller has `row` at most 12.
+    // Both are aligned as words, which LDRD needs.
+    unsafe {
+        asm!(
+            extension!(),
+            quad!(0, 0, 8),
+            quad!(8, 64, 72),
+            quad!(16, 128, 136),
+            quad!(24, 192, 200),
+            quad!(32, 256, 264),
+            quad!(40, 320, 328),
+            quad!(48, 384, 392),
+            quad!(56, 448, 456),
+            w = in(reg) weights,
+            q = in(reg) q.as_ptr(),
+            s0 = inout(reg) s0,
+            s1 = inout(reg) s1,
+            s2 = inout(reg) s2,
+            s3 = inout(reg) s3,
+            even = out(reg) _,
+            odd = out(reg) _,
+            a = out(reg) _,
+            b = out(reg) _,
+            t = out(reg) _,
+            options(pure, readonly, nostack),
+        );
+    }
+    [s0, s1, s2, s3]
+}
+
+/// Four rows times one column with a scale to each block, in one piece: sums
+/// of a block never leave the core registers, those of the row stay in s16 to
+/// s19. Its folding is that of [`fold`].
+///
+/// # Panics
+/// Never: the caller has as many `weights` as `scales` and `q`, one at least,
+/// and `quad` at most 3.
+#[cfg(target_abi = "eabihf")]
+#[inline(always)]
+pub(super) fn four_rows(
+    weights: &[[u32; WEIGHTS]],
+    scales: &[[u32; TILE_SCALES]],
+    q: &[[u32; PAIRS]],
+    quad: usize,
+) -> [f32; ROWS] {
+    let columns = q.as_ptr_range();
+    let (mut s0, s1, mut s2, s3): (u32, u32, u32, u32);
+    // Where the column ends travels through a core register that is free until
+    // the first sum, so that twelve do.
+    s0 = columns.end.addr() as u32;
+    // The first accumulators.
+    s2 = 0;
+    // SAFETY: reads 16 words of `q` for each block until its end, 128 of
+    // `weights` but for those of other rows, and 2 of the 8 of `scales`. All
+    // are aligned as words, which LDRD and VLDM need.
+    unsafe {
+        asm!(
+            extension!(),
+            "vmov s15, {s0}",
+            "vmov s16, {s2}",
+            "vmov s17, {s2}",
+            "vmov s18, {s2}",
+            "vmov s19, {s2}",
+            "2:",
+            quad!(0, 0, 8, start),
+            quad!(8, 64, 72),
+            quad!(16, 128, 136),
+            quad!(24, 192, 200),
+            quad!(32, 256, 264),
+            quad!(40, 320, 328),
+            quad!(48, 384, 392),
+            quad!(56, 448, 456),
+            "vldm {scales}, {{s4, s5}}",
+            "vmov {t}, s15",
+            "add {scales}, {scales}, #32",
+            "vmov s6, s7, {s0}, {s1}",
+            "vmov s8, s9, {s2}, {s3}",
+            "vcvtb.f32.f16 s10, s4",
+            "vcvtt.f32.f16 s11, s4",
+            "vcvtb.f32.f16 s12, s5",
+            "vcvtt.f32.f16 s13, s5",
+            "vcvt.f32.s32 s6, s6",
+            "vcvt.f32.s32 s7, s7",
+            "vcvt.f32.s32 s8, s8",
+            "vcvt.f32.s32 s9, s9",
+            "add {w}, {w}, #512",
+            "add {q}, {q}, #64",
+            "vmla.f32 s16, s6, s10",
+            "vmla.f32 s17, s7, s11",
+            "vmla.f32 s18, s8, s12",
+            "vmla.f32 s19, s9, s13",
+            "cmp {q}, {t}",
+            "bne 2b",
+            "vmov {s0}, {s1}, s16, s17",
+            "vmov {s2}, {s3}, s18, s19",
+            w = inout(reg) weights.as_ptr().cast::<u32>().add(quad * ROWS) => _,
+            q = inout(reg) columns.start => _,
+            scales = inout(reg) scales.as_ptr().cast::<u32>().add(quad * ROWS / 2) => _,
+            s0 = inout(reg) s0,
+            s1 = out(reg) s1,
+            s2 = inout(reg) s2,
+            s3 = out(reg) s3,
+            even = out(reg) _,
+            odd = out(reg) _,
+            a = out(reg) _,
+            b = out(reg) _,
+            t = out(reg) _,
+            out("s4") _, out("s5") _, out("s6") _, out("s7") _, out("s8") _,
+            out("s9") _, out("s10") _, out("s11") _, out("s12") _, out("s13") _,
+            out("s15") _, out("s16") _, out("s17") _, out("s18") _, out("s19") _,
+            options(readonly, nostack),
+        );
+    }
+    [s0, s1, s2, s3].map(f32::from_bits)
+}
+
+#[inline(always)]
+pub(super) fn listed(list: List<'_>, weights: &[i8]) -> [i32; ROWS] {
+    let entries = list.entries().as_ptr_range();
+    let [mut s0, mut s1, mut s2, mut s3] = [0; ROWS];
+    if entries.is_empty() {
+        return [0; ROWS];
+    }
+    // SAFETY: reads the entries, of which there is one, and the four weights of
+    // each: the caller has checked those of the last, whose offset is the
+    // largest. LDR needs no alignment, and the entries have that of LDRD.
+    unsafe {
+        asm!(
+            extension!(),
+            "2:",
+            "ldrd {a}, {q}, [{entry}], #8",
+            "ldr {a}, [{w}, {a}]",
+            "cmp {entry}, {end}",
+            "sxtb16 {t}, {a}",
+            "sxtb16 {a}, {a}, ror #8",
+            "smlabb {s0}, {t}, {q}, {s0}",
+            "smlatb {s2}, {t}, {q}, {s2}",
+            "smlabb {s1}, {a}, {q}, {s1}",
+            "smlatb {s3}, {a}, {q}, {s3}",
+            "bne 2b",
+            entry = inout(reg) entries.start => _,
+            end = in(reg) entries.end,
+            w = in(reg) weights.as_ptr(),
+            s0 = inout(reg) s0,
+            s1 = inout(reg) s1,
+            s2 = inout(reg) s2,
+            s3 = inout(reg) s3,
+            a = out(reg) _,
+            q = out(reg) _,
+            t = out(reg) _,
+            options(pure, readonly, nostack),
+        );
+    }
+    [s0, s1, s2, s3]
+}
+
+/// `acc + f32(sum) * scale`, for each row. The FPU's conversion of an f16 is
+/// exact, and its VMLA rounds the product before it adds: what the contract
+/// asks for, unlike VFMA.
+#[cfg(target_abi = "eabihf")]
+#[inline(always)]
+pub(super) fn fold(acc: &mut [f32; ROWS], sums: [i32; ROWS], scales: &Scales) {
+    let [s0, s1, s2, s3] = sums;
+    // SAFETY: reads the scales, reads and writes `acc`, both aligned as words.
+    // The sums travel in core registers because stable Rust does not let a
+    // single-precision FPU's registers be operands.
+    unsafe {
+        asm!(
+            "vldm {scales}, {{s4, s5}}",
+            "vmov s6, s7, {s0}, {s1}",
+            "vmov s8, s9, {s2}, {s3}",
+            "vldm {acc}, {{s0, s1, s2, s3}}",
+            "vcvtb.f32.f16 s10, s4",
+            "vcvtt.f32.f16 s11, s4",
+            "vcvtb.f32.f16 s12, s5",
+            "vcvtt.f32.f16 s13, s5",
+            "vcvt.f32.s32 s6, s6",
+            "vcvt.f32.s32 s7, s7",
+            "vcvt.f32.s32 s8, s8",
+            "vcvt.f32.s32 s9, s9",
+            "vmla.f32 s0, s6, s10",
+            "vmla.f32 s1, s7, s11",
+            "vmla.f32 s2, s8, s12",
+            "vmla.f32 s3, s9, s13",
+            "vstm {acc}, {{s0, s1, s2, s3}}",
+            acc = in(reg) acc.as_mut_ptr(),
+            scales = in(reg) scales.as_ptr(),
+            s0 = in(reg) s0,
+            s1 = in(reg) s1,
+            s2 = in(reg) s2,
+            s3 = in(reg) s3,
+            out("s0") _, out("s1") _, out("s2") _, out("s3") _, out("s4") _,
+            out("s5") _, out("s6") _, out("s7") _, out("s8") _, out("s9") _,
+            out("s10") _, out("s11") _, out("s12") _, out("s13") _,
+            options(nostack, preserves_flags),
+        );
+    }
+}

@@ -1,0 +1,21 @@
+//! The modes of the floating-point unit.
+
+/// Whether floats are computed as the contract has it: rounded to nearest even,
+/// subnormals and NaN payloads kept. Cores without a unit compute in software,
+/// which has no modes.
+pub(crate) fn keeps_contract() -> bool {
+    #[cfg(all(target_arch = "arm", target_abi = "eabihf"))]
+    {
+        /// Rounding mode, flush to zero, default NaN.
+        const MODES: u32 = 0b11 << 22 | 1 << 24 | 1 << 25;
+        let fpscr: u32;
+        // SAFETY: reads a register that code for this ABI may use; without the
+        // unit switched on, none of it would have come so far.
+        unsafe {
+            core::arch::asm!("vmrs {}, fpscr", out(reg) fpscr, options(nomem, nostack, preserves_flags));
+        }
+        fpscr & MODES == 0
+    }
+    #[cfg(not(all(target_arch = "arm", target_abi = "eabihf")))]
+    true
+}

@@ -1,0 +1,297 @@
+//! Products with a dense input.
+
+#![expect(
+    clippy::needless_range_loop,
+    reason = "indices name registers: constant bounds, unrolled, several arrays at once"
+)]
+
+use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+
+use kinglet::matrix::{Matrix, TILE, TILE_INPUTS, TILE_ROWS, padded_inputs};
+use kinglet::quantized::Quantized;
+use kinglet_host::Part;
+
+use crate::multiply::{Ints, Multiply};
+use crate::registers::Width;
+
+/// Rows of the largest register block.
+const PANEL: usize = 64;
+/// Columns of the largest register block. More would fit into 32 registers,
+/// but then the float accumulators would not.
+const COLUMNS: usize = 4;
+/// A product whose slices were found long enough.
+#[derive(Debug)]
+pub(crate) struct Dense<'a> {
+    matrix: &'a Matrix<'a>,
+    input: &'a Quantized<'a>,
+    /// Inputs with padding.
+    padded: usize,
+    groups: usize,
+}
+
+/// Float accumulators of a register block.
+#[repr(align(64))]
+struct Totals<const C: usize>([[f32; PANEL]; C]);
+
+impl<'a> Dense<'a> {
+    /// A product of which `out` is wanted.
+    ///
+    /// # Panics
+    /// When a slice is shorter than the dimensions say, or the rows of `out`
+    /// do not start at a tile.
+    pub(crate) fn new(matrix: &'a Matrix<'a>, input: &'a Quantized<'a>, out: &Part<'_>) -> Self {
+        let padded = padded_inputs(matrix.inputs);
+        let (groups, tiles) = (matrix.groups(), matrix.row_tiles());
+        assert!(matrix.group > 0 && matrix.group.is_multiple_of(32), "no group size");
+        assert!(matrix.weights.len() >= tiles * TILE_ROWS * padded, "too few weights");
+        assert!(matrix.scales.len() >= tiles * TILE_ROWS * groups, "too few scales");
+        assert_eq!(input.inputs, matrix.inputs, "input of another length");
+        assert!(input.q.len() >= out.columns() * padded, "too few activations");
+        assert!(input.sums.len() >= out.columns() * padded / 32, "too few sums");
+        assert!(input.scales.len() >= out.columns(), "too few column scales");
+        assert!(out.rows().end <= matrix.rows, "rows beyond the matrix");
+        assert!(out.rows().start.is_multiple_of(TILE_ROWS), "rows within a tile");
+        Self { matrix, input, padded, groups }
+    }
+
+    /// Weights and scales of the `LANES` rows from `row` on, of which the
+    /// matrix has a tile: `[input/4][16][4]` and `[group][16]`, from the row's
+    /// place in the tile on.
+    ///
+    /// # Safety
+    /// `row` is less than the rows of the matrix.
+    #[inline(always)]
+    unsafe fn rows(&self, row: usize) -> (*const i8, *const u16) {
+        let (tile, lane) = (row / TILE_ROWS, row % TILE_ROWS);
+        let weights = tile * TILE_ROWS * self.padded + lane * TILE_INPUTS;
+        let scales = tile * TILE_ROWS * self.groups + lane;
+        // SAFETY: `new` found `row_tiles` tiles in both, and this is one of them.
+        unsafe {
+            let scales = self.matrix.scales.as_ptr().add(scales).cast();
+            (self.matrix.weights.as_ptr().add(weights), scales)
+        }
+    }
+
+    /// Inputs of group `group`, the last of which may be shorter.
+    #[inline(always)]
+    fn group_len(&self, group: usize) -> usize {
+        self.matrix.group.min(self.padded - group * self.matrix.group)
+    }
+
+    /// What unsigned weights make too much of, negated: -128 times the sum of
+    /// the column's q over a group.
+    #[inline(always)]
+    fn correction(&self, column: usize, group: usize) -> i32 {
+        let start = group * self.matrix.group / 32;
+        let sums = &self.input.column_sums(column)[start..start + self.group_len(group) / 32];
+        sums.iter().sum::<i32>().wrapping_mul(-128)
+    }
+
+    /// Writes the totals of the `rows` rows from `row` on, as far as `out` has
+    /// them, scaled.
+    #[inline(always)]
+    fn store<const C: usize>(
+        &self,
+        totals: &Totals<C>,
+        rows: usize,
+        row: usize,
+        column: usize,
+        out: &mut Part<'_>,
+    ) {
+        let first = row - out.rows().start;
+        for (column, totals) in (column..).zip(&totals.0) {
+            let scale = self.input.scales[column] * self.matrix.multiplier;
+            for (out, total) in out.column(column)[first..].iter_mut().zip(&totals[..rows]) {
+                *out = total * scale;
+            }
+        }
+    }
+}
+
+/// Computes the rows of `out`.
+///
+/// # Safety
+/// The CPU has the instructions of M, and the caller has them switched on.
+#[inline(always)]
+pub(crate) unsafe fn product<M: Multiply>(job: &Dense<'_>, out: &mut Part<'_>) {
+    let mut row = out.rows().start;
+    let end = out.rows().end;
+    let wide = M::Width::LANES == 16;
+    while row < end {
+        // One column reads tile after tile, as memory likes it best. Several
+        // want four registers of weights where there are 32, two of 16.
+        let four = wide && out.columns() > 1 && end - row > 3 * TILE_ROWS;
+        // SAFETY: `row` is at a tile of `out`, whose tiles the matrix has; for
+        // four, three more begin before the end.
+        unsafe {
+            match (wide, out.columns()) {
+                (true, 1) => single::<M, 1>(job, row, out),
+                (false, 1) => single::<M, 2>(job, row, out),
+                (true, _) if four => panel::<M, 4>(job, row, out),
+                (true, _) => panel::<M, 1>(job, row, out),
+                (false, _) => panel::<M, 2>(job, row, out),
+            }
+        }
+        row += if four { 4 * TILE_ROWS } else { TILE_ROWS };
+    }
+}
+
+/// Computes the `T * LANES` rows from `row` on, for all columns.
+///
+/// # Safety
+/// As for [`product`]; the matrix has the tiles of these rows.
+#[inline(always)]
+unsafe fn panel<M: Multiply, const T: usize>(job: &Dense<'_>, row: usize, out: &mut Part<'_>) {
+    let mut column = 0;
+    while column < out.columns() {
+        let left = out.columns() - column;
+        // No block of one column where the rest can be split more evenly.
+        let together = if matches!(left, 5 | 6) { 3 } else { left.min(COLUMNS) };
+        // SAFETY: the caller's promise; that many columns are left.
+        unsafe {
+            match together {
+                1 => block::<M, T, 1>(job, row, column, out),
+                2 => block::<M, T, 2>(job, row, column, out),
+                3 => block::<M, T, 3>(job, row, column, out),
+                _ => block::<M, T, COLUMNS>(job, row, column, out),
+            }
+        }
+        column += together;
+    }
+}
+
+/// Multiplies `T * LANES` rows with one column: bound by reading the weights once.
+///
+/// # Safety
+/// As for [`panel`]; there is a column.
+#[inline(always)]
+unsafe fn single<M: Multiply, const T: usize>(job: &Dense<'_>, row: usize, out: &mut Part<'_>) {
+    let lanes = M::Width::LANES;
+    let mut totals = Totals([[0.0; PANEL]]);
+    // SAFETY: each register's rows are in the matrix by the caller's promise,
+    // so its weights and scales are readable to their end, as `Dense::new`
+    // found q to be; T registers of totals fit into PANEL.
+    unsafe {
+        let mut rows = [job.rows(row); T];
+        for (t, rows) in rows.iter_mut().enumerate() {
+            *rows = job.rows(row + t * lanes);
+        }
+        let mut q = job.input.column(0).as_ptr();
+        for group in 0..job.groups {
+            // Even and odd tiles apart, so that none waits for the one before.
+            let mut sums = [[M::start(); T]; 2];
+            for _ in 0..job.group_len(group) / (2 * TILE_INPUTS) {
+                for sums in &mut sums {
+                    let activations = [M::Width::broadcast(q), M::Width::broadcast(q.add(2))];
+                    for t in 0..T {
+                        if let Some(ahead) = M::Width::AHEAD {
+                            _mm_prefetch::<_MM_HINT_T0>(rows[t].0.wrapping_add(ahead));
+                        }
+                        let weights = M::Width::unsign(M::Width::load(rows[t].0));
+                        sums[t] = M::steps(sums[t], weights, activations);
+                        rows[t].0 = rows[t].0.wrapping_add(TILE);
+                    }
+                    q = q.add(TILE_INPUTS);
+                }
+            }
+            let correction = M::Width::splat(job.correction(0, group));
+            for t in 0..T {
+                let sums = M::Width::add(M::total(sums[0][t]), M::total(sums[1][t]));
+                let sums = M::Width::add(sums, correction);
+                let scales = M::Width::scales(rows[t].1);
+                rows[t].1 = rows[t].1.wrapping_add(TILE_ROWS);
+                M::Width::fold(sums, scales, totals.0[0].as_mut_ptr().add(t * lanes));
+            }
+        }
+    }
+    job.store(&totals, T * lanes, row, 0, out);
+}
+
+/// Multiplies `T * LANES` rows with the C columns from `column` on. A group's
+/// weights are read twice, once for each step, so that every sum stays in one
+/// register.
+///
+/// # Safety
+/// As for [`panel`]; there are these columns.
+#[inline(always)]
+unsafe fn block<M: Multiply, const T: usize, const C: usize>(
+    job: &Dense<'_>,
+    row: usize,
+    column: usize,
+    out: &mut Part<'_>,
+) {
+    let lanes = M::Width::LANES;
+    let mut totals = Totals([[0.0; PANEL]; C]);
+    // SAFETY: each register's rows are in the matrix by the caller's promise,
+    // so its weights and scales are readable to their end, as `Dense::new`
+    // found q to be; T registers of totals fit into PANEL.
+    unsafe {
+        let mut rows = [job.rows(row); T];
+        for (t, rows) in rows.iter_mut().enumerate() {
+            *rows = job.rows(row + t * lanes);
+        }
+        let mut q = [job.input.q.as_ptr(); C];
+        for (c, q) in q.iter_mut().enumerate() {
+            *q = job.input.column(column + c).as_ptr();
+        }
+        for group in 0..job.groups {
+            let inputs = job.group_len(group);
+            let mut sums = [[M::Width::splat(0); T]; C];
+            for input in (0..inputs).step_by(TILE_INPUTS) {
+                let weights = tile::<M, T>(&rows, input);
+                for c in 0..C {
+                    let activations = M::Width::broadcast(q[c].add(input));
+                    for t in 0..T {
+                        sums[c][t] = M::step(sums[c][t], M::first(weights[t]), activations);
+                    }
+                }
+            }
+            for c in 0..C {
+                let correction = M::Width::splat(job.correction(column + c, group));
+                for t in 0..T {
+                    sums[c][t] = M::Width::add(M::carry(sums[c][t]), correction);
+                }
+            }
+            for input in (0..inputs).step_by(TILE_INPUTS) {
+                let weights = tile::<M, T>(&rows, input);
+                for c in 0..C {
+                    let activations = M::Width::broadcast(q[c].add(input + 2));
+                    for t in 0..T {
+                        sums[c][t] = M::step(sums[c][t], M::second(weights[t]), activations);
+                    }
+                }
+            }
+            for t in 0..T {
+                let scales = M::Width::scales(rows[t].1);
+                for c in 0..C {
+                    M::Width::fold(sums[c][t], scales, totals.0[c].as_mut_ptr().add(t * lanes));
+                }
+                rows[t].0 = rows[t].0.wrapping_add(inputs * TILE_ROWS);
+                rows[t].1 = rows[t].1.wrapping_add(TILE_ROWS);
+            }
+            for q in &mut q {
+                *q = q.wrapping_add(inputs);
+            }
+        }
+    }
+    job.store(&totals, T * lanes, row, column, out);
+}
+
+/// Unsigned weights of the four inputs from `input` on.
+///
+/// # Safety
+/// As for [`product`]; these weights are readable.
+#[inline(always)]
+unsafe fn tile<M: Multiply, const T: usize>(
+    rows: &[(*const i8, *const u16); T],
+    input: usize,
+) -> [Ints<M>; T] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut weights = [M::Width::splat(0); T];
+        for t in 0..T {
+            weights[t] = M::Width::unsign(M::Width::load(rows[t].0.add(input * TILE_ROWS)));
+        }
+        weights
+    }
+}

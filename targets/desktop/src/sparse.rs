@@ -1,0 +1,461 @@
+//! Products with an input that is mostly zero.
+
+#![expect(
+    clippy::needless_range_loop,
+    reason = "indices name registers: constant bounds, unrolled, several arrays at once"
+)]
+
+use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+
+use kinglet::matrix::{SparseMatrix, TILE_ROWS, padded_inputs, padded_rows};
+use kinglet::quantized::Quantized;
+use kinglet_host::Part;
+
+use crate::multiply::Multiply;
+use crate::registers::{Compressed, LARGEST, Width};
+
+/// Bytes of a group's weights that are worked on together for several columns:
+/// a part of the second-level cache.
+const WINDOW: usize = 1 << 18;
+
+/// A sparse product whose slices were found long enough.
+#[derive(Debug)]
+pub(crate) struct Sparse<'a> {
+    matrix: &'a SparseMatrix<'a>,
+    input: &'a Quantized<'a>,
+    /// Inputs with padding.
+    padded: usize,
+    /// Rows with padding: the bytes between inputs.
+    stride: usize,
+}
+
+impl<'a> Sparse<'a> {
+    /// A product of which `out` is wanted.
+    ///
+    /// # Panics
+    /// When a slice is shorter than the dimensions say, or the rows of `out`
+    /// do not start at a tile.
+    pub(crate) fn new(
+        matrix: &'a SparseMatrix<'a>,
+        input: &'a Quantized<'a>,
+        out: &Part<'_>,
+    ) -> Self {
+        let (padded, stride) = (padded_inputs(matrix.inputs), padded_rows(matrix.rows));
+        assert!(matrix.group.is_multiple_of(32), "no group size");
+        assert!((32..=LARGEST).contains(&matrix.group), "no group size");
+        assert!(matrix.weights.len() >= padded * stride, "too few weights");
+        assert!(matrix.scales.len() >= matrix.groups() * stride, "too few scales");
+        assert_eq!(input.inputs, matrix.inputs, "input of another length");
+        assert!(input.q.len() >= out.columns() * padded, "too few activations");
+        assert!(input.sums.len() >= out.columns() * padded / 32, "too few sums");
+        assert!(input.scales.len() >= out.columns(), "too few column scales");
+        assert!(out.rows().end <= matrix.rows, "rows beyond the matrix");
+        assert!(out.rows().start.is_multiple_of(TILE_ROWS), "rows within a tile");
+        Self { matrix, input, padded, stride }
+    }
+}
+
+/// The active inputs of a group, taken four at a time.
+struct Active {
+    /// Activations, each four of them packed; zeros fill the last four.
+    q: Compressed,
+    /// Inputs of the group in ascending order; zeros fill the last four.
+    inputs: Compressed,
+    /// Number of fours.
+    fours: usize,
+    /// The group.
+    group: usize,
+    /// -128 times the sum of q.
+    correction: i32,
+}
+
+impl Active {
+    const fn new() -> Self {
+        let (q, inputs) = ([0; LARGEST + 32], [0; LARGEST + 32]);
+        Self { q, inputs, fours: 0, group: 0, correction: 0 }
+    }
+
+    /// Finds the active inputs of group `group` of column `column`.
+    ///
+    /// # Safety
+    /// As for [`product`].
+    #[inline(always)]
+    unsafe fn find<M: Multiply>(&mut self, job: &Sparse<'_>, column: usize, group: usize) {
+        let start = group * job.matrix.group;
+        let len = job.matrix.group.min(job.padded - start);
+        let sums = &job.input.column_sums(column)[start / 32..(start + len) / 32];
+        let q = &job.input.column(column)[start..start + len];
+        // SAFETY: the caller's promise.
+        let count = unsafe { M::Width::compress(q, &mut self.q, &mut self.inputs) };
+        self.correction = sums.iter().sum::<i32>().wrapping_mul(-128);
+        self.group = group;
+        self.fours = count.div_ceil(4);
+        self.q[count..4 * self.fours].fill(0);
+        self.inputs[count..4 * self.fours].fill(0);
+        for q in &mut self.q.as_chunks_mut().0[..self.fours] {
+            *q = M::pack(*q);
+        }
+    }
+
+    /// Like [`find`](Self::find), for the first group with an active input
+    /// from `group` on, if there is one.
+    ///
+    /// # Safety
+    /// As for [`product`].
+    #[inline(always)]
+    unsafe fn find_next<M: Multiply>(&mut self, job: &Sparse<'_>, group: usize) {
+        self.fours = 0;
+        for group in group..job.matrix.groups() {
+            // SAFETY: the caller's promise.
+            unsafe { self.find::<M>(job, 0, group) };
+            if self.fours > 0 {
+                break;
+            }
+        }
+    }
+
+    /// Fours of inputs and their packed activations.
+    #[inline(always)]
+    fn fours(&self) -> impl Iterator<Item = (&[i16; 4], &[i16; 4])> {
+        self.inputs.as_chunks().0[..self.fours].iter().zip(self.q.as_chunks().0)
+    }
+
+    /// Where the weights of four number `four` begin for the rows from `row`
+    /// on; null if there is no such four.
+    #[inline(always)]
+    fn weights(&self, job: &Sparse<'_>, row: usize, four: usize) -> [*const i8; 4] {
+        if four >= self.fours {
+            return [core::ptr::null(); 4];
+        }
+        let weights = job.matrix.weights.as_ptr().wrapping_add(row);
+        let group = self.group * job.matrix.group;
+        let inputs: [i16; 4] = self.inputs.as_chunks().0[four];
+        inputs.map(|input| weights.wrapping_add((group + input as usize) * job.stride))
+    }
+}
+
+/// Computes the rows of `out`.
+///
+/// # Safety
+/// The CPU has the instructions of M, and the caller has them switched on.
+#[inline(always)]
+pub(crate) unsafe fn product<M: Multiply>(job: &Sparse<'_>, out: &mut Part<'_>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match out.columns() {
+            1 => single::<M>(job, out),
+            _ => several::<M>(job, out),
+        }
+    }
+}
+
+/// Fours of inputs between the one in use and the one that is asked for.
+/// Weights go to the second-level cache (T1): misses of the first level are too
+/// few at a time to fill the memory bus where the hardware cannot guess what
+/// comes next.
+const AHEAD: usize = 4;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+/// Rows that are summed together for a single column: their sums and the
+/// weights in use fit into the first-level cache.
+const RUN: usize = 2048;
+
+/// Sums of a run of rows, as integers over a group and as floats over all.
+#[repr(align(64))]
+struct Run {
+    /// In the order of [`Width::interleave`].
+    sums: [i32; RUN],
+    totals: [f32; RUN],
+}
+
+/// Multiplies with one column: bound by reading the weights of its active
+/// inputs once, in runs that are as long as possible, each asked for while
+/// the one before is in use.
+///
+/// # Safety
+/// As for [`product`]; there is a column.
+#[inline(always)]
+unsafe fn single<M: Multiply>(job: &Sparse<'_>, out: &mut Part<'_>) {
+    let rows = out.rows();
+    let scale = job.input.scales[0] * job.matrix.multiplier;
+    let runs = rows.len().div_ceil(RUN);
+    let len = rows.len().div_ceil(runs.max(1)).next_multiple_of(64);
+    let mut run = Run { sums: [0; RUN], totals: [0.0; RUN] };
+    let mut lists = [Active::new(), Active::new()];
+    let [mut active, mut next] = lists.each_mut();
+    for out in out.column(0).chunks_mut(len.max(1)).enumerate() {
+        let (first, out) = (rows.start + out.0 * len, out.1);
+        let padded = padded_rows(out.len());
+        run.totals[..padded].fill(0.0);
+        // SAFETY: the caller's promise; the rows of the run are in the matrix,
+        // and the lists hold inputs of its groups.
+        unsafe {
+            active.find_next::<M>(job, 0);
+            while active.fours > 0 {
+                next.find_next::<M>(job, active.group + 1);
+                add_fours::<M>(job, active, next, first, padded, &mut run);
+                core::mem::swap(&mut active, &mut next);
+            }
+        }
+        for (out, total) in out.iter_mut().zip(&run.totals) {
+            *out = total * scale;
+        }
+    }
+}
+
+/// Adds the products of a group to the totals of the `len` rows from `row` on.
+///
+/// # Safety
+/// As for [`product`]; the matrix has the rows, with padding, `len` is at most
+/// RUN, and `active` are inputs of its group.
+#[inline(always)]
+unsafe fn add_fours<M: Multiply>(
+    job: &Sparse<'_>,
+    active: &Active,
+    next: &Active,
+    row: usize,
+    len: usize,
+    run: &mut Run,
+) {
+    let lanes = M::Width::LANES;
+    let unit = 4 * lanes;
+    run.sums[..len.next_multiple_of(unit)].fill(active.correction);
+    let mut four = 0;
+    let ahead = |four: usize| match four.checked_sub(active.fours) {
+        None => active.weights(job, row, four),
+        Some(four) => next.weights(job, row, four),
+    };
+    // SAFETY: the caller's promise.
+    unsafe {
+        while four + 1 < active.fours {
+            let weights = [0, 1].map(|i| active.weights(job, row, four + i));
+            let q = [0, 1].map(|i| active.q.as_ptr().add(4 * (four + i)));
+            let ahead = [ahead(four + AHEAD), ahead(four + AHEAD + 1)];
+            add_rows::<M, 2>(&weights, &q, &ahead, len, &mut run.sums);
+            four += 2;
+        }
+        if four < active.fours {
+            let weights = [active.weights(job, row, four)];
+            let q = [active.q.as_ptr().add(4 * four)];
+            add_rows::<M, 1>(&weights, &q, &[ahead(four + AHEAD)], len, &mut run.sums);
+        }
+        let scales = job.matrix.scales.as_ptr().cast::<u16>();
+        let scales = scales.add(active.group * job.stride + row);
+        for at in (0..len).step_by(unit) {
+            let mut sums = [M::Width::splat(0); 4];
+            for t in 0..4 {
+                sums[t] = M::Width::load(run.sums.as_ptr().add(at + t * lanes).cast());
+            }
+            let sums = M::Width::restore(sums);
+            for t in 0..4 {
+                let at = at + t * lanes;
+                if at < len {
+                    let total = run.totals.as_mut_ptr().add(at);
+                    M::Width::fold(sums[t], M::Width::scales(scales.add(at)), total);
+                }
+            }
+        }
+    }
+}
+
+/// Adds the products of Q fours of inputs with `len` rows to `sums`, and asks
+/// for the rows of the fours `ahead`.
+///
+/// # Safety
+/// As for [`product`]; `len` bytes, a multiple of 16 and at most RUN, are
+/// readable at each of `weights`, and four i16 at each of `q`.
+#[inline(always)]
+unsafe fn add_rows<M: Multiply, const Q: usize>(
+    weights: &[[*const i8; 4]; Q],
+    q: &[*const i16; Q],
+    ahead: &[[*const i8; 4]; Q],
+    len: usize,
+    sums: &mut [i32; RUN],
+) {
+    let lanes = M::Width::LANES;
+    let unit = 4 * lanes;
+    // SAFETY: the caller's promise; sums are written in whole units, of which
+    // RUN is a multiple. Prefetching does not access memory.
+    unsafe {
+        let mut activations = [[M::Width::splat(0); 2]; Q];
+        for i in 0..Q {
+            activations[i] = [M::Width::broadcast(q[i]), M::Width::broadcast(q[i].add(2))];
+        }
+        let ahead = ahead.as_flattened();
+        let (mut input, mut line) = (0, 0);
+        for at in (0..len).step_by(unit) {
+            // One input after the other, so that the hardware sees each as a
+            // stream and fetches ahead itself.
+            if at.is_multiple_of(LINE) {
+                for _ in 0..4 * Q {
+                    _mm_prefetch::<_MM_HINT_T1>(ahead[input].wrapping_add(line));
+                    line += LINE;
+                    if line >= len {
+                        (input, line) = (input + 1, 0);
+                    }
+                }
+            }
+            let mut products = [M::start(); 4];
+            for i in 0..Q {
+                let mut bytes = [M::Width::splat(0); 4];
+                for j in 0..4 {
+                    let weights = weights[i][j].add(at);
+                    bytes[j] = if at + unit > len {
+                        M::Width::load_short(weights, len - at)
+                    } else {
+                        M::Width::load(weights)
+                    };
+                }
+                let tiles = M::Width::interleave(bytes);
+                for t in 0..4 {
+                    let weights = M::Width::unsign(tiles[t]);
+                    products[t] = M::steps(products[t], weights, activations[i]);
+                }
+            }
+            for t in 0..4 {
+                let sums = sums.as_mut_ptr().add(at + t * lanes);
+                let sum = M::Width::add(M::Width::load(sums.cast()), M::total(products[t]));
+                M::Width::store(sums, sum);
+            }
+        }
+    }
+}
+
+/// Multiplies with several columns, a window of weights at a time.
+///
+/// # Safety
+/// As for [`product`].
+#[inline(always)]
+unsafe fn several<M: Multiply>(job: &Sparse<'_>, out: &mut Part<'_>) {
+    let (columns, rows) = (out.columns(), out.rows());
+    for column in 0..columns {
+        out.column(column).fill(0.0);
+    }
+    let mut active = Active::new();
+    let together = WINDOW / job.matrix.group / 64 * 64;
+    for first in rows.clone().step_by(together) {
+        let end = rows.end.min(first + together);
+        for group in 0..job.matrix.groups() {
+            for column in 0..columns {
+                // SAFETY: the caller's promise; `acc` are rows of the matrix
+                // from a tile on, and `active` are inputs of `group`.
+                unsafe {
+                    active.find::<M>(job, column, group);
+                    if active.fours > 0 {
+                        let acc = &mut out.column(column)[first - rows.start..end - rows.start];
+                        add_group::<M>(job, &active, group, first, acc);
+                    }
+                }
+            }
+        }
+    }
+    for column in 0..columns {
+        let scale = job.input.scales[column] * job.matrix.multiplier;
+        for out in out.column(column) {
+            *out *= scale;
+        }
+    }
+}
+
+/// Adds a group's products to the accumulators `acc` of the rows from `row` on.
+///
+/// # Safety
+/// As for [`product`]; `acc` are rows of the matrix, `row` is at a tile, and
+/// `active` are inputs of group `group`.
+#[inline(always)]
+unsafe fn add_group<M: Multiply>(
+    job: &Sparse<'_>,
+    active: &Active,
+    group: usize,
+    row: usize,
+    acc: &mut [f32],
+) {
+    let unit = 4 * M::Width::LANES;
+    // SAFETY: group, row and input are within the matrix, so weights and scales
+    // are readable to the end of the padded row.
+    unsafe {
+        let input = group * job.matrix.group;
+        let mut weights = job.matrix.weights.as_ptr().add(input * job.stride + row);
+        let mut scales = job.matrix.scales.as_ptr().cast::<u16>().add(group * job.stride + row);
+        let (pairs, rest) = acc.split_at_mut(acc.len() / (2 * unit) * (2 * unit));
+        for acc in pairs.chunks_exact_mut(2 * unit) {
+            rows::<M, 2, false>(active, weights, job.stride, scales, acc);
+            weights = weights.add(2 * unit);
+            scales = scales.add(2 * unit);
+        }
+        for acc in rest.chunks_mut(unit) {
+            let len = padded_rows(acc.len());
+            let mut padded = [0.0; 64];
+            if len == unit && acc.len() == unit {
+                rows::<M, 1, false>(active, weights, job.stride, scales, acc);
+            } else {
+                padded[..acc.len()].copy_from_slice(acc);
+                if len == unit {
+                    rows::<M, 1, false>(active, weights, job.stride, scales, &mut padded[..len]);
+                } else {
+                    rows::<M, 1, true>(active, weights, job.stride, scales, &mut padded[..len]);
+                }
+                acc.copy_from_slice(&padded[..acc.len()]);
+            }
+            weights = weights.wrapping_add(unit);
+            scales = scales.wrapping_add(unit);
+        }
+    }
+}
+
+/// Adds the products of the active inputs with `N * 4 * LANES` rows, or with
+/// fewer where the matrix ends (SHORT).
+///
+/// # Safety
+/// As for [`product`]; the active inputs have `acc.len()` bytes each, from
+/// `weights` on and `stride` apart, and there are so many scales. `acc.len()`
+/// is `N * 4 * LANES`, or, with SHORT, a multiple of 16 below it.
+#[inline(always)]
+unsafe fn rows<M: Multiply, const N: usize, const SHORT: bool>(
+    active: &Active,
+    weights: *const i8,
+    stride: usize,
+    scales: *const u16,
+    acc: &mut [f32],
+) {
+    let lanes = M::Width::LANES;
+    // SAFETY: the caller's promise; registers beyond `acc.len()` are skipped.
+    unsafe {
+        let mut sums = [[M::start(); 4]; N];
+        for (inputs, q) in active.fours() {
+            let q = q.as_ptr();
+            let activations = [M::Width::broadcast(q), M::Width::broadcast(q.add(2))];
+            for n in 0..N {
+                let mut bytes = [M::Width::splat(0); 4];
+                for i in 0..4 {
+                    let at = weights.add(inputs[i] as usize * stride + n * 4 * lanes);
+                    bytes[i] = if SHORT {
+                        M::Width::load_short(at, acc.len())
+                    } else {
+                        M::Width::load(at)
+                    };
+                }
+                let tiles = M::Width::interleave(bytes);
+                for t in 0..4 {
+                    sums[n][t] = M::steps(sums[n][t], M::Width::unsign(tiles[t]), activations);
+                }
+            }
+        }
+        let correction = M::Width::splat(active.correction);
+        for n in 0..N {
+            let mut totals = [correction; 4];
+            for t in 0..4 {
+                totals[t] = M::total(sums[n][t]);
+            }
+            let totals = M::Width::restore(totals);
+            for t in 0..4 {
+                let at = (n * 4 + t) * lanes;
+                if at < acc.len() {
+                    let scales = M::Width::scales(scales.add(at));
+                    let sums = M::Width::add(totals[t], correction);
+                    M::Width::fold(sums, scales, acc.as_mut_ptr().add(at));
+                }
+            }
+        }
+    }
+}

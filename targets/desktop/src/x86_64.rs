@@ -1,0 +1,273 @@
+//! The kernel sets: types whose values prove the instructions.
+
+use core::arch::asm;
+use std::arch::is_x86_feature_detected;
+
+use kinglet::matrix::{Matrix, SparseMatrix};
+use kinglet::quantized::Quantized;
+use kinglet_host::{Part, Vectors};
+
+use crate::dense::{self, Dense};
+use crate::multiply::{Bytes256, Bytes512, Multiply, Words256};
+use crate::sparse::{self, Sparse};
+
+/// Whether this thread rounds to nearest even and keeps subnormals, as the
+/// core's numbers need it. Threads start so; a program may have changed it.
+fn floats_are_ieee() -> bool {
+    const FLUSH_TO_ZERO: u32 = 1 << 15;
+    const ROUNDING: u32 = 3 << 13;
+    const DENORMALS_ARE_ZERO: u32 = 1 << 6;
+    let mut mxcsr = 0u32;
+    // SAFETY: SSE is part of x86-64; the instruction writes four bytes to `mxcsr`.
+    unsafe {
+        asm!("stmxcsr [{}]", in(reg) &raw mut mxcsr, options(nostack, preserves_flags));
+    }
+    mxcsr & (FLUSH_TO_ZERO | ROUNDING | DENORMALS_ARE_ZERO) == 0
+}
+
+/// Packs a whole column.
+///
+/// # Safety
+/// The CPU has the instructions of M, and the caller has them switched on.
+#[inline(always)]
+unsafe fn pack<M: Multiply>(q: &mut [i16]) {
+    let (sixteens, rest) = q.as_chunks_mut();
+    for sixteen in sixteens {
+        // SAFETY: the caller's promise.
+        unsafe { M::pack_sixteen(sixteen) };
+    }
+    for four in rest.as_chunks_mut().0 {
+        *four = M::pack(*four);
+    }
+}
+
+/// A kernel set on the instructions `$feature`, all of which are asked for.
+macro_rules! kernel_set {
+    (
+        $(#[$attribute:meta])*
+        $vis:vis $set:ident, $name:literal, $multiply:ty, $sparse:ty, [$($feature:tt),*], $features:literal
+    ) => {
+        $(#[$attribute])*
+        #[derive(Clone, Copy, Debug)]
+        $vis struct $set {
+            _proof: (),
+        }
+
+        impl $set {
+            /// The name of this set.
+            $vis const NAME: &'static str = $name;
+
+            /// The set, where the CPU has the instructions and this thread's
+            /// floats are IEEE: nearest even, subnormals kept.
+            $vis fn new() -> Option<Self> {
+                let has = $(is_x86_feature_detected!($feature))&&*;
+                (has && floats_are_ieee()).then_some(Self { _proof: () })
+            }
+
+            #[target_feature(enable = $features)]
+            fn switched_on<R>(f: impl FnOnce() -> R) -> R {
+                f()
+            }
+
+            #[target_feature(enable = $features)]
+            fn pack_column(q: &mut [i16]) {
+                // SAFETY: this function has the features of the set.
+                unsafe { pack::<$multiply>(q) }
+            }
+
+            #[target_feature(enable = $features)]
+            fn dense(job: &Dense<'_>, out: &mut Part<'_>) {
+                // SAFETY: this function has the features of the set.
+                unsafe { dense::product::<$multiply>(job, out) }
+            }
+
+            #[target_feature(enable = $features)]
+            fn sparse(job: &Sparse<'_>, out: &mut Part<'_>) {
+                // SAFETY: this function has the features of the set.
+                unsafe { sparse::product::<$sparse>(job, out) }
+            }
+        }
+
+        impl Vectors for $set {
+            fn name(&self) -> &'static str {
+                Self::NAME
+            }
+
+            #[inline(always)]
+            fn pack(&self, q: &mut [i16]) {
+                // SAFETY: `new`, which made `self`, found every feature.
+                unsafe { Self::pack_column(q) }
+            }
+
+            // A closure that is large or called from several places is compiled
+            // with these instructions only if it is `#[inline(always)]`.
+            #[inline(always)]
+            fn run<R>(&self, f: impl FnOnce() -> R) -> R {
+                // SAFETY: `new`, which made `self`, found every feature.
+                unsafe { Self::switched_on(f) }
+            }
+
+            fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+                let job = Dense::new(matrix, input, out);
+                // SAFETY: `new`, which made `self`, found every feature.
+                unsafe { Self::dense(&job, out) }
+            }
+
+            fn sparse_product(
+                &self,
+                matrix: &SparseMatrix<'_>,
+                input: &Quantized<'_>,
+                out: &mut Part<'_>,
+            ) {
+                let job = Sparse::new(matrix, input, out);
+                // SAFETY: `new`, which made `self`, found every feature.
+                unsafe { Self::sparse(&job, out) }
+            }
+        }
+    };
+}
+
+kernel_set! {
+    /// AVX2 and F16C: Haswell, Zen and later.
+    pub Avx2, "x86-64-avx2", Words256, Words256, ["avx2", "f16c"], "avx2,f16c"
+}
+
+kernel_set! {
+    /// AVX-VNNI: client CPUs from Alder Lake on, which lack AVX-512.
+    pub AvxVnni, "x86-64-avx-vnni", Bytes256, Bytes256,
+    ["avx2", "f16c", "avxvnni"], "avx2,f16c,avxvnni"
+}
+
+kernel_set! {
+    /// AVX-512 VNNI: Cascade Lake, Zen 4 and later.
+    pub Avx512Vnni, "x86-64-avx512-vnni", Bytes512, Bytes512,
+    ["avx2", "f16c", "avx512f", "avx512bw", "avx512vnni"],
+    "avx2,f16c,avx512f,avx512bw,avx512vnni"
+}
+
+#[cfg(test)]
+mod tests {
+    use kinglet::matrix::TILE_ROWS;
+    use kinglet::testing::{Activity, Case, Problem, float_loop};
+    use kinglet_host::Threaded;
+
+    use super::*;
+    use crate::multiply::{Bytes256Vl, Words512};
+
+    kernel_set! {
+        /// What [`AvxVnni`] computes, in the encoding of AVX-512 VL.
+        pub(super) Avx512Vl, "avx512-vl", Bytes256Vl, Bytes256Vl,
+        ["avx2", "f16c", "avx512f", "avx512vl", "avx512vnni"],
+        "avx2,f16c,avx512f,avx512vl,avx512vnni"
+    }
+
+    kernel_set! {
+        /// VPDPWSSD on 512 bits.
+        pub(super) Avx512Words, "avx512-words", Words512, Words512,
+        ["avx2", "f16c", "avx512f", "avx512bw", "avx512vnni"],
+        "avx2,f16c,avx512f,avx512bw,avx512vnni"
+    }
+
+    mod avx2 {
+        kinglet::kernel_tests!(super::Avx2::new().map(|set| super::Threaded::new(set, 1)));
+    }
+
+    mod avx_vnni {
+        kinglet::kernel_tests!(super::AvxVnni::new().map(|set| super::Threaded::new(set, 1)));
+    }
+
+    mod avx512_vnni {
+        kinglet::kernel_tests!(super::Avx512Vnni::new().map(|set| super::Threaded::new(set, 1)));
+    }
+
+    mod avx512_vl {
+        kinglet::kernel_tests!(super::Avx512Vl::new().map(|set| super::Threaded::new(set, 1)));
+    }
+
+    mod avx512_words {
+        kinglet::kernel_tests!(super::Avx512Words::new().map(|set| super::Threaded::new(set, 1)));
+    }
+
+    fn check_parts(vectors: Option<impl Vectors + Copy>) {
+        let Some(vectors) = vectors else { return };
+        let kernels = Threaded::new(vectors, 1);
+        for columns in [1, 5] {
+            let activity = Activity::Of64(16);
+            let case = Case { activity, ..Case::new(219, 300, columns, 128) };
+            let problem = Problem::new(case);
+            let q = problem.packed(&kernels);
+            let expected = problem.reference();
+            for tiles in [1, 3, 5] {
+                let (mut dense, mut sparse) = (problem.output(), problem.output());
+                for_parts(&mut dense, tiles * TILE_ROWS, |part| {
+                    vectors.product(&problem.matrix(), &problem.input(&q), part);
+                });
+                for_parts(&mut sparse, tiles * TILE_ROWS, |part| {
+                    vectors.sparse_product(&problem.sparse_matrix(), &problem.natural(), part);
+                });
+                assert_eq!(dense, expected);
+                assert_eq!(sparse, expected);
+            }
+        }
+    }
+
+    fn for_parts(output: &mut [f32], rows: usize, f: impl Fn(&mut Part<'_>)) {
+        let mut rest = Part::whole(output, 219);
+        while !rest.rows().is_empty() {
+            let (mut part, others) = {
+                let at = rows.min(rest.rows().len());
+                rest.split_at(at)
+            };
+            f(&mut part);
+            rest = others;
+        }
+    }
+
+    #[test]
+    fn parts_make_the_whole() {
+        check_parts(Avx2::new());
+        check_parts(AvxVnni::new());
+        check_parts(Avx512Vnni::new());
+        check_parts(Avx512Vl::new());
+    }
+
+    fn check_run(vectors: Option<impl Vectors>) {
+        let Some(vectors) = vectors else { return };
+        for len in [1, 15, 16, 17, 61, 128] {
+            let mut expected: Vec<f32> = (0..len).map(|i| (i * i) as f32 * 0.01 - 3.0).collect();
+            let mut found = expected.clone();
+            float_loop(&mut expected);
+            vectors.run(
+                #[inline(always)]
+                || float_loop(&mut found),
+            );
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn loops_that_are_run_have_the_same_bits() {
+        check_run(Avx2::new());
+        check_run(AvxVnni::new());
+        check_run(Avx512Vnni::new());
+    }
+
+    #[test]
+    fn changed_float_modes_are_refused() {
+        let mut usual = 0u32;
+        // SAFETY: writes four bytes to `usual`.
+        unsafe { asm!("stmxcsr [{}]", in(reg) &raw mut usual, options(nostack)) };
+        for bit in [6, 13, 14, 15] {
+            let changed = usual | 1 << bit;
+            // SAFETY: no float operation happens until the usual mode is back.
+            let found = unsafe {
+                asm!("ldmxcsr [{}]", in(reg) &raw const changed, options(nostack));
+                let found = floats_are_ieee();
+                asm!("ldmxcsr [{}]", in(reg) &raw const usual, options(nostack));
+                found
+            };
+            assert!(!found, "bit {bit}");
+        }
+        assert!(floats_are_ieee());
+    }
+}

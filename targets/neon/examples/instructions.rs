@@ -1,0 +1,105 @@
+//! Runs one product, for an emulator to count instructions:
+//!
+//! ```text
+//! instructions SET FORM COLUMNS GROUP TIMES
+//! ```
+//!
+//! SET is a kernel set or `plain`, the core's loop as the compiler has it;
+//! FORM is `dense` or `sparse` (one input in eight is active).
+
+#[cfg(target_arch = "aarch64")]
+fn main() {
+    aarch64::main();
+}
+
+#[cfg(not(target_arch = "aarch64"))]
+fn main() {}
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64 {
+    use std::hint::black_box;
+
+    use kinglet::matrix::{Matrix, SparseMatrix, TILE_ROWS};
+    use kinglet::quantized::Quantized;
+    use kinglet::scalar;
+    use kinglet::testing::{Activity, Case, Problem};
+    use kinglet_host::{Part, Threaded, Vectors};
+    use kinglet_neon::Set;
+
+    const ROWS: usize = 256;
+    const INPUTS: usize = 512;
+
+    pub(super) fn main() {
+        let arguments: Vec<String> = std::env::args().collect();
+        let number = |i: usize| arguments[i].parse().expect("a number");
+        let (sparse, columns) = (arguments[2] == "sparse", number(3));
+        let activity = if sparse { Activity::Of64(8) } else { Activity::All };
+        let case = Case::new(ROWS, INPUTS, columns, number(4));
+        let problem = Problem::new(Case { activity, ..case });
+        match arguments[1].as_str() {
+            "plain" => run(Plain, &problem, sparse, number(5)),
+            name => run(Set::by_name(name).expect("a set"), &problem, sparse, number(5)),
+        }
+    }
+
+    fn run(vectors: impl Vectors + Copy, problem: &Problem, sparse: bool, times: usize) {
+        let packed = problem.packed(&Threaded::new(vectors, 1));
+        let mut output = problem.output();
+        for _ in 0..times {
+            let mut part = Part::whole(&mut output, ROWS);
+            if sparse {
+                let (matrix, input) = (problem.sparse_matrix(), problem.natural());
+                vectors.sparse_product(&matrix, &input, &mut part);
+            } else {
+                let (matrix, input) = (problem.matrix(), problem.input(&packed));
+                vectors.product(&matrix, &input, &mut part);
+            }
+            black_box(&mut output);
+        }
+    }
+
+    /// The core's loops, compiled with this file's target features.
+    #[derive(Clone, Copy)]
+    struct Plain;
+
+    impl Vectors for Plain {
+        fn name(&self) -> &'static str {
+            "plain"
+        }
+
+        fn pack(&self, _q: &mut [i16]) {}
+
+        fn run<R>(&self, f: impl FnOnce() -> R) -> R {
+            f()
+        }
+
+        #[inline(never)]
+        fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+            for column in 0..out.columns() {
+                let (q, scale) = (input.column(column), input.scales[column] * matrix.multiplier);
+                for (tile, out) in out.column(column).chunks_mut(TILE_ROWS).enumerate() {
+                    for (out, acc) in out.iter_mut().zip(scalar::row_tile(matrix, tile, q)) {
+                        *out = acc * scale;
+                    }
+                }
+            }
+        }
+
+        #[inline(never)]
+        fn sparse_product(
+            &self,
+            matrix: &SparseMatrix<'_>,
+            input: &Quantized<'_>,
+            out: &mut Part<'_>,
+        ) {
+            for column in 0..out.columns() {
+                let (q, scale) = (input.column(column), input.scales[column] * matrix.multiplier);
+                for (tile, out) in out.column(column).chunks_mut(TILE_ROWS).enumerate() {
+                    for (out, acc) in out.iter_mut().zip(scalar::sparse_row_tile(matrix, tile, q)) {
+                        *out = acc * scale;
+                    }
+                }
+            }
+        }
+    }
+}

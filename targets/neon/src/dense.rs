@@ -1,0 +1,162 @@
+//! The product of a matrix with columns: what is the same for every set.
+
+use std::array::from_fn;
+
+use kinglet::matrix::{Matrix, TILE_INPUTS, TILE_ROWS};
+use kinglet::quantized::Quantized;
+use kinglet_host::Part;
+
+use crate::fold::{self, Sums};
+use crate::intrinsics::{int8x16_t, int16x4_t};
+
+/// Exact products of sixteen rows with columns, in one set's instructions.
+pub(crate) trait Dense: Copy {
+    /// Columns whose accumulators fit in registers; at most 4.
+    const COLUMNS: usize;
+
+    /// The sums of one group. Must be inlined where the set's instructions are
+    /// switched on.
+    ///
+    /// * `weights`: `[input/4][16][4]`, a multiple of 8 inputs
+    /// * `q`: `[C][input]`, packed for the set
+    fn group<const C: usize>(self, weights: &[i8], q: [&[i16]; C]) -> [Sums; C];
+}
+
+/// Computes the rows of `out`.
+#[inline(always)]
+pub(crate) fn product<D: Dense>(
+    dense: D,
+    matrix: &Matrix<'_>,
+    input: &Quantized<'_>,
+    out: &mut Part<'_>,
+) {
+    let first = out.rows().start / TILE_ROWS;
+    let tiles = out.rows().len().div_ceil(TILE_ROWS);
+    for tile in 0..tiles {
+        let at = Position { tile, first };
+        let mut column = 0;
+        while column < out.columns() {
+            let columns = (out.columns() - column).min(D::COLUMNS);
+            match columns {
+                1 => block::<D, 1>(dense, matrix, input, at, column, out),
+                2 => block::<D, 2>(dense, matrix, input, at, column, out),
+                3 => block::<D, 3>(dense, matrix, input, at, column, out),
+                _ => block::<D, 4>(dense, matrix, input, at, column, out),
+            }
+            column += columns;
+        }
+    }
+}
+
+/// A tile of a part, and the tile at which the part starts in its matrix.
+#[derive(Clone, Copy)]
+struct Position {
+    tile: usize,
+    first: usize,
+}
+
+/// Sixteen rows of `C` columns, from `column` on.
+#[inline(always)]
+fn block<D: Dense, const C: usize>(
+    dense: D,
+    matrix: &Matrix<'_>,
+    input: &Quantized<'_>,
+    at: Position,
+    column: usize,
+    out: &mut Part<'_>,
+) {
+    let (weights, scales) = matrix.row_tile(at.first + at.tile);
+    let q: [&[i16]; C] = from_fn(|c| input.column(column + c));
+    let mut acc = [fold::zero(); C];
+    let groups = weights.chunks(matrix.group * TILE_ROWS).zip(scales.as_chunks().0);
+    for (group, (weights, scales)) in groups.enumerate() {
+        let start = group * matrix.group;
+        let q = q.map(|q| &q[start..start + weights.len() / TILE_ROWS]);
+        let sums = dense.group(weights, q);
+        let scales = fold::widen(scales);
+        for (acc, sums) in acc.iter_mut().zip(&sums) {
+            fold::fold(acc, sums, &scales);
+        }
+    }
+    for (c, acc) in acc.iter().enumerate() {
+        let scale = input.scales[column + c] * matrix.multiplier;
+        let rows = &mut out.column(column + c)[at.tile * TILE_ROWS..];
+        let acc = fold::scaled(acc, scale);
+        if let Some(rows) = rows.first_chunk_mut() {
+            fold::store(&acc, rows);
+        } else {
+            let mut whole = [0.0; TILE_ROWS];
+            fold::store(&acc, &mut whole);
+            rows.copy_from_slice(&whole[..rows.len()]);
+        }
+    }
+}
+
+/// One group's operands, with lengths that agree: what makes the kernels'
+/// unchecked loads sound.
+#[derive(Clone, Copy)]
+pub(crate) struct Group<'a, const C: usize> {
+    weights: &'a [i8],
+    q: [&'a [i16]; C],
+}
+
+impl<'a, const C: usize> Group<'a, C> {
+    /// # Panics
+    /// When `weights` are not sixteen rows of a multiple of 8 inputs, or a
+    /// column has another number of inputs.
+    #[inline(always)]
+    pub(crate) fn new(weights: &'a [i8], q: [&'a [i16]; C]) -> Self {
+        assert!(weights.len().is_multiple_of(TILE_ROWS * 2 * TILE_INPUTS));
+        assert!(q.iter().all(|q| q.len() == weights.len() / TILE_ROWS));
+        Self { weights, q }
+    }
+
+    /// Number of fours of inputs: tiles.
+    #[inline(always)]
+    pub(crate) fn fours(&self) -> usize {
+        self.weights.len() / (TILE_ROWS * TILE_INPUTS)
+    }
+
+    /// Rows `4 * quarter..` of a tile: `[4][4]`.
+    ///
+    /// # Safety
+    /// `four < self.fours()` and `quarter < 4`.
+    #[inline(always)]
+    pub(crate) unsafe fn weights(&self, four: usize, quarter: usize) -> int8x16_t {
+        // SAFETY: the caller names 16 bytes of a tile that is there.
+        unsafe {
+            let at = self.weights.as_ptr().add((4 * four + quarter) * 16);
+            at.cast::<int8x16_t>().read_unaligned()
+        }
+    }
+
+    /// Four values of a column.
+    ///
+    /// # Safety
+    /// `four < self.fours()`.
+    #[inline(always)]
+    pub(crate) unsafe fn q(&self, column: usize, four: usize) -> &'a [i16; 4] {
+        // SAFETY: the caller names four values that are there.
+        unsafe { &*self.q[column].as_ptr().add(4 * four).cast() }
+    }
+
+    /// Packed values of a column: four, and the four after them.
+    ///
+    /// # Safety
+    /// `four + 1 < self.fours()`.
+    #[inline(always)]
+    pub(crate) unsafe fn q_pair(&self, column: usize, four: usize) -> int8x16_t {
+        // SAFETY: the caller names eight values that are there.
+        unsafe {
+            let at = self.q[column].as_ptr().add(4 * four);
+            at.cast::<int8x16_t>().read_unaligned()
+        }
+    }
+}
+
+/// Four values as a vector.
+#[inline(always)]
+pub(crate) fn load(four: &[i16; 4]) -> int16x4_t {
+    // SAFETY: four values.
+    unsafe { four.as_ptr().cast::<int16x4_t>().read_unaligned() }
+}

@@ -1,0 +1,186 @@
+//! The int8 dot product: activations as two signed bytes, `q = 256 * high + low`.
+
+use std::arch::{asm, is_aarch64_feature_detected};
+use std::array::from_fn;
+
+use kinglet::matrix::{Matrix, SparseMatrix};
+use kinglet::quantized::Quantized;
+use kinglet_host::{Part, Vectors};
+
+use crate::dense::{self, Dense, Group, load};
+use crate::fold::{self, Sums};
+use crate::intrinsics::*;
+use crate::sparse::{self, Active, Sparse, Weights};
+
+/// The set `aarch64-dotprod`.
+#[derive(Clone, Copy, Debug)]
+pub struct Dotprod(());
+
+impl Dotprod {
+    /// The set, where the CPU has `sdot` and the thread's floats keep the contract.
+    pub fn new() -> Option<Self> {
+        (is_aarch64_feature_detected!("dotprod") && fold::keeps_the_contract()).then_some(Self(()))
+    }
+}
+
+impl Vectors for Dotprod {
+    fn name(&self) -> &'static str {
+        "aarch64-dotprod"
+    }
+
+    #[inline(always)]
+    fn pack(&self, q: &mut [i16]) {
+        pack(q);
+    }
+
+    #[inline(always)]
+    fn run<R>(&self, f: impl FnOnce() -> R) -> R {
+        // NEON is on everywhere, and dot products do nothing for float loops.
+        f()
+    }
+
+    fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+        // SAFETY: `self` exists only where the CPU has the instructions.
+        unsafe { product(*self, matrix, input, out) }
+    }
+
+    fn sparse_product(&self, matrix: &SparseMatrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+        // SAFETY: `self` exists only where the CPU has the instructions.
+        unsafe { sparse_product(*self, matrix, input, out) }
+    }
+}
+
+#[target_feature(enable = "dotprod")]
+fn product(set: Dotprod, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+    dense::product(set, matrix, input, out);
+}
+
+#[target_feature(enable = "dotprod")]
+fn sparse_product(
+    set: Dotprod,
+    matrix: &SparseMatrix<'_>,
+    input: &Quantized<'_>,
+    out: &mut Part<'_>,
+) {
+    sparse::product(set, matrix, input, out);
+}
+
+/// Rearranges each four values to `[high; 4] [low; 4]`, signed bytes.
+#[inline(always)]
+pub(crate) fn pack(q: &mut [i16]) {
+    for four in q.as_chunks_mut::<4>().0 {
+        let q = load(four);
+        let q = vcombine_s16(q, q);
+        // The rounding shift leaves a low byte that is signed.
+        let (high, low) = (vrshrn_n_s16(q), vmovn_s16(q));
+        let packed = vzip1_s32(vreinterpret_s32_s8(high), vreinterpret_s32_s8(low));
+        // SAFETY: four values.
+        unsafe { four.as_mut_ptr().cast::<int32x2_t>().write_unaligned(packed) };
+    }
+}
+
+/// The sums of the high and of the low bytes as one; no order of additions overflows
+/// in a group of 512, and the sum is exact even where it would.
+#[inline(always)]
+pub(crate) fn join(high: int32x4_t, low: int32x4_t) -> int32x4_t {
+    vaddq_s32(vshlq_n_s32(high), low)
+}
+
+impl Dotprod {
+    /// Adds the products of four weights of each of four rows with the four
+    /// bytes in lane `LANE` of `q`.
+    #[inline(always)]
+    fn sdot<const LANE: u32>(self, sum: &mut int32x4_t, weights: int8x16_t, q: int8x16_t) {
+        // SAFETY: `self` exists only where the CPU has `sdot`; no memory is touched.
+        // The intrinsic, `vdotq_laneq_s32`, is not stable yet.
+        unsafe {
+            asm!(
+                "sdot {sum:v}.4s, {weights:v}.16b, {q:v}.4b[{lane}]",
+                sum = inout(vreg) *sum,
+                weights = in(vreg) weights,
+                q = in(vreg) q,
+                lane = const LANE,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+    }
+
+    /// The proof, from that of a set with more instructions.
+    pub(crate) fn beside_i8mm(_: crate::I8mm) -> Self {
+        Self(())
+    }
+}
+
+impl Dense for Dotprod {
+    const COLUMNS: usize = 3;
+
+    #[inline(always)]
+    fn group<const C: usize>(self, weights: &[i8], q: [&[i16]; C]) -> [Sums; C] {
+        let group = Group::new(weights, q);
+        let mut high = [[vdupq_n_s32(0); 4]; C];
+        let mut low = high;
+        for four in (0..group.fours()).step_by(2) {
+            // SAFETY: fours are even in number, so this one and the next are there.
+            let q: [int8x16_t; C] = from_fn(|c| unsafe { group.q_pair(c, four) });
+            for quarter in 0..4 {
+                // SAFETY: as above; a tile has four quarters.
+                let weights = unsafe { group.weights(four, quarter) };
+                for c in 0..C {
+                    self.sdot::<0>(&mut high[c][quarter], weights, q[c]);
+                    self.sdot::<1>(&mut low[c][quarter], weights, q[c]);
+                }
+            }
+            for quarter in 0..4 {
+                // SAFETY: as above.
+                let weights = unsafe { group.weights(four + 1, quarter) };
+                for c in 0..C {
+                    self.sdot::<2>(&mut high[c][quarter], weights, q[c]);
+                    self.sdot::<3>(&mut low[c][quarter], weights, q[c]);
+                }
+            }
+        }
+        from_fn(|c| from_fn(|quarter| join(high[c][quarter], low[c][quarter])))
+    }
+}
+
+impl Sparse for Dotprod {
+    const TILES: usize = 2;
+
+    #[inline(always)]
+    fn prepare(self, active: &mut Active) {
+        pack(active.pad());
+    }
+
+    #[inline(always)]
+    unsafe fn tiles<const T: usize>(self, weights: &Weights<'_>, active: &Active) -> [Sums; T] {
+        let mut high = [[vdupq_n_s32(0); 4]; T];
+        let mut low = high;
+        for (inputs, q) in active.fours() {
+            let q = load(q);
+            let q = vreinterpretq_s8_s16(vcombine_s16(q, q));
+            for tile in 0..T {
+                // SAFETY: active inputs, or input 0 as padding; there are `T` tiles.
+                let rows = inputs.map(|input| unsafe { weights.load(input, tile) });
+                let quarters = transpose(rows);
+                for (quarter, weights) in quarters.into_iter().enumerate() {
+                    self.sdot::<0>(&mut high[tile][quarter], weights, q);
+                    self.sdot::<1>(&mut low[tile][quarter], weights, q);
+                }
+            }
+        }
+        from_fn(|tile| from_fn(|quarter| join(high[tile][quarter], low[tile][quarter])))
+    }
+}
+
+/// `[4 inputs][16 rows]` to `[16 rows][4 inputs]`.
+#[inline(always)]
+fn transpose([a, b, c, d]: [int8x16_t; 4]) -> [int8x16_t; 4] {
+    let zip = |low: int8x16_t, high: int8x16_t| {
+        let (low, high) = (vreinterpretq_s16_s8(low), vreinterpretq_s16_s8(high));
+        let (first, rest) = (vzip1q_s16(low, high), vzip2q_s16(low, high));
+        (vreinterpretq_s8_s16(first), vreinterpretq_s8_s16(rest))
+    };
+    let (first, second) = zip(vzip1q_s8(a, b), vzip1q_s8(c, d));
+    let (third, fourth) = zip(vzip2q_s8(a, b), vzip2q_s8(c, d));
+    [first, second, third, fourth]
+}

@@ -1,0 +1,124 @@
+//! The int8 matrix product, for several columns; one column is `sdot`'s.
+
+use std::arch::{asm, is_aarch64_feature_detected};
+use std::array::from_fn;
+
+use kinglet::matrix::{Matrix, SparseMatrix};
+use kinglet::quantized::Quantized;
+use kinglet_host::{Part, Vectors};
+
+use crate::dense::{self, Dense, Group};
+use crate::dotprod::{Dotprod, join, pack};
+use crate::fold::{self, Sums};
+use crate::intrinsics::*;
+use crate::sparse;
+
+/// The set `aarch64-i8mm`.
+#[derive(Clone, Copy, Debug)]
+pub struct I8mm(());
+
+impl I8mm {
+    /// The set, where the CPU has `smmla` and `sdot` and the thread's floats keep
+    /// the contract.
+    pub fn new() -> Option<Self> {
+        let detected =
+            is_aarch64_feature_detected!("dotprod") && is_aarch64_feature_detected!("i8mm");
+        (detected && fold::keeps_the_contract()).then_some(Self(()))
+    }
+}
+
+impl Vectors for I8mm {
+    fn name(&self) -> &'static str {
+        "aarch64-i8mm"
+    }
+
+    #[inline(always)]
+    fn pack(&self, q: &mut [i16]) {
+        pack(q);
+    }
+
+    #[inline(always)]
+    fn run<R>(&self, f: impl FnOnce() -> R) -> R {
+        // NEON is on everywhere, and integer products do nothing for float loops.
+        f()
+    }
+
+    fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+        // SAFETY: `self` exists only where the CPU has the instructions.
+        unsafe { product(*self, matrix, input, out) }
+    }
+
+    fn sparse_product(&self, matrix: &SparseMatrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+        // SAFETY: `self` exists only where the CPU has the instructions.
+        unsafe { sparse_product(*self, matrix, input, out) }
+    }
+}
+
+#[target_feature(enable = "dotprod,i8mm")]
+fn product(set: I8mm, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+    dense::product(set, matrix, input, out);
+}
+
+#[target_feature(enable = "dotprod,i8mm")]
+fn sparse_product(set: I8mm, matrix: &SparseMatrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+    sparse::product(Dotprod::beside_i8mm(set), matrix, input, out);
+}
+
+impl I8mm {
+    /// Adds the products of two rows with the high bytes and with the low bytes
+    /// of a column: `sum[row][high, low]`, `weights[row][8]`, `q[high, low][8]`.
+    #[inline(always)]
+    fn smmla(self, sum: &mut int32x4_t, weights: int8x16_t, q: int8x16_t) {
+        // SAFETY: `self` exists only where the CPU has `smmla`; no memory is touched.
+        // The intrinsic, `vmmlaq_s32`, is not stable yet. Neither `pure` nor `nomem`,
+        // so that loads stay in their place: hoisted, they make accumulators spill.
+        unsafe {
+            asm!(
+                "smmla {sum:v}.4s, {weights:v}.16b, {q:v}.16b",
+                sum = inout(vreg) *sum,
+                weights = in(vreg) weights,
+                q = in(vreg) q,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+}
+
+impl Dense for I8mm {
+    const COLUMNS: usize = 3;
+
+    #[inline(always)]
+    fn group<const C: usize>(self, weights: &[i8], q: [&[i16]; C]) -> [Sums; C] {
+        if C == 1 {
+            return Dotprod::beside_i8mm(self).group(weights, q);
+        }
+        // From [high; 4] [low; 4] [high; 4] [low; 4] to [high; 8] [low; 8].
+        const EIGHTS: [u8; 16] = [0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15];
+        // SAFETY: sixteen bytes.
+        let mut eights = unsafe { EIGHTS.as_ptr().cast::<uint8x16_t>().read_unaligned() };
+        // SAFETY: no instruction. Hides the constant from the compiler, which makes
+        // two instructions of this `tbl`.
+        unsafe { asm!("/* {0:v} */", inout(vreg) eights, options(pure, nomem, nostack)) };
+        let group = Group::new(weights, q);
+        // [column][quarter][rows 0 and 1, rows 2 and 3]
+        let mut acc = [[[vdupq_n_s32(0); 2]; 4]; C];
+        for four in (0..group.fours()).step_by(2) {
+            // SAFETY: fours are even in number, so this one and the next are there.
+            let q: [int8x16_t; C] =
+                from_fn(|c| vqtbl1q_s8(unsafe { group.q_pair(c, four) }, eights));
+            for quarter in 0..4 {
+                // SAFETY: as above; a tile has four quarters.
+                let (a, b) = unsafe {
+                    let (a, b) = (group.weights(four, quarter), group.weights(four + 1, quarter));
+                    (vreinterpretq_s32_s8(a), vreinterpretq_s32_s8(b))
+                };
+                let rows = [vzip1q_s32(a, b), vzip2q_s32(a, b)].map(|r| vreinterpretq_s8_s32(r));
+                for (acc, q) in acc.iter_mut().zip(q) {
+                    self.smmla(&mut acc[quarter][0], rows[0], q);
+                    self.smmla(&mut acc[quarter][1], rows[1], q);
+                }
+            }
+        }
+        acc.map(|column| column.map(|[a, b]| join(vuzp1q_s32(a, b), vuzp2q_s32(a, b))))
+    }
+}

@@ -1,0 +1,28 @@
+//! Kernels for AArch64.
+//!
+//! | set                | instructions            | cores with it                    |
+//! |--------------------|-------------------------|----------------------------------|
+//! | `aarch64-neon`     | NEON                    | all: Cortex-A53, A72             |
+//! | `aarch64-dotprod`  | `sdot`                  | Cortex-A55, A76; Neoverse N1     |
+//! | `aarch64-i8mm`     | `smmla` beside `sdot`   | Cortex-A510, A715; Neoverse V1   |
+//!
+//! A value of a set is the proof that the CPU has its instructions: `Set` asks
+//! at run time. On other architectures the crate is empty.
+#![cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
+
+mod dense;
+mod dotprod;
+mod fold;
+mod i8mm;
+mod intrinsics;
+mod neon;
+mod set;
+mod sparse;
+
+pub use dotprod::Dotprod;
+pub use i8mm::I8mm;
+pub use neon::Neon;
+pub use set::Set;
+
+#[cfg(test)]
+mod tests;

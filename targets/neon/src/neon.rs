@@ -1,0 +1,169 @@
+//! Plain NEON: weights widened to i16, `smlal` with the activations as they are.
+
+use std::arch::asm;
+use std::array::from_fn;
+
+use kinglet::matrix::{Matrix, SparseMatrix};
+use kinglet::quantized::Quantized;
+use kinglet_host::{Part, Vectors};
+
+use crate::dense::{self, Dense, Group, load};
+use crate::fold::{self, Sums};
+use crate::intrinsics::*;
+use crate::sparse::{self, Active, Sparse, Weights};
+
+/// The set `aarch64-neon`.
+#[derive(Clone, Copy, Debug)]
+pub struct Neon(());
+
+impl Neon {
+    /// The set, where the thread's floats keep the contract: every AArch64 CPU
+    /// that this crate compiles for has the instructions.
+    pub fn new() -> Option<Self> {
+        fold::keeps_the_contract().then_some(Self(()))
+    }
+}
+
+impl Vectors for Neon {
+    fn name(&self) -> &'static str {
+        "aarch64-neon"
+    }
+
+    #[inline(always)]
+    fn pack(&self, _q: &mut [i16]) {}
+
+    #[inline(always)]
+    fn run<R>(&self, f: impl FnOnce() -> R) -> R {
+        // NEON is on everywhere.
+        f()
+    }
+
+    fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+        dense::product(*self, matrix, input, out);
+    }
+
+    fn sparse_product(&self, matrix: &SparseMatrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+        sparse::product(*self, matrix, input, out);
+    }
+}
+
+impl Dense for Neon {
+    const COLUMNS: usize = 4;
+
+    #[inline(always)]
+    fn group<const C: usize>(self, weights: &[i8], q: [&[i16]; C]) -> [Sums; C] {
+        let group = Group::new(weights, q);
+        if C == 1 { lanes_of_inputs(&group) } else { lanes_of_rows(&group) }
+    }
+}
+
+/// Lanes are the four inputs of one row, sixteen accumulators per column; they
+/// are added up at the end. The cheapest for one column: nothing is rearranged.
+#[inline(always)]
+fn lanes_of_inputs<const C: usize>(group: &Group<'_, C>) -> [Sums; C] {
+    let mut acc = [[[vdupq_n_s32(0); 4]; 4]; C];
+    for four in 0..group.fours() {
+        // SAFETY: `four` is below their number.
+        let q: [int16x8_t; C] = from_fn(|c| twice(unsafe { group.q(c, four) }));
+        for quarter in 0..4 {
+            // SAFETY: as above; a tile has four quarters.
+            let weights = unsafe { group.weights(four, quarter) };
+            let (a, b) = (vmovl_s8(vget_low_s8(weights)), vmovl_high_s8(weights));
+            for (acc, q) in acc.iter_mut().zip(q) {
+                let acc = &mut acc[quarter];
+                acc[0] = vmlal_s16(acc[0], vget_low_s16(a), vget_low_s16(q));
+                acc[1] = vmlal_high_s16(acc[1], a, q);
+                acc[2] = vmlal_s16(acc[2], vget_low_s16(b), vget_low_s16(q));
+                acc[3] = vmlal_high_s16(acc[3], b, q);
+            }
+        }
+    }
+    acc.map(|column| column.map(|[a, b, c, d]| vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d))))
+}
+
+/// Four values in both halves of a register.
+///
+/// Opaque, since the compiler would see that the halves agree, and replace each
+/// `smlal2` by an `ext` and a `smlal`.
+#[inline(always)]
+fn twice(q: &[i16; 4]) -> int16x8_t {
+    let result;
+    // SAFETY: reads four values; every CPU with NEON has the instruction.
+    unsafe {
+        asm!(
+            "ld1r {{{result:v}.2d}}, [{q}]",
+            result = out(vreg) result,
+            q = in(reg) q,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    result
+}
+
+/// One value in all lanes; opaque as [`twice`] is.
+#[inline(always)]
+fn all(q: &i16) -> int16x8_t {
+    let result;
+    // SAFETY: reads one value; every CPU with NEON has the instruction.
+    unsafe {
+        asm!(
+            "ld1r {{{result:v}.8h}}, [{q}]",
+            result = out(vreg) result,
+            q = in(reg) q,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    result
+}
+
+/// Lanes are four rows, four accumulators per column; the weights are transposed
+/// to `[input][row]` within each quarter of a tile, which several columns share.
+#[inline(always)]
+fn lanes_of_rows<const C: usize>(group: &Group<'_, C>) -> [Sums; C] {
+    const TRANSPOSE: [u8; 16] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
+    // SAFETY: sixteen bytes.
+    let transpose = unsafe { TRANSPOSE.as_ptr().cast::<uint8x16_t>().read_unaligned() };
+    let mut acc = [[vdupq_n_s32(0); 4]; C];
+    for four in 0..group.fours() {
+        // SAFETY: `four` is below their number.
+        let q: [int16x4_t; C] = from_fn(|c| load(unsafe { group.q(c, four) }));
+        for quarter in 0..4 {
+            // SAFETY: as above; a tile has four quarters.
+            let weights = vqtbl1q_s8(unsafe { group.weights(four, quarter) }, transpose);
+            let (a, b) = (vmovl_s8(vget_low_s8(weights)), vmovl_high_s8(weights));
+            for (acc, q) in acc.iter_mut().zip(q) {
+                let mut sum = acc[quarter];
+                sum = vmlal_lane_s16::<0>(sum, vget_low_s16(a), q);
+                sum = vmlal_high_lane_s16::<1>(sum, a, q);
+                sum = vmlal_lane_s16::<2>(sum, vget_low_s16(b), q);
+                acc[quarter] = vmlal_high_lane_s16::<3>(sum, b, q);
+            }
+        }
+    }
+    acc
+}
+
+impl Sparse for Neon {
+    const TILES: usize = 4;
+
+    #[inline(always)]
+    fn prepare(self, _active: &mut Active) {}
+
+    #[inline(always)]
+    unsafe fn tiles<const T: usize>(self, weights: &Weights<'_>, active: &Active) -> [Sums; T] {
+        let mut acc = [[vdupq_n_s32(0); 4]; T];
+        for (input, q) in active.iter() {
+            let q = all(q);
+            for (tile, acc) in acc.iter_mut().enumerate() {
+                // SAFETY: an active input; there are `T` tiles.
+                let weights = unsafe { weights.load(input, tile) };
+                let (a, b) = (vmovl_s8(vget_low_s8(weights)), vmovl_high_s8(weights));
+                acc[0] = vmlal_s16(acc[0], vget_low_s16(a), vget_low_s16(q));
+                acc[1] = vmlal_high_s16(acc[1], a, q);
+                acc[2] = vmlal_s16(acc[2], vget_low_s16(b), vget_low_s16(q));
+                acc[3] = vmlal_high_s16(acc[3], b, q);
+            }
+        }
+        acc
+    }
+}

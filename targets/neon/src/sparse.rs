@@ -1,0 +1,222 @@
+//! The product with a mostly zero input: what is the same for every set.
+
+use half::f16;
+use kinglet::matrix::{GROUPS, SparseMatrix, TILE_ROWS, padded_rows};
+use kinglet::quantized::Quantized;
+use kinglet_host::Part;
+
+use crate::fold::{self, Sums};
+use crate::intrinsics::*;
+
+/// Exact products of rows with the active inputs of a group, in one set's
+/// instructions.
+pub(crate) trait Sparse: Copy {
+    /// Tiles of sixteen rows whose accumulators fit in registers: 2 or 4.
+    const TILES: usize;
+
+    /// Brings the active values to the order in which `tiles` reads them.
+    fn prepare(self, active: &mut Active);
+
+    /// The sums of one group for `T` tiles. Must be inlined where the set's
+    /// instructions are switched on.
+    ///
+    /// # Safety
+    /// `weights` were made for `active` and have `T` tiles.
+    unsafe fn tiles<const T: usize>(self, weights: &Weights<'_>, active: &Active) -> [Sums; T];
+}
+
+/// Computes the rows of `out`. Groups are the outer loop, so that several columns
+/// find a group's weights in cache; `out` holds the accumulators meanwhile.
+#[inline(always)]
+pub(crate) fn product<S: Sparse>(
+    sparse: S,
+    matrix: &SparseMatrix<'_>,
+    input: &Quantized<'_>,
+    out: &mut Part<'_>,
+) {
+    let first = out.rows().start;
+    let mut active = Active::new();
+    for column in 0..out.columns() {
+        out.column(column).fill(0.0);
+    }
+    for group in 0..matrix.groups() {
+        let start = group * matrix.group;
+        for column in 0..out.columns() {
+            let q = input.column(column);
+            active.find(&q[start..q.len().min(start + matrix.group)]);
+            if active.is_empty() {
+                continue;
+            }
+            sparse.prepare(&mut active);
+            accumulate(sparse, matrix, group, first, &active, out.column(column));
+        }
+    }
+    for column in 0..out.columns() {
+        let scale = input.scales[column] * matrix.multiplier;
+        for out in out.column(column) {
+            *out *= scale;
+        }
+    }
+}
+
+/// Adds one group to the accumulators of the rows from `first` on.
+#[inline(always)]
+fn accumulate<S: Sparse>(
+    sparse: S,
+    matrix: &SparseMatrix<'_>,
+    group: usize,
+    first: usize,
+    active: &Active,
+    acc: &mut [f32],
+) {
+    let stride = padded_rows(matrix.rows);
+    let weights = &matrix.weights[group * matrix.group * stride..];
+    let scales = &matrix.group_scales(group)[first..];
+    let mut row = 0;
+    while row < acc.len() {
+        let whole = (acc.len() - row) / TILE_ROWS;
+        let tiles = if whole < S::TILES { 1 } else { S::TILES };
+        let weights = Weights::new(weights, stride, first + row, tiles, active);
+        let (acc, scales) = (&mut acc[row..], scales[row..].as_chunks().0);
+        // SAFETY: `weights` were made for `active`, with as many tiles.
+        unsafe {
+            match tiles {
+                1 => fold_tiles(&sparse.tiles::<1>(&weights, active), scales, acc),
+                2 => fold_tiles(&sparse.tiles::<2>(&weights, active), scales, acc),
+                4 => fold_tiles(&sparse.tiles::<4>(&weights, active), scales, acc),
+                _ => unreachable!("sets have 2 or 4 tiles"),
+            }
+        }
+        row += tiles * TILE_ROWS;
+    }
+}
+
+/// Adds the sums of `T` tiles to the first rows of `acc`. Only a single tile may
+/// be shorter, so that the sums of several stay in registers.
+#[inline(always)]
+fn fold_tiles<const T: usize>(sums: &[Sums; T], scales: &[[f16; TILE_ROWS]], acc: &mut [f32]) {
+    let scales = &scales[..T];
+    if let Some(acc) = acc.as_chunks_mut().0.first_chunk_mut::<T>() {
+        for ((sums, scales), rows) in sums.iter().zip(scales).zip(acc) {
+            fold_tile(sums, scales, rows);
+        }
+    } else if T == 1 {
+        let mut whole = [0.0; TILE_ROWS];
+        whole[..acc.len()].copy_from_slice(acc);
+        fold_tile(&sums[0], &scales[0], &mut whole);
+        acc.copy_from_slice(&whole[..acc.len()]);
+    } else {
+        unreachable!("several tiles are whole");
+    }
+}
+
+#[inline(always)]
+fn fold_tile(sums: &Sums, scales: &[f16; TILE_ROWS], rows: &mut [f32; TILE_ROWS]) {
+    let mut acc = fold::load(rows);
+    fold::fold(&mut acc, sums, &fold::widen(scales));
+    fold::store(&acc, rows);
+}
+
+/// Weights of one group: `[input][row]`, from some row on.
+pub(crate) struct Weights<'a> {
+    weights: &'a [i8],
+    stride: usize,
+    tiles: usize,
+    inputs: usize,
+}
+
+impl<'a> Weights<'a> {
+    /// The weights of `tiles` tiles from row `row` on, for the inputs of `active`.
+    ///
+    /// # Panics
+    /// When they do not have that many rows or inputs.
+    #[inline(always)]
+    fn new(weights: &'a [i8], stride: usize, row: usize, tiles: usize, active: &Active) -> Self {
+        let weights = &weights[row..];
+        let inputs = active.inputs;
+        assert!((inputs - 1) * stride + tiles * TILE_ROWS <= weights.len(), "too few weights");
+        Self { weights, stride, tiles, inputs }
+    }
+
+    /// Sixteen rows of one input.
+    ///
+    /// # Safety
+    /// `input` is of the `Active` that the weights were made for, and `tile`
+    /// below their number of tiles.
+    #[inline(always)]
+    pub(crate) unsafe fn load(&self, input: u16, tile: usize) -> int8x16_t {
+        let input = usize::from(input);
+        debug_assert!(input < self.inputs && tile < self.tiles);
+        // SAFETY: `new` has checked where the last tile of the last input ends.
+        unsafe {
+            let at = self.weights.as_ptr().add(input * self.stride + tile * TILE_ROWS);
+            at.cast::<int8x16_t>().read_unaligned()
+        }
+    }
+}
+
+const LARGEST: usize = GROUPS[GROUPS.len() - 1];
+
+/// The inputs of a group that are not zero, in ascending order.
+pub(crate) struct Active {
+    /// Inputs of the group; every index is below.
+    inputs: usize,
+    len: usize,
+    index: [u16; LARGEST],
+    q: [i16; LARGEST],
+}
+
+impl Active {
+    fn new() -> Self {
+        Self { inputs: 0, len: 0, index: [0; LARGEST], q: [0; LARGEST] }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Lists the inputs of `q` that are not zero.
+    #[inline(always)]
+    fn find(&mut self, q: &[i16]) {
+        assert!(q.len() <= LARGEST, "a group has at most {LARGEST} inputs");
+        let mut len = 0;
+        for (i, q) in q.as_chunks::<8>().0.iter().enumerate() {
+            // SAFETY: eight values.
+            let eight = unsafe { q.as_ptr().cast::<int16x8_t>().read_unaligned() };
+            let nonzero = vmovn_u16(vtstq_s16(eight, eight));
+            // One bit in the byte of each value.
+            let mut bits = vget_lane_u64(vreinterpret_u64_u8(nonzero)) & 0x0101_0101_0101_0101;
+            while bits != 0 {
+                let lane = bits.trailing_zeros() as usize / 8;
+                self.index[len] = (8 * i + lane) as u16;
+                self.q[len] = q[lane];
+                len += 1;
+                bits &= bits - 1;
+            }
+        }
+        (self.inputs, self.len) = (q.len(), len);
+    }
+
+    /// Index and value of each active input.
+    #[inline(always)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, &i16)> {
+        self.index[..self.len].iter().copied().zip(&self.q[..self.len])
+    }
+
+    /// Completes the last four with zeros, and returns all values.
+    #[inline(always)]
+    pub(crate) fn pad(&mut self) -> &mut [i16] {
+        let padded = self.len.next_multiple_of(4);
+        self.index[self.len..padded].fill(0);
+        self.q[self.len..padded].fill(0);
+        &mut self.q[..padded]
+    }
+
+    /// Indices and values, four at a time, after `pad`.
+    #[inline(always)]
+    pub(crate) fn fours(&self) -> impl Iterator<Item = ([u16; 4], &[i16; 4])> {
+        let padded = self.len.next_multiple_of(4);
+        let index = self.index[..padded].as_chunks().0.iter().copied();
+        index.zip(self.q[..padded].as_chunks().0)
+    }
+}

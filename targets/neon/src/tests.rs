@@ -1,0 +1,192 @@
+use std::arch::asm;
+use std::vec::Vec;
+
+use kinglet::matrix::{GROUPS, TILE_ROWS};
+use kinglet::quantized::MAX_Q;
+use kinglet::testing::{Activity, Case, Fill, Problem};
+use kinglet_host::{Part, Portable, Threaded, Vectors};
+use proptest::prelude::*;
+
+use crate::{Dotprod, I8mm, Neon, Set};
+
+mod neon {
+    kinglet::kernel_tests!(super::Neon::new().map(|set| super::Threaded::new(set, 1)));
+}
+
+mod dotprod {
+    kinglet::kernel_tests!(super::Dotprod::new().map(|set| super::Threaded::new(set, 1)));
+}
+
+mod i8mm {
+    kinglet::kernel_tests!(super::I8mm::new().map(|set| super::Threaded::new(set, 1)));
+}
+
+/// The names of the sets that the kernel says the CPU has, from the auxiliary
+/// vector: pairs of key and value.
+fn announced() -> Vec<&'static str> {
+    const HWCAP: (u64, u32) = (16, 20);
+    const HWCAP2: (u64, u32) = (26, 13);
+    let auxv = std::fs::read("/proc/self/auxv").unwrap();
+    let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
+    let has = |(key, bit): (u64, u32)| {
+        auxv.chunks_exact(16)
+            .any(|pair| word(&pair[..8]) == key && word(&pair[8..]) >> bit & 1 == 1)
+    };
+    let mut names = vec!["scalar", "aarch64-neon"];
+    if has(HWCAP) {
+        names.push("aarch64-dotprod");
+        if has(HWCAP2) {
+            names.push("aarch64-i8mm");
+        }
+    }
+    names.reverse();
+    names
+}
+
+/// Whoever emulates a CPU says in `KINGLET_SETS` what it must offer.
+#[test]
+fn offers_exactly_what_the_cpu_has() {
+    let expected = match std::env::var("KINGLET_SETS") {
+        Ok(names) => names,
+        Err(_) => announced().join(" "),
+    };
+    let offered: Vec<_> = Set::names().collect();
+    assert_eq!(offered.join(" "), expected);
+    assert_eq!(Set::best().name(), offered[0]);
+    for name in ["aarch64-i8mm", "aarch64-dotprod", "aarch64-neon", "scalar"] {
+        let found = Set::by_name(name).map(|set| set.name());
+        assert_eq!(found, offered.contains(&name).then_some(name));
+    }
+    let new = [I8mm::new().is_some(), Dotprod::new().is_some(), Neon::new().is_some()];
+    assert_eq!(new.iter().filter(|new| **new).count() + 1, offered.len());
+}
+
+/// Runs `f` with bits of the float control register flipped.
+fn with_fpcr<R>(flip: u64, f: impl FnOnce() -> R) -> R {
+    let before: u64;
+    // SAFETY: FPCR belongs to the thread, and is put back before any float is used.
+    unsafe {
+        asm!("mrs {}, fpcr", out(reg) before);
+        asm!("msr fpcr, {}", in(reg) before ^ flip);
+    }
+    let result = f();
+    // SAFETY: as above.
+    unsafe { asm!("msr fpcr, {}", in(reg) before) };
+    result
+}
+
+#[test]
+fn refuses_floats_that_break_the_contract() {
+    let alternative_halves = 1 << 26;
+    let flush_to_zero = 1 << 24;
+    for flip in [alternative_halves, flush_to_zero, 1 << 22, 2 << 22, 3 << 22] {
+        assert!(with_fpcr(flip, || Set::names().eq(["scalar"])), "{flip:#x}");
+        assert_ne!(Set::best().name(), "scalar");
+    }
+}
+
+#[test]
+fn packs_two_signed_bytes() {
+    let all: Vec<i16> = (-MAX_Q..=MAX_Q).chain([0]).map(|q| q as i16).collect();
+    for set in Set::all() {
+        let mut packed = all.clone();
+        set.pack(&mut packed);
+        if matches!(set, Set::Scalar(_) | Set::Neon(_)) {
+            assert_eq!(packed, all);
+            continue;
+        }
+        for (four, packed) in all.chunks_exact(4).zip(packed.chunks_exact(4)) {
+            let bytes: Vec<i8> =
+                packed.iter().flat_map(|q| q.to_le_bytes()).map(|b| b as i8).collect();
+            for (i, q) in four.iter().enumerate() {
+                let (high, low) = (i32::from(bytes[i]), i32::from(bytes[4 + i]));
+                assert_eq!(256 * high + low, i32::from(*q));
+                assert!(high.abs() <= 127);
+            }
+        }
+    }
+}
+
+/// A product by `vectors` in parts, as threads would compute it.
+fn in_parts(problem: &Problem, rows: usize, cut: usize, vectors: &impl Vectors) -> [Vec<u32>; 2] {
+    let packed = problem.packed(&Threaded::new(Forward(vectors), 1));
+    [false, true].map(|sparse| {
+        let mut output = problem.output();
+        let (first, rest) = Part::whole(&mut output, rows).split_at(cut);
+        for mut part in [rest, first] {
+            if sparse {
+                let (matrix, input) = (problem.sparse_matrix(), problem.natural());
+                vectors.sparse_product(&matrix, &input, &mut part);
+            } else {
+                let (matrix, input) = (problem.matrix(), problem.input(&packed));
+                vectors.product(&matrix, &input, &mut part);
+            }
+        }
+        output.iter().map(|y| y.to_bits()).collect()
+    })
+}
+
+/// A borrowed set as a set.
+struct Forward<'a, V>(&'a V);
+
+impl<V: Vectors> Vectors for Forward<'_, V> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn pack(&self, q: &mut [i16]) {
+        self.0.pack(q);
+    }
+
+    fn run<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.0.run(f)
+    }
+
+    fn product(
+        &self,
+        matrix: &kinglet::matrix::Matrix<'_>,
+        input: &kinglet::quantized::Quantized<'_>,
+        out: &mut Part<'_>,
+    ) {
+        self.0.product(matrix, input, out);
+    }
+
+    fn sparse_product(
+        &self,
+        matrix: &kinglet::matrix::SparseMatrix<'_>,
+        input: &kinglet::quantized::Quantized<'_>,
+        out: &mut Part<'_>,
+    ) {
+        self.0.sparse_product(matrix, input, out);
+    }
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let fill = prop_oneof![Just(Fill::Uniform), Just(Fill::Extreme), Just(Fill::Largest)];
+    let activity = prop_oneof![
+        Just(Activity::None),
+        (1u64..64).prop_map(Activity::Of64),
+        (1u64..64).prop_map(Activity::Clustered),
+        Just(Activity::All),
+    ];
+    let sizes = (1usize..200, 1usize..1100, 1usize..10, 0usize..5);
+    (sizes, fill, activity).prop_map(|((rows, inputs, columns, group), fill, activity)| Case {
+        fill,
+        activity,
+        ..Case::new(rows, inputs, columns, GROUPS[group])
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn parts_have_the_bits_of_the_scalar_whole(case in case(), cut in 0usize..13) {
+        let problem = Problem::new(case);
+        let cut = (cut * TILE_ROWS).min(case.rows / TILE_ROWS * TILE_ROWS);
+        let expected = in_parts(&problem, case.rows, 0, &Portable);
+        for set in Set::all() {
+            prop_assert_eq!(&in_parts(&problem, case.rows, cut, &set), &expected);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Models under test: a checkpoint quantized as a user would, and an engine over it.
+
+use std::path::Path;
+
+use kinglet::cpu::{Cpu, workspace_len};
+use kinglet::engine::{Column, Engine, StepError};
+use kinglet::kernels::Kernels;
+use kinglet::matrix::ALIGN;
+use kinglet::model::{Model, ModelError};
+use kinglet::scalar::Scalar;
+use kinglet_quantize::checkpoint::Checkpoint;
+use kinglet_quantize::{Options, Report, convert};
+
+use crate::metrics::widen;
+use crate::tensor::Tensors;
+
+/// A model file in memory, aligned as the core needs it.
+pub struct ModelBytes {
+    /// The file from `start` on, which is a multiple of 64 in memory.
+    memory: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl ModelBytes {
+    /// A copy of `bytes`.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        let mut memory = vec![0; bytes.len() + ALIGN];
+        let start = memory.as_ptr().addr().next_multiple_of(ALIGN) - memory.as_ptr().addr();
+        memory[start..start + bytes.len()].copy_from_slice(bytes);
+        Self { memory, start, len: bytes.len() }
+    }
+
+    /// Quantizes a checkpoint.
+    ///
+    /// # Panics
+    ///
+    /// When that fails.
+    #[must_use]
+    pub fn quantize(checkpoint: &Path) -> (Self, Report) {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let out = dir.path().join("model.kinglet");
+        let checkpoint = Checkpoint::open(checkpoint).expect("a readable checkpoint");
+        let report = convert(&checkpoint, &out, &Options::default(), &mut |_, _| ())
+            .expect("a whole checkpoint");
+        (Self::new(&std::fs::read(out).expect("the model file")), report)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.memory[self.start..][..self.len]
+    }
+
+    /// The model, verified.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are damaged.
+    pub fn model(&self) -> Result<Model<'_>, ModelError> {
+        let model = Model::open(self.bytes())?;
+        model.verify()?;
+        Ok(model)
+    }
+}
+
+/// The dequantized weights under the official names, widened to f64.
+///
+/// # Panics
+///
+/// When they cannot be exported and read back.
+#[must_use]
+pub fn dequantized(model: &Model<'_>) -> Tensors {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let out = dir.path().join("weights.safetensors");
+    kinglet_quantize::export(model, &out).expect("an export");
+    crate::fixture::load(&out).expect("a readable export")
+}
+
+/// Runs `f` with an engine of `slots` sequences and blocks of `block` columns.
+///
+/// # Panics
+///
+/// When the engine cannot be built.
+pub fn with_engine<K: Kernels, R>(
+    model: Model<'_>,
+    kernels: K,
+    slots: usize,
+    block: usize,
+    f: impl FnOnce(&mut Cpu<'_, K>) -> R,
+) -> R {
+    let mut states = vec![0.0; slots * model.shape().state_len()];
+    let mut workspace = vec![f32::NAN; workspace_len(model.shape(), block)];
+    let engine = Cpu::new(model, kernels, block, &mut states, &mut workspace);
+    f(&mut engine.expect("buffers of the right length"))
+}
+
+/// Feeds tokens to slot 0 in blocks of `chunk` and returns all logits, `[token][vocab]`.
+///
+/// # Errors
+///
+/// As [`Engine::forward`].
+pub fn forward(
+    engine: &mut dyn Engine,
+    tokens: &[u32],
+    chunk: usize,
+) -> Result<Vec<f32>, StepError> {
+    let vocab = engine.shape().vocab;
+    let mut all = vec![0.0; tokens.len() * vocab];
+    for (tokens, logits) in tokens.chunks(chunk).zip(all.chunks_mut(chunk * vocab)) {
+        let columns: Vec<Column> =
+            tokens.iter().map(|&token| Column { token, slot: 0, logits: true }).collect();
+        engine.forward(&columns, logits)?;
+    }
+    Ok(all)
+}
+
+/// All logits of `tokens` on the reference kernels, `[token][vocab]`, and the
+/// state after them.
+///
+/// # Panics
+///
+/// When a step fails.
+#[must_use]
+pub fn reference(model: Model<'_>, tokens: &[u32]) -> (Vec<f64>, Vec<f32>) {
+    with_engine(model, Scalar, 1, 16, |engine| {
+        let logits = forward(engine, tokens, 16).expect("finite logits");
+        let mut state = vec![0.0; engine.shape().state_len()];
+        engine.store_state(0, &mut state).expect("slot 0");
+        (widen(&logits), state)
+    })
+}
