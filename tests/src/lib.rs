@@ -1,12 +1,14 @@
 //! What the workspace-level tests stand on: a float64 forward pass of every
 //! RWKV version that shares no code with the runtime ([`oracle`]), the figures
 //! by which two sets of logits are compared ([`metrics`]), and readers for the
-//! golden data under `tests/data` ([`fixture`], [`npy`]). [`quantized`] makes model
-//! files of checkpoints and runs them.
+//! golden data under `tests/data` ([`fixture`], [`npy`]). [`random`] makes
+//! checkpoints of any dimensions, [`quantized`] makes model files of checkpoints and
+//! runs them.
 
 pub mod fixture;
 pub mod metrics;
 pub mod npy;
 pub mod oracle;
 pub mod quantized;
+pub mod random;
 pub mod tensor;
