@@ -11,10 +11,10 @@ to each other can be compared. What counts is the median of the paired ratios.
 
 llama.cpp runs in a process of its own for each measurement, as Kinglet does.
 Its prefill takes 512 tokens with the logits of the last, its decode one token
-at a time. Its LoRA matrices are F32 (decay) and
-F16 (the others), as its own converter and quantizer leave them. Values
-of the weights do not change its speed; Kinglet's is measured with half of the
-FFN activations zero, which is what random weights give.
+at a time. Its LoRA matrices are F32 (decay) and F16 (the others), as its own
+converter and quantizer leave them. Values of the weights do not change its
+speed; Kinglet's is measured with half of the FFN activations zero, which is what
+random weights give.
 """
 
 import argparse

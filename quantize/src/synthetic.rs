@@ -90,8 +90,8 @@ impl SyntheticModel {
         let panels = Recipe::new(shape, ffn_sparsity, seed).panels();
         let plan = Plan::new(shape, &panels);
         let mut map = MmapMut::map_anon(plan.len)?;
-        // Without huge pages the first token of each page walk costs more; any
-        // system may refuse.
+        // Fewer page faults while it is filled, and fewer misses of the TLB when it
+        // is read. A system may refuse, which costs speed only.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
         plan.fill(&mut map, &panels, seed);

@@ -268,7 +268,7 @@ pub(crate) struct BenchArgs {
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = positive)]
     pub(crate) repeats: usize,
     /// Share of zero activations in the channel mix of random weights, 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5, requires = "shape", value_parser = share)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, requires = "shape", conflicts_with = "model", value_parser = share)]
     pub(crate) ffn_sparsity: f64,
     /// Kernel set; the fastest that this machine has if not given
     #[arg(long, value_name = "NAME")]
@@ -351,7 +351,8 @@ mod tests {
         for (line, said) in [
             ("--shape rwkv7-3b", "rwkv7-0.1b, rwkv7-0.4b, rwkv7-1.5b, rwkv7-2.9b"),
             ("--shape rwkv7-0.1b -m a.kinglet", "cannot be used with"),
-            ("-m a.kinglet --ffn-sparsity 0.5", "--shape"),
+            ("-m a.kinglet --ffn-sparsity 0.5", "cannot be used with"),
+            ("--ffn-sparsity 0.5", "--shape <SHAPE>"),
             ("--shape rwkv7-0.1b --ffn-sparsity 1.5", "not in 0 to 1"),
             ("--shape rwkv7-0.1b --ffn-sparsity NaN", "not in 0 to 1"),
             ("-p 0", "0 measures nothing"),

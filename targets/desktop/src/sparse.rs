@@ -288,7 +288,9 @@ unsafe fn add_rows<M: Multiply, const Q: usize>(
             // stream and fetches ahead itself.
             if at.is_multiple_of(LINE) {
                 for _ in 0..4 * Q {
-                    _mm_prefetch::<_MM_HINT_T1>(ahead[input].wrapping_add(line));
+                    // No more inputs, no more to fetch: a check that cannot panic.
+                    let Some(pointer) = ahead.get(input) else { break };
+                    _mm_prefetch::<_MM_HINT_T1>(pointer.wrapping_add(line));
                     line += LINE;
                     if line >= len {
                         (input, line) = (input + 1, 0);
