@@ -112,7 +112,7 @@ impl Dense for I8mm {
                     let (a, b) = (group.weights(four, quarter), group.weights(four + 1, quarter));
                     (vreinterpretq_s32_s8(a), vreinterpretq_s32_s8(b))
                 };
-                let rows = [vzip1q_s32(a, b), vzip2q_s32(a, b)].map(|r| vreinterpretq_s8_s32(r));
+                let rows = [vzip1q_s32(a, b), vzip2q_s32(a, b)].map(vreinterpretq_s8_s32);
                 for (acc, q) in acc.iter_mut().zip(q) {
                     self.smmla(&mut acc[quarter][0], rows[0], q);
                     self.smmla(&mut acc[quarter][1], rows[1], q);
