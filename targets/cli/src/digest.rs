@@ -13,7 +13,7 @@ pub(crate) fn run(args: &DigestArgs) -> Result<()> {
     if args.chunk == 0 {
         bail!("--chunk 0 computes nothing; give 1 or more");
     }
-    let opened = Opened::new(&args.model)?;
+    let opened = Opened::resident(&args.model, &args.residence)?;
     let model = opened.model()?;
     let half = if args.restore { args.tokens / 2 } else { args.tokens };
     let mut state = vec![0.0; model.shape().state_len()];
