@@ -11,6 +11,8 @@ mod bandwidth;
 #[cfg(feature = "std")]
 mod cpus;
 #[cfg(feature = "std")]
+mod floats;
+#[cfg(feature = "std")]
 mod map;
 #[cfg(feature = "std")]
 mod memory;
@@ -25,6 +27,8 @@ mod vectors;
 pub use bandwidth::{ReadBandwidth, read_bandwidth};
 #[cfg(feature = "std")]
 pub use cpus::default_threads;
+#[cfg(feature = "std")]
+pub use floats::Floats;
 #[cfg(feature = "std")]
 pub use map::{LockError, ModelFile};
 #[cfg(feature = "std")]

@@ -22,6 +22,11 @@ impl<V: Vectors> Kernels for OneThread<V> {
         self.0.pack(q);
     }
 
+    #[inline(always)]
+    fn prefetch(&self, values: &[f32]) {
+        self.0.prefetch(values);
+    }
+
     fn products(&self, jobs: &mut [Product<'_>]) {
         for Product { matrix, input, output } in jobs {
             let mut part = Part::whole(output, matrix.rows);
