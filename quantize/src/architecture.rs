@@ -7,6 +7,7 @@ use kinglet::tensors::{self, Storage, TensorName, TensorSpec};
 
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::error::ConvertError;
+use crate::tuned::{is_of_layer, is_time_state};
 
 /// LayerNorm of the embedding, folded into it: weight and bias.
 pub(crate) const LN0: [&str; 2] = ["blocks.0.ln0.weight", "blocks.0.ln0.bias"];
@@ -51,10 +52,13 @@ fn refuse_others(checkpoint: &Checkpoint) -> Result<(), ConvertError> {
     }
     let official = any("blocks.") && any(".att.") && any("emb.weight");
     if any(".att.time_state") && !official {
-        return unsupported("a tuned state alone; quantize its base checkpoint");
+        return unsupported(
+            "a tuned state alone; quantize its base checkpoint with this as --state, or make a \
+             state file of it with `kinglet state`",
+        );
     }
-    if any("lora_A") {
-        return unsupported("a LoRA adapter; merge it into its base checkpoint first");
+    if any(".lora_A") || any(".disha") || any(".bone") {
+        return unsupported("an adapter; quantize its base checkpoint with this as --lora");
     }
     if any("self_attn.q_proj") {
         return unsupported("a transformer of the Llama family, not RWKV");
@@ -92,7 +96,8 @@ const TIME_DECAY: &str = "blocks.0.att.time_decay";
 
 /// The dimensions, from the tensors that define them.
 fn dimensions(checkpoint: &Checkpoint, architecture: Architecture) -> Result<Shape, ConvertError> {
-    let layers = checkpoint.tensors().filter_map(|t| layer_of(t.name())).max().unwrap_or(0) + 1;
+    let of_layers = checkpoint.tensors().filter(|tensor| !is_time_state(tensor));
+    let layers = of_layers.filter_map(|t| layer_of(t.name())).max().unwrap_or(0) + 1;
     let width = require(checkpoint, "emb.weight")?.columns();
     let columns = |name| require(checkpoint, name).map(|tensor| tensor.columns());
     let rows = |name| require(checkpoint, name).map(|tensor| tensor.rows());
@@ -186,7 +191,8 @@ fn check_tensors(checkpoint: &Checkpoint, shape: &Shape) -> Result<(), ConvertEr
             known.insert(name);
         }
     }
-    match checkpoint.tensors().find(|tensor| !known.contains(tensor.name())) {
+    let known = |name: &str| known.contains(name) || is_of_layer(name, shape);
+    match checkpoint.tensors().find(|tensor| !known(tensor.name())) {
         None => Ok(()),
         Some(tensor) => Err(ConvertError::Unknown {
             tensor: tensor.name().to_owned(),
