@@ -1,6 +1,6 @@
 //! Which RWKV a checkpoint is, judged by its tensors.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use kinglet::shape::{Architecture, Ranks, Shape};
 use kinglet::tensors::{self, Storage, TensorName, TensorSpec};
@@ -96,8 +96,7 @@ const TIME_DECAY: &str = "blocks.0.att.time_decay";
 
 /// The dimensions, from the tensors that define them.
 fn dimensions(checkpoint: &Checkpoint, architecture: Architecture) -> Result<Shape, ConvertError> {
-    let of_layers = checkpoint.tensors().filter(|tensor| !is_time_state(tensor));
-    let layers = of_layers.filter_map(|t| layer_of(t.name())).max().unwrap_or(0) + 1;
+    let layers = layers(checkpoint)?;
     let width = require(checkpoint, "emb.weight")?.columns();
     let columns = |name| require(checkpoint, name).map(|tensor| tensor.columns());
     let rows = |name| require(checkpoint, name).map(|tensor| tensor.rows());
@@ -148,6 +147,19 @@ fn ranks(
             ..Ranks::NONE
         }),
         _ => Ok(Ranks::NONE),
+    }
+}
+
+/// The number of layers, from 0 without a gap.
+fn layers(checkpoint: &Checkpoint) -> Result<usize, ConvertError> {
+    let weights = checkpoint.tensors().filter(|tensor| !is_time_state(tensor));
+    let found: BTreeSet<usize> = weights.filter_map(|t| layer_of(t.name())).collect();
+    let Some(&last) = found.last() else {
+        return Err(ConvertError::Missing { tensor: "blocks.0.ln1.weight".to_owned() });
+    };
+    match found.iter().zip(0..).find(|&(&layer, expected)| layer != expected) {
+        Some((_, layer)) => Err(ConvertError::MissingLayer { layer, last }),
+        None => Ok(last + 1),
     }
 }
 

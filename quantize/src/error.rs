@@ -29,6 +29,14 @@ pub enum ConvertError {
         /// Its official name.
         tensor: String,
     },
+    /// A layer has no tensors, and a later one has.
+    #[error("layer {layer} is missing, layer {last} is there; the checkpoint is incomplete")]
+    MissingLayer {
+        /// The first layer without tensors, from 0.
+        layer: usize,
+        /// The last layer with tensors.
+        last: usize,
+    },
     /// A tensor is not part of the architecture.
     #[error("tensor {} is not part of {architecture}", tensor.escape_debug())]
     Unknown {
