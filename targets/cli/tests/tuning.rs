@@ -72,7 +72,8 @@ fn write_stories_state(path: &str) {
     let header = serde_json::to_vec(&header).expect("JSON");
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend(header);
-    let value = |i: usize| (i as f32 * 0.61).sin() * 0.5;
+    // Large enough to change what a text says.
+    let value = |i: usize| (i as f32 * 0.61).sin() * 8.0;
     file.extend((0..6 * len / 4).flat_map(|i| value(i).to_le_bytes()));
     std::fs::write(path, file).expect("the state");
 }
