@@ -348,3 +348,19 @@ fn a_tensor_in_two_files_is_refused() {
     let error = merge(&base(), &[lora(), lora()], Some(1.0)).unwrap_err();
     assert!(matches!(error, Problem::AdaptedTwice { tensor } if tensor == A));
 }
+
+#[test]
+fn no_files_change_nothing() {
+    let (merged, tensors) = merge(&base(), &[], None).unwrap();
+    assert_eq!(merged, Merged::default());
+    assert_eq!(tensors[MATRIX], base()[0].2);
+}
+
+/// Rows without values cost a hostile file nothing, and must cost the reader nothing.
+#[test]
+fn rows_of_nothing_take_no_time() {
+    let rows = 1 << 50;
+    let adapter = [lora(), vec![("blocks.0.ln1.bias", vec![rows, 0], vec![])]].concat();
+    let error = merge(&base(), &[adapter], Some(1.0)).unwrap_err();
+    assert!(matches!(error, Problem::ReplacementShape { found, .. } if found == [rows, 0]));
+}

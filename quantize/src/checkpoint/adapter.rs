@@ -76,8 +76,8 @@ impl fmt::Display for Merged {
 /// The tensors of one or more adapter files.
 struct Adapter<'a> {
     files: &'a [Checkpoint],
-    /// Matrix without `.weight` -> its parts: the file, and the entry in it.
-    parts: BTreeMap<&'a str, BTreeMap<Part, (usize, &'a Entry)>>,
+    /// Matrix without `.weight` -> its parts.
+    parts: BTreeMap<&'a str, Parts<'a>>,
     /// Whole tensors.
     whole: BTreeMap<&'a str, (usize, &'a Entry)>,
 }
@@ -103,8 +103,11 @@ impl Checkpoint {
         files: Vec<Self>,
         alpha: Option<f64>,
     ) -> Result<Merged, CheckpointError> {
-        let adapter = Adapter::new(&files)?;
         let mut merged = Merged::default();
+        if files.is_empty() {
+            return Ok(merged);
+        }
+        let adapter = Adapter::new(&files)?;
         let mut changed = Vec::new();
         for (&matrix, parts) in &adapter.parts {
             let change = adapter.update(self, matrix, parts, alpha, &mut merged)?;
@@ -131,6 +134,29 @@ impl Checkpoint {
             self.adopt(file, Role::Adapter { alpha });
         }
         Ok(merged)
+    }
+}
+
+/// The parts of one matrix's adapter: the file, and the entry in it.
+type Parts<'a> = BTreeMap<Part, (usize, &'a Entry)>;
+
+/// A matrix of the base.
+struct Target {
+    name: String,
+    /// Outputs and inputs.
+    dims: [usize; 2],
+}
+
+impl Target {
+    /// What is wrong with a tensor of an adapter that does not fit.
+    fn misfit(&self, entry: &Entry, expected: &str) -> Problem {
+        let (found, dims) = (entry.layout.shape(), self.dims);
+        let name = clip(&self.name);
+        let cause = format!(
+            "has shape {found:?}, expected {expected}; {} of the base is {dims:?}",
+            name.escape_debug(),
+        );
+        Problem::Shape { tensor: clip(&entry.name), cause }
     }
 }
 
@@ -183,7 +209,7 @@ impl<'a> Adapter<'a> {
         &self,
         base: &Checkpoint,
         matrix: &str,
-        parts: &BTreeMap<Part, (usize, &Entry)>,
+        parts: &Parts<'_>,
         alpha: Option<f64>,
         merged: &mut Merged,
     ) -> Result<(String, Change), CheckpointError> {
@@ -191,73 +217,98 @@ impl<'a> Adapter<'a> {
         let Some((&first, &(file, entry))) = parts.first_key_value() else {
             unreachable!("a matrix is listed with its first part")
         };
-        let fault = |problem| self.fault(file, problem);
-        let tensor = || clip(&entry.name);
         let dims = base.tensor(&target).map(|weight| weight.shape().to_vec());
         let Some(&[outputs, inputs]) = dims.as_deref() else {
-            return Err(fault(Problem::AdapterTarget { tensor: tensor(), target: clip(&target) }));
+            let (tensor, target) = (clip(&entry.name), clip(&target));
+            return Err(self.fault(file, Problem::AdapterTarget { tensor, target }));
         };
         let merged_before =
             base.index.get(&target).is_some_and(|&at| base.entries[at].update.is_some());
         let two_kinds = parts.contains_key(&Part::Block) && parts.len() > 1;
         if merged_before || two_kinds || self.whole.contains_key(&*target) {
-            return Err(fault(Problem::AdaptedTwice { tensor: clip(&target) }));
+            return Err(self.fault(file, Problem::AdaptedTwice { tensor: clip(&target) }));
         }
+        let target = Target { name: target, dims: [outputs, inputs] };
         let update = if first == Part::Block {
-            let block = self.shifted(base, file, entry);
-            let (update, count) = match *entry.layout.shape() {
-                [rank, out] if out == outputs && rank > 0 => {
-                    (Update::Shared(block), &mut merged.disha)
-                }
-                [blocks, rank, same]
-                    if rank == same
-                        && blocks.checked_mul(rank) == Some(inputs)
-                        && outputs.is_multiple_of(rank) =>
-                {
-                    (Update::Tiles(block), &mut merged.bone)
-                }
-                _ => {
-                    let expected = format!(
-                        "[r, {outputs}], or [{inputs} / r, r, r] of an r that divides {outputs}"
-                    );
-                    return Err(fault(misfit(entry, &expected, &target, [outputs, inputs])));
-                }
-            };
-            *count += 1;
-            update
+            self.block_update(base, (file, entry), &target, merged)?
         } else {
-            let pair = |a, b| self.pair(base, parts, (a, b), [outputs, inputs], &target);
-            let start = pair(Part::StartA, Part::StartB)?;
-            let Some(mut trained) = pair(Part::A, Part::B)? else {
-                return Err(fault(Problem::PissaStartAlone { tensor: tensor() }));
-            };
-            match start {
-                Some(start) => {
-                    merged.pissa += 1;
-                    Update::LowRank(vec![trained, Product { scale: -1.0, ..start }])
-                }
-                None => {
-                    let rank = trained.a.layout.shape()[0];
-                    let alpha = alpha.ok_or_else(|| fault(Problem::AlphaMissing { rank }))?;
-                    trained.scale = (alpha / rank as f64) as f32;
-                    merged.lora += 1;
-                    Update::LowRank(vec![trained])
-                }
-            }
+            self.low_rank_update(base, parts, &target, alpha, merged)?
         };
-        Ok((target, Change::Update(Box::new(update))))
+        Ok((target.name, Change::Update(Box::new(update))))
+    }
+
+    /// DiSHA or Bone, by the number of dimensions.
+    fn block_update(
+        &self,
+        base: &Checkpoint,
+        (file, entry): (usize, &Entry),
+        target: &Target,
+        merged: &mut Merged,
+    ) -> Result<Update, CheckpointError> {
+        let [outputs, inputs] = target.dims;
+        let block = self.shifted(base, file, entry);
+        match *entry.layout.shape() {
+            [rank, out] if out == outputs && rank > 0 => {
+                merged.disha += 1;
+                Ok(Update::Shared(block))
+            }
+            [blocks, rank, same]
+                if rank == same
+                    && blocks.checked_mul(rank) == Some(inputs)
+                    && outputs.is_multiple_of(rank) =>
+            {
+                merged.bone += 1;
+                Ok(Update::Tiles(block))
+            }
+            _ => {
+                let expected = format!(
+                    "[r, {outputs}], or [{inputs} / r, r, r] of an r that divides {outputs}"
+                );
+                Err(self.fault(file, target.misfit(entry, &expected)))
+            }
+        }
+    }
+
+    /// PiSSA where training's start is known, else LoRA.
+    fn low_rank_update(
+        &self,
+        base: &Checkpoint,
+        parts: &Parts<'_>,
+        target: &Target,
+        alpha: Option<f64>,
+        merged: &mut Merged,
+    ) -> Result<Update, CheckpointError> {
+        let start = self.pair(base, parts, (Part::StartA, Part::StartB), target)?;
+        let trained = self.pair(base, parts, (Part::A, Part::B), target)?;
+        let (file, name) =
+            parts.values().next().map_or((0, ""), |&(file, entry)| (file, &*entry.name));
+        match (trained, start) {
+            (Some(trained), Some(start)) => {
+                merged.pissa += 1;
+                Ok(Update::LowRank(vec![trained, Product { scale: -1.0, ..start }]))
+            }
+            (Some(trained), None) => {
+                let rank = trained.a.layout.shape()[0];
+                let Some(alpha) = alpha else {
+                    return Err(self.fault(file, Problem::AlphaMissing { rank }));
+                };
+                merged.lora += 1;
+                let scale = (alpha / rank as f64) as f32;
+                Ok(Update::LowRank(vec![Product { scale, ..trained }]))
+            }
+            (None, _) => Err(self.fault(file, Problem::PissaStartAlone { tensor: clip(name) })),
+        }
     }
 
     /// The product of two factors, with scale 1; `None` when the adapter has neither.
     fn pair(
         &self,
         base: &Checkpoint,
-        parts: &BTreeMap<Part, (usize, &Entry)>,
+        parts: &Parts<'_>,
         (a, b): (Part, Part),
-        dims: [usize; 2],
-        target: &str,
+        target: &Target,
     ) -> Result<Option<Product>, CheckpointError> {
-        let [outputs, inputs] = dims;
+        let [outputs, inputs] = target.dims;
         let ((file_a, a), (file_b, b)) = match (parts.get(&a), parts.get(&b)) {
             (Some(&a), Some(&b)) => (a, b),
             (None, None) => return Ok(None),
@@ -267,8 +318,7 @@ impl<'a> Adapter<'a> {
             }
         };
         let shape = |file, entry: &Entry, fits: bool, expected: String| {
-            let problem = || misfit(entry, &expected, target, dims);
-            if fits { Ok(()) } else { Err(self.fault(file, problem())) }
+            if fits { Ok(()) } else { Err(self.fault(file, target.misfit(entry, &expected))) }
         };
         let fits = matches!(*a.layout.shape(), [rank, i] if i == inputs && rank > 0);
         shape(file_a, a, fits, format!("[r, {inputs}]"))?;
@@ -314,21 +364,15 @@ impl<'a> Adapter<'a> {
     }
 }
 
-/// A tensor of an adapter that does not fit its matrix.
-fn misfit(entry: &Entry, expected: &str, target: &str, dims: [usize; 2]) -> Problem {
-    let found = entry.layout.shape();
-    let cause = format!(
-        "has shape {found:?}, expected {expected}; {} of the base is {dims:?}",
-        clip(target).escape_debug(),
-    );
-    Problem::Shape { tensor: clip(&entry.name), cause }
-}
-
 /// Checks an adapter's tensor, whose values would otherwise be blamed on the base.
 fn check_finite(checkpoint: &Checkpoint, entry: &Entry) -> Result<(), CheckpointError> {
     let tensor = Tensor::new(entry, &checkpoint.files);
     let (rows, columns) = (tensor.rows(), tensor.columns());
-    let step = (CHUNK / columns.max(1)).max(1);
+    // A file may claim any number of rows of no values.
+    if columns == 0 {
+        return Ok(());
+    }
+    let step = (CHUNK / columns).max(1);
     let mut values = Vec::new();
     for first in (0..rows).step_by(step) {
         let range = first..rows.min(first + step);
