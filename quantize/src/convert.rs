@@ -1,5 +1,6 @@
 //! From a checkpoint to a model file.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -13,9 +14,10 @@ use kinglet::tensors::{self, Storage, TensorName, TensorSpec};
 use rayon::prelude::*;
 
 use crate::architecture::{self, LN0};
-use crate::checkpoint::{Checkpoint, Tensor};
+use crate::checkpoint::{Checkpoint, Role, Source, Tensor};
 use crate::error::ConvertError;
 use crate::int8::{Errors, Packed, multiplier};
+use crate::tuned::{self, TunedState};
 use crate::vocabulary::Vocabulary;
 use crate::writer::{Writer, sha256_of};
 
@@ -29,6 +31,8 @@ const LN_EPS: f64 = 1e-5;
 pub struct Options<'a> {
     /// The vocabulary to pack into the file.
     pub vocabulary: Option<&'a Vocabulary>,
+    /// The state to start from, in place of one that the checkpoint may have.
+    pub state: Option<&'a TunedState>,
     /// A line on the weights' licence for the provenance.
     pub licence: Option<&'a str>,
 }
@@ -118,18 +122,21 @@ pub fn convert(
         let found = vocabulary.vocab_len() - 1;
         return Err(ConvertError::Vocabulary { found, vocab: shape.vocab });
     }
+    let start_state = start_state(checkpoint, &shape, options)?;
     let failed = ConvertError::output(out);
     let provenance = std::thread::scope(|scope| {
-        let hash = scope.spawn(|| sha256_of(checkpoint.path()));
+        let provenance = scope.spawn(|| provenance(checkpoint, options));
         let mut converted = Conversion::new(checkpoint, shape, out, progress)?;
         let sections = [Section::Vectors, Section::Embedding, Section::Layers, Section::Head];
         sections.into_iter().try_for_each(|section| converted.section(section))?;
-        let hash = hash.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let hash = hash.map_err(&failed)?;
-        Ok::<_, ConvertError>((converted, provenance(checkpoint, &hash, options)))
+        let provenance = provenance.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok::<_, ConvertError>((converted, provenance?))
     });
     let (mut conversion, provenance) = provenance?;
     let tail = |writer: &mut Writer| -> io::Result<()> {
+        if let Some(state) = &start_state {
+            writer.section(Section::StartState, bytemuck::cast_slice(state))?;
+        }
         if let Some(vocabulary) = options.vocabulary {
             writer.section(Section::Tokenizer, &vocabulary.pack().map_err(io::Error::other)?)?;
         }
@@ -150,17 +157,59 @@ pub fn convert(
     })
 }
 
+/// The state that the model starts from, where it is not zero.
+fn start_state<'a>(
+    checkpoint: &Checkpoint,
+    shape: &Shape,
+    options: &Options<'a>,
+) -> Result<Option<Cow<'a, [f32]>>, ConvertError> {
+    let Some(state) = options.state else {
+        let tuned = tuned::is_tuned(checkpoint);
+        return tuned.then(|| tuned::values(checkpoint, shape).map(Cow::Owned)).transpose();
+    };
+    let (found, expected) = (state.values().len(), shape.state_len());
+    if found != expected {
+        return Err(ConvertError::StateLength { found, expected });
+    }
+    Ok(Some(Cow::Borrowed(state.values())))
+}
+
 /// The provenance section: lines of `key: value`.
-fn provenance(checkpoint: &Checkpoint, hash: &[u8; 32], options: &Options<'_>) -> String {
-    let name = checkpoint.path().file_name().unwrap_or_default().to_string_lossy();
+fn provenance(checkpoint: &Checkpoint, options: &Options<'_>) -> Result<String, ConvertError> {
     let version = env!("CARGO_PKG_VERSION");
     let licence = options.licence.unwrap_or("not stated; see where the checkpoint came from");
-    format!(
-        "source: {}\nsource-sha256: {}\nquantizer: kinglet-quantize {version}\nlicence: {}\n",
-        name.escape_debug(),
-        Hex(hash),
+    let mut text = String::new();
+    for source in checkpoint.sources() {
+        match source.role() {
+            Role::Base => text += &source_lines("source", source)?,
+            Role::Adapter { alpha } => {
+                text += &source_lines("adapter", source)?;
+                if let Some(alpha) = alpha {
+                    text += &format!("adapter-alpha: {alpha}\n");
+                }
+            }
+        }
+    }
+    for source in options.state.iter().flat_map(|state| state.sources()) {
+        text += &source_lines("state", source)?;
+    }
+    text += &format!(
+        "quantizer: kinglet-quantize {version}\nlicence: {}\n",
         licence.replace(['\n', '\r'], " "),
-    )
+    );
+    Ok(text)
+}
+
+/// Name and SHA-256 of a source. The hash of a directory is that of its tensors' files, in the
+/// order of their names, as `cat` would join them.
+fn source_lines(key: &str, source: &Source) -> Result<String, ConvertError> {
+    let hash = sha256_of(source.files())
+        .map_err(|(path, error)| ConvertError::Source { path, source: error })?;
+    // `.` and `..` have no name of their own.
+    let full = source.path().canonicalize();
+    let named = source.path().file_name().or(full.as_ref().ok().and_then(|path| path.file_name()));
+    let name = named.unwrap_or_default().to_string_lossy();
+    Ok(format!("{key}: {}\n{key}-sha256: {}\n", name.escape_debug(), Hex(&hash)))
 }
 
 /// A conversion under way.
@@ -461,7 +510,7 @@ fn for_chunks(
 }
 
 /// All values of a tensor, which must be finite.
-fn finite_values(tensor: &Tensor<'_>) -> Result<Vec<f32>, ConvertError> {
+pub(crate) fn finite_values(tensor: &Tensor<'_>) -> Result<Vec<f32>, ConvertError> {
     let mut all = Vec::with_capacity(tensor.elements());
     for_chunks(tensor, 0..tensor.rows(), |_, values| {
         all.extend_from_slice(values);

@@ -8,6 +8,7 @@ mod export;
 pub mod int8;
 mod output;
 pub mod synthetic;
+mod tuned;
 pub mod vocabulary;
 mod writer;
 
@@ -16,3 +17,4 @@ pub use convert::{Hex, Options, Progress, Report, TensorReport, convert};
 pub use error::ConvertError;
 pub use export::export;
 pub use output::write_beside;
+pub use tuned::TunedState;

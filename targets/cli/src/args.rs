@@ -24,6 +24,9 @@ pub(crate) enum Command {
     /// Converts a checkpoint (.pth, .safetensors) into a model file
     #[cfg(feature = "quantizer")]
     Quantize(QuantizeArgs),
+    /// Makes a state file, for `run --state`, of a tuned state (.pth, .safetensors)
+    #[cfg(feature = "quantizer")]
+    State(StateArgs),
     /// Shows a model's shape, sizes and provenance
     Info(InfoArgs),
     /// Says what a model needs, and whether a board has it: status 0 if so, 1 if not
@@ -119,7 +122,7 @@ pub(crate) struct RunArgs {
     /// Seed of the choice; drawn, and shown at the end, if not given
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Goes on from a state that --save-state wrote, instead of starting a text
+    /// Goes on from a state that --save-state or `kinglet state` wrote
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
     /// Writes the state at the end, for --state; with -n 0, that after the prompt.
@@ -160,11 +163,21 @@ impl RunArgs {
 #[cfg(feature = "quantizer")]
 #[derive(Args, Clone, Debug)]
 pub(crate) struct QuantizeArgs {
-    /// Checkpoint: official .pth, or .safetensors with the same names
+    /// Checkpoint: .pth, .safetensors, .st, .gguf, rwkv.cpp .bin, or a Hugging Face directory
     pub(crate) checkpoint: PathBuf,
     /// Model file to write
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: PathBuf,
+    /// Adapter to merge first: LoRA, PiSSA, DiSHA or Bone, as RWKV-PEFT saves them. For
+    /// PiSSA give the option twice: for the trained file and for init_pissa.pth
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lora: Vec<PathBuf>,
+    /// LoRA's alpha, as training was given it; its files do not tell
+    #[arg(long, value_name = "N", requires = "lora", value_parser = finite)]
+    pub(crate) alpha: Option<f64>,
+    /// Tuned state (blocks.N.att.time_state) that every text shall start from
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
     /// Vocabulary in RWKV's text form, such as rwkv_vocab_v20230424.txt
     #[arg(long, value_name = "FILE")]
     pub(crate) vocab: Option<PathBuf>,
@@ -174,6 +187,18 @@ pub(crate) struct QuantizeArgs {
     /// Prints totals only, not a line for each tensor
     #[arg(short, long)]
     pub(crate) quiet: bool,
+}
+
+#[cfg(feature = "quantizer")]
+#[derive(Args, Clone, Debug)]
+pub(crate) struct StateArgs {
+    /// Tuned state (blocks.N.att.time_state): .pth or .safetensors
+    pub(crate) state: PathBuf,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// State file to write
+    #[arg(short, long, value_name = "NAME.state")]
+    pub(crate) output: PathBuf,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -317,6 +342,14 @@ fn official(name: &str) -> Result<Official, String> {
         let names = OFFICIAL.map(|(name, _)| name);
         format!("not a shape that is known; there are {}", names.join(", "))
     })
+}
+
+#[cfg(feature = "quantizer")]
+fn finite(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() => Ok(number),
+        _ => Err("not a finite number".to_owned()),
+    }
 }
 
 fn positive(text: &str) -> Result<usize, String> {

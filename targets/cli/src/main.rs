@@ -15,6 +15,8 @@ mod perplexity;
 #[cfg(feature = "quantizer")]
 mod quantize;
 mod run;
+#[cfg(feature = "quantizer")]
+mod state;
 mod terminal;
 
 use std::process::ExitCode;
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         #[cfg(feature = "quantizer")]
         Command::Quantize(args) => quantize::run(&args),
+        #[cfg(feature = "quantizer")]
+        Command::State(args) => state::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Fit(args) => match fit::run(&args) {
             Ok(false) => return ExitCode::from(UNFIT),

@@ -1,20 +1,30 @@
 //! `kinglet quantize`: from a checkpoint to a model file.
 #![expect(clippy::print_stdout, reason = "the report is the output")]
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
-use kinglet_quantize::checkpoint::Checkpoint;
+use kinglet_quantize::checkpoint::{Checkpoint, CheckpointError, Problem};
 use kinglet_quantize::vocabulary::Vocabulary;
-use kinglet_quantize::{Hex, Options, Report, convert};
+use kinglet_quantize::{Hex, Options, Report, TunedState, convert, shape};
 
 use crate::args::QuantizeArgs;
 use crate::model::read;
 use crate::terminal;
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
-    let checkpoint = Checkpoint::open(&args.checkpoint)?;
-    if same_file(&args.checkpoint, &args.output) {
-        bail!("the output would replace the checkpoint itself; give another -o");
+    let mut checkpoint = Checkpoint::open(&args.checkpoint)?;
+    if !args.lora.is_empty() {
+        merge(&mut checkpoint, args)?;
     }
+    let inputs = checkpoint.sources().iter().flat_map(|source| source.files());
+    if inputs.chain(&args.state).chain(&args.vocab).any(|input| same_file(input, &args.output)) {
+        bail!("the output would replace an input; give another -o");
+    }
+    let state = match &args.state {
+        None => None,
+        Some(path) => Some(tuned_state(&checkpoint, args, path)?),
+    };
     let vocabulary = match &args.vocab {
         None => None,
         Some(path) => Some(
@@ -22,7 +32,11 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
                 .with_context(|| format!("{}", path.display()))?,
         ),
     };
-    let options = Options { vocabulary: vocabulary.as_ref(), licence: args.licence.as_deref() };
+    let options = Options {
+        vocabulary: vocabulary.as_ref(),
+        state: state.as_ref(),
+        licence: args.licence.as_deref(),
+    };
     let all = checkpoint.tensors().map(|tensor| tensor.elements() as u64).sum();
     let bar = terminal::progress(
         all,
@@ -40,7 +54,48 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
     Ok(())
 }
 
-fn same_file(a: &std::path::Path, b: &std::path::Path) -> bool {
+/// Merges the adapter into the checkpoint.
+fn merge(checkpoint: &mut Checkpoint, args: &QuantizeArgs) -> Result<()> {
+    let files = args.lora.iter().map(|path| Checkpoint::open(path));
+    let merged = checkpoint.merge(files.collect::<Result<_, _>>()?, args.alpha).map_err(advise)?;
+    terminal::note(&format!("merged: {merged}"));
+    if args.alpha.is_some() && merged.lora == 0 {
+        terminal::note("note: --alpha is for LoRA only; the adapter has another kind, without one");
+    }
+    Ok(())
+}
+
+/// The error with what to do about it.
+fn advise(error: CheckpointError) -> anyhow::Error {
+    let next = match error.problem() {
+        Problem::AlphaMissing { .. } => {
+            "pass `--alpha N`, the lora_alpha of its training; for PiSSA pass the file of its \
+             start as well: `--lora init_pissa.pth`"
+        }
+        Problem::PissaStartAlone { .. } => "pass the trained file as well, with a second --lora",
+        Problem::NoAdapter { state: true } => "pass a tuned state as --state",
+        Problem::NoAdapter { .. } => {
+            "a whole checkpoint is quantized by itself, a tuned state is passed as --state"
+        }
+        Problem::AdapterTarget { .. }
+        | Problem::Shape { .. }
+        | Problem::NotInBase { .. }
+        | Problem::ReplacementShape { .. } => "pass the base checkpoint that it was trained on",
+        Problem::AdaptedTwice { .. } => "merge one adapter at a time",
+        _ => "save the adapter again",
+    };
+    anyhow::anyhow!("{error}; {next}")
+}
+
+/// The tuned state that the model shall start from.
+fn tuned_state(checkpoint: &Checkpoint, args: &QuantizeArgs, path: &Path) -> Result<TunedState> {
+    let shape = shape(checkpoint).with_context(|| format!("{}", args.checkpoint.display()))?;
+    let file = Checkpoint::open(path)?;
+    TunedState::read(&file, &shape)
+        .with_context(|| format!("{}, for {}", path.display(), args.checkpoint.display()))
+}
+
+pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
