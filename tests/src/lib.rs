@@ -6,9 +6,10 @@
 //! runs them.
 
 pub mod fixture;
-pub mod metrics;
 pub mod npy;
 pub mod oracle;
 pub mod quantized;
 pub mod random;
-pub mod tensor;
+
+pub use kinglet_quantize::metrics;
+pub use kinglet_quantize::reference::tensor;

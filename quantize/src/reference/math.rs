@@ -37,7 +37,7 @@ impl Matrix {
 }
 
 /// Sum of products, in four independent sums: one would wait for its own
-/// additions, and the whole oracle with it.
+/// additions, and the whole reference with it.
 pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     let ((a4, a_rest), (b4, b_rest)) = (a.as_chunks::<4>(), b.as_chunks::<4>());

@@ -3,7 +3,7 @@
 //! It exists to be compared with and is written for that: from the papers'
 //! equations, one token at a time, with nothing fused, reordered or shared with
 //! the runtime. Weights come in the official checkpoint layout, so the same
-//! oracle judges a checkpoint and the dequantized weights of a model file.
+//! reference judges a checkpoint and the dequantized weights of a model file.
 
 mod math;
 mod rwkv4;
@@ -12,12 +12,13 @@ mod rwkv6;
 mod rwkv7;
 mod rwkv7a;
 mod source;
+pub mod tensor;
 
 use core::fmt;
 
-use crate::tensor::{Tensor, Tensors};
 use math::{Matrix, Norm, add};
 use source::Source;
+use tensor::{Tensor, Tensors};
 
 /// An RWKV version, by the names that its checkpoints go by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +74,7 @@ pub enum Error {
     /// something that the model was trained with.
     #[error("{0}: not part of the detected RWKV version")]
     Unknown(String),
-    /// A tensor by which a model is known that this oracle does not compute.
+    /// A tensor by which a model is known that this reference does not compute.
     #[error("{name}: {what} is not supported")]
     Unsupported {
         /// The tensor's name.
@@ -151,7 +152,7 @@ struct Block {
 }
 
 /// A model and its state.
-pub struct Oracle {
+pub struct Reference {
     version: Version,
     head_size: Option<usize>,
     /// `[vocab][D]`, normalised by ln0.
@@ -164,7 +165,7 @@ pub struct Oracle {
     state: Vec<LayerState>,
 }
 
-impl fmt::Debug for Oracle {
+impl fmt::Debug for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -177,7 +178,7 @@ impl fmt::Debug for Oracle {
     }
 }
 
-impl Oracle {
+impl Reference {
     /// Builds the model that `tensors` hold, which may include a tuned start
     /// state. Without `blocks.0.ln0` the embedding counts as already normalised,
     /// and without a layer's `ffn.s_emb_x` so does its DeepEmbed table.
@@ -225,11 +226,12 @@ impl Oracle {
 
         let start: Vec<_> = blocks.iter().map(|block| block.mixers.zero_state()).collect();
         let state = start.clone();
-        let mut oracle = Self { version, head_size, embedding, blocks, ln_out, head, start, state };
+        let mut reference =
+            Self { version, head_size, embedding, blocks, ln_out, head, start, state };
         if !time_states.is_empty() {
-            oracle.tune(time_states)?;
+            reference.tune(time_states)?;
         }
-        Ok(oracle)
+        Ok(reference)
     }
 
     /// The detected version.

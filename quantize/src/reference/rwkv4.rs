@@ -113,8 +113,8 @@ impl ChannelMix {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tensor::{Tensor, Tensors};
     use super::*;
-    use crate::tensor::{Tensor, Tensors};
 
     /// One channel whose receptance is 1/2 and whose key and value are its input.
     fn identity(time_decay: f64, time_first: f64) -> Layer {

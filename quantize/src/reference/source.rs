@@ -1,8 +1,8 @@
 //! Takes a checkpoint's tensors one by one, so that what is left over shows.
 
 use super::math::Matrix;
+use super::tensor::{Tensor, Tensors};
 use super::{Error, Version};
-use crate::tensor::{Tensor, Tensors};
 
 /// The tensors that no layer has taken yet.
 pub(super) struct Source {
