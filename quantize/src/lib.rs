@@ -8,6 +8,7 @@ mod export;
 pub mod int8;
 pub mod metrics;
 mod output;
+pub mod quality;
 pub mod reference;
 pub mod synthetic;
 pub mod vocabulary;
