@@ -3,11 +3,12 @@
 //! by which two sets of logits are compared ([`metrics`]), and readers for the
 //! golden data under `tests/data` ([`fixture`], [`npy`]). [`random`] makes
 //! checkpoints of any dimensions, [`quantized`] makes model files of checkpoints and
-//! runs them.
+//! runs them, [`quality`] the README's table of what int8 costs.
 
 pub mod fixture;
 pub mod npy;
 pub mod oracle;
+pub mod quality;
 pub mod quantized;
 pub mod random;
 

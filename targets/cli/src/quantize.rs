@@ -1,13 +1,17 @@
 //! `kinglet quantize`: from a checkpoint to a model file.
 #![expect(clippy::print_stdout, reason = "the report is the output")]
 
+use std::io;
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::vocabulary::Vocabulary;
-use kinglet_quantize::{Hex, Options, Report, convert};
+use kinglet_quantize::{Hex, Options, Report, convert, shape, write_beside};
 
 use crate::args::QuantizeArgs;
 use crate::model::read;
+use crate::report::{self, Texts};
 use crate::terminal;
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
@@ -22,13 +26,54 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
                 .with_context(|| format!("{}", path.display()))?,
         ),
     };
-    let options = Options { vocabulary: vocabulary.as_ref(), licence: args.licence.as_deref() };
+    match &args.report {
+        None => convert_and_print(&checkpoint, args, vocabulary.as_ref()).map(|_| ()),
+        Some(path) => with_report(&checkpoint, args, vocabulary.as_ref(), path),
+    }
+}
+
+/// Converts, compares the model with the checkpoint, and writes the report to `path`.
+fn with_report(
+    checkpoint: &Checkpoint,
+    args: &QuantizeArgs,
+    vocabulary: Option<&Vocabulary>,
+    path: &Path,
+) -> Result<()> {
+    let others = [Some(&args.checkpoint), Some(&args.output), args.text.as_ref()];
+    let mut others = others.into_iter().chain([args.vocab.as_ref()]).flatten();
+    if others.any(|other| other == path || same_file(other, path)) {
+        bail!("the report would replace {}; give another --report", path.display());
+    }
+    if path.is_dir() {
+        bail!("cannot write {}: it is a directory; give the file's name as well", path.display());
+    }
+    let model = shape(checkpoint).with_context(|| args.checkpoint.display().to_string())?;
+    let texts = Texts::read(args.text.as_deref(), vocabulary, model.vocab)?;
+    // The report's file is made first, so that a path that cannot be written stops
+    // the work before it starts.
+    let mut measured = Ok(());
+    let written = write_beside(path, |partial| {
+        measured = convert_and_print(checkpoint, args, vocabulary)
+            .and_then(|converted| report::write(partial, args, checkpoint, &converted, &texts));
+        if measured.is_ok() { Ok(()) } else { Err(io::Error::other("not measured")) }
+    });
+    measured?;
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Converts, with a progress bar, and prints what int8 costs each tensor.
+fn convert_and_print(
+    checkpoint: &Checkpoint,
+    args: &QuantizeArgs,
+    vocabulary: Option<&Vocabulary>,
+) -> Result<Report> {
+    let options = Options { vocabulary, licence: args.licence.as_deref() };
     let all = checkpoint.tensors().map(|tensor| tensor.elements() as u64).sum();
     let bar = terminal::progress(
         all,
         "{bar:30} {percent}% · {human_pos} of {human_len} weights · {per_sec} · {eta} left",
     );
-    let report = convert(&checkpoint, &args.output, &options, &mut |done, _| {
+    let report = convert(checkpoint, &args.output, &options, &mut |done, _| {
         bar.set_position(done);
     });
     bar.finish_and_clear();
@@ -37,7 +82,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
     if vocabulary.is_none() {
         terminal::note("note: no --vocab given; `run` and `perplexity` need one in the file");
     }
-    Ok(())
+    Ok(report)
 }
 
 fn same_file(a: &std::path::Path, b: &std::path::Path) -> bool {

@@ -1,0 +1,14 @@
+//! Measures what int8 costs every architecture, and writes the record and the
+//! README's table: `cargo run --release -p kinglet-tests --example quality`.
+
+use std::fs;
+use std::io;
+
+use kinglet_tests::quality::{measure, readme_path, record_path, to_csv, with_table};
+
+fn main() -> io::Result<()> {
+    let rows = measure();
+    fs::write(record_path(), to_csv(&rows))?;
+    let readme = fs::read_to_string(readme_path())?;
+    fs::write(readme_path(), with_table(&readme, &rows))
+}
