@@ -78,18 +78,20 @@ fn convert_and_print(
     });
     bar.finish_and_clear();
     let report = report.with_context(|| format!("{}", args.checkpoint.display()))?;
-    print(&report, args);
+    let read = checkpoint.tensors().map(|tensor| tensor.byte_len() as u64).sum();
+    print(&report, args, read);
     if vocabulary.is_none() {
         terminal::note("note: no --vocab given; `run` and `perplexity` need one in the file");
     }
     Ok(report)
 }
 
-fn same_file(a: &std::path::Path, b: &std::path::Path) -> bool {
+fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-fn print(report: &Report, args: &QuantizeArgs) {
+/// Prints what was converted; `read` is the bytes of the checkpoint's tensors.
+fn print(report: &Report, args: &QuantizeArgs, read: u64) {
     if !args.quiet {
         let name_width = report.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
         println!(
@@ -117,12 +119,13 @@ fn print(report: &Report, args: &QuantizeArgs) {
         report.shape.architecture, report.shape.layers, report.shape.width, report.parameters,
     );
     println!(
-        "{}: {} bytes, {:.3} bits per weight, SNR {:.1} dB, {:.1} s",
+        "{}: {} bytes, {:.3} bits per weight, SNR {:.1} dB, {:.1} s, {:.2} GB/s",
         args.output.display(),
         report.file_len,
         8.0 * bytes as f64 / weights,
         10.0 * (signal / noise).log10(),
         report.elapsed.as_secs_f64(),
+        read as f64 / 1e9 / report.elapsed.as_secs_f64(),
     );
     println!("content hash {}", Hex(&report.content_hash));
 }

@@ -108,7 +108,9 @@ fn list(json: &[u8]) -> Result<Vec<u32>> {
 
 fn long_enough(tokens: usize) -> Result<()> {
     if tokens < 2 {
-        bail!("the text has {tokens} tokens; at least 2 are needed, some thousand say something");
+        bail!(
+            "the text is too short: {tokens} in tokens, expected 2 or more; some thousand say much"
+        );
     }
     Ok(())
 }
@@ -274,9 +276,9 @@ mod tests {
         let bytes = Vocabulary::bytes(0);
         for text in ["", "a", "\n<|endoftext|>\n"] {
             let error = tokenize(text.into(), &bytes).unwrap_err().to_string();
-            assert!(error.contains("at least 2"), "{text:?}: {error}");
+            assert!(error.contains("expected 2 or more"), "{text:?}: {error}");
         }
-        assert!(list(b"[7]").unwrap_err().to_string().contains("has 1 tokens"));
+        assert!(list(b"[7]").unwrap_err().to_string().contains("too short: 1"));
         assert!(list(b"once").unwrap_err().to_string().contains("--vocab"));
     }
 

@@ -75,7 +75,10 @@ fn number(report: &Value, key: &str) -> f64 {
 fn assert_close(report: &Value) {
     assert!((1e-7..1e-3).contains(&number(report, "kl_mean")), "{report}");
     assert!(number(report, "kl_max") > number(report, "kl_mean"));
-    assert!((0.97..=1.0).contains(&number(report, "top1_agreement")), "{report}");
+    // A short text may have one place where two tokens are nearly equal.
+    let positions = number(report, "positions");
+    let disagreements = positions * (1.0 - number(report, "top1_agreement"));
+    assert!(disagreements < 1.5f64.max(0.02 * positions), "{report}");
     assert!((1e-8..1e-3).contains(&number(report, "cosine_loss")), "{report}");
     let [int8, checkpoint] =
         ["perplexity_int8", "perplexity_checkpoint"].map(|key| number(report, key));
@@ -139,10 +142,10 @@ fn bad_input_leaves_nothing() {
     };
     for text in ["", "\n<|endoftext|>\n"] {
         let error = refuse(text, &["--vocab", &vocab]);
-        assert!(error.contains("has 0 tokens; at least 2"), "{error}");
+        assert!(error.contains("too short: 0 in tokens, expected 2 or more"), "{error}");
     }
-    assert!(refuse("a", &["--vocab", &vocab]).contains("has 1 tokens"));
-    assert!(refuse("[5]", &[]).contains("has 1 tokens"));
+    assert!(refuse("a", &["--vocab", &vocab]).contains("too short: 1"));
+    assert!(refuse("[5]", &[]).contains("too short: 1"));
     assert!(refuse("Once", &[]).contains("pass its vocabulary as --vocab"));
     assert!(refuse("[5, 1024]", &[]).contains("token 1024"));
 
