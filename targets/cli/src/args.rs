@@ -162,6 +162,7 @@ impl RunArgs {
 
 #[cfg(feature = "quantizer")]
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = crate::report::KEYS)]
 pub(crate) struct QuantizeArgs {
     /// Checkpoint: .pth, .safetensors, .st, .gguf, rwkv.cpp .bin, or a Hugging Face directory
     pub(crate) checkpoint: PathBuf,
@@ -187,6 +188,14 @@ pub(crate) struct QuantizeArgs {
     /// Prints totals only, not a line for each tensor
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// Compares the int8 model with the checkpoint and writes the figures as JSON; --help
+    /// lists its keys
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) report: Option<PathBuf>,
+    /// Text for the comparison, tokenized with --vocab; without --vocab a JSON list of token ids.
+    /// Documents stand apart by lines `<|endoftext|>`. The model's own texts if not given
+    #[arg(long, value_name = "FILE", requires = "report")]
+    pub(crate) text: Option<PathBuf>,
 }
 
 #[cfg(feature = "quantizer")]

@@ -14,6 +14,8 @@ mod npy;
 mod perplexity;
 #[cfg(feature = "quantizer")]
 mod quantize;
+#[cfg(feature = "quantizer")]
+mod report;
 mod run;
 #[cfg(feature = "quantizer")]
 mod state;

@@ -1,15 +1,17 @@
 //! `kinglet quantize`: from a checkpoint to a model file.
 #![expect(clippy::print_stdout, reason = "the report is the output")]
 
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use kinglet_quantize::checkpoint::{Checkpoint, CheckpointError, Problem};
 use kinglet_quantize::vocabulary::Vocabulary;
-use kinglet_quantize::{Hex, Options, Report, TunedState, convert, shape};
+use kinglet_quantize::{Hex, Options, Report, TunedState, convert, shape, write_beside};
 
 use crate::args::QuantizeArgs;
 use crate::model::read;
+use crate::report::{self, Texts};
 use crate::terminal;
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
@@ -37,21 +39,64 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
         state: state.as_ref(),
         licence: args.licence.as_deref(),
     };
+    match &args.report {
+        None => convert_and_print(&checkpoint, args, &options).map(|_| ()),
+        Some(path) => with_report(&checkpoint, args, &options, path),
+    }
+}
+
+/// Converts, compares the model with the checkpoint, and writes the report to `path`.
+fn with_report(
+    checkpoint: &Checkpoint,
+    args: &QuantizeArgs,
+    options: &Options<'_>,
+    path: &Path,
+) -> Result<()> {
+    let inputs = checkpoint.sources().iter().flat_map(|source| source.files());
+    let others = inputs.chain([&args.output]).chain(&args.text).chain(&args.vocab);
+    let mut others = others.chain(&args.state);
+    if others.any(|other| other == path || same_file(other, path)) {
+        bail!("the report would replace {}; give another --report", path.display());
+    }
+    if path.is_dir() {
+        bail!("cannot write {}: it is a directory; give the file's name as well", path.display());
+    }
+    let model = shape(checkpoint).with_context(|| args.checkpoint.display().to_string())?;
+    let texts = Texts::read(args.text.as_deref(), options.vocabulary, model.vocab)?;
+    // The report's file is made first, so that a path that cannot be written stops
+    // the work before it starts.
+    let mut measured = Ok(());
+    let written = write_beside(path, |partial| {
+        measured = convert_and_print(checkpoint, args, options)
+            .and_then(|converted| report::write(partial, args, checkpoint, &converted, &texts));
+        if measured.is_ok() { Ok(()) } else { Err(io::Error::other("not measured")) }
+    });
+    measured?;
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Converts, with a progress bar, and prints what int8 costs each tensor.
+fn convert_and_print(
+    checkpoint: &Checkpoint,
+    args: &QuantizeArgs,
+    options: &Options<'_>,
+) -> Result<Report> {
     let all = checkpoint.tensors().map(|tensor| tensor.elements() as u64).sum();
     let bar = terminal::progress(
         all,
         "{bar:30} {percent}% · {human_pos} of {human_len} weights · {per_sec} · {eta} left",
     );
-    let report = convert(&checkpoint, &args.output, &options, &mut |done, _| {
+    let report = convert(checkpoint, &args.output, options, &mut |done, _| {
         bar.set_position(done);
     });
     bar.finish_and_clear();
     let report = report.with_context(|| format!("{}", args.checkpoint.display()))?;
-    print(&report, args);
-    if vocabulary.is_none() {
+    let read = checkpoint.tensors().map(|tensor| tensor.byte_len() as u64).sum();
+    print(&report, args, read);
+    if options.vocabulary.is_none() {
         terminal::note("note: no --vocab given; `run` and `perplexity` need one in the file");
     }
-    Ok(())
+    Ok(report)
 }
 
 /// Merges the adapter into the checkpoint.
@@ -99,7 +144,8 @@ pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-fn print(report: &Report, args: &QuantizeArgs) {
+/// Prints what was converted; `read` is the bytes of the checkpoint's tensors.
+fn print(report: &Report, args: &QuantizeArgs, read: u64) {
     if !args.quiet {
         let name_width = report.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
         println!(
@@ -127,12 +173,13 @@ fn print(report: &Report, args: &QuantizeArgs) {
         report.shape.architecture, report.shape.layers, report.shape.width, report.parameters,
     );
     println!(
-        "{}: {} bytes, {:.3} bits per weight, SNR {:.1} dB, {:.1} s",
+        "{}: {} bytes, {:.3} bits per weight, SNR {:.1} dB, {:.1} s, {:.2} GB/s",
         args.output.display(),
         report.file_len,
         8.0 * bytes as f64 / weights,
         10.0 * (signal / noise).log10(),
         report.elapsed.as_secs_f64(),
+        read as f64 / 1e9 / report.elapsed.as_secs_f64(),
     );
     println!("content hash {}", Hex(&report.content_hash));
 }

@@ -1,47 +1,49 @@
 //! RWKV-7 (Goose; Peng et al. 2025, arXiv 2503.14456): the state is edited by a
 //! generalised delta rule.
 
-use super::math::{Matrix, Norm, add, dot, map, mix_previous, mul, relu_squared, sigmoid};
+use super::math::{
+    Block, Matrix, Norm, add, dot, map, map_each, mix_previous, mul, relu_squared, sigmoid, towards,
+};
 use super::rwkv5::{head_size, zero_state};
 use super::rwkv7a::DeepEmbed;
-use super::{Error, LayerState, Mixers, Source, Token};
+use super::{Error, LayerState, Mixers, Source, Tokens};
 
 /// Below this the normalised removal key is left small rather than scaled up.
 const MIN_NORM: f64 = 1e-12;
 
-pub(super) struct Layer {
+pub(super) struct Layer<'a> {
     head_size: usize,
     mix: [Vec<f64>; 6], // r, w, k, v, a, g: [D] each
-    decay: LowRank,
-    in_context_rate: LowRank,
+    decay: LowRank<'a>,
+    in_context_rate: LowRank<'a>,
     /// Absent in layer 0, which has no earlier value to blend with.
-    value_residual: Option<LowRank>,
-    g1: Matrix,         // [D][rank]
-    g2: Matrix,         // [rank][D]
-    k_k: Vec<f64>,      // [D]
-    k_a: Vec<f64>,      // [D]
-    r_k: Vec<f64>,      // [H][N]
-    receptance: Matrix, // [D][D]
-    key: Matrix,        // [D][D]
-    value: Matrix,      // [D][D]
-    output: Matrix,     // [D][D]
+    value_residual: Option<LowRank<'a>>,
+    g1: Matrix<'a>,         // [D][rank]
+    g2: Matrix<'a>,         // [rank][D]
+    k_k: Vec<f64>,          // [D]
+    k_a: Vec<f64>,          // [D]
+    r_k: Vec<f64>,          // [H][N]
+    receptance: Matrix<'a>, // [D][D]
+    key: Matrix<'a>,        // [D][D]
+    value: Matrix<'a>,      // [D][D]
+    output: Matrix<'a>,     // [D][D]
     ln_x: Norm,
-    ffn_mix_k: Vec<f64>, // [D]
-    ffn_key: Matrix,     // [F][D]
-    ffn_value: Matrix,   // [D][F]
-    deep_embed: Option<DeepEmbed>,
+    ffn_mix_k: Vec<f64>,   // [D]
+    ffn_key: Matrix<'a>,   // [F][D]
+    ffn_value: Matrix<'a>, // [D][F]
+    deep_embed: Option<DeepEmbed<'a>>,
 }
 
 /// base + f(x w1) w2: the paper's "loramlp".
-struct LowRank {
+struct LowRank<'a> {
     base: Vec<f64>, // [D]
-    w1: Matrix,     // [D][rank]
-    w2: Matrix,     // [rank][D]
+    w1: Matrix<'a>, // [D][rank]
+    w2: Matrix<'a>, // [rank][D]
 }
 
-impl LowRank {
+impl<'a> LowRank<'a> {
     /// Takes `letter`0, `letter`1 and `letter`2.
-    fn take(source: &mut Source, letter: &str, d: usize) -> Result<Self, Error> {
+    fn take(source: &mut Source<'a>, letter: &str, d: usize) -> Result<Self, Error> {
         let rank = source.dim(&format!("{letter}1"), 1)?;
         Ok(Self {
             base: source.vector(&format!("{letter}0"), d)?,
@@ -50,18 +52,19 @@ impl LowRank {
         })
     }
 
-    fn apply(&self, x: &[f64], f: fn(f64) -> f64) -> Vec<f64> {
-        add(&self.base, &self.w2.left_mul(&map(&self.w1.left_mul(x), f)))
+    fn apply(&self, xs: &[Vec<f64>], f: fn(f64) -> f64) -> Block {
+        let low = self.w2.left_mul(&map_each(&self.w1.left_mul(xs), f));
+        low.iter().map(|low| add(&self.base, low)).collect()
     }
 }
 
-impl Layer {
+impl<'a> Layer<'a> {
     pub(super) fn take(
-        source: &mut Source,
+        source: &mut Source<'a>,
         index: usize,
-        embedding: &Matrix,
+        vocab: usize,
+        d: usize,
     ) -> Result<Self, Error> {
-        let d = embedding.cols;
         let att = |name: &str| format!("blocks.{index}.att.{name}");
         let ffn = |name: &str| format!("blocks.{index}.ffn.{name}");
         let heads = source.dim(&att("r_k"), 0)?;
@@ -95,7 +98,7 @@ impl Layer {
             ffn_mix_k: source.vector(&ffn("x_k"), d)?,
             ffn_key: source.matrix(&ffn("key.weight"), f, d)?,
             ffn_value: source.matrix(&ffn("value.weight"), d, f)?,
-            deep_embed: DeepEmbed::take(source, index, f, embedding)?,
+            deep_embed: DeepEmbed::take(source, index, f, [vocab, d])?,
         })
     }
 
@@ -104,13 +107,12 @@ impl Layer {
     }
 }
 
-impl Mixers for Layer {
+impl Mixers for Layer<'_> {
     fn zero_state(&self) -> LayerState {
         zero_state(self.k_k.len(), self.head_size)
     }
 
-    fn time_mix(&self, xx: &[f64], token: &mut Token, state: &mut LayerState) -> Vec<f64> {
-        let n = self.head_size;
+    fn time_mix(&self, xx: &[Vec<f64>], tokens: &mut Tokens, state: &mut LayerState) -> Block {
         let [x_r, x_w, x_k, x_v, x_a, x_g] =
             self.mix.each_ref().map(|mix| mix_previous(xx, &state.att_prev, mix));
 
@@ -118,46 +120,70 @@ impl Mixers for Layer {
         let raw_k = self.key.mul(&x_k);
         let own_v = self.value.mul(&x_v);
         // exp(-e^-0.5 sigmoid): never below 0.545, however strong the decay.
-        let w = map(&self.decay.apply(&x_w, f64::tanh), |w| (-(-0.5f64).exp() * sigmoid(w)).exp());
-        let a = map(&self.in_context_rate.apply(&x_a, |h| h), sigmoid);
-        let g = self.g2.left_mul(&map(&self.g1.left_mul(&x_g), sigmoid));
-
-        let removal = mul(&raw_k, &self.k_k);
-        let removal: Vec<f64> = removal.chunks_exact(n).flat_map(unit).collect();
-        let k: Vec<f64> =
-            (0..xx.len()).map(|c| raw_k[c] * (1.0 + (a[c] - 1.0) * self.k_a[c])).collect();
+        let w =
+            map_each(&self.decay.apply(&x_w, f64::tanh), |w| (-(-0.5f64).exp() * sigmoid(w)).exp());
+        let a = map_each(&self.in_context_rate.apply(&x_a, |h| h), sigmoid);
+        let g = self.g2.left_mul(&map_each(&self.g1.left_mul(&x_g), sigmoid));
         let v = match &self.value_residual {
             None => {
-                token.v_first.clone_from(&own_v);
+                tokens.v_first.clone_from(&own_v);
                 own_v
             }
             Some(residual) => {
-                let share = map(&residual.apply(&x_v, |h| h), sigmoid);
-                mix_previous(&own_v, &token.v_first, &share)
+                let shares = map_each(&residual.apply(&x_v, |h| h), sigmoid);
+                let pairs = own_v.iter().zip(&tokens.v_first).zip(&shares);
+                pairs.map(|((own, first), share)| towards(own, first, share)).collect()
             }
         };
 
-        let replacement = mul(&removal, &a);
+        let mut gated = Vec::new();
+        for (t, g) in g.iter().enumerate() {
+            let y = self.attend(&r[t], &w[t], &raw_k[t], &v[t], &a[t], &mut state.s);
+            gated.push(mul(&y, g));
+        }
+        self.output.mul(&gated)
+    }
+
+    fn channel_mix(&self, xx: &[Vec<f64>], tokens: &Tokens, state: &mut LayerState) -> Block {
+        let k = self.ffn_key.mul(&mix_previous(xx, &state.ffn_prev, &self.ffn_mix_k));
+        let mut k = map_each(&k, relu_squared);
+        if let Some(deep_embed) = &self.deep_embed {
+            let scales = deep_embed.scales(xx, tokens);
+            k = k.iter().zip(&scales).map(|(k, scales)| mul(k, scales)).collect();
+        }
+        self.ffn_value.mul(&k)
+    }
+}
+
+impl Layer<'_> {
+    /// One token's attention, normalised, with the bonus for the current token.
+    fn attend(
+        &self,
+        r: &[f64],
+        w: &[f64],
+        raw_k: &[f64],
+        v: &[f64],
+        a: &[f64],
+        s: &mut [f64],
+    ) -> Vec<f64> {
+        let n = self.head_size;
+        let removal = mul(raw_k, &self.k_k);
+        let removal: Vec<f64> = removal.chunks_exact(n).flat_map(unit).collect();
+        let k: Vec<f64> =
+            (0..raw_k.len()).map(|c| raw_k[c] * (1.0 + (a[c] - 1.0) * self.k_a[c])).collect();
+
+        let replacement = mul(&removal, a);
         let mut y = Vec::new();
-        for (h, s) in state.s.chunks_exact_mut(n * n).enumerate() {
+        for (h, s) in s.chunks_exact_mut(n * n).enumerate() {
             let of = |x| head(x, h, n);
-            y.extend(delta_rule(of(&r), of(&w), of(&k), of(&v), of(&removal), of(&replacement), s));
+            y.extend(delta_rule(of(r), of(w), of(&k), of(v), of(&removal), of(&replacement), s));
         }
         let mut y = self.ln_x.group(&y, n);
         for (h, y) in y.chunks_exact_mut(n).enumerate() {
-            let bonus = dot(&mul(head(&r, h, n), head(&k, h, n)), head(&self.r_k, h, n));
-            y.iter_mut().zip(head(&v, h, n)).for_each(|(y, v)| *y += bonus * v);
+            let bonus = dot(&mul(head(r, h, n), head(&k, h, n)), head(&self.r_k, h, n));
+            y.iter_mut().zip(head(v, h, n)).for_each(|(y, v)| *y += bonus * v);
         }
-        self.output.mul(&mul(&y, &g))
-    }
-
-    fn channel_mix(&self, xx: &[f64], token: &Token, state: &mut LayerState) -> Vec<f64> {
-        let k = self.ffn_key.mul(&mix_previous(xx, &state.ffn_prev, &self.ffn_mix_k));
-        let mut k = map(&k, relu_squared);
-        if let Some(deep_embed) = &self.deep_embed {
-            k = mul(&k, &deep_embed.scales(xx, token.id));
-        }
-        self.ffn_value.mul(&k)
+        y
     }
 }
 

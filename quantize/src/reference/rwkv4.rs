@@ -1,27 +1,27 @@
 //! RWKV-4 (Peng et al. 2023, arXiv 2305.13048), the numerically stable form of
 //! its appendix: sums carry their largest exponent, so every exp is at most 1.
 
-use super::math::{Matrix, map, map2, mix_current, mul, relu_squared, sigmoid};
-use super::{Error, LayerState, Mixers, Source, Token};
+use super::math::{Block, Matrix, map_each, map2, mix_current, relu_squared, sigmoid};
+use super::{Error, LayerState, Mixers, Source, Tokens};
 
 /// Below every exponent that a key can give: the empty average has no weight.
 const NO_EXPONENT: f64 = -1e30;
 
-pub(super) struct Layer {
-    time_decay: Vec<f64>, // [D]
-    time_first: Vec<f64>, // [D]
-    mix_k: Vec<f64>,      // [D]
-    mix_v: Vec<f64>,      // [D]
-    mix_r: Vec<f64>,      // [D]
-    receptance: Matrix,   // [D][D]
-    key: Matrix,          // [D][D]
-    value: Matrix,        // [D][D]
-    output: Matrix,       // [D][D]
-    channel_mix: ChannelMix,
+pub(super) struct Layer<'a> {
+    time_decay: Vec<f64>,   // [D]
+    time_first: Vec<f64>,   // [D]
+    mix_k: Vec<f64>,        // [D]
+    mix_v: Vec<f64>,        // [D]
+    mix_r: Vec<f64>,        // [D]
+    receptance: Matrix<'a>, // [D][D]
+    key: Matrix<'a>,        // [D][D]
+    value: Matrix<'a>,      // [D][D]
+    output: Matrix<'a>,     // [D][D]
+    channel_mix: ChannelMix<'a>,
 }
 
-impl Layer {
-    pub(super) fn take(source: &mut Source, index: usize, d: usize) -> Result<Self, Error> {
+impl<'a> Layer<'a> {
+    pub(super) fn take(source: &mut Source<'a>, index: usize, d: usize) -> Result<Self, Error> {
         let att = |name: &str| format!("blocks.{index}.att.{name}");
         Ok(Self {
             time_decay: source.vector(&att("time_decay"), d)?,
@@ -38,7 +38,7 @@ impl Layer {
     }
 }
 
-impl Mixers for Layer {
+impl Mixers for Layer<'_> {
     fn zero_state(&self) -> LayerState {
         let d = self.time_decay.len();
         LayerState {
@@ -51,48 +51,52 @@ impl Mixers for Layer {
         }
     }
 
-    fn time_mix(&self, xx: &[f64], _: &mut Token, state: &mut LayerState) -> Vec<f64> {
+    fn time_mix(&self, xx: &[Vec<f64>], _: &mut Tokens, state: &mut LayerState) -> Block {
         let LayerState { att_prev, aa, bb, pp, .. } = state;
-        let r = map(&self.receptance.mul(&mix_current(xx, att_prev, &self.mix_r)), sigmoid);
+        let r = self.receptance.mul(&mix_current(xx, att_prev, &self.mix_r));
         let k = self.key.mul(&mix_current(xx, att_prev, &self.mix_k));
         let v = self.value.mul(&mix_current(xx, att_prev, &self.mix_v));
 
-        let mut wkv = vec![0.0; xx.len()];
-        for c in 0..xx.len() {
-            // The average over the past and, with its bonus u, the current token.
-            let current = self.time_first[c] + k[c];
-            let q = pp[c].max(current);
-            let (e1, e2) = ((pp[c] - q).exp(), (current - q).exp());
-            wkv[c] = (e1 * aa[c] + e2 * v[c]) / (e1 * bb[c] + e2);
+        let mut received = Vec::new();
+        for ((r, k), v) in r.iter().zip(&k).zip(&v) {
+            let mut wkv = vec![0.0; k.len()];
+            for c in 0..k.len() {
+                // The average over the past and, with its bonus u, the current token.
+                let current = self.time_first[c] + k[c];
+                let q = pp[c].max(current);
+                let (e1, e2) = ((pp[c] - q).exp(), (current - q).exp());
+                wkv[c] = (e1 * aa[c] + e2 * v[c]) / (e1 * bb[c] + e2);
 
-            // The past decays by exp(w) and the current token joins it.
-            let w = -self.time_decay[c].exp();
-            let past = pp[c] + w;
-            let q = past.max(k[c]);
-            let (e1, e2) = ((past - q).exp(), (k[c] - q).exp());
-            aa[c] = e1 * aa[c] + e2 * v[c];
-            bb[c] = e1 * bb[c] + e2;
-            pp[c] = q;
+                // The past decays by exp(w) and the current token joins it.
+                let w = -self.time_decay[c].exp();
+                let past = pp[c] + w;
+                let q = past.max(k[c]);
+                let (e1, e2) = ((past - q).exp(), (k[c] - q).exp());
+                aa[c] = e1 * aa[c] + e2 * v[c];
+                bb[c] = e1 * bb[c] + e2;
+                pp[c] = q;
+            }
+            received.push(map2(r, &wkv, |r, wkv| sigmoid(r) * wkv));
         }
-        self.output.mul(&mul(&r, &wkv))
+        self.output.mul(&received)
     }
 
-    fn channel_mix(&self, xx: &[f64], _: &Token, state: &mut LayerState) -> Vec<f64> {
+    fn channel_mix(&self, xx: &[Vec<f64>], _: &Tokens, state: &mut LayerState) -> Block {
         self.channel_mix.apply(xx, &state.ffn_prev)
     }
 }
 
 /// The channel mix of versions 4 and 5.
-pub(super) struct ChannelMix {
-    mix_k: Vec<f64>,    // [D]
-    mix_r: Vec<f64>,    // [D]
-    receptance: Matrix, // [D][D]
-    key: Matrix,        // [F][D]
-    value: Matrix,      // [D][F]
+pub(super) struct ChannelMix<'a> {
+    mix_k: Vec<f64>,        // [D]
+    mix_r: Vec<f64>,        // [D]
+    receptance: Matrix<'a>, // [D][D]
+    key: Matrix<'a>,        // [F][D]
+    value: Matrix<'a>,      // [D][F]
 }
 
-impl ChannelMix {
-    pub(super) fn take(source: &mut Source, index: usize, d: usize) -> Result<Self, Error> {
+impl<'a> ChannelMix<'a> {
+    pub(super) fn take(source: &mut Source<'a>, index: usize, d: usize) -> Result<Self, Error> {
         let ffn = |name: &str| format!("blocks.{index}.ffn.{name}");
         let f = source.dim(&ffn("key.weight"), 0)?;
         Ok(Self {
@@ -104,20 +108,25 @@ impl ChannelMix {
         })
     }
 
-    pub(super) fn apply(&self, xx: &[f64], prev: &[f64]) -> Vec<f64> {
+    pub(super) fn apply(&self, xx: &[Vec<f64>], prev: &[f64]) -> Block {
         let r = self.receptance.mul(&mix_current(xx, prev, &self.mix_r));
-        let k = map(&self.key.mul(&mix_current(xx, prev, &self.mix_k)), relu_squared);
-        map2(&r, &self.value.mul(&k), |r, kv| sigmoid(r) * kv)
+        let k = map_each(&self.key.mul(&mix_current(xx, prev, &self.mix_k)), relu_squared);
+        received(&r, &self.value.mul(&k))
     }
+}
+
+/// sigmoid(r) kv, for every token.
+pub(super) fn received(r: &[Vec<f64>], kv: &[Vec<f64>]) -> Block {
+    r.iter().zip(kv).map(|(r, kv)| map2(r, kv, |r, kv| sigmoid(r) * kv)).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tensor::{Tensor, Tensors};
     use super::*;
-    use crate::tensor::{Tensor, Tensors};
 
     /// One channel whose receptance is 1/2 and whose key and value are its input.
-    fn identity(time_decay: f64, time_first: f64) -> Layer {
+    fn identity(time_decay: f64, time_first: f64) -> Layer<'static> {
         let mut tensors = Tensors::new();
         let mut set = |name: &str, shape: &[usize], x: f64| {
             tensors.insert(format!("blocks.0.{name}"), Tensor::new(shape.to_vec(), vec![x]));
@@ -135,7 +144,7 @@ mod tests {
         }
         set("ffn.time_mix_k", &[1], 1.0);
         set("ffn.time_mix_r", &[1], 1.0);
-        Layer::take(&mut Source::new(tensors), 0, 1).unwrap()
+        Layer::take(&mut Source::held(tensors), 0, 1).unwrap()
     }
 
     /// The paper's average over all tokens so far, weights from the definition.
@@ -158,11 +167,11 @@ mod tests {
             for (decay, first) in [(-7.0, 0.3), (0.0, -2.0), (2.0, 5.0)] {
                 let layer = identity(decay, first);
                 let mut state = layer.zero_state();
-                let mut token = Token { id: 0, v_first: Vec::new() };
+                let mut tokens = Tokens::default();
                 let inputs: Vec<f64> =
                     (0..40).map(|t| f64::from(t * 29 % 37 - 18) / 18.0 * scale).collect();
                 for t in 0..inputs.len() {
-                    let got = layer.time_mix(&inputs[t..=t], &mut token, &mut state)[0];
+                    let got = layer.time_mix(&[vec![inputs[t]]], &mut tokens, &mut state)[0][0];
                     let want = 0.5 * average(&inputs[..=t], -decay.exp(), first);
                     assert!((got - want).abs() <= 1e-12 * scale, "{got} {want} at {t} of {scale}");
                 }

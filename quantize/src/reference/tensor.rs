@@ -1,4 +1,4 @@
-//! Named float64 arrays: the oracle's weights and states, whatever file they
+//! Named float64 arrays: the reference's weights and states, whatever file they
 //! came from.
 
 use std::collections::BTreeMap;

@@ -1,9 +1,10 @@
 //! A float64 forward pass of RWKV 4, 5.0, 5.1, 5.2, 6, 7 and 7a.
 //!
 //! It exists to be compared with and is written for that: from the papers'
-//! equations, one token at a time, with nothing fused, reordered or shared with
-//! the runtime. Weights come in the official checkpoint layout, so the same
-//! oracle judges a checkpoint and the dequantized weights of a model file.
+//! equations, with nothing fused, reordered or shared with the runtime. Tokens pass
+//! through a matrix in blocks, so that it is read from its file once for many of
+//! them. Weights come in the official checkpoint layout, so the same reference
+//! judges a checkpoint and the dequantized weights of a model file.
 
 mod math;
 mod rwkv4;
@@ -12,12 +13,17 @@ mod rwkv6;
 mod rwkv7;
 mod rwkv7a;
 mod source;
+pub mod tensor;
 
 use core::fmt;
 
-use crate::tensor::{Tensor, Tensors};
-use math::{Matrix, Norm, add};
+use crate::checkpoint::Checkpoint;
+use math::{Block, Matrix, Norm, add};
 use source::Source;
+use tensor::{Tensor, Tensors};
+
+/// Tokens that pass through each matrix together.
+pub const BLOCK: usize = 128;
 
 /// An RWKV version, by the names that its checkpoints go by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +79,7 @@ pub enum Error {
     /// something that the model was trained with.
     #[error("{0}: not part of the detected RWKV version")]
     Unknown(String),
-    /// A tensor by which a model is known that this oracle does not compute.
+    /// A tensor by which a model is known that this reference does not compute.
     #[error("{name}: {what} is not supported")]
     Unsupported {
         /// The tensor's name.
@@ -127,57 +133,62 @@ impl LayerState {
     }
 }
 
-/// What a token carries from layer to layer beside the residual stream.
-struct Token {
-    id: usize,
-    /// RWKV-7: layer 0's value `[D]`, towards which later layers blend theirs.
-    v_first: Vec<f64>,
+/// What a block of tokens carries from layer to layer beside the residual stream.
+#[derive(Default)]
+struct Tokens {
+    ids: Vec<usize>,
+    /// The residual stream before the first layer, `[token][D]`.
+    embedded: Block,
+    /// RWKV-7: layer 0's values `[token][D]`, towards which later layers blend theirs.
+    v_first: Block,
 }
 
 /// The two sub-layers of a block, as each version defines them.
 trait Mixers {
     /// State before the first token.
     fn zero_state(&self) -> LayerState;
-    /// The time mix of the normalised input `xx` `[D]`.
-    fn time_mix(&self, xx: &[f64], token: &mut Token, state: &mut LayerState) -> Vec<f64>;
-    /// The channel mix of the normalised input `xx` `[D]`.
-    fn channel_mix(&self, xx: &[f64], token: &Token, state: &mut LayerState) -> Vec<f64>;
+    /// The time mix of the normalised inputs `xx`, `[token][D]`.
+    fn time_mix(&self, xx: &[Vec<f64>], tokens: &mut Tokens, state: &mut LayerState) -> Block;
+    /// The channel mix of the normalised inputs `xx`, `[token][D]`.
+    fn channel_mix(&self, xx: &[Vec<f64>], tokens: &Tokens, state: &mut LayerState) -> Block;
 }
 
-struct Block {
+struct Layer<'a> {
     ln1: Norm,
     ln2: Norm,
-    mixers: Box<dyn Mixers>,
+    mixers: Box<dyn Mixers + 'a>,
 }
 
 /// A model and its state.
-pub struct Oracle {
+pub struct Reference<'a> {
     version: Version,
     head_size: Option<usize>,
-    /// `[vocab][D]`, normalised by ln0.
-    embedding: Matrix,
-    blocks: Vec<Block>,
+    /// `[vocab][D]`.
+    embedding: Matrix<'a>,
+    /// Normalises the embedding, where the checkpoint has not done so.
+    ln0: Option<Norm>,
+    layers: Vec<Layer<'a>>,
     ln_out: Norm,
     /// `[vocab][D]`.
-    head: Matrix,
+    head: Matrix<'a>,
     start: Vec<LayerState>,
     state: Vec<LayerState>,
 }
 
-impl fmt::Debug for Oracle {
+impl fmt::Debug for Reference<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "RWKV-{} L{} D{} V{}",
             self.version,
-            self.blocks.len(),
+            self.layers.len(),
             self.channels(),
             self.vocab()
         )
     }
 }
 
-impl Oracle {
+impl Reference<'static> {
     /// Builds the model that `tensors` hold, which may include a tuned start
     /// state. Without `blocks.0.ln0` the embedding counts as already normalised,
     /// and without a layer's `ffn.s_emb_x` so does its DeepEmbed table.
@@ -187,49 +198,72 @@ impl Oracle {
     /// When a tensor is missing, has the wrong shape, or is not one of the
     /// detected version's.
     pub fn new(tensors: Tensors) -> Result<Self, Error> {
-        let mut source = Source::new(tensors);
+        Self::build(Source::held(tensors))
+    }
+}
+
+impl<'a> Reference<'a> {
+    /// The model of a checkpoint, whose matrices are read from it when they are
+    /// needed: once for each block of [`BLOCK`] tokens. Beyond the checkpoint's
+    /// memory map it takes memory for vectors, state and the activations of a block.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reference::new`].
+    pub fn open(checkpoint: &'a Checkpoint) -> Result<Self, Error> {
+        Self::build(Source::stored(checkpoint))
+    }
+
+    fn build(mut source: Source<'a>) -> Result<Self, Error> {
+        let source = &mut source;
         let version = source.version()?;
         let time_states = source.take_time_states();
         let head = source.any_matrix("head.weight")?;
         let (vocab, channels) = (head.rows, head.cols);
-        let embedding = embedding(&mut source, vocab, channels)?;
+        let embedding = source.matrix("emb.weight", vocab, channels)?;
+        let ln0 = if source.has("blocks.0.ln0.weight") {
+            Some(Norm::take(source, "blocks.0.ln0", channels)?)
+        } else {
+            None
+        };
 
-        let mut blocks = Vec::new();
+        let mut layers = Vec::new();
         let mut head_size = None;
         for index in 0..source.layers()? {
-            blocks.push(Block {
-                ln1: Norm::take(&mut source, &format!("blocks.{index}.ln1"), channels)?,
-                ln2: Norm::take(&mut source, &format!("blocks.{index}.ln2"), channels)?,
+            layers.push(Layer {
+                ln1: Norm::take(source, &format!("blocks.{index}.ln1"), channels)?,
+                ln2: Norm::take(source, &format!("blocks.{index}.ln2"), channels)?,
                 mixers: match version {
-                    Version::V4 => Box::new(rwkv4::Layer::take(&mut source, index, channels)?),
+                    Version::V4 => Box::new(rwkv4::Layer::take(source, index, channels)?),
                     Version::V5_0 | Version::V5_1 | Version::V5_2 => {
-                        let layer = rwkv5::Layer::take(&mut source, index, channels)?;
+                        let layer = rwkv5::Layer::take(source, index, channels)?;
                         head_size = Some(layer.head_size());
                         Box::new(layer)
                     }
                     Version::V6 => {
-                        let layer = rwkv6::Layer::take(&mut source, index, channels)?;
+                        let layer = rwkv6::Layer::take(source, index, channels)?;
                         head_size = Some(layer.head_size());
                         Box::new(layer)
                     }
                     Version::V7 | Version::V7a => {
-                        let layer = rwkv7::Layer::take(&mut source, index, &embedding)?;
+                        let layer = rwkv7::Layer::take(source, index, vocab, channels)?;
                         head_size = Some(layer.head_size());
                         Box::new(layer)
                     }
                 },
             });
         }
-        let ln_out = Norm::take(&mut source, "ln_out", channels)?;
+        let ln_out = Norm::take(source, "ln_out", channels)?;
         source.finish()?;
 
-        let start: Vec<_> = blocks.iter().map(|block| block.mixers.zero_state()).collect();
+        let start: Vec<_> = layers.iter().map(|layer| layer.mixers.zero_state()).collect();
         let state = start.clone();
-        let mut oracle = Self { version, head_size, embedding, blocks, ln_out, head, start, state };
+        let mut reference =
+            Self { version, head_size, embedding, ln0, layers, ln_out, head, start, state };
         if !time_states.is_empty() {
-            oracle.tune(time_states)?;
+            reference.tune(time_states)?;
         }
-        Ok(oracle)
+        Ok(reference)
     }
 
     /// The detected version.
@@ -256,27 +290,44 @@ impl Oracle {
     ///
     /// When `token` is not below the vocabulary size.
     pub fn step(&mut self, token: u32) -> Vec<f64> {
-        let mut token = Token { id: token as usize, v_first: Vec::new() };
-        let mut x = self.embedding.row(token.id).to_vec();
-        for (block, state) in self.blocks.iter().zip(&mut self.state) {
-            let xx = block.ln1.layer(&x);
-            x = add(&x, &block.mixers.time_mix(&xx, &mut token, state));
-            state.att_prev = xx;
-
-            let xx = block.ln2.layer(&x);
-            x = add(&x, &block.mixers.channel_mix(&xx, &token, state));
-            state.ffn_prev = xx;
-        }
-        self.head.mul(&self.ln_out.layer(&x))
+        self.forward(&[token])
     }
 
-    /// Feeds `tokens` one after another; returns all logits, `[tokens][V]`.
+    /// Feeds `tokens` one after another; returns all logits, `[tokens][V]`,
+    /// which are the same however the tokens are divided among calls.
     ///
     /// # Panics
     ///
     /// As [`Self::step`].
     pub fn forward(&mut self, tokens: &[u32]) -> Vec<f64> {
-        tokens.iter().flat_map(|&token| self.step(token)).collect()
+        tokens.chunks(BLOCK).flat_map(|tokens| self.block(tokens).concat()).collect()
+    }
+
+    /// Feeds a block; returns all logits, `[tokens][V]`.
+    fn block(&mut self, tokens: &[u32]) -> Block {
+        let mut x = self.embed(tokens);
+        let ids = tokens.iter().map(|&token| token as usize).collect();
+        let mut tokens = Tokens { ids, embedded: x.clone(), v_first: Vec::new() };
+        for (layer, state) in self.layers.iter().zip(&mut self.state) {
+            let mut xx = layer.ln1.layers(&x);
+            add_each(&mut x, &layer.mixers.time_mix(&xx, &mut tokens, state));
+            state.att_prev = xx.pop().unwrap_or_default();
+
+            let mut xx = layer.ln2.layers(&x);
+            add_each(&mut x, &layer.mixers.channel_mix(&xx, &tokens, state));
+            state.ffn_prev = xx.pop().unwrap_or_default();
+        }
+        self.head.mul(&self.ln_out.layers(&x))
+    }
+
+    /// The residual stream before the first layer, `[token][D]`.
+    fn embed(&self, tokens: &[u32]) -> Block {
+        let rows = tokens.iter().map(|&token| token as usize);
+        let rows = rows.map(|id| self.embedding.read(id..id + 1));
+        match &self.ln0 {
+            Some(ln0) => rows.map(|row| ln0.layer(&row)).collect(),
+            None => rows.collect(),
+        }
     }
 
     /// Goes back to the start state: zeros, or the tuned one.
@@ -337,7 +388,7 @@ impl Oracle {
     /// When a layer's array is missing, an array is unknown or has another
     /// shape, or the version has no such state.
     pub fn tune(&mut self, mut time_states: Tensors) -> Result<(), Error> {
-        let mut start: Vec<_> = self.blocks.iter().map(|b| b.mixers.zero_state()).collect();
+        let mut start: Vec<_> = self.layers.iter().map(|layer| layer.mixers.zero_state()).collect();
         for (index, layer) in start.iter_mut().enumerate() {
             let name = format!("blocks.{index}.att.time_state");
             let array = time_states.remove(&name).ok_or_else(|| Error::Missing(name.clone()))?;
@@ -358,6 +409,15 @@ impl Oracle {
         Ok(())
     }
 
+    /// Makes the tuned state of a file the start state; see [`tune`](Self::tune).
+    ///
+    /// # Errors
+    ///
+    /// As [`tune`](Self::tune).
+    pub fn tune_from(&mut self, checkpoint: &Checkpoint) -> Result<(), Error> {
+        self.tune(Source::stored(checkpoint).take_time_states())
+    }
+
     fn state_shape(&self, name: &str, layers: usize) -> Vec<usize> {
         match self.head_size {
             Some(n) if name == "S" => vec![layers, self.channels() / n, n, n],
@@ -366,14 +426,9 @@ impl Oracle {
     }
 }
 
-/// The embedding with ln0 applied, where the checkpoint still has it.
-fn embedding(source: &mut Source, vocab: usize, channels: usize) -> Result<Matrix, Error> {
-    let mut embedding = source.matrix("emb.weight", vocab, channels)?;
-    if source.has("blocks.0.ln0.weight") {
-        let ln0 = Norm::take(source, "blocks.0.ln0", channels)?;
-        embedding.data = (0..vocab).flat_map(|token| ln0.layer(embedding.row(token))).collect();
-    }
-    Ok(embedding)
+/// x += y, for every token.
+fn add_each(x: &mut Block, y: &[Vec<f64>]) {
+    x.iter_mut().zip(y).for_each(|(x, y)| *x = add(x, y));
 }
 
 fn expect_shape(name: &str, array: &Tensor, expected: &[usize]) -> Result<(), Error> {

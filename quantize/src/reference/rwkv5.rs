@@ -1,33 +1,33 @@
 //! RWKV-5.0, 5.1 and 5.2 (Eagle; Peng et al. 2024, arXiv 2404.05892). 5.1 adds
 //! the gate; 5.2 makes decay and bonus per channel, where they were per head.
 
-use super::math::{Matrix, Norm, map, mix_current, mul, silu};
+use super::math::{Block, Matrix, Norm, map, map_each, mix_current, mul, silu};
 use super::rwkv4::ChannelMix;
-use super::{Error, LayerState, Mixers, Source, Token};
+use super::{Error, LayerState, Mixers, Source, Tokens};
 
-pub(super) struct Layer {
+pub(super) struct Layer<'a> {
     head_size: usize,
     decay: Vec<f64>, // [H][N], in (0, 1)
     bonus: Vec<f64>, // [H][N]
     mix_k: Vec<f64>, // [D]
     mix_v: Vec<f64>, // [D]
     mix_r: Vec<f64>, // [D]
-    gate: Option<Gate>,
-    receptance: Matrix, // [D][D]
-    key: Matrix,        // [D][D]
-    value: Matrix,      // [D][D]
-    output: Matrix,     // [D][D]
+    gate: Option<Gate<'a>>,
+    receptance: Matrix<'a>, // [D][D]
+    key: Matrix<'a>,        // [D][D]
+    value: Matrix<'a>,      // [D][D]
+    output: Matrix<'a>,     // [D][D]
     ln_x: Norm,
-    channel_mix: ChannelMix,
+    channel_mix: ChannelMix<'a>,
 }
 
-struct Gate {
-    mix: Vec<f64>,  // [D]
-    weight: Matrix, // [D][D]
+struct Gate<'a> {
+    mix: Vec<f64>,      // [D]
+    weight: Matrix<'a>, // [D][D]
 }
 
-impl Layer {
-    pub(super) fn take(source: &mut Source, index: usize, d: usize) -> Result<Self, Error> {
+impl<'a> Layer<'a> {
+    pub(super) fn take(source: &mut Source<'a>, index: usize, d: usize) -> Result<Self, Error> {
         let att = |name: &str| format!("blocks.{index}.att.{name}");
         let heads = source.dim(&att("time_decay"), 0)?;
         let head_size = head_size(&att("time_decay"), heads, d)?;
@@ -68,28 +68,32 @@ impl Layer {
     }
 }
 
-impl Mixers for Layer {
+impl Mixers for Layer<'_> {
     fn zero_state(&self) -> LayerState {
         zero_state(self.decay.len(), self.head_size)
     }
 
-    fn time_mix(&self, xx: &[f64], _: &mut Token, state: &mut LayerState) -> Vec<f64> {
+    fn time_mix(&self, xx: &[Vec<f64>], _: &mut Tokens, state: &mut LayerState) -> Block {
         let prev = &state.att_prev;
         let r = self.receptance.mul(&mix_current(xx, prev, &self.mix_r));
         let k = self.key.mul(&mix_current(xx, prev, &self.mix_k));
         let v = self.value.mul(&mix_current(xx, prev, &self.mix_v));
         let gate = self.gate.as_ref();
-        let g = gate.map(|g| map(&g.weight.mul(&mix_current(xx, prev, &g.mix)), silu));
+        let g = gate.map(|g| map_each(&g.weight.mul(&mix_current(xx, prev, &g.mix)), silu));
 
-        let y = wkv(self.head_size, &r, &k, &v, &self.decay, &self.bonus, &mut state.s);
-        let y = self.ln_x.group(&y, self.head_size);
-        self.output.mul(&match g {
-            Some(g) => mul(&y, &g),
-            None => y,
-        })
+        let (n, w, u) = (self.head_size, &self.decay, &self.bonus);
+        let mut gated = Vec::new();
+        for (t, ((r, k), v)) in r.iter().zip(&k).zip(&v).enumerate() {
+            let y = self.ln_x.group(&wkv(n, r, k, v, w, u, &mut state.s), n);
+            gated.push(match &g {
+                Some(g) => mul(&y, &g[t]),
+                None => y,
+            });
+        }
+        self.output.mul(&gated)
     }
 
-    fn channel_mix(&self, xx: &[f64], _: &Token, state: &mut LayerState) -> Vec<f64> {
+    fn channel_mix(&self, xx: &[Vec<f64>], _: &Tokens, state: &mut LayerState) -> Block {
         self.channel_mix.apply(xx, &state.ffn_prev)
     }
 }
@@ -118,7 +122,7 @@ pub(super) fn zero_state(channels: usize, head_size: usize) -> LayerState {
 
 /// A parameter `[H, N]`, or `[H]` repeated over each head's channels.
 fn per_channel(
-    source: &mut Source,
+    source: &mut Source<'_>,
     name: &str,
     heads: usize,
     head_size: usize,
