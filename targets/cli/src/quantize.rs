@@ -16,11 +16,10 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
         bail!("the output would replace the checkpoint itself; give another -o");
     }
     let vocabulary = match &args.vocab {
-        None => None,
-        Some(path) => Some(
-            Vocabulary::from_rwkv_text(&read(path)?)
-                .with_context(|| format!("{}", path.display()))?,
-        ),
+        None => checkpoint
+            .vocabulary()
+            .context("the checkpoint's own vocabulary; give another with `--vocab FILE`")?,
+        Some(path) => Some(named_vocabulary(path)?),
     };
     let options = Options { vocabulary: vocabulary.as_ref(), licence: args.licence.as_deref() };
     let all = checkpoint.tensors().map(|tensor| tensor.elements() as u64).sum();
@@ -35,9 +34,21 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
     let report = report.with_context(|| format!("{}", args.checkpoint.display()))?;
     print(&report, args);
     if vocabulary.is_none() {
-        terminal::note("note: no --vocab given; `run` and `perplexity` need one in the file");
+        terminal::note(
+            "note: the checkpoint brings no vocabulary and no --vocab was given; `run` and \
+             `perplexity` need one in the file",
+        );
     }
     Ok(())
+}
+
+/// The vocabulary that `--vocab` names.
+fn named_vocabulary(name: &std::path::Path) -> Result<Vocabulary> {
+    match name.to_str() {
+        Some("bytes") => Ok(Vocabulary::bytes(0)),
+        Some("bytes+1") => Ok(Vocabulary::bytes(1)),
+        _ => Vocabulary::read(&read(name)?).with_context(|| format!("{}", name.display())),
+    }
 }
 
 fn same_file(a: &std::path::Path, b: &std::path::Path) -> bool {
