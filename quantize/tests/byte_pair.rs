@@ -59,21 +59,32 @@ fn a_section_has_the_ids_and_the_bytes_of_its_vocabulary() {
     assert_eq!(Some(tokenizer.max_token_len()), longest);
 }
 
+/// Whether to test a character: all but most of those that are in long runs of one kind.
+fn is_tested(c: char) -> bool {
+    match c as u32 {
+        // Ideographs and Hangul syllables.
+        0x3400..0xA000 | 0xAC00..0xD7A4 | 0x17000..0x18D00 | 0x20000..0x40000 => {
+            (c as u32).is_multiple_of(61)
+        }
+        // Private use and what is not assigned.
+        0xE000..0xF900 | 0x40000.. => (c as u32).is_multiple_of(4093),
+        _ => true,
+    }
+}
+
 /// Every character alone, among letters, after a space and with marks.
 #[test]
 fn every_character_is_classed_and_normalized_as_in_the_reference() {
     let both = Both::new(NEOX);
-    let characters: Vec<char> = ('\0'..=char::MAX).collect();
+    let characters: Vec<char> = ('\0'..=char::MAX)
+        .filter(|&c| is_tested(c) || ('\u{2F800}'..='\u{2FA1F}').contains(&c))
+        .collect();
+    let around = |c: &char| format!("a{c}b {c}1{c}\u{301}\u{323}{c}\u{11A8} {c}\n");
     for characters in characters.chunks(64) {
-        let text: String = characters
-            .iter()
-            .map(|c| format!("a{c}b {c}1{c}\u{301}\u{323}{c}. {c}{c}\u{11A8}  {c}\n"))
-            .collect();
-        let ids = both.ids(text.as_bytes());
-        if ids != both.reference_ids(&text) {
-            characters.iter().for_each(|c| {
-                both.check(&format!("a{c}b {c}1{c}\u{301}\u{323}{c}. {c}{c}\u{11A8}  {c}\n"))
-            });
+        let text: String = characters.iter().map(around).collect();
+        if both.ids(text.as_bytes()) != both.reference_ids(&text) {
+            // Names the character.
+            characters.iter().for_each(|c| both.check(&around(c)));
             both.check(&text);
         }
     }
@@ -224,7 +235,7 @@ fn file(merges: &[(prop::sample::Index, prop::sample::Index)]) -> Value {
     for (left, right) in merges {
         let (left, right) = (&tokens[left.index(tokens.len())], &tokens[right.index(tokens.len())]);
         let merged = format!("{left}{right}");
-        if !tokens.contains(&merged) && merged.len() < 500 {
+        if !tokens.contains(&merged) && merged.len() <= 40 {
             lines.push(format!("{left} {right}"));
             tokens.push(merged);
         }
@@ -252,7 +263,7 @@ proptest! {
     fn every_order_of_merges_is_kept(
         merges in prop::collection::vec(any::<(prop::sample::Index, prop::sample::Index)>(), 1..40),
         texts in prop::collection::vec("[ab]{0,60}", 1..20),
-        run in 0_usize..2000,
+        run in 0_usize..300,
     ) {
         let both = Both::new(file(&merges).to_string().as_bytes());
         texts.iter().for_each(|text| both.check(text));
@@ -274,7 +285,8 @@ proptest! {
         if let Ok(tokenizer) = Tokenizer::parse(&section) {
             let count = tokenizer.encode(text.as_bytes()).take_while(Result::is_ok).count();
             prop_assert!(count <= 4 * text.len());
-            (0..5000).for_each(|id| drop(tokenizer.token(id)));
+            let longest = (0..5000).filter_map(|id| tokenizer.token(id)).map(<[u8]>::len).max();
+            prop_assert!(longest.is_none_or(|longest| longest <= section.len()));
         }
     }
 }
