@@ -55,7 +55,7 @@ fn shapes(vocab: usize) -> Vec<(String, Vec<usize>)> {
         ("emb.weight".to_owned(), vec![vocab, WIDTH]),
         ("head.weight".to_owned(), vec![vocab, WIDTH]),
     ];
-    let mut norm = |name: String| ["weight", "bias"].map(|part| format!("{name}.{part}"));
+    let norm = |name: String| ["weight", "bias"].map(|part| format!("{name}.{part}"));
     shapes.extend(norm("ln_out".to_owned()).map(|name| (name, vector.clone())));
     shapes.extend(norm("blocks.0.ln0".to_owned()).map(|name| (name, vector.clone())));
     for layer in 0..LAYERS {
