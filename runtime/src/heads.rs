@@ -139,15 +139,18 @@ fn recurrence(state: &mut [f32], step: &Step<'_>, y: &mut [f32]) {
 fn values<const C: usize>(state: &mut [f32], step: &Step<'_>, at: usize, y: &mut [f32]) {
     let n = y.len();
     let Step { r, k, v, w } = *step;
-    let v: &[f32; C] = lanes(&v[at..]);
+    // A copy, so that no write to the state can change what the registers hold.
+    let v: [f32; C] = *lanes(&v[at..]);
     let mut sum = [0.0; C];
     let keys = r.iter().zip(k).zip(w);
     for (s, ((r, k), w)) in state.chunks_exact_mut(n).zip(keys) {
         let Some((s, _)) = s[at..].split_first_chunk_mut::<C>() else { unreachable!() };
+        let mut next = *s;
         for j in 0..C {
-            sum[j] += s[j] * r;
-            s[j] = s[j] * w + k * v[j];
+            sum[j] += next[j] * r;
+            next[j] = next[j] * w + k * v[j];
         }
+        *s = next;
     }
     y[at..at + C].copy_from_slice(&sum);
 }

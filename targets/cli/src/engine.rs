@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use kinglet::cpu::{Cpu, workspace_len};
 use kinglet::engine::Engine;
 use kinglet::model::Model;
-use kinglet_host::{Threaded, default_threads};
+use kinglet_host::{Floats, Threaded, default_threads};
 
 #[cfg(not(target_arch = "aarch64"))]
 use kinglet_desktop::Set;
@@ -56,8 +56,8 @@ pub(crate) fn with_engine<R>(
     f: impl FnOnce(&mut dyn Engine) -> Result<R>,
 ) -> Result<R> {
     let kernels = Threaded::new(args.set()?, args.threads()?);
-    let mut states = vec![0.0; slots * model.shape().state_len()];
-    let mut workspace = vec![0.0; workspace_len(model.shape(), block)];
+    let mut states = Floats::new(slots * model.shape().state_len())?;
+    let mut workspace = Floats::new(workspace_len(model.shape(), block))?;
     let mut engine = Cpu::new(model, kernels, block, &mut states, &mut workspace)?;
     f(&mut engine)
 }

@@ -19,7 +19,7 @@ use crate::model::{self, Opened, tokenizer};
 use crate::terminal;
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
-    let opened = Opened::new(&args.model)?;
+    let opened = Opened::resident(&args.model, &args.residence)?;
     let model = opened.model()?;
     let tokenizer = tokenizer(&model, opened.name())?;
     let prompt = prompt(args)?;
