@@ -1,16 +1,22 @@
-//! Vocabularies: read from RWKV's text form or brought by another container, and packed into the
-//! tokenizer section of a model file.
+//! Vocabularies: read from RWKV's text form, from Hugging Face's `tokenizer.json` or from GGUF's
+//! metadata, and packed into the tokenizer section of a model file.
 //!
 //! RWKV's text form has a line per token, `id literal length`: the id in decimal, the token as a
 //! Python string or bytes literal, and its length in bytes. The literal may contain spaces.
 
+mod byte_pair;
+mod gguf;
 mod literal;
+mod tokenizer_json;
 mod trie;
 
 use std::collections::HashMap;
 
 use kinglet::tokenizer::layout::{BLOCK_IDS, Header, Kind, MAX_GREEDY_VOCAB_LEN, MAX_TOKEN_LEN};
 
+use self::byte_pair::{BytePair, Source};
+
+pub(crate) use self::gguf::GgufTokenizer;
 pub use self::literal::LiteralError;
 
 /// The largest id of a text form, 65,535.
@@ -38,13 +44,47 @@ pub struct Vocabulary {
 }
 
 /// How text becomes tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Rule {
     Bytes { offset: u16 },
     Greedy,
+    BytePair(BytePair),
 }
 
 impl Vocabulary {
+    /// Reads a vocabulary file: `tokenizer.json` where it starts with a brace, otherwise RWKV's
+    /// text form.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`from_tokenizer_json`](Self::from_tokenizer_json) and
+    /// [`from_rwkv_text`](Self::from_rwkv_text).
+    pub fn read(file: &[u8]) -> Result<Self, VocabularyError> {
+        if file.trim_ascii_start().starts_with(b"{") {
+            Self::from_tokenizer_json(file)
+        } else {
+            Self::from_rwkv_text(file)
+        }
+    }
+
+    /// Reads Hugging Face's `tokenizer.json`, such as `20B_tokenizer.json`: byte-level BPE with
+    /// GPT-2's word pattern, with or without NFC, and added tokens. Ids of merged tokens ascend
+    /// with their merges. The `post_processor` is not used: texts are encoded without special
+    /// tokens around them.
+    ///
+    /// # Errors
+    ///
+    /// [`VocabularyError::Unsupported`] names the first part that is of another kind;
+    /// [`VocabularyError::Merge`] the first merge that is out of order.
+    pub fn from_tokenizer_json(json: &[u8]) -> Result<Self, VocabularyError> {
+        Self::from_source(tokenizer_json::read(json)?)
+    }
+
+    fn from_source(source: Source) -> Result<Self, VocabularyError> {
+        let rule = Rule::BytePair(BytePair::new(&source)?);
+        Ok(Self { rule, tokens: source.tokens })
+    }
+
     /// Reads the text form of a greedy vocabulary. Lines may end in LF or CRLF and stand in any
     /// order; together they have the ids from 1 to their number.
     ///
@@ -75,7 +115,8 @@ impl Vocabulary {
     /// or when there are no tokens or more than 65,536 ids.
     pub fn from_tokens(tokens: Vec<Vec<u8>>) -> Result<Self, VocabularyError> {
         if tokens.len() > MAX_GREEDY_VOCAB_LEN as usize {
-            return Err(VocabularyError::TooMany { found: tokens.len() });
+            let most = MAX_GREEDY_VOCAB_LEN;
+            return Err(VocabularyError::TooMany { found: tokens.len(), most });
         }
         let mut ids = HashMap::with_capacity(tokens.len());
         for (id, token) in (0..).zip(&tokens) {
@@ -86,7 +127,11 @@ impl Vocabulary {
                 return Err(VocabularyError::EndOfTextHasBytes { found: token.clone() });
             }
             if token.len() > MAX_TOKEN_LEN {
-                return Err(VocabularyError::TooLong { id, found: token.len() });
+                return Err(VocabularyError::TooLong {
+                    id,
+                    found: token.len(),
+                    most: MAX_TOKEN_LEN,
+                });
             }
             if let Some(first) = ids.insert(token, id) {
                 return Err(VocabularyError::Duplicate { first, second: id });
@@ -117,7 +162,8 @@ impl Vocabulary {
     #[must_use]
     pub fn token(&self, id: u32) -> Option<&[u8]> {
         let token = self.tokens.get(usize::try_from(id).ok()?)?;
-        (!token.is_empty()).then_some(token)
+        let is_silent = matches!(&self.rule, Rule::BytePair(pairs) if pairs.is_silent(id));
+        (!token.is_empty() && !is_silent).then_some(token)
     }
 
     /// The tokenizer section of a model file, as [`kinglet::tokenizer`] specifies it. The same
@@ -127,12 +173,13 @@ impl Vocabulary {
     ///
     /// [`VocabularyError::TrieTooLarge`] for vocabularies of many megabytes.
     pub fn pack(&self) -> Result<Vec<u8>, VocabularyError> {
-        match self.rule {
+        match &self.rule {
             Rule::Bytes { offset } => {
-                let kind = Kind::Bytes { offset: offset.into() };
+                let kind = Kind::Bytes { offset: (*offset).into() };
                 Ok(self.header(kind).to_bytes().to_vec())
             }
             Rule::Greedy => self.pack_greedy(),
+            Rule::BytePair(pairs) => pairs.pack(self),
         }
     }
 
@@ -143,22 +190,46 @@ impl Vocabulary {
 
     fn pack_greedy(&self) -> Result<Vec<u8>, VocabularyError> {
         let cells = trie::cells(&self.tokens)?;
+        let strings = Strings::new(&self.tokens);
+        let kind = Kind::Greedy { cells: cells.len() as u32, strings: strings.bytes.len() as u32 };
+        let header = self.header(kind).to_bytes();
+        Ok([&header, cells.as_flattened(), &strings.starts, &strings.bytes].concat())
+    }
+}
+
+/// The packed string table.
+struct Strings {
+    /// Where blocks start, then where strings start in their blocks.
+    starts: Vec<u8>,
+    bytes: Vec<u8>,
+}
+
+impl Strings {
+    fn new(tokens: &[Vec<u8>]) -> Self {
         let mut blocks = Vec::new();
         let mut starts = Vec::new();
         let (mut start, mut block) = (0, 0);
-        for id in 0..=self.tokens.len() {
+        for id in 0..=tokens.len() {
             if id % BLOCK_IDS == 0 {
                 block = start;
                 blocks.extend((block as u32).to_le_bytes());
             }
             // At most 15 tokens of at most `MAX_TOKEN_LEN` bytes stand before it in its block.
             starts.extend(((start - block) as u16).to_le_bytes());
-            start += self.tokens.get(id).map_or(0, Vec::len);
+            start += tokens.get(id).map_or(0, Vec::len);
         }
-        let kind = Kind::Greedy { cells: cells.len() as u32, strings: start as u32 };
-        let header = self.header(kind);
-        let strings = self.tokens.concat();
-        Ok([&header.to_bytes(), cells.as_flattened(), &blocks, &starts, &strings].concat())
+        Self { starts: [blocks, starts].concat(), bytes: tokens.concat() }
+    }
+}
+
+/// A merge whose two tokens are in GPT-2's alphabet.
+fn merge(number: usize, left: &str, right: &str) -> Result<[Vec<u8>; 2], VocabularyError> {
+    match [left, right].map(byte_pair::from_alphabet) {
+        [Some(left), Some(right)] if !left.is_empty() && !right.is_empty() => Ok([left, right]),
+        _ => {
+            let cause = "is not two tokens of the byte alphabet with a space between";
+            Err(VocabularyError::Merge { number, cause })
+        }
     }
 }
 
@@ -249,19 +320,23 @@ pub enum VocabularyError {
     /// There is no token.
     #[error("the vocabulary is empty, expected at least one token")]
     NoTokens,
-    /// There are more ids than a greedy vocabulary can have.
-    #[error("the vocabulary has {found} ids, expected at most {MAX_GREEDY_VOCAB_LEN}")]
+    /// There are more ids than a vocabulary of its kind can have.
+    #[error("the vocabulary has {found} ids, expected at most {most}")]
     TooMany {
         /// The number of ids.
         found: usize,
+        /// The most there may be.
+        most: u32,
     },
     /// A token is too long.
-    #[error("token {id} has {found} bytes, expected at most {MAX_TOKEN_LEN}")]
+    #[error("token {id} has {found} bytes, expected at most {most}")]
     TooLong {
         /// The token's id.
         id: u32,
         /// Its length in bytes.
         found: usize,
+        /// The longest that it may be.
+        most: usize,
     },
     /// Two ids have the same bytes.
     #[error("tokens {first} and {second} have the same bytes, expected every token once")]
@@ -276,6 +351,38 @@ pub enum VocabularyError {
     EndOfTextHasBytes {
         /// Its bytes.
         found: Vec<u8>,
+    },
+    /// A tokenizer file is not the JSON that it must be.
+    #[error("not the JSON of a tokenizer: {cause}")]
+    Json {
+        /// What was found, and where.
+        cause: String,
+    },
+    /// A tokenizer has a part that changes its tokens and that this version does not have.
+    #[error(
+        "tokenizer {part} is not supported; expected byte-level BPE with GPT-2's word pattern and \
+         at most NFC, as 20B_tokenizer.json has it"
+    )]
+    Unsupported {
+        /// The part, by its name in the file.
+        part: String,
+    },
+    /// A byte-pair vocabulary has no merges.
+    #[error("the vocabulary has no merges, expected those of a byte-pair vocabulary")]
+    NoMerges,
+    /// A merge is wrong or out of order.
+    #[error("merge {number} {cause}")]
+    Merge {
+        /// Its number, from 1.
+        number: usize,
+        /// What is wrong with it.
+        cause: &'static str,
+    },
+    /// The metadata of a GGUF file describe no usable tokenizer.
+    #[error("tokenizer metadata: {cause}")]
+    Metadata {
+        /// What was found and what was expected.
+        cause: String,
     },
     /// The packed trie would need more cells than its links can address.
     #[error("the vocabulary's tokens do not fit a packed trie of 8,388,608 cells")]

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use half::f16;
 use kinglet_quantize::checkpoint::{Checkpoint, Container, Dtype, Problem};
+use kinglet_quantize::vocabulary::Vocabulary;
 use proptest::prelude::*;
 use support::{Meta, gguf, le_bytes, rwkv_cpp, safetensors_f32};
 
@@ -78,6 +79,79 @@ fn gguf_v7_layouts_are_undone() {
     assert_eq!(shape(&checkpoint, "blocks.1.ln2.bias"), [4]);
     assert!(checkpoint.tensor("blocks.0.att.v1").is_none(), "a filler of the converter");
     assert!(checkpoint.tensors().all(|tensor| tensor.is_exact()));
+}
+
+/// The vocabulary of a GGUF file with these metadata.
+fn gguf_vocabulary(metadata: &[(&'static str, Meta<'_>)]) -> Result<Option<Vocabulary>, String> {
+    let mut all = vec![rwkv7(), ("rwkv7.wkv.head_size", Meta::Number(2))];
+    all.extend(metadata.iter().map(|(key, value)| (*key, value.clone())));
+    let file = gguf(&all, &[("token_embd.weight", &[4, 3], F32, counting(12))]);
+    open(&file).unwrap().vocabulary().map_err(|error| error.to_string())
+}
+
+#[test]
+fn gguf_brings_its_rwkv_vocabulary() {
+    let vocabulary = gguf_vocabulary(&[
+        ("tokenizer.ggml.model", Meta::Text("rwkv")),
+        (
+            "tokenizer.ggml.tokens",
+            Meta::Texts(&[
+                "<s>",
+                "\\x00",
+                "a",
+                "\\n",
+                "it's",
+                "say \"it\\'s\"",
+                "\\xe4\\xbd",
+                "[PAD7]",
+            ]),
+        ),
+        ("tokenizer.ggml.token_type", Meta::Numbers(&[3, 1, 1, 1, 1, 1, 1, 5])),
+    ]);
+    let tokens: [&[u8]; 7] = [b"", b"\0", b"a", b"\n", b"it's", b"say \"it's\"", b"\xE4\xBD"];
+    let expected = Vocabulary::from_tokens(tokens.map(<[u8]>::to_vec).to_vec()).unwrap();
+    assert_eq!(vocabulary, Ok(Some(expected)));
+}
+
+#[test]
+fn gguf_brings_its_byte_pairs() {
+    let model = ("tokenizer.ggml.model", Meta::Text("gpt2"));
+    let tokens = Meta::Texts(&["<|endoftext|>", "h", "e", "Ġ", "he", "Ġhe", "  "]);
+    let tokens = ("tokenizer.ggml.tokens", tokens);
+    let types = ("tokenizer.ggml.token_type", Meta::Numbers(&[3, 1, 1, 1, 1, 1, 4]));
+    let merges = ("tokenizer.ggml.merges", Meta::Texts(&["h e", "Ġ he"]));
+    let all = [model.clone(), tokens.clone(), types.clone(), merges.clone()];
+    let vocabulary = gguf_vocabulary(&all).unwrap().unwrap();
+    let section = vocabulary.pack().unwrap();
+    let tokenizer = kinglet::tokenizer::Tokenizer::parse(&section).unwrap();
+    let ids: Vec<u32> = tokenizer.encode(b"he he  <|endoftext|>hhe").map(Result::unwrap).collect();
+    assert_eq!(ids, [4, 5, 6, 0, 1, 4]);
+    assert_eq!(tokenizer.token(5), Some(&b" he"[..]));
+    assert_eq!((tokenizer.token(0), tokenizer.end_of_text()), (None, Some(0)));
+
+    let known = [all.to_vec(), vec![("tokenizer.ggml.pre", Meta::Text("olmo"))]].concat();
+    assert_eq!(gguf_vocabulary(&known), Ok(Some(vocabulary)));
+    let other = [all.to_vec(), vec![("tokenizer.ggml.pre", Meta::Text("llama-bpe"))]].concat();
+    let error = gguf_vocabulary(&other).unwrap_err();
+    assert!(error.contains("pre-tokenizer \"llama-bpe\" is not supported"), "{error}");
+    let error = gguf_vocabulary(&[model, tokens, types]).unwrap_err();
+    assert!(error.contains("no merges"), "{error}");
+}
+
+#[test]
+fn gguf_tokenizers_that_cannot_be_used_are_named() {
+    assert_eq!(gguf_vocabulary(&[]), Ok(None));
+    assert_eq!(gguf_vocabulary(&[("tokenizer.ggml.model", Meta::Text("none"))]), Ok(None));
+    let model = ("tokenizer.ggml.model", Meta::Text("rwkv"));
+    let refused = |entry| gguf_vocabulary(&[model.clone(), entry]).unwrap_err();
+    let error = refused(("tokenizer.ggml.tokens", Meta::Texts(&["<s>", "\\q"])));
+    assert!(error.contains(r#"token 1 is "\\q""#), "{error}");
+    let error = refused(("tokenizer.ggml.tokens", Meta::Numbers(&[1])));
+    assert!(error.contains("found an array of type 5"), "{error}");
+    let error = refused(("tokenizer.ggml.tokens", Meta::Text("a")));
+    assert!(error.contains("expected an array"), "{error}");
+    let error = gguf_vocabulary(&[("tokenizer.ggml.model", Meta::Text("llama"))]).unwrap_err();
+    assert!(error.contains("model \"llama\" is not supported"), "{error}");
 }
 
 #[test]

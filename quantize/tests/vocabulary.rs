@@ -355,8 +355,8 @@ fn a_wrong_list_of_tokens_is_refused() {
     assert_eq!(from(&[b"<s>", b"a"]), end_of_text);
     let duplicate = VocabularyError::Duplicate { first: 1, second: 4 };
     assert_eq!(from(&[b"", b"a", b"", b"b", b"a"]), duplicate);
-    let too_long = VocabularyError::TooLong { id: 1, found: 4096 };
+    let too_long = VocabularyError::TooLong { id: 1, found: 4096, most: 4095 };
     assert_eq!(from(&[b"", &[b'a'; 4096]]), too_long);
-    let too_many = VocabularyError::TooMany { found: 65_537 };
+    let too_many = VocabularyError::TooMany { found: 65_537, most: 65_536 };
     assert_eq!(Vocabulary::from_tokens(vec![Vec::new(); 65_537]), Err(too_many));
 }

@@ -1,8 +1,10 @@
 //! Text to token ids and back, read in place from the packed tokenizer section of a model file.
 //!
 //! Three properties hold for every input, damaged sections included: nothing is copied or
-//! allocated, nothing panics, and encoding takes time proportional to
-//! `text.len() * max_token_len` at worst. [`Tokenizer::parse`] checks the header and that all
+//! allocated, nothing panics, and greedy encoding takes time proportional to
+//! `text.len() * max_token_len` at worst. Byte-pair encoding reads a word's next bytes until its
+//! next token is certain, which in text is a few bytes and at worst the rest of the word; it takes
+//! about 8 KB of stack. [`Tokenizer::parse`] checks the header and that all
 //! tables lie inside the section, in constant time; what the tables say is checked where it is
 //! used, so a damaged table gives wrong tokens or an error. Whether a section is damaged is for
 //! the model file's checksum to say.
@@ -17,13 +19,13 @@
 //!
 //! | offset | type | field |
 //! |-------:|------|-------|
-//! |  0 | u8  | kind: 0 = bytes, 1 = greedy longest match; others are refused |
+//! |  0 | u8  | kind: 0 = bytes, 1 = greedy longest match, 2 = byte pairs; others are refused |
 //! |  1 | u8  | layout version of that kind, 0; others are refused |
 //! |  2 | u16 | length of the longest token in bytes, 1 to 4095 |
 //! |  4 | u32 | `V`, the vocabulary's length: the largest id plus one |
-//! |  8 | u32 | bytes: the offset; greedy: `C`, the number of trie cells |
-//! | 12 | u32 | bytes: 0; greedy: `S`, the length of the string table |
-//! | 16 |     | 16 bytes of zeros |
+//! |  8 | u32 | bytes: the offset; greedy and byte pairs: `C`, the number of trie cells |
+//! | 12 | u32 | bytes: 0; greedy and byte pairs: `S`, the length of the string table |
+//! | 16 |     | 16 bytes, zeros but for byte pairs |
 //!
 //! **Bytes** has nothing after the header: the id of a byte is its value plus the offset, and `V`
 //! is the offset plus 256.
@@ -60,14 +62,49 @@
 //! not 0, and bits 0 to 7 and 8 to 15 are its first and second byte (0 when there is no second).
 //! So most leaves are accepted or rejected without reading the string table; a tail longer than
 //! two bytes is compared with the end of the token's string.
+//!
+//! **Byte pairs** is byte-level byte-pair encoding with GPT-2's word pattern and, at will, NFC
+//! before it, as the NeoX tokenizer of the Pile models has it. `V` is at most 65,535. The rest of
+//! the header is
+//!
+//! | offset | type | field |
+//! |-------:|------|-------|
+//! | 16 | u16 | `R`, cells of the trie of added tokens that are found in the text as it is |
+//! | 18 | u16 | `N`, cells of the trie of added tokens that are found in the normalized text |
+//! | 20 | u16 | `Q`, the number of ids that decode to nothing |
+//! | 22 | u16 | the id that ends a text, 65,535 for none |
+//! | 24 | u8  | `L`, the binary logarithm of the number of slots for pairs, at most 20 |
+//! | 25 | u8  | 1 if text is normalized to NFC, otherwise 0 |
+//! | 26 |     | 6 bytes of zeros |
+//!
+//! and the four tables of a greedy vocabulary are followed by
+//!
+//! | bytes | table |
+//! |------:|-------|
+//! | `6 R` | trie of added tokens, raw |
+//! | `6 N` | trie of added tokens, normalized |
+//! | `2 Q` | u16 per silent id, ascending |
+//! | `4 V` | two u16 per id: the pair that it is merged from, or its own id twice |
+//! | `2 << L` | u16 per slot: the id that a pair is merged into, 65,535 in an empty slot |
+//!
+//! The tries are like the greedy one, but hold ids plus one, so that id 0 may be a token; the first
+//! has every single byte's token and every token that merges make. A merge's rank is the order of
+//! the id it makes, so that ranks need no table: an id is higher than those of its pair, and a
+//! single byte, which has no merge, comes before all. A pair is found at the first of the slots
+//! [`layout::slot`] names, probe after probe, whose id has these parts; an empty slot ends the
+//! search.
 
+mod bpe;
 mod greedy;
 pub mod layout;
+mod strings;
 
 use core::fmt;
 
+use self::bpe::BytePair;
 use self::greedy::Greedy;
 use self::layout::{HEADER_LEN, Header, Kind};
+use self::strings::Tables;
 
 /// A vocabulary with its encoder and decoder: a view of the packed section, cheap to copy.
 ///
@@ -96,6 +133,7 @@ pub struct Tokenizer<'a> {
 enum Scheme<'a> {
     Bytes { offset: u32 },
     Greedy(Greedy<'a>),
+    BytePair(BytePair<'a>),
 }
 
 impl<'a> Tokenizer<'a> {
@@ -121,7 +159,12 @@ impl<'a> Tokenizer<'a> {
         }
         let scheme = match header.kind {
             Kind::Bytes { offset } => Scheme::Bytes { offset },
-            Kind::Greedy { .. } => Scheme::Greedy(Greedy::new(&header, tables).ok_or(length)?),
+            Kind::Greedy { .. } => {
+                Scheme::Greedy(Greedy::new(&header, Tables(tables)).ok_or(length)?)
+            }
+            Kind::BytePair { .. } => {
+                Scheme::BytePair(BytePair::new(&header, Tables(tables)).ok_or(length)?)
+            }
         };
         Ok(Self {
             vocab_len: header.vocab_len,
@@ -148,6 +191,7 @@ impl<'a> Tokenizer<'a> {
     pub const fn end_of_text(&self) -> Option<u32> {
         match self.scheme {
             Scheme::Bytes { offset: 0 } => None,
+            Scheme::BytePair(pairs) => pairs.end_of_text(),
             _ => Some(0),
         }
     }
@@ -165,19 +209,26 @@ impl<'a> Tokenizer<'a> {
                 BYTES.get(byte).map(core::slice::from_ref)
             }
             Scheme::Greedy(greedy) => greedy.token(id),
+            Scheme::BytePair(pairs) => pairs.token(id),
         }
     }
 
     /// The tokens of `text`, which need not be UTF-8, from left to right.
     ///
-    /// Each token is the longest of the vocabulary's that the rest of the text starts with, as
+    /// In a greedy vocabulary each token is the longest that the rest of the text starts with, as
     /// RWKV's World tokenizer has it: there are no merges and there is no splitting into words.
+    /// A byte-pair vocabulary gives the tokens that Hugging Face's `tokenizers` gives; bytes
+    /// outside UTF-8 are to it characters that are neither letters, numbers nor spaces.
     /// The iterator ends after its first error.
     pub fn encode<'t>(&self, text: &'t [u8]) -> Encode<'t>
     where
         'a: 't,
     {
-        Encode { tokenizer: *self, text, position: 0 }
+        let (pairs, text) = match self.scheme {
+            Scheme::BytePair(vocabulary) => (Some(bpe::Text::new(vocabulary, text)), &[][..]),
+            _ => (None, text),
+        };
+        Encode { tokenizer: *self, text, position: 0, pairs }
     }
 
     /// The longest token that `text` starts with, and its length, which is not 0.
@@ -191,6 +242,8 @@ impl<'a> Tokenizer<'a> {
                 let window = text.get(..self.max_token_len).unwrap_or(text);
                 greedy.longest_match(window)
             }
+            // Its tokens depend on more than the text ahead; see `Encode::next_pair`.
+            Scheme::BytePair(_) => None,
         }
     }
 }
@@ -215,13 +268,26 @@ pub struct Encode<'t> {
     text: &'t [u8],
     /// Where `text` starts in the text that was given.
     position: usize,
+    /// What is not yet encoded by a byte-pair vocabulary; `None` after an error.
+    pairs: Option<bpe::Text<'t>>,
 }
 
 impl Encode<'_> {
-    /// How many bytes of the text the tokens so far stand for.
+    /// How many bytes of the text the tokens so far stand for. In a word that normalization
+    /// changed this is the position of the word's end.
     #[must_use]
     pub const fn position(&self) -> usize {
         self.position
+    }
+
+    fn next_pair(&mut self) -> Option<Result<u32, EncodeError>> {
+        let pairs = self.pairs.as_mut()?;
+        let token = pairs.next()?;
+        self.position = pairs.position();
+        Some(token.map_err(|(position, byte)| {
+            self.pairs = None;
+            EncodeError { byte, position }
+        }))
     }
 }
 
@@ -230,7 +296,7 @@ impl Iterator for Encode<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let &byte = self.text.first()?;
+        let Some(&byte) = self.text.first() else { return self.next_pair() };
         let matched = self.tokenizer.longest_match(self.text);
         let Some((id, rest)) = matched.and_then(|(id, len)| Some((id, self.text.get(len..)?)))
         else {
@@ -243,7 +309,11 @@ impl Iterator for Encode<'_> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (usize::from(!self.text.is_empty()), Some(self.text.len()))
+        match &self.pairs {
+            None => (usize::from(!self.text.is_empty()), Some(self.text.len())),
+            // A normalized text may be longer, but no more than a token for each of its bytes.
+            Some(_) => (0, None),
+        }
     }
 }
 
@@ -292,7 +362,10 @@ impl fmt::Display for TokenizerError {
                 write!(f, "the tokenizer section has {found} bytes, expected {expected}")
             }
             Self::Kind { found } => {
-                write!(f, "the tokenizer is of kind {found}, expected 0 (bytes) or 1 (greedy)")
+                write!(
+                    f,
+                    "the tokenizer is of kind {found}, expected 0 (bytes), 1 (greedy) or 2 (byte pairs)"
+                )
             }
             Self::Layout { found } => {
                 write!(f, "the tokenizer has layout version {found}, expected 0")

@@ -1,6 +1,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::vocabulary::VocabularyError;
+
 /// Why a checkpoint was refused: the file, and what is wrong with it.
 ///
 /// The message names the file and, where one is concerned, the tensor, what was found and what
@@ -66,6 +68,9 @@ pub enum Problem {
         /// The file that should hold it.
         file: String,
     },
+    /// The vocabulary that the container brings cannot be used.
+    #[error("{0}")]
+    Vocabulary(VocabularyError),
     /// The container has a tensor that no checkpoint of its architecture has.
     #[error("tensor {tensor:?} belongs to no RWKV model of this container's naming")]
     UnknownTensor {

@@ -7,6 +7,7 @@ use super::bytes::Bytes;
 use super::error::{Problem, clip};
 use super::names::{Facts, GGUF_V6, GGUF_V7, Rule};
 use super::tensor::{Dtype, Entry, Layout, MAX_RANK};
+use crate::vocabulary::GgufTokenizer;
 
 pub(super) const MAGIC: &[u8] = b"GGUF";
 
@@ -17,16 +18,13 @@ const COUNT_LIMIT: u64 = 1 << 16;
 const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 
+/// Most tokens and merges of a tokenizer; a vocabulary has at most 65,536.
+const TOKEN_LIMIT: u64 = 1 << 20;
+
 /// Lists the tensors under their GGUF names, with the table and the facts that translate them.
 pub(super) fn read(file: &[u8]) -> Result<(Vec<Entry>, &'static [Rule], Facts), Problem> {
     let mut bytes = Bytes::new(file);
-    bytes.take(MAGIC.len() as u64, "magic")?;
-    let version = bytes.u32("version")?;
-    if !(2..=3).contains(&version) {
-        return Err(bytes.fault(format!("found GGUF version {version}; expected 2 or 3")));
-    }
-    let tensors = count(&mut bytes, "tensors")?;
-    let values = count(&mut bytes, "metadata entries")?;
+    let (tensors, values) = counts(&mut bytes)?;
     let metadata = Metadata::read(&mut bytes, values)?;
     let table = table(&metadata)?;
     let mut described = Vec::new();
@@ -41,6 +39,73 @@ pub(super) fn read(file: &[u8]) -> Result<(Vec<Entry>, &'static [Rule], Facts), 
         ..Facts::default()
     };
     Ok((entries.collect::<Result<_, _>>()?, table, facts))
+}
+
+/// The tokenizer that the metadata describe.
+pub(super) fn tokenizer(file: &[u8]) -> Result<GgufTokenizer<'_>, Problem> {
+    let mut bytes = Bytes::new(file);
+    let (_, values) = counts(&mut bytes)?;
+    let mut tokenizer = GgufTokenizer::default();
+    for _ in 0..values {
+        let len = bytes.u64("metadata key")?;
+        let key = bytes.text(len, "metadata key")?;
+        match key.strip_prefix("tokenizer.ggml.") {
+            Some("tokens") => tokenizer.tokens = texts(&mut bytes)?,
+            Some("merges") => tokenizer.merges = texts(&mut bytes)?,
+            Some("token_type") => tokenizer.types = numbers(&mut bytes)?,
+            name => match (name, value(&mut bytes)?) {
+                (Some("model"), Value::Text(model)) => tokenizer.model = Some(model),
+                (Some("pre"), Value::Text(pre)) => tokenizer.pre = Some(pre),
+                _ => {}
+            },
+        }
+    }
+    Ok(tokenizer)
+}
+
+/// The numbers of tensors and of metadata entries.
+fn counts(bytes: &mut Bytes<'_>) -> Result<(u64, u64), Problem> {
+    bytes.take(MAGIC.len() as u64, "magic")?;
+    let version = bytes.u32("version")?;
+    if !(2..=3).contains(&version) {
+        return Err(bytes.fault(format!("found GGUF version {version}; expected 2 or 3")));
+    }
+    Ok((count(bytes, "tensors")?, count(bytes, "metadata entries")?))
+}
+
+/// The strings of an array that must be one of strings.
+fn texts<'a>(bytes: &mut Bytes<'a>) -> Result<Vec<&'a [u8]>, Problem> {
+    let len = array_len(bytes, &[STRING])?;
+    (0..len)
+        .map(|_| {
+            let len = bytes.u64("metadata string")?;
+            bytes.take(len, "metadata string")
+        })
+        .collect()
+}
+
+/// The numbers of an array of i32 or u32.
+fn numbers(bytes: &mut Bytes<'_>) -> Result<Vec<u32>, Problem> {
+    let len = array_len(bytes, &[4, 5])?;
+    (0..len).map(|_| bytes.u32("metadata number")).collect()
+}
+
+/// The length of the array that is next, whose elements must be of one of these types.
+fn array_len(bytes: &mut Bytes<'_>, expected: &[u32]) -> Result<u64, Problem> {
+    let found = bytes.u32("metadata type")?;
+    if found != ARRAY {
+        return Err(bytes.fault(format!("found metadata type {found}; expected an array")));
+    }
+    let element = bytes.u32("metadata array")?;
+    if !expected.contains(&element) {
+        let cause = format!("found an array of type {element}; expected one of {expected:?}");
+        return Err(bytes.fault(cause));
+    }
+    let len = bytes.u64("metadata array")?;
+    if len > TOKEN_LIMIT {
+        return Err(bytes.fault(format!("found {len} tokens; expected at most {TOKEN_LIMIT}")));
+    }
+    Ok(len)
 }
 
 fn count(bytes: &mut Bytes<'_>, what: &str) -> Result<u64, Problem> {

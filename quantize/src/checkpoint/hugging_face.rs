@@ -43,6 +43,19 @@ pub(super) fn files(directory: &Path) -> Result<(Vec<PathBuf>, Option<Index>), P
     }
 }
 
+/// The file of a directory's vocabulary: RWKV's own text form before a `tokenizer.json`.
+pub(super) fn vocabulary(directory: &Path) -> Option<PathBuf> {
+    let is_text_form = |name: &str| name.starts_with("rwkv_vocab") && name.ends_with(".txt");
+    let paths = fs::read_dir(directory).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut text_forms: Vec<_> = paths
+        .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_text_form))
+        .collect();
+    // Names have dates; the newest is last.
+    text_forms.sort_unstable();
+    let json = directory.join("tokenizer.json");
+    text_forms.pop().or_else(|| json.is_file().then_some(json))
+}
+
 fn existing(directory: &Path, names: [&str; 2]) -> Option<PathBuf> {
     names.iter().map(|name| directory.join(name)).find(|path| path.is_file())
 }

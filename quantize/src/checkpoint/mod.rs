@@ -51,6 +51,8 @@ use error::clip;
 use names::Facts;
 use tensor::Entry;
 
+use crate::vocabulary::Vocabulary;
+
 /// The kind of file that a checkpoint was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -260,6 +262,27 @@ impl Checkpoint {
     /// The kind of file.
     pub fn container(&self) -> Container {
         self.container
+    }
+
+    /// The vocabulary that the container brings: a GGUF file's tokenizer metadata, or in a
+    /// Hugging Face directory `rwkv_vocab*.txt` or `tokenizer.json`. `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// When there is one that cannot be read or used; the weights may be usable all the same.
+    pub fn vocabulary(&self) -> Result<Option<Vocabulary>, CheckpointError> {
+        if self.path.is_dir() {
+            let Some(path) = hugging_face::vocabulary(&self.path) else { return Ok(None) };
+            let fault = |problem| CheckpointError::new(&path, problem);
+            let file = fs::read(&path).map_err(Problem::Io).map_err(fault)?;
+            return Vocabulary::read(&file).map(Some).map_err(Problem::Vocabulary).map_err(fault);
+        }
+        let (Container::Gguf, Some(file)) = (self.container, self.files.first()) else {
+            return Ok(None);
+        };
+        gguf::tokenizer(file)
+            .and_then(|tokenizer| tokenizer.vocabulary().map_err(Problem::Vocabulary))
+            .map_err(|problem| CheckpointError::new(&self.path, problem))
     }
 
     /// The tensor of an official name, such as `blocks.0.att.key.weight`.

@@ -22,6 +22,9 @@ pub(super) fn cells(tokens: &[Vec<u8>]) -> Result<Vec<[u8; CELL_LEN]>, Vocabular
         (0..=u16::MAX).zip(tokens).map(|(id, token)| (token.as_slice(), id)).collect();
     sorted.retain(|(token, _)| !token.is_empty());
     sorted.sort_unstable();
+    if sorted.is_empty() {
+        return Ok(Vec::new());
+    }
 
     let mut array = DoubleArray::default();
     // Breadth first: the top of the trie, which every match reads, lies together.

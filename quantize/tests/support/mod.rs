@@ -174,10 +174,12 @@ pub(crate) fn problem_of<T>(result: Result<T, CheckpointError>) -> Result<T, Pro
 }
 
 /// A GGUF metadata value.
+#[derive(Clone)]
 pub(crate) enum Meta<'a> {
     Text(&'a str),
     Number(u32),
     Texts(&'a [&'a str]),
+    Numbers(&'a [u32]),
 }
 
 /// A tensor of a ggml container: name, dimensions (innermost first), type number, data.
@@ -208,6 +210,12 @@ pub(crate) fn gguf(metadata: &[(&str, Meta<'_>)], tensors: &[GgmlTensor<'_>]) ->
                 file.extend_from_slice(&8u32.to_le_bytes());
                 file.extend_from_slice(&(values.len() as u64).to_le_bytes());
                 values.iter().for_each(|value| text(&mut file, value));
+            }
+            Meta::Numbers(values) => {
+                file.extend_from_slice(&9u32.to_le_bytes());
+                file.extend_from_slice(&5u32.to_le_bytes());
+                file.extend_from_slice(&(values.len() as u64).to_le_bytes());
+                values.iter().for_each(|value| file.extend_from_slice(&value.to_le_bytes()));
             }
         }
     }

@@ -1,27 +1,24 @@
 //! Greedy longest match: the double-array trie and the string table.
 
-use super::layout::{BLOCK_IDS, CELL_LEN, Header, MAX_TAIL_LEN, TAIL_FLAG, TAIL_LEN_SHIFT};
+use super::layout::{CELL_LEN, Header, MAX_TAIL_LEN, TAIL_FLAG, TAIL_LEN_SHIFT};
+use super::strings::{Strings, Tables};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Greedy<'a> {
     cells: &'a [[u8; CELL_LEN]],
-    /// Where each block of ids starts in `strings`.
-    blocks: &'a [[u8; 4]],
-    /// Where each id's string starts, relative to its block; one more than there are ids.
-    starts: &'a [[u8; 2]],
-    strings: &'a [u8],
+    strings: Strings<'a>,
 }
 
 /// A cell of the trie, decoded.
-struct Cell {
-    label: u8,
-    link: u32,
-    token: u32,
+pub(super) struct Cell {
+    pub(super) label: u8,
+    pub(super) link: u32,
+    pub(super) token: u32,
 }
 
 impl Cell {
     #[inline]
-    fn new(cell: &[u8; CELL_LEN]) -> Self {
+    pub(super) fn new(cell: &[u8; CELL_LEN]) -> Self {
         let [label, low, middle, high, token @ ..] = *cell;
         let link = u32::from_le_bytes([low, middle, high, 0]);
         Self { label, link, token: u32::from(u16::from_le_bytes(token)) }
@@ -30,35 +27,15 @@ impl Cell {
 
 impl<'a> Greedy<'a> {
     /// The tables that follow the header, or `None` when they do not fit.
-    pub(super) fn new(header: &Header, tables: &'a [u8]) -> Option<Self> {
-        let mut rest = tables;
-        let mut take = |len: u64| {
-            let (table, after) = rest.split_at_checked(usize::try_from(len).ok()?)?;
-            rest = after;
-            Some(table)
-        };
-        let [cells, blocks, starts, strings] = header.table_lens();
-        Some(Self {
-            cells: take(cells)?.as_chunks().0,
-            blocks: take(blocks)?.as_chunks().0,
-            starts: take(starts)?.as_chunks().0,
-            strings: take(strings)?,
-        })
+    pub(super) fn new(header: &Header, mut tables: Tables<'a>) -> Option<Self> {
+        let cells = tables.take(header.cells_len())?.as_chunks().0;
+        Some(Self { cells, strings: Strings::take(header, &mut tables)? })
     }
 
     /// The bytes of a token, or `None` when it has none.
     #[inline]
     pub(super) fn token(&self, id: u32) -> Option<&'a [u8]> {
-        let id = usize::try_from(id).ok()?;
-        let bytes = self.strings.get(self.start(id)?..self.start(id.checked_add(1)?)?)?;
-        (!bytes.is_empty()).then_some(bytes)
-    }
-
-    #[inline]
-    fn start(&self, id: usize) -> Option<usize> {
-        let relative = u16::from_le_bytes(*self.starts.get(id)?);
-        let block = u32::from_le_bytes(*self.blocks.get(id / BLOCK_IDS)?);
-        usize::try_from(block).ok()?.checked_add(usize::from(relative))
+        self.strings.get(id)
     }
 
     /// The longest token that `text` starts with, and its length.
@@ -83,8 +60,7 @@ impl<'a> Greedy<'a> {
             link = cell.link;
         }
         let (token, len) = longest;
-        // The tables have one entry more than there are ids.
-        (token != 0 && (token as usize) + 1 < self.starts.len()).then_some((token, len))
+        (token != 0 && self.strings.has(token)).then_some((token, len))
     }
 
     #[inline]

@@ -12,6 +12,16 @@ pub const BLOCK_IDS: usize = 16;
 pub const MAX_TOKEN_LEN: usize = 4095;
 /// The most ids of a greedy vocabulary.
 pub const MAX_GREEDY_VOCAB_LEN: u32 = 1 << 16;
+/// The longest token that merges make, bytes. Encoding keeps a place in the trie for each.
+pub const MAX_MERGED_LEN: usize = 512;
+/// The most ids of a byte-pair vocabulary: [`NO_ID`] is none.
+pub const MAX_BYTE_PAIR_VOCAB_LEN: u32 = NO_ID as u32;
+/// Stands for no token in the tables of a byte-pair vocabulary.
+pub const NO_ID: u16 = u16::MAX;
+/// The binary logarithm of the most slots for pairs.
+pub const MAX_LOG2_SLOTS: u8 = 20;
+/// How many slots of the table of pairs a search looks at.
+pub const MAX_PROBES: u32 = 32;
 /// The longest tail of a leaf, bytes.
 pub const MAX_TAIL_LEN: usize = 127;
 /// The bit of a link that says that it holds a tail. Links to children are smaller.
@@ -34,6 +44,37 @@ pub enum Kind {
         /// The length of the string table, bytes.
         strings: u32,
     },
+    /// Byte-level byte-pair encoding.
+    BytePair {
+        /// The number of cells of the trie of merged tokens.
+        cells: u32,
+        /// The length of the string table, bytes.
+        strings: u32,
+        /// The number of cells of the trie of tokens that are found before normalization.
+        raw_cells: u16,
+        /// The number of cells of the trie of tokens that are found after it.
+        normalized_cells: u16,
+        /// The number of ids that have no bytes when decoded.
+        silent: u16,
+        /// The id that ends a text, or [`NO_ID`].
+        end_of_text: u16,
+        /// The binary logarithm of the number of slots for pairs.
+        log2_slots: u8,
+        /// Whether text is normalized to NFC.
+        nfc: bool,
+    },
+}
+
+/// The slot of the table of `1 << log2_slots` pairs at which the `probe`th look-up of a pair is.
+#[inline]
+#[must_use]
+pub const fn slot(left: u16, right: u16, log2_slots: u8, probe: u32) -> usize {
+    let pair = (left as u32) << 16 | right as u32;
+    // Multiplicative hashing; xor with the shifted pair lets both ids reach the upper bits.
+    let hash = (pair ^ pair >> 15).wrapping_mul(0x9E37_79B1);
+    let hash = (hash ^ hash >> 13).wrapping_mul(0x85EB_CA6B) >> (32 - log2_slots as u32);
+    // Triangular numbers visit every slot once.
+    (hash.wrapping_add(probe * (probe + 1) / 2) & ((1 << log2_slots) - 1)) as usize
 }
 
 /// The header of a packed section.
@@ -54,42 +95,103 @@ impl Header {
         let (kind, extents) = match self.kind {
             Kind::Bytes { offset } => (0, [offset, 0]),
             Kind::Greedy { cells, strings } => (1, [cells, strings]),
+            Kind::BytePair { cells, strings, .. } => (2, [cells, strings]),
         };
         let mut bytes = [0; HEADER_LEN];
         bytes[0] = kind;
         bytes[2..4].copy_from_slice(&self.max_token_len.to_le_bytes());
         bytes[4..8].copy_from_slice(&self.vocab_len.to_le_bytes());
         bytes[8..16].copy_from_slice(extents.map(u32::to_le_bytes).as_flattened());
+        if let Kind::BytePair {
+            raw_cells,
+            normalized_cells,
+            silent,
+            end_of_text,
+            log2_slots,
+            nfc,
+            ..
+        } = self.kind
+        {
+            let counts = [raw_cells, normalized_cells, silent, end_of_text];
+            bytes[16..24].copy_from_slice(counts.map(u16::to_le_bytes).as_flattened());
+            bytes[24..26].copy_from_slice(&[log2_slots, u8::from(nfc)]);
+        }
         bytes
     }
 
     /// The length of a section with this header, bytes.
     #[must_use]
     pub fn section_len(&self) -> u64 {
-        self.table_lens().iter().fold(HEADER_LEN as u64, |sum, len| sum + len)
+        let strings = match self.kind {
+            Kind::Bytes { .. } => 0,
+            _ => self.string_lens().iter().sum(),
+        };
+        let pairs: u64 = self.pair_lens().iter().sum();
+        HEADER_LEN as u64 + self.cells_len() + strings + pairs
     }
 
-    /// Lengths in bytes of the cells, the blocks' starts, the strings' starts and the strings.
-    pub(super) fn table_lens(&self) -> [u64; 4] {
+    /// Length of the trie of tokens, bytes.
+    pub(super) fn cells_len(&self) -> u64 {
+        match self.kind {
+            Kind::Bytes { .. } => 0,
+            Kind::Greedy { cells, .. } | Kind::BytePair { cells, .. } => {
+                CELL_LEN as u64 * u64::from(cells)
+            }
+        }
+    }
+
+    /// Lengths in bytes of the blocks' starts, the strings' starts and the strings.
+    pub(super) fn string_lens(&self) -> [u64; 3] {
         let ids = u64::from(self.vocab_len);
         match self.kind {
-            Kind::Bytes { .. } => [0; 4],
-            Kind::Greedy { cells, strings } => [
-                CELL_LEN as u64 * u64::from(cells),
-                4 * (ids / BLOCK_IDS as u64 + 1),
-                2 * (ids + 1),
-                strings.into(),
-            ],
+            Kind::Bytes { .. } => [0; 3],
+            Kind::Greedy { strings, .. } | Kind::BytePair { strings, .. } => {
+                [4 * (ids / BLOCK_IDS as u64 + 1), 2 * (ids + 1), strings.into()]
+            }
         }
+    }
+
+    /// Lengths in bytes of the tables that only a byte-pair vocabulary has: the tries of the
+    /// tokens found before and after normalization, the silent ids, the parts and the pairs.
+    pub(super) fn pair_lens(&self) -> [u64; 5] {
+        let Kind::BytePair { raw_cells, normalized_cells, silent, log2_slots, .. } = self.kind
+        else {
+            return [0; 5];
+        };
+        let cell = CELL_LEN as u64;
+        [
+            cell * u64::from(raw_cells),
+            cell * u64::from(normalized_cells),
+            2 * u64::from(silent),
+            4 * u64::from(self.vocab_len),
+            2 << log2_slots,
+        ]
     }
 
     pub(super) fn from_bytes(bytes: &[u8; HEADER_LEN]) -> Result<Self, TokenizerError> {
         let word = |at: usize| {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
+        let half = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
         let (kind, reserved) = match bytes[0] {
             0 => (Kind::Bytes { offset: word(8) }, &bytes[12..]),
             1 => (Kind::Greedy { cells: word(8), strings: word(12) }, &bytes[16..]),
+            2 => {
+                let kind = Kind::BytePair {
+                    cells: word(8),
+                    strings: word(12),
+                    raw_cells: half(16),
+                    normalized_cells: half(18),
+                    silent: half(20),
+                    end_of_text: half(22),
+                    log2_slots: bytes[24],
+                    nfc: bytes[25] & 1 != 0,
+                };
+                if bytes[24] > MAX_LOG2_SLOTS || bytes[25] > 1 {
+                    return Err(TokenizerError::Reserved);
+                }
+                (kind, &bytes[26..])
+            }
             found => return Err(TokenizerError::Kind { found }),
         };
         if bytes[1] != 0 {
@@ -110,6 +212,9 @@ impl Header {
             Kind::Bytes { offset } => (offset.checked_add(256) == Some(self.vocab_len), 1),
             Kind::Greedy { .. } => {
                 ((1..=MAX_GREEDY_VOCAB_LEN).contains(&self.vocab_len), MAX_TOKEN_LEN)
+            }
+            Kind::BytePair { .. } => {
+                ((1..=MAX_BYTE_PAIR_VOCAB_LEN).contains(&self.vocab_len), MAX_TOKEN_LEN)
             }
         };
         if !vocab_fits {

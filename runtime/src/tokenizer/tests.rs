@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::layout::{CELL_LEN, HEADER_LEN, Header, Kind, TAIL_FLAG};
+use super::layout::{CELL_LEN, HEADER_LEN, Header, Kind, TAIL_FLAG, slot};
 use super::{EncodeError, Tokenizer, TokenizerError};
 
 const TOKENS: [&[u8]; 6] = [b"", b"a", b"ab", b"abxyz", b"cdefg", b"e"];
@@ -121,7 +121,7 @@ fn a_header_of_another_version_is_refused() {
         section[at] = value;
         Tokenizer::parse(&section).unwrap_err()
     };
-    assert_eq!(refused(0, 2), TokenizerError::Kind { found: 2 });
+    assert_eq!(refused(0, 3), TokenizerError::Kind { found: 3 });
     assert_eq!(refused(1, 1), TokenizerError::Layout { found: 1 });
     assert_eq!(refused(2, 0), TokenizerError::MaxTokenLen { found: 0 });
     assert_eq!(refused(3, 16), TokenizerError::MaxTokenLen { found: 4101 });
@@ -176,6 +176,79 @@ fn an_id_beyond_a_damaged_vocabulary_is_not_a_token() {
     let mut section = section();
     section[cell_at(101) + 4] = 6;
     assert_eq!(ids(&section, b"e"), Err(EncodeError { byte: b'e', position: 0 }));
+}
+
+/// The section of the tokens end of text, `a`, `b` and `ab`, assembled by hand from the layout's
+/// specification.
+fn byte_pairs() -> Vec<u8> {
+    let kind = Kind::BytePair {
+        cells: 100,
+        strings: 4,
+        raw_cells: 0,
+        normalized_cells: 0,
+        silent: 1,
+        end_of_text: 0,
+        log2_slots: 1,
+        nfc: true,
+    };
+    let header = Header { kind, max_token_len: 2, vocab_len: 4 };
+    let mut cells = [[0; CELL_LEN]; 100];
+    // Ids plus one; the child of `a` for `b` is at its link plus 98.
+    cells[97] = [b'a', 1, 0, 0, 2, 0];
+    cells[98] = [b'b', 0, 0, 0, 3, 0];
+    cells[99] = [b'b', 0, 0, 0, 4, 0];
+    let starts = [0_u16, 0, 1, 2, 4].map(u16::to_le_bytes);
+    let parts = [0_u16, 0, 1, 1, 2, 2, 1, 2].map(u16::to_le_bytes);
+    let mut slots = [[0xFF; 2]; 2];
+    slots[slot(1, 2, 1, 0)] = [3, 0];
+    [
+        &header.to_bytes()[..],
+        cells.as_flattened(),
+        &[0; 4],
+        starts.as_flattened(),
+        b"abab",
+        &[0; 2],
+        parts.as_flattened(),
+        slots.as_flattened(),
+    ]
+    .concat()
+}
+
+#[test]
+fn a_section_of_byte_pairs_by_the_specification_is_read() {
+    let section = byte_pairs();
+    let tokenizer = Tokenizer::parse(&section).unwrap();
+    assert_eq!(tokenizer.end_of_text(), Some(0));
+    assert_eq!(
+        [0, 1, 2, 3, 4].map(|id| tokenizer.token(id)),
+        [None, Some(&b"a"[..]), Some(b"b"), Some(b"ab"), None]
+    );
+    assert_eq!(ids(&section, b"abbaaab"), Ok(vec![3, 2, 1, 1, 3]));
+    assert_eq!(ids(&section, b""), Ok(vec![]));
+    assert_eq!(ids(&section, b"ab c"), Err(EncodeError { byte: b' ', position: 2 }));
+    // A letter without a token in a word that has others.
+    assert_eq!(ids(&section, b"abac"), Err(EncodeError { byte: b'c', position: 3 }));
+    // e and a mark are one character after normalization, and have no token either way.
+    assert!(ids(&section, "ae\u{301}".as_bytes()).is_err());
+    for len in 0..section.len() {
+        assert!(Tokenizer::parse(&section[..len]).is_err());
+    }
+}
+
+#[test]
+fn a_header_of_byte_pairs_is_checked() {
+    let refused = |at: usize, value: u8| {
+        let mut section = byte_pairs();
+        section[at] = value;
+        Tokenizer::parse(&section).unwrap_err()
+    };
+    assert_eq!(refused(24, 21), TokenizerError::Reserved);
+    assert_eq!(refused(25, 2), TokenizerError::Reserved);
+    assert_eq!(refused(26, 1), TokenizerError::Reserved);
+    assert_eq!(refused(1, 1), TokenizerError::Layout { found: 1 });
+    for at in [4, 8, 12, 16, 18, 20, 24] {
+        assert!(matches!(refused(at, 0x11), TokenizerError::Length { .. }), "{at}");
+    }
 }
 
 proptest! {

@@ -179,7 +179,9 @@ pub(crate) struct QuantizeArgs {
     /// Tuned state (blocks.N.att.time_state) that every text shall start from
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
-    /// Vocabulary in RWKV's text form, such as rwkv_vocab_v20230424.txt
+    /// Vocabulary: RWKV's text form (rwkv_vocab_v20230424.txt), a tokenizer.json with byte-level
+    /// BPE (20B_tokenizer.json), or `bytes` (ids 0 to 255) or `bytes+1` (1 to 256, 0 ends a text);
+    /// the checkpoint's own if not given, where its container has one
     #[arg(long, value_name = "FILE")]
     pub(crate) vocab: Option<PathBuf>,
     /// A line on the weights' licence, kept in the model file

@@ -13,8 +13,6 @@ use crate::terminal;
 
 /// A line of its own between two documents.
 const SEPARATOR: &str = "\n<|endoftext|>\n";
-/// Starts every document; not scored.
-const END_OF_TEXT: u32 = 0;
 /// Tokens computed together.
 const BLOCK: usize = 32;
 
@@ -95,21 +93,22 @@ impl Sum {
         self.nats / self.tokens.max(1) as f64
     }
 
-    /// Scores each token of a document, from the start state and token 0.
+    /// Scores each token of a document, from the start state and the token that
+    /// ends a text, where there is one; else the first token is not scored.
     fn document(
         &mut self,
         engine: &mut dyn Engine,
         tokenizer: &Tokenizer<'_>,
         document: &str,
     ) -> Result<()> {
-        let mut tokens = vec![END_OF_TEXT];
+        let mut tokens = Vec::from_iter(tokenizer.end_of_text());
         for token in tokenizer.encode(document.as_bytes()) {
             tokens.push(token?);
         }
         let vocab = engine.shape().vocab;
         let mut logits = vec![0.0; engine.block() * vocab];
         engine.reset(0)?;
-        let targets = &tokens[1..];
+        let Some((_, targets)) = tokens.split_first() else { return Ok(()) };
         for (inputs, targets) in tokens.chunks(engine.block()).zip(targets.chunks(engine.block())) {
             let inputs = &inputs[..targets.len()];
             let columns: Vec<_> =

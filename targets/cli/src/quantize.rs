@@ -28,11 +28,10 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
         Some(path) => Some(tuned_state(&checkpoint, args, path)?),
     };
     let vocabulary = match &args.vocab {
-        None => None,
-        Some(path) => Some(
-            Vocabulary::from_rwkv_text(&read(path)?)
-                .with_context(|| format!("{}", path.display()))?,
-        ),
+        None => checkpoint
+            .vocabulary()
+            .context("the checkpoint's own vocabulary; give another with `--vocab FILE`")?,
+        Some(path) => Some(named_vocabulary(path)?),
     };
     let options = Options {
         vocabulary: vocabulary.as_ref(),
@@ -94,7 +93,10 @@ fn convert_and_print(
     let read = checkpoint.tensors().map(|tensor| tensor.byte_len() as u64).sum();
     print(&report, args, read);
     if options.vocabulary.is_none() {
-        terminal::note("note: no --vocab given; `run` and `perplexity` need one in the file");
+        terminal::note(
+            "note: the checkpoint brings no vocabulary and no --vocab was given; `run` and \
+             `perplexity` need one in the file",
+        );
     }
     Ok(report)
 }
@@ -138,6 +140,15 @@ fn tuned_state(checkpoint: &Checkpoint, args: &QuantizeArgs, path: &Path) -> Res
     let file = Checkpoint::open(path)?;
     TunedState::read(&file, &shape)
         .with_context(|| format!("{}, for {}", path.display(), args.checkpoint.display()))
+}
+
+/// The vocabulary that `--vocab` names.
+fn named_vocabulary(name: &Path) -> Result<Vocabulary> {
+    match name.to_str() {
+        Some("bytes") => Ok(Vocabulary::bytes(0)),
+        Some("bytes+1") => Ok(Vocabulary::bytes(1)),
+        _ => Vocabulary::read(&read(name)?).with_context(|| format!("{}", name.display())),
+    }
 }
 
 pub(crate) fn same_file(a: &Path, b: &Path) -> bool {

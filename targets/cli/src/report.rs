@@ -41,9 +41,6 @@ seeds 1 to 8). Its keys:
 
 /// Tensors that the summary names.
 const WORST: usize = 5;
-/// Starts every text, as `kinglet perplexity` has it.
-const END_OF_TEXT: u32 = 0;
-
 /// What the two sides are compared on.
 pub(crate) enum Texts {
     /// The model's own samples.
@@ -80,20 +77,20 @@ impl Texts {
     }
 }
 
-/// The documents of a text, each after token 0.
+/// The documents of a text, each after the token that ends a text, where there is one.
 fn tokenize(text: Vec<u8>, vocabulary: &Vocabulary) -> Result<Vec<Vec<u32>>> {
     let text = String::from_utf8(text).context("not UTF-8 text")?.replace("\r\n", "\n");
     let packed = vocabulary.pack()?;
     let tokenizer = Tokenizer::parse(&packed)?;
     let mut texts = Vec::new();
     for document in documents(&text) {
-        let mut tokens = vec![END_OF_TEXT];
+        let mut tokens = Vec::from_iter(tokenizer.end_of_text());
         for token in tokenizer.encode(document.as_bytes()) {
             tokens.push(token?);
         }
         texts.push(tokens);
     }
-    long_enough(texts.iter().map(|tokens| tokens.len() - 1).sum())?;
+    long_enough(texts.iter().map(|tokens| tokens.len().saturating_sub(1)).sum())?;
     Ok(texts)
 }
 

@@ -18,9 +18,6 @@ use crate::engine::{BLOCK, with_engine};
 use crate::model::{self, Opened, tokenizer};
 use crate::terminal;
 
-/// Starts every text, and ends it.
-pub(crate) const END_OF_TEXT: u32 = 0;
-
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let opened = Opened::resident(&args.model, &args.residence)?;
     let model = opened.model()?;
@@ -30,13 +27,13 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         Some(path) => Some(SavedState::read(model.header(), path)?),
         None => None,
     };
-    let first = start.as_ref().map_or(Some(END_OF_TEXT), |start| start.next);
+    let first = start.as_ref().map_or(tokenizer.end_of_text(), |start| start.next);
     let mut tokens = Vec::from_iter(first);
     for token in tokenizer.encode(prompt.as_bytes()) {
         tokens.push(token.context("the prompt")?);
     }
     if tokens.is_empty() {
-        bail!("the state was saved without a next token; give a prompt to go on with");
+        bail!("there is no token to start with; give a prompt to go on with");
     }
     let seed = args.seed.unwrap_or_else(drawn_seed);
     let vocab = model.shape().vocab;
@@ -159,7 +156,7 @@ impl Story<'_> {
             let token = self.sampler.sample(&mut logits[..self.drawable])?;
             tokens += 1;
             last = Some(token);
-            if token == END_OF_TEXT {
+            if Some(token) == self.tokenizer.end_of_text() {
                 break;
             }
             self.write(token, out)?;

@@ -6,9 +6,8 @@ use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::{TunedState, write_beside};
 
 use crate::args::StateArgs;
-use crate::model::Opened;
+use crate::model::{Opened, tokenizer};
 use crate::quantize::same_file;
-use crate::run::END_OF_TEXT;
 use crate::terminal;
 
 pub(crate) fn run(args: &StateArgs) -> Result<()> {
@@ -24,8 +23,12 @@ pub(crate) fn run(args: &StateArgs) -> Result<()> {
         .with_context(|| format!("{}, for {}", args.state.display(), opened.name()))?;
     let mut bytes = vec![0; StateFile::len(model.shape())];
     // The token that every text begins with, so that the file starts one as a model does that
-    // has the state in it.
-    StateFile::write(header, state.values(), Some(END_OF_TEXT), &mut bytes)?;
+    // has the state in it; most vocabularies have 0 for it.
+    let first = match tokenizer(&model, opened.name()) {
+        Ok(tokenizer) => tokenizer.end_of_text(),
+        Err(_) => Some(0),
+    };
+    StateFile::write(header, state.values(), first, &mut bytes)?;
     write_beside(&args.output, |partial| std::fs::write(partial, &bytes))
         .with_context(|| format!("cannot write {}", args.output.display()))?;
     terminal::note(&format!("{}: a state of {}", args.output.display(), opened.name()));

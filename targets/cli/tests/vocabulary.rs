@@ -1,0 +1,181 @@
+//! From a checkpoint and a vocabulary to text, with every sort of vocabulary.
+
+#![cfg(feature = "quantizer")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Map, json};
+
+const NEOX: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../../quantize/tests/data/neox_4096.tokenizer.json");
+const STORIES: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/stories/stories.vocab.txt");
+const WIDTH: usize = 32;
+const LAYERS: usize = 2;
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).expect("a folder for the test");
+        Self(path)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("UTF-8").to_owned()
+    }
+}
+
+fn kinglet(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kinglet")).args(args).output().expect("the program starts")
+}
+
+fn succeed(args: &[&str]) -> String {
+    let output = kinglet(args);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {errors}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn refusal(args: &[&str]) -> String {
+    let output = kinglet(args);
+    assert_eq!(output.status.code(), Some(2), "{args:?} was accepted");
+    String::from_utf8(output.stderr).expect("UTF-8")
+}
+
+/// Names and shapes of an RWKV-4's tensors.
+fn shapes(vocab: usize) -> Vec<(String, Vec<usize>)> {
+    let (vector, mix) = (vec![WIDTH], vec![1, 1, WIDTH]);
+    let square = vec![WIDTH, WIDTH];
+    let mut shapes = vec![
+        ("emb.weight".to_owned(), vec![vocab, WIDTH]),
+        ("head.weight".to_owned(), vec![vocab, WIDTH]),
+    ];
+    let norm = |name: String| ["weight", "bias"].map(|part| format!("{name}.{part}"));
+    shapes.extend(norm("ln_out".to_owned()).map(|name| (name, vector.clone())));
+    shapes.extend(norm("blocks.0.ln0".to_owned()).map(|name| (name, vector.clone())));
+    for layer in 0..LAYERS {
+        for ln in ["ln1", "ln2"] {
+            let names = norm(format!("blocks.{layer}.{ln}"));
+            shapes.extend(names.map(|name| (name, vector.clone())));
+        }
+        for (name, shape) in [
+            ("att.time_decay", &vector),
+            ("att.time_first", &vector),
+            ("att.time_mix_k", &mix),
+            ("att.time_mix_v", &mix),
+            ("att.time_mix_r", &mix),
+            ("att.key.weight", &square),
+            ("att.value.weight", &square),
+            ("att.receptance.weight", &square),
+            ("att.output.weight", &square),
+            ("ffn.time_mix_k", &mix),
+            ("ffn.time_mix_r", &mix),
+            ("ffn.key.weight", &vec![4 * WIDTH, WIDTH]),
+            ("ffn.receptance.weight", &square),
+            ("ffn.value.weight", &vec![WIDTH, 4 * WIDTH]),
+        ] {
+            shapes.push((format!("blocks.{layer}.{name}"), shape.clone()));
+        }
+    }
+    shapes
+}
+
+/// A checkpoint of RWKV-4 with weights that look random, as safetensors.
+fn checkpoint(path: &str, vocab: usize) {
+    let (mut header, mut data) = (Map::new(), Vec::new());
+    let mut bits = 1_u32;
+    for (name, shape) in shapes(vocab) {
+        let start = data.len();
+        for _ in 0..shape.iter().product() {
+            bits = bits.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let weight = (bits >> 8) as f32 / (1 << 24) as f32 - 0.5;
+            data.extend(weight.to_le_bytes());
+        }
+        let offsets = [start, data.len()];
+        header.insert(name, json!({ "dtype": "F32", "shape": shape, "data_offsets": offsets }));
+    }
+    let header = serde_json::Value::Object(header).to_string();
+    let len = (header.len() as u64).to_le_bytes();
+    fs::write(path, [&len, header.as_bytes(), &data].concat()).expect("a checkpoint");
+}
+
+/// Quantizes a checkpoint with this many ids, and runs the model on a prompt.
+fn text(name: &str, vocab: usize, vocabulary: &str, prompt: &str) -> String {
+    let folder = Folder::new(name);
+    let (from, model) = (folder.file("small.safetensors"), folder.file("small.kinglet"));
+    checkpoint(&from, vocab);
+    succeed(&["quantize", &from, "--vocab", vocabulary, "-o", &model]);
+    // One file holds all that running takes.
+    fs::remove_file(&from).expect("the checkpoint");
+    let args = ["run", "-m", &model, "--temp", "0", "-n", "12", prompt];
+    let text = succeed(&args);
+    assert_eq!(succeed(&args), text);
+    assert!(text.starts_with(prompt), "{text:?}");
+    text
+}
+
+#[test]
+fn an_rwkv_4_runs_with_the_tokenizer_of_the_pile_models() {
+    let prompt = "In 1871, the naïve   café's\n\tfunction(x) { 漢字 }";
+    // The head has more rows than the tokenizer has ids, as official heads do.
+    let text = text("vocab-neox", 4368, NEOX, prompt);
+    assert!(text.len() > prompt.len() + 1, "no token followed: {text:?}");
+}
+
+#[test]
+fn an_rwkv_4_runs_with_a_vocabulary_in_text_form() {
+    text("vocab-text", 1024, STORIES, "Once upon a time");
+}
+
+#[test]
+fn an_rwkv_4_runs_on_bytes() {
+    text("vocab-bytes", 256, "bytes", "naïve \u{1F99C}");
+    text("vocab-bytes-1", 257, "bytes+1", "naïve \u{1F99C}");
+}
+
+#[test]
+fn a_hugging_face_directory_brings_its_vocabulary() {
+    let prompt = "It's the end of the world";
+    for (file, from, vocab) in
+        [("tokenizer.json", NEOX, 4368), ("rwkv_vocab_v20230424.txt", STORIES, 1024)]
+    {
+        let folder = Folder::new(&format!("vocab-directory-{vocab}"));
+        checkpoint(&folder.file("model.safetensors"), vocab);
+        fs::copy(from, folder.file(file)).expect("a vocabulary");
+        let model = folder.file("small.kinglet");
+        succeed(&["quantize", folder.0.to_str().unwrap(), "-o", &model]);
+        let text = succeed(&["run", "-m", &model, "--temp", "0", "-n", "12", prompt]);
+        assert!(text.starts_with(prompt), "{text:?}");
+        // The same as when it is named.
+        let named = folder.file("named.kinglet");
+        let checkpoint = folder.file("model.safetensors");
+        succeed(&["quantize", &checkpoint, "--vocab", from, "-o", &named]);
+        assert_eq!(succeed(&["run", "-m", &named, "--temp", "0", "-n", "12", prompt]), text);
+    }
+}
+
+#[test]
+fn a_vocabulary_that_does_not_fit_is_refused() {
+    let folder = Folder::new("vocab-refused");
+    let (from, model) = (folder.file("small.safetensors"), folder.file("small.kinglet"));
+    checkpoint(&from, 4300);
+    let error = refusal(&["quantize", &from, "--vocab", NEOX, "-o", &model]);
+    assert!(error.contains("has token id 4363, but the model has 4300"), "{error}");
+
+    let json = fs::read_to_string(NEOX).expect("the tokenizer");
+    let other = folder.file("other.json");
+    fs::write(&other, json.replace(r#"{"type":"NFC"}"#, r#"{"type":"NFKC"}"#)).expect("a file");
+    let error = refusal(&["quantize", &from, "--vocab", &other, "-o", &model]);
+    assert!(error.contains("other.json") && error.contains("normalizer NFKC"), "{error}");
+
+    fs::rename(&from, folder.file("model.safetensors")).expect("the checkpoint");
+    fs::rename(&other, folder.file("tokenizer.json")).expect("the tokenizer");
+    let error = refusal(&["quantize", folder.0.to_str().unwrap(), "-o", &model]);
+    assert!(error.contains("tokenizer.json") && error.contains("--vocab FILE"), "{error}");
+    assert!(!Path::new(&model).exists());
+}
