@@ -39,6 +39,7 @@
 
 use crate::block::{Block, toward_previous};
 use crate::channel_mix;
+use crate::element::StateElement;
 use crate::heads::{HEAD_NORM_EPS, TOGETHER, lanes};
 use crate::kernels::{Kernels, Product, Rows};
 use crate::math;
@@ -236,12 +237,12 @@ impl<'a> ChannelMix<'a> {
 ///   same of the channel mix, `S [head][slot][key][value]`
 /// * `v_first`: [`carried_len`] elements, written by layer 0
 /// * `scratch`: [`workspace_len`] elements
-pub(crate) fn layer<K: Kernels>(
+pub(crate) fn layer<K: Kernels, S: StateElement>(
     block: &Block<'_, K>,
     model: &Model<'_>,
     layer: usize,
     x: &mut [f32],
-    state: &mut [f32],
+    state: &mut [S],
     v_first: &mut [f32],
     scratch: &mut [f32],
 ) {
@@ -256,12 +257,12 @@ impl TimeMix<'_> {
     /// Advances the token shift's state and that of the heads, and adds to `x`;
     /// see [`layer`].
     #[inline(never)]
-    pub(crate) fn forward<K: Kernels>(
+    pub(crate) fn forward<K: Kernels, S: StateElement>(
         &self,
         block: &Block<'_, K>,
         x: &mut [f32],
-        shift: &mut [f32],
-        heads: &mut [f32],
+        shift: &mut [S],
+        heads: &mut [S],
         v_first: &mut [f32],
         scratch: &mut [f32],
     ) {
@@ -327,11 +328,11 @@ impl TimeMix<'_> {
     /// * `state`: `[head][slot][key][value]`
     /// * `v_first`, `y`: `[head][column][channel]`
     /// * `vectors`: `[head][HEAD_VECTORS][channel]`, scratch
-    fn heads<K: Kernels>(
+    fn heads<K: Kernels, S: StateElement>(
         &self,
         block: &Block<'_, K>,
         inputs: &HeadInputs<'_>,
-        state: &mut [f32],
+        state: &mut [S],
         v_first: &mut [f32],
         vectors: &mut [f32],
         y: &mut [f32],
@@ -428,10 +429,10 @@ struct Head<'a> {
 impl Head<'_> {
     /// One token: advances `state`, `[key][value]`, and writes y, `[channel]`.
     #[inline(always)]
-    fn step(
+    fn step<S: StateElement>(
         &self,
         input: &HeadInputs<'_>,
-        state: &mut [f32],
+        state: &mut [S],
         v_first: &mut [f32],
         vectors: &mut [f32],
         y: &mut [f32],
@@ -489,31 +490,36 @@ struct Step<'a> {
 
 /// `S = S diag(w) + p b + v k` and `y = S r`, for `state` `[key][value]`.
 #[inline(always)]
-fn recurrence(state: &mut [f32], step: &Step<'_>, y: &mut [f32]) {
+fn recurrence<S: StateElement>(state: &mut [S], step: &Step<'_>, y: &mut [f32]) {
     let n = y.len();
     let whole = n / TOGETHER * TOGETHER;
     let mut at = 0;
     while at < whole {
-        values::<TOGETHER>(state, step, at, y);
+        values::<S, TOGETHER>(state, step, at, y);
         at += TOGETHER;
     }
     while at < n {
-        values::<1>(state, step, at, y);
+        values::<S, 1>(state, step, at, y);
         at += 1;
     }
 }
 
 /// The recurrence for the value channels `at..at + C`.
 #[inline(always)]
-fn values<const C: usize>(state: &mut [f32], step: &Step<'_>, at: usize, y: &mut [f32]) {
+fn values<S: StateElement, const C: usize>(
+    state: &mut [S],
+    step: &Step<'_>,
+    at: usize,
+    y: &mut [f32],
+) {
     let n = y.len();
     let Step { w, kk, b, k, v, r } = *step;
     let v: &[f32; C] = lanes(&v[at..]);
     let mut p = [0.0; C];
     for (s, kk) in state.chunks_exact(n).zip(kk) {
-        let s: &[f32; C] = lanes(&s[at..]);
+        let s: &[S; C] = lanes(&s[at..]);
         for j in 0..C {
-            p[j] += s[j] * kk;
+            p[j] += s[j].widen() * kk;
         }
     }
     let p = p.map(|p| -p);
@@ -522,8 +528,9 @@ fn values<const C: usize>(state: &mut [f32], step: &Step<'_>, at: usize, y: &mut
     for (s, (((w, b), k), r)) in state.chunks_exact_mut(n).zip(keys) {
         let Some((s, _)) = s[at..].split_first_chunk_mut::<C>() else { unreachable!() };
         for j in 0..C {
-            s[j] = (s[j] * w + p[j] * b) + v[j] * k;
-            sum[j] += s[j] * r;
+            let new = (s[j].widen() * w + p[j] * b) + v[j] * k;
+            sum[j] += new * r;
+            s[j] = S::narrow(new);
         }
     }
     y[at..at + C].copy_from_slice(&sum);
@@ -532,11 +539,11 @@ fn values<const C: usize>(state: &mut [f32], step: &Step<'_>, at: usize, y: &mut
 impl ChannelMix<'_> {
     // Its locals are not to lie on the stack during the time mix.
     #[inline(never)]
-    fn forward<K: Kernels>(
+    fn forward<K: Kernels, S: StateElement>(
         &self,
         block: &Block<'_, K>,
         x: &mut [f32],
-        shift: &mut [f32],
+        shift: &mut [S],
         scratch: &mut [f32],
     ) {
         let Block { shape, kernels, .. } = block;
