@@ -180,8 +180,9 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
         if let Some(index) = state.iter().position(|x| !x.finite()) {
             return Err(StateError::NonFinite { index });
         }
+        let shape = *self.model.shape();
         let mut at = 0;
-        for_slot_pieces(&self.model.shape().clone(), self.slots, slot, |piece| {
+        for_slot_pieces(&shape, self.slots, slot, |piece| {
             let len = piece.len();
             self.states[piece].copy_from_slice(&state[at..at + len]);
             at += len;
