@@ -2,6 +2,7 @@
 """Checks the machine code of the AVX-512 kernels, which Valgrind cannot run.
 
     python3 benches/assembly.py PROGRAM
+    python3 benches/assembly.py PROGRAM --mca llvm-mca-16 znver4,sapphirerapids
 
 The program holds the kernels, with symbols. What must be so:
 - the dense and the sparse kernels multiply with VPDPBUSD on 512-bit registers;
@@ -10,12 +11,23 @@ The program holds the kernels, with symbols. What must be so:
 - none of the project's functions has a fused multiply-add: its one rounding
   would give other bits than the scalar reference.
 Needs objdump, nm and readelf of binutils.
+
+With --mca and LLVM's llvm-mca (of version 16 or later, which knows Zen 4), it
+prints instead what that tool computes for those loops on the named processors, as
+CSV: instructions, VPDPBUSD on 512-bit registers, and cycles of one iteration when
+every load hits the first cache. A loop is taken as straight code: its branches
+fall through, except the last. The processors are models: the first lines, products
+of registers alone, show how fast each is taken to multiply.
 """
 
+import csv
 import re
+import shlex
 import subprocess
 import sys
 
+# Of a loop, so many that its start and end do not count.
+ITERATIONS = 1000
 KERNELS = ("Avx512Vnni::dense", "Avx512Vnni::sparse")
 PANIC = re.compile(r"core::(panicking|slice::index|option::expect|result::unwrap|option::unwrap)")
 FUSED = re.compile(r"vfn?m(add|sub|addsub|subadd)[0-9]*[ps][sdh]")
@@ -89,15 +101,26 @@ def panics(body, index, names):
     return False
 
 
-def check_kernel(name, body, names):
-    """The number of loops that multiply, and what is wrong with them."""
-    wrong = []
-    if not any(m.startswith("vpdpbusd") and "%zmm" in o for _, m, o in body):
-        wrong.append(f"{name}: no VPDPBUSD on 512-bit registers")
+def products(body):
+    """How often the instructions multiply with VPDPBUSD on 512-bit registers."""
+    return sum(m.startswith("vpdpbusd") and "%zmm" in o for _, m, o in body)
+
+
+def multiplying_loops(body):
+    """Where each address lies in the body, and the inner loops with a VPDPBUSD."""
     at, loops = inner_loops(body)
     multiply = [
         (a, b) for a, b in loops if any(m.startswith("vpdpbusd") for _, m, _ in body[a : b + 1])
     ]
+    return at, multiply
+
+
+def check_kernel(name, body, names):
+    """The number of loops that multiply, and what is wrong with them."""
+    wrong = []
+    if not products(body):
+        wrong.append(f"{name}: no VPDPBUSD on 512-bit registers")
+    at, multiply = multiplying_loops(body)
     if not multiply:
         wrong.append(f"{name}: no inner loop multiplies with VPDPBUSD")
     for a, b in multiply:
@@ -110,7 +133,58 @@ def check_kernel(name, body, names):
     return len(multiply), wrong
 
 
+def assembler(body):
+    """The instructions as text for an assembler: jumps go to labels."""
+    lines = ["top:"]
+    for _, mnemonic, operands in body:
+        operands = operands.split("#")[0].strip()
+        if mnemonic.startswith("j"):
+            operands = "out"
+        lines.append(f"{mnemonic} {operands}")
+    # The jump that closes the loop.
+    lines[-1] = f"{body[-1][1]} top"
+    return "\n".join([*lines, "out:", ""])
+
+
+def cycles(tool, processor, body):
+    """Cycles of one iteration of a loop, by llvm-mca."""
+    command = [tool, "-mtriple=x86_64", f"-mcpu={processor}", f"-iterations={ITERATIONS}"]
+    result = subprocess.run(command, input=assembler(body), capture_output=True, text=True)
+    found = re.search(r"Total Cycles: +([0-9]+)", result.stdout)
+    if result.returncode != 0 or not found:
+        sys.exit(f"{shlex.join(command)}\n{result.stderr}")
+    return int(found[1]) / ITERATIONS
+
+
+def alone():
+    """As many products that do not wait for each other as hide their latency."""
+    return [(0, "vpdpbusd", f"%zmm0,%zmm1,%zmm{n}") for n in range(2, 18)] + [(0, "jne", "0")]
+
+
+def print_cycles(program, tool, processors):
+    """Prints the table of cycles."""
+    version = re.search(r"LLVM version \S+", output(tool, "--version"))
+    print(f"# {version[0] if version else tool}; {output('rustc', '-V').strip()}")
+    print("# cargo build --release -p kinglet-benches --example count")
+    print(f"# python3 benches/assembly.py target/release/examples/count --mca {tool} {processors}")
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(["kernel", "loop", "processor", "instructions", "vpdpbusd", "cycles"])
+    loops = [("registers alone", 1, alone())]
+    for name, body in functions(program):
+        for kernel in KERNELS:
+            if name.endswith(kernel):
+                found = enumerate(multiplying_loops(body)[1], 1)
+                loops += [(kernel, number, body[a : b + 1]) for number, (a, b) in found]
+    for kernel, number, loop in loops:
+        for processor in processors.split(","):
+            found = f"{cycles(tool, processor, loop):.2f}"
+            table.writerow([kernel, number, processor, len(loop), products(loop), found])
+
+
 def main():
+    if len(sys.argv) == 5 and sys.argv[2] == "--mca":
+        print_cycles(sys.argv[1], *sys.argv[3:])
+        return
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     program = sys.argv[1]

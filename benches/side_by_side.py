@@ -5,29 +5,35 @@
     cargo build --release
     python3 benches/side_by_side.py --size 0.1b --threads 1,2
 
-Both run in turn, again and again, in one call: on a shared machine the clock
-and the memory's bandwidth change within seconds, so only measurements made next
-to each other can be compared. What counts is the median of the paired ratios.
+Both run in turn, again and again, in one call, and so do the numbers of threads:
+on a shared machine the clock and the memory's bandwidth change within seconds, so
+only measurements made next to each other can be compared. What counts is the
+median of the paired ratios.
 
-llama.cpp runs in a process of its own for each measurement, as Kinglet does.
-Its prefill takes 512 tokens with the logits of the last, its decode one token
-at a time. Its LoRA matrices are F32 (decay) and F16 (the others), as its own
-converter and quantizer leave them. Values of the weights do not change its
-speed; Kinglet's is measured with half of the FFN activations zero, which is what
-random weights give.
+Each measurement is a process of its own, with the same work in both programs:
+one pass over the prompt to warm up and 3 that count, of which the median is
+taken, with the logits of the last token; then 8 steps to warm up and 3 times 43
+that count, of which the median time is taken. The memory's read bandwidth is that
+which Kinglet measures in between with as many threads; a program's share of it is
+what its weights' bytes, read once a token, come to.
+
+llama.cpp's files are made by its own quantizer from an F16 file, as users make
+them: with Q4_0 it keeps the head in Q6_K where the width allows, and it leaves
+the LoRA matrices as its converter writes them, F32 (decay) and F16 (the others).
+Values of the weights do not change its speed; Kinglet's is measured with half of
+the FFN activations zero, which is what random weights give.
 """
 
 import argparse
 import contextlib
-import csv
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from record import KINGLET, bench, executable, ratio, rotated, run, save
 
 # Layers, width, ranks of decay, in-context learning rate, value residual, gate.
 SHAPES = {
@@ -37,9 +43,11 @@ SHAPES = {
 }
 HEAD = 64
 VOCAB = 65536
-PREFILL = 512
-DECODE = 64
-REPOSITORY = Path(__file__).resolve().parent.parent
+PROMPT = 512
+# Tokens of a pass of decoding.
+DECODE = 43
+PASSES = 3
+WARM_UP = 8
 
 
 def token(i):
@@ -48,15 +56,14 @@ def token(i):
 
 
 class Weights:
-    """Writes random weights of one shape as GGUF, matrix by matrix."""
+    """Writes random weights of one shape as GGUF in F16, matrix by matrix."""
 
-    def __init__(self, path, quant, seed=7):
+    def __init__(self, path, seed=7):
         import gguf
         import numpy
 
         self.gguf = gguf
         self.random = numpy.random.default_rng(seed)
-        self.quant = gguf.GGMLQuantizationType[quant.upper()]
         self.writer = gguf.GGUFWriter(path, "rwkv7", use_temp_file=True)
 
     def vector(self, name, shape, mean=0.0, spread=0.1):
@@ -65,13 +72,10 @@ class Weights:
         data += mean
         self.writer.add_tensor(name, data)
 
-    def matrix(self, name, rows, inputs, quant=None):
+    def matrix(self, name, rows, inputs, dtype="float16"):
         data = self.random.standard_normal((rows, inputs), dtype="float32")
         data *= inputs**-0.5
-        quant = quant or self.quant
-        if quant != self.gguf.GGMLQuantizationType.F32:
-            data = self.gguf.quants.quantize(data, quant)
-        self.writer.add_tensor(name, data, raw_dtype=quant)
+        self.writer.add_tensor(name, data.astype(dtype))
 
     def norm(self, name, width):
         self.vector(f"{name}.weight", width, mean=1.0)
@@ -93,7 +97,7 @@ class Weights:
         writer.add_feed_forward_length(4 * width)
         writer.add_head_count(0)
         writer.add_token_shift_count(2)
-        writer.add_file_type(self.gguf.LlamaFileType[f"MOSTLY_{self.quant.name}"])
+        writer.add_file_type(self.gguf.LlamaFileType.MOSTLY_F16)
         writer.add_quantization_version(self.gguf.GGML_QUANT_VERSION)
         writer.add_tokenizer_model("rwkv")
         words = [f"<{i}>".encode() for i in range(VOCAB)]
@@ -103,16 +107,15 @@ class Weights:
     def attention(self, layer, shape):
         _, width, decay, rate, residual, gate = shape
         mix = f"blk.{layer}.time_mix_"
-        types = self.gguf.GGMLQuantizationType
         self.vector(f"{mix}lerp_fused.weight", (6, 1, 1, width), mean=0.5)
         # Layer 0 does not use its v0, v1, v2, but the loader wants them, of this rank.
         residual = rate if layer == 0 else residual
         for letter, rank in (("w", decay), ("a", rate), ("v", residual), ("g", gate)):
             if letter != "g":
                 self.vector(f"{mix}{letter}0.weight", width)
-            quant = types.F32 if letter == "w" else types.F16
-            self.matrix(f"{mix}{letter}1.weight", rank, width, quant)
-            self.matrix(f"{mix}{letter}2.weight", width, rank, quant)
+            dtype = "float32" if letter == "w" else "float16"
+            self.matrix(f"{mix}{letter}1.weight", rank, width, dtype)
+            self.matrix(f"{mix}{letter}2.weight", width, rank, dtype)
         self.vector(f"{mix}k_k.weight", width, mean=0.7)
         self.vector(f"{mix}k_a.weight", width, mean=1.0)
         self.vector(f"{mix}r_k.weight", width)
@@ -142,10 +145,39 @@ class Weights:
         self.writer.close()
 
 
+def quantize(source, target, quant):
+    """Lets llama.cpp quantize a GGUF file, with its own rule for each tensor."""
+    import llama_cpp
+
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{quant.upper()}")
+    code = llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), params)
+    if code != 0:
+        raise RuntimeError(f"llama.cpp does not quantize {source}: {code}")
+
+
+def read_per_token(path):
+    """Bytes of a GGUF file that decoding a token reads: all but the embedding's other rows."""
+    import gguf
+
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+    embedding = tensors["token_embd.weight"].n_bytes
+    total = sum(int(tensor.n_bytes) for tensor in tensors.values())
+    return total - int(embedding) + int(embedding) // VOCAB
+
+
+def head_type(path):
+    """How a GGUF file stores the head."""
+    import gguf
+
+    tensors = gguf.GGUFReader(path).tensors
+    return next(t.tensor_type.name for t in tensors if t.name == "output.weight")
+
+
 class Llama:
     """llama.cpp with one model and one sequence."""
 
-    def __init__(self, path, threads):
+    def __init__(self, path, options):
         import llama_cpp
 
         self.api = llama_cpp
@@ -156,13 +188,14 @@ class Llama:
         if not model:
             raise RuntimeError(f"llama.cpp does not load {path}")
         params = llama_cpp.llama_context_default_params()
-        params.n_ctx = 2 * PREFILL + DECODE
-        params.n_batch = params.n_ubatch = PREFILL
-        params.n_threads = params.n_threads_batch = threads
+        steps = WARM_UP + options.passes * (options.tokens + 1)
+        params.n_ctx = options.prompt + steps
+        params.n_batch = params.n_ubatch = options.prompt
+        params.n_threads = params.n_threads_batch = options.threads[0]
         self.context = llama_cpp.llama_init_from_model(model, params)
         if not self.context:
             raise RuntimeError(f"llama.cpp makes no context for {path}")
-        self.batch = llama_cpp.llama_batch_init(PREFILL, 0, 1)
+        self.batch = llama_cpp.llama_batch_init(options.prompt, 0, 1)
         self.position = 0
 
     def restart(self):
@@ -187,103 +220,118 @@ class Llama:
         if not -1e30 < logits[0] < 1e30:
             raise RuntimeError("llama.cpp's logits are not numbers")
 
-    def rate(self, calls, count):
-        """Tokens a second of `calls` calls of `count` tokens."""
+    def time(self, count):
+        """Seconds that `count` tokens together take."""
         start = time.perf_counter()
-        for _ in range(calls):
-            self.forward(count)
-        return calls * count / (time.perf_counter() - start)
+        self.forward(count)
+        return time.perf_counter() - start
 
 
-def llama_once(path, threads):
+def llama_once(options):
     """What the process that measures llama.cpp prints."""
-    llama = Llama(path, threads)
-    # Pages and buffers are touched once before the clock runs.
-    llama.forward(PREFILL)
-    llama.restart()
-    prefill = llama.rate(1, PREFILL)
-    llama.forward(1)
-    return {"prefill": prefill, "decode": llama.rate(DECODE, 1)}
-
-
-def run(command):
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode != 0:
-        sys.exit(f"{' '.join(command)}\n{result.stderr}")
-    return json.loads(result.stdout)
-
-
-def measure_llama(path, threads):
-    return run([sys.executable, __file__, "--llama-once", str(path), "--threads", str(threads)])
-
-
-def measure_kinglet(program, size, threads):
-    command = [str(program), "bench", "--shape", f"rwkv7-{size}", "-t", str(threads)]
-    command += ["-p", str(PREFILL), "-n", str(DECODE), "-r", "1", "--ffn-sparsity", "0.5", "--json"]
-    (found,) = run(command)
+    llama = Llama(options.llama_once, options)
+    prompts = []
+    for _ in range(1 + options.passes):
+        llama.restart()
+        prompts.append(llama.time(options.prompt))
+    for _ in range(WARM_UP):
+        llama.forward(1)
+    steps = []
+    for _ in range(options.passes):
+        # As Kinglet does, which has measured the memory before.
+        llama.forward(1)
+        steps += [llama.time(1) for _ in range(options.tokens)]
     return {
-        "kernel": found["kernel"],
-        "gbps": found.get("machine_gbps", ""),
-        "prefill": found["prefill_tps"]["median"],
-        "decode": found["decode_tps"]["median"],
+        "prefill": options.prompt / statistics.median(prompts[1:]),
+        "decode": 1 / statistics.median(steps),
     }
 
 
-def rounds(options, models, size, threads):
-    """Rows of the record: one for each round, what was measured, and program."""
-    measures = {"kinglet": lambda: measure_kinglet(options.kinglet, size, threads)}
+def measure_llama(path, threads, options):
+    command = [sys.executable, __file__, "--llama-once", path, "--threads", threads]
+    command += ["--prompt", options.prompt, "--tokens", options.tokens, "--passes", options.passes]
+    return {"kernel": "", "bytes_per_token": read_per_token(path), **run(command)}
+
+
+def measure_kinglet(size, threads, options):
+    found = bench(
+        options.kinglet, size, threads, options.prompt, options.tokens, options.passes
+    )
+    return {
+        "kernel": found["kernel"],
+        "bytes_per_token": found["bytes_per_token"],
+        "machine_gbps": found["machine_gbps"],
+        "prefill": found["prefill_tps"]["median"],
+        "decode": 1e3 / found["ms_per_token"]["p50"],
+    }
+
+
+def one_round(options, models, size, threads, number):
+    """What each program did in one round with one number of threads."""
+    measures = {"kinglet": lambda: measure_kinglet(size, threads, options)}
     for quant, path in models.items():
-        measures[f"llama.cpp {quant}"] = lambda path=path: measure_llama(path, threads)
-    names = list(measures)
+        name = f"llama.cpp {quant}"
+        measures[name] = lambda path=path: measure_llama(path, threads, options)
+    found = {name: measures[name]() for name in rotated(measures, number)}
+    gbps = found["kinglet"]["machine_gbps"]
+    for name in measures:
+        for phase in ("decode", "prefill"):
+            rate = found[name][phase]
+            achieved = found[name]["bytes_per_token"] * rate / 1e9 if phase == "decode" else ""
+            yield {
+                "size": size,
+                "threads": threads,
+                "round": number,
+                "program": name,
+                "kernel": found[name]["kernel"],
+                "phase": phase,
+                "tokens_per_second": round(rate, 2),
+                "achieved_gbps": achieved and round(achieved, 2),
+                "machine_gbps": round(gbps, 2),
+            }
+
+
+def rounds(options, models, size):
+    """Rows of the record: one for each round, number of threads, program and phase."""
     for number in range(options.rounds):
-        # Whoever comes first in a round does not stay so.
-        shift = number % len(names)
-        for name in names[shift:] + names[:shift]:
-            found = measures[name]()
-            for phase in ("decode", "prefill"):
-                yield {
-                    "size": size,
-                    "threads": threads,
-                    "round": number,
-                    "program": name,
-                    "kernel": found.get("kernel", ""),
-                    "phase": phase,
-                    "tokens_per_second": round(found[phase], 2),
-                    "machine_gbps": found.get("gbps", ""),
-                }
-        print(f"{size}, {threads} thread(s): round {number + 1} of {options.rounds}", file=sys.stderr)
+        for threads in rotated(options.threads, number):
+            yield from one_round(options, models, size, threads, number)
+        print(f"{size}: round {number + 1} of {options.rounds}", file=sys.stderr)
+
+
+def share(rows):
+    """The median share of the memory's bandwidth, as a percentage."""
+    if rows[0]["phase"] != "decode":
+        return ""
+    return f"{statistics.median(r['achieved_gbps'] / r['machine_gbps'] for r in rows):.0%}"
 
 
 def table(rows):
     """The medians and paired ratios as Markdown."""
-    runs = {}
+    cases = {}
     for row in rows:
         key = row["size"], row["phase"], row["threads"]
-        runs.setdefault(key, {}).setdefault(row["program"], []).append(row["tokens_per_second"])
+        cases.setdefault(key, {}).setdefault(row["program"], []).append(row)
     lines = [
-        "| model | phase | threads | Kinglet tok/s | peer | peer tok/s | ratio | ratios |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | phase | threads | Kinglet tok/s | peer | peer tok/s | ratio | ratios "
+        "| memory GB/s | Kinglet's share | peer's share |",
+        "|---|---|--:|--:|---|--:|--:|---|--:|--:|--:|",
     ]
-    for (size, phase, threads), programs in runs.items():
+
+    def rates(rows):
+        return [row["tokens_per_second"] for row in rows]
+
+    for (size, phase, threads), programs in sorted(cases.items()):
         ours = programs.pop("kinglet")
+        gbps = statistics.median(row["machine_gbps"] for row in ours)
         for peer, theirs in programs.items():
-            ratios = sorted(a / b for a, b in zip(ours, theirs, strict=True))
+            median, least, most = ratio(rates(ours), rates(theirs))
             lines.append(
-                f"| {size} | {phase} | {threads} | {statistics.median(ours):.1f} | {peer} "
-                f"| {statistics.median(theirs):.1f} | {statistics.median(ratios):.2f} "
-                f"| {ratios[0]:.2f} to {ratios[-1]:.2f} |"
+                f"| {size} | {phase} | {threads} | {statistics.median(rates(ours)):.1f} | {peer} "
+                f"| {statistics.median(rates(theirs)):.1f} | {median:.2f} | {least:.2f} to {most:.2f} "
+                f"| {gbps:.1f} | {share(ours)} | {share(theirs)} |"
             )
     return "\n".join(lines)
-
-
-def save(name, rows):
-    path = REPOSITORY / "benches" / "record" / f"{name}.csv"
-    path.parent.mkdir(exist_ok=True)
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    print(f"wrote {path}", file=sys.stderr)
 
 
 def listed(text):
@@ -295,8 +343,11 @@ def arguments():
     parser.add_argument("--size", type=listed, default=["0.1b"], help=", ".join(SHAPES))
     parser.add_argument("--threads", default="1,2", help="numbers of threads")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--prompt", type=int, default=PROMPT, help="tokens of the prompt")
+    parser.add_argument("--tokens", type=int, default=DECODE, help="tokens of a pass of decoding")
+    parser.add_argument("--passes", type=int, default=PASSES, help="of prompt and of decoding")
     parser.add_argument("--quant", type=listed, default=["q8_0"], help="q8_0, q4_0")
-    parser.add_argument("--kinglet", type=Path, default=REPOSITORY / "target/release/kinglet")
+    parser.add_argument("--kinglet", type=Path, default=KINGLET)
     parser.add_argument("--record", metavar="NAME", help="writes benches/record/NAME.csv")
     parser.add_argument("--models", type=Path, help="folder that keeps the GGUF files")
     parser.add_argument("--llama-once", type=Path, metavar="GGUF", help=argparse.SUPPRESS)
@@ -308,40 +359,46 @@ def arguments():
     for quant in options.quant:
         if quant not in ("q8_0", "q4_0"):
             parser.error(f"--quant {quant}: known are q8_0, q4_0")
-    if options.rounds < 1:
-        parser.error("--rounds must be 1 or more")
+    for name in ("rounds", "prompt", "tokens", "passes"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} must be 1 or more")
     return options
 
 
 def models_of(folder, size, quants):
     """The GGUF file of each quantization, written where it is not there yet."""
-    paths = {}
-    for quant in quants:
-        path = folder / f"rwkv7-{size}-{quant}.gguf"
+    source = folder / f"rwkv7-{size}-f16.gguf"
+    paths = {quant: folder / f"rwkv7-{size}-{quant}.gguf" for quant in quants}
+    for quant, path in paths.items():
+        if not source.exists() and not path.exists():
+            write(source, lambda part: Weights(part).write(size))
         if not path.exists():
-            print(f"writing {path}", file=sys.stderr)
-            part = path.with_suffix(".part")
-            Weights(part, quant).write(size)
-            part.rename(path)
-        paths[quant] = path
+            write(path, lambda part, quant=quant: quantize(source, part, quant))
+        print(f"{path.name}: head in {head_type(path)}", file=sys.stderr)
     return paths
+
+
+def write(path, make):
+    """Lets `make` write a file, which is there only when it is whole."""
+    print(f"writing {path}", file=sys.stderr)
+    part = path.with_suffix(".part")
+    make(part)
+    part.rename(path)
 
 
 def main():
     options = arguments()
     if options.llama_once:
-        print(json.dumps(llama_once(options.llama_once, options.threads[0])))
+        print(json.dumps(llama_once(options)))
         return
-    if not os.access(options.kinglet, os.X_OK):
-        sys.exit(f"{options.kinglet} is not there: cargo build --release, or --kinglet PATH")
+    executable(options.kinglet)
     rows = []
     with contextlib.ExitStack() as stack:
         folder = options.models or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
         for size in options.size:
             models = models_of(folder, size, options.quant)
-            for threads in options.threads:
-                rows.extend(rounds(options, models, size, threads))
+            rows.extend(rounds(options, models, size))
     print(table(rows))
     if options.record:
         save(options.record, rows)

@@ -15,6 +15,7 @@ use kinglet::matrix::{ALIGN, GROUPS, INPUT_PAD, ROW_GROUP, TILE_ROWS, TensorLayo
 use kinglet::model::{HEADER_LEN, Header, RECORD_LEN, Record, Section, SectionEntry};
 use kinglet::shape::{Architecture, Ranks, Shape};
 use kinglet::tensors::{self, Storage, TensorSpec};
+use kinglet::tokenizer::layout::{Header as TokenizerHeader, Kind};
 use memmap2::MmapMut;
 use rayon::prelude::*;
 
@@ -30,6 +31,9 @@ const MEASURED_ROWS: usize = 64;
 const CRC_CHUNK: usize = 8 << 20;
 /// The share of zeros is kept this far from 0 and 1, where the shift is infinite.
 const LEAST_SHARE: f64 = 1e-3;
+/// A token for every byte, after the one that ends a text.
+const TOKENIZER: TokenizerHeader =
+    TokenizerHeader { kind: Kind::Bytes { offset: 1 }, max_token_len: 1, vocab_len: 257 };
 /// Magnitude of each element of the constant direction in `ln2.bias`.
 const BIAS: f32 = 0.5;
 
@@ -68,7 +72,9 @@ impl SyntheticModel {
     /// A model of this shape in which about `ffn_sparsity` of the channel mix's
     /// activations are zero; 0.5 is what random weights give by themselves, and
     /// 0 and 1 are approached to 0.001. The same arguments give the same bytes on
-    /// every machine; the content hash is left zero.
+    /// every machine; the content hash is left zero. Where the vocabulary has room
+    /// for them, its first tokens are the end of a text and the bytes, so that a
+    /// program that wants text runs on it.
     ///
     /// The share is brought about by a constant direction in `ln2.bias` along
     /// which every row of `ffn.key` has the same weight.
@@ -476,6 +482,11 @@ impl Plan {
             let len = end - start;
             sections[section as usize] = SectionEntry { offset: start, len, crc: 0 };
         }
+        if shape.vocab >= TOKENIZER.vocab_len as usize {
+            let len = TOKENIZER.section_len();
+            sections[Section::Tokenizer as usize] = SectionEntry { offset: end, len, crc: 0 };
+            end += len;
+        }
         Self { shape: *shape, records, sections, len: end as usize }
     }
 
@@ -501,6 +512,10 @@ impl Plan {
         });
         let directory: Vec<u8> = self.records.iter().flat_map(Record::emit).collect();
         bytes[HEADER_LEN..][..directory.len()].copy_from_slice(&directory);
+        let tokenizer = self.sections[Section::Tokenizer as usize];
+        if tokenizer.len != 0 {
+            bytes[tokenizer.offset as usize..].copy_from_slice(&TOKENIZER.to_bytes());
+        }
         for entry in &mut self.sections {
             entry.crc = crc(&bytes[entry.offset as usize..][..entry.len as usize]);
         }
@@ -538,6 +553,7 @@ mod tests {
     use kinglet::engine::Engine;
     use kinglet::model::Model;
     use kinglet::scalar::Scalar;
+    use kinglet::tokenizer::Tokenizer;
 
     fn tiny() -> Shape {
         Shape { vocab: 512, ..official(3, 128, [32, 32, 32, 64]) }
@@ -549,6 +565,8 @@ mod tests {
             let synthetic = SyntheticModel::new(&tiny(), sparsity, 1).unwrap();
             let model = Model::open(synthetic.bytes()).unwrap();
             model.verify().unwrap();
+            let tokenizer = Tokenizer::parse(model.section(Section::Tokenizer)).unwrap();
+            assert!(tokenizer.encode(b"AB").eq([Ok(66), Ok(67)]));
             let mut state = vec![0.0; model.shape().state_len()];
             let mut workspace = vec![0.0; workspace_len(model.shape(), 1)];
             let mut engine = Cpu::new(model, Scalar, 1, &mut state, &mut workspace).unwrap();

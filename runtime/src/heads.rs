@@ -145,16 +145,19 @@ fn values<S: StateElement, const C: usize>(
 ) {
     let n = y.len();
     let Step { r, k, v, w } = *step;
-    let v: &[f32; C] = lanes(&v[at..]);
+    // A copy, so that no write to the state can change what the registers hold.
+    let v: [f32; C] = *lanes(&v[at..]);
     let mut sum = [0.0; C];
     let keys = r.iter().zip(k).zip(w);
     for (s, ((r, k), w)) in state.chunks_exact_mut(n).zip(keys) {
         let Some((s, _)) = s[at..].split_first_chunk_mut::<C>() else { unreachable!() };
+        let mut next = *s;
         for j in 0..C {
-            let old = s[j].widen();
+            let old = next[j].widen();
             sum[j] += old * r;
-            s[j] = S::narrow(old * w + k * v[j]);
+            next[j] = S::narrow(old * w + k * v[j]);
         }
+        *s = next;
     }
     y[at..at + C].copy_from_slice(&sum);
 }

@@ -59,6 +59,12 @@ pub trait Kernels: Sync {
     /// A set compiles `f` with its target's vector instructions where `f` is
     /// inlined, so callers mark the closure `#[inline(always)]`.
     fn for_parts<S: Split>(&self, whole: S, work: usize, f: impl Fn(S) + Sync);
+
+    /// Asks for values that are read soon, a few cache lines at a time, so that
+    /// memory is not idle while this thread computes. Changes no result; does
+    /// nothing where memory is as fast as the processor.
+    #[inline(always)]
+    fn prefetch(&self, _values: &[f32]) {}
 }
 
 /// Data that can be cut into parts that are worked on independently.
@@ -97,6 +103,12 @@ impl<'a, T> Rows<'a, T> {
     pub fn new(data: &'a mut [T], row: usize) -> Self {
         assert!(data.len().is_multiple_of(row), "not a whole number of rows");
         Self { data, row }
+    }
+
+    /// All of them as one slice.
+    #[inline(always)]
+    pub fn into_slice(self) -> &'a mut [T] {
+        self.data
     }
 
     /// The rows, in order.

@@ -353,14 +353,34 @@ impl TimeMix<'_> {
             work,
             #[inline(always)]
             |(heads, state, v_first, vectors, y)| {
-                let rows = state.iter().zip(v_first.iter()).zip(vectors.iter()).zip(y.iter());
-                for (head, (((state, v_first), vectors), y)) in heads.zip(rows) {
+                let mut states = state.iter();
+                let mut next = states.next();
+                let rows = v_first.iter().zip(vectors.iter()).zip(y.iter());
+                for (head, ((v_first, vectors), y)) in heads.zip(rows) {
+                    let Some(state) = next else { break };
+                    next = states.next();
                     let head = self.head(head, n);
                     let rows = v_first.chunks_exact_mut(n).zip(y.chunks_exact_mut(n));
                     for ((column, name), (v_first, y)) in columns.iter().enumerate().zip(rows) {
                         let state = &mut state[name.slot * n * n..][..n * n];
+                        // While the first column is computed, the next head's
+                        // states are fetched.
+                        let next = next.as_deref().filter(|_| column == 0).unwrap_or_default();
                         let at = column * shape.width + head.channel;
-                        head.step(&inputs.at(at, n), state, v_first, vectors, y);
+                        head.step(
+                            &inputs.at(at, n),
+                            state,
+                            v_first,
+                            vectors,
+                            y,
+                            #[inline(always)]
+                            |key| {
+                                let row = next.get(key * n..(key + 1) * n);
+                                if let Some(row) = row.and_then(S::as_f32) {
+                                    kernels.prefetch(row);
+                                }
+                            },
+                        );
                     }
                 }
             },
@@ -428,6 +448,7 @@ struct Head<'a> {
 
 impl Head<'_> {
     /// One token: advances `state`, `[key][value]`, and writes y, `[channel]`.
+    /// Calls `fetch` for each key on the way.
     #[inline(always)]
     fn step<S: StateElement>(
         &self,
@@ -436,13 +457,18 @@ impl Head<'_> {
         v_first: &mut [f32],
         vectors: &mut [f32],
         y: &mut [f32],
+        fetch: impl Fn(usize),
     ) {
         let n = y.len();
-        let HeadInputs { r, gate, .. } = *input;
+        // Slices of visibly one length: otherwise the last iterations of every
+        // vectorised loop are done one by one, to find where a slice may end.
+        let input = input.at(0, n);
+        let HeadInputs { r, gate, .. } = input;
         let (w, vectors) = vectors.split_at_mut(n);
         let (kk, vectors) = vectors.split_at_mut(n);
         let (b, vectors) = vectors.split_at_mut(n);
-        let (k, v) = vectors.split_at_mut(n);
+        let (k, vectors) = vectors.split_at_mut(n);
+        let (v, v_first) = (&mut vectors[..n], &mut v_first[..n]);
         for i in 0..n {
             w[i] = math::exp(DECAY * math::sigmoid(self.w0[i] + input.w[i]));
             let a = math::sigmoid(self.a0[i] + input.a[i]);
@@ -468,7 +494,7 @@ impl Head<'_> {
                 }
             }
         }
-        recurrence(state, &Step { w, kk, b, k, v, r }, y);
+        recurrence(state, &Step { w, kk, b, k, v, r }, y, fetch);
         reduce::layer_norm_in_place(y, self.ln_x.0, self.ln_x.1, HEAD_NORM_EPS);
         let bonus = reduce::dot3(r, k, self.r_k);
         for i in 0..n {
@@ -490,16 +516,25 @@ struct Step<'a> {
 
 /// `S = S diag(w) + p b + v k` and `y = S r`, for `state` `[key][value]`.
 #[inline(always)]
-fn recurrence<S: StateElement>(state: &mut [S], step: &Step<'_>, y: &mut [f32]) {
+fn recurrence<S: StateElement>(
+    state: &mut [S],
+    step: &Step<'_>,
+    y: &mut [f32],
+    fetch: impl Fn(usize),
+) {
     let n = y.len();
     let whole = n / TOGETHER * TOGETHER;
     let mut at = 0;
     while at < whole {
-        values::<S, TOGETHER>(state, step, at, y);
+        values::<S, TOGETHER>(state, step, at, y, |key| {
+            if at == 0 {
+                fetch(key);
+            }
+        });
         at += TOGETHER;
     }
     while at < n {
-        values::<S, 1>(state, step, at, y);
+        values::<S, 1>(state, step, at, y, |_| ());
         at += 1;
     }
 }
@@ -511,10 +546,12 @@ fn values<S: StateElement, const C: usize>(
     step: &Step<'_>,
     at: usize,
     y: &mut [f32],
+    fetch: impl Fn(usize),
 ) {
     let n = y.len();
     let Step { w, kk, b, k, v, r } = *step;
-    let v: &[f32; C] = lanes(&v[at..]);
+    // Copies, so that no write to the state can change what the registers hold.
+    let v: [f32; C] = *lanes(&v[at..]);
     let mut p = [0.0; C];
     for (s, kk) in state.chunks_exact(n).zip(kk) {
         let s: &[S; C] = lanes(&s[at..]);
@@ -524,14 +561,17 @@ fn values<S: StateElement, const C: usize>(
     }
     let p = p.map(|p| -p);
     let mut sum = [0.0; C];
-    let keys = w.iter().zip(b).zip(k).zip(r);
-    for (s, (((w, b), k), r)) in state.chunks_exact_mut(n).zip(keys) {
+    let keys = w.iter().zip(b).zip(k).zip(r).enumerate();
+    for (s, (key, (((w, b), k), r))) in state.chunks_exact_mut(n).zip(keys) {
+        fetch(key);
         let Some((s, _)) = s[at..].split_first_chunk_mut::<C>() else { unreachable!() };
+        let mut next = *s;
         for j in 0..C {
-            let new = (s[j].widen() * w + p[j] * b) + v[j] * k;
+            let new = (next[j].widen() * w + p[j] * b) + v[j] * k;
             sum[j] += new * r;
-            s[j] = S::narrow(new);
+            next[j] = S::narrow(new);
         }
+        *s = next;
     }
     y[at..at + C].copy_from_slice(&sum);
 }

@@ -59,6 +59,17 @@ pub(crate) struct ModelArgs {
     pub(crate) verify: bool,
 }
 
+/// Where the model's file is while a command computes.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ResidenceArgs {
+    /// Reads the whole model file into memory first, so that no token waits for the disk
+    #[arg(long, requires = "model")]
+    pub(crate) preload: bool,
+    /// Reads the model file in and keeps it there (mlock); `ulimit -l` must allow its size
+    #[arg(long, requires = "model")]
+    pub(crate) lock: bool,
+}
+
 /// How a command computes; of this the numbers depend on the state's type alone.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct EngineArgs {
@@ -114,6 +125,8 @@ pub(crate) struct RunArgs {
     pub(crate) prompt: Option<String>,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) residence: ResidenceArgs,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
     /// Most tokens to generate; the end of the text may come before
@@ -239,6 +252,8 @@ pub(crate) struct PerplexityArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     #[command(flatten)]
+    pub(crate) residence: ResidenceArgs,
+    #[command(flatten)]
     pub(crate) engine: EngineArgs,
     /// Prints JSON
     #[arg(long)]
@@ -260,6 +275,8 @@ pub(crate) struct LogitsArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     #[command(flatten)]
+    pub(crate) residence: ResidenceArgs,
+    #[command(flatten)]
     pub(crate) engine: EngineArgs,
     /// JSON file with a list of token ids
     #[arg(long, value_name = "FILE.json")]
@@ -273,6 +290,8 @@ pub(crate) struct LogitsArgs {
 pub(crate) struct DigestArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) residence: ResidenceArgs,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
     /// Number of tokens to feed: token i is (7919 i + 1) mod vocab
@@ -290,9 +309,11 @@ pub(crate) struct DigestArgs {
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) residence: ResidenceArgs,
     /// Random weights of an official shape, made in memory, instead of a file:
     /// rwkv7-0.1b, rwkv7-0.4b, rwkv7-1.5b, rwkv7-2.9b
-    #[arg(long, value_name = "SHAPE", conflicts_with_all = ["model", "verify"], value_parser = official)]
+    #[arg(long, value_name = "SHAPE", conflicts_with_all = ["model", "verify", "preload", "lock"], value_parser = official)]
     pub(crate) shape: Option<Official>,
     /// Tokens of the prompt
     #[arg(short = 'p', long = "prompt", value_name = "N", default_value_t = 512, value_parser = positive)]
@@ -393,6 +414,9 @@ mod tests {
             ("--shape rwkv7-3b", "rwkv7-0.1b, rwkv7-0.4b, rwkv7-1.5b, rwkv7-2.9b"),
             ("--shape rwkv7-0.1b -m a.kinglet", "cannot be used with"),
             ("-m a.kinglet --ffn-sparsity 0.5", "cannot be used with"),
+            ("--shape rwkv7-0.1b --preload", "cannot be used with"),
+            ("--shape rwkv7-0.1b --lock", "cannot be used with"),
+            ("--lock", "--model <MODEL>"),
             ("--ffn-sparsity 0.5", "--shape <SHAPE>"),
             ("--shape rwkv7-0.1b --ffn-sparsity 1.5", "not in 0 to 1"),
             ("--shape rwkv7-0.1b --ffn-sparsity NaN", "not in 0 to 1"),

@@ -31,7 +31,7 @@ const PASSES: usize = 3;
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let Some((name, shape)) = args.shape else {
-        let opened = Opened::new(&args.model)?;
+        let opened = Opened::resident(&args.model, &args.residence)?;
         return measure(args, opened.name(), opened.model()?);
     };
     let start = Instant::now();

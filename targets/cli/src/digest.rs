@@ -13,14 +13,17 @@ pub(crate) fn run(args: &DigestArgs) -> Result<()> {
     if args.chunk == 0 {
         bail!("--chunk 0 computes nothing; give 1 or more");
     }
-    let opened = Opened::new(&args.model)?;
+    let opened = Opened::resident(&args.model, &args.residence)?;
     let model = opened.model()?;
     let half = if args.restore { args.tokens / 2 } else { args.tokens };
-    let mut state = vec![0.0; model.shape().state_len()];
+    let saved = if args.restore { model.shape().state_len() } else { 0 };
+    let mut state = vec![0.0; saved];
     let block = args.chunk.min(args.tokens.max(1));
     let crc = with_engine(model, &args.engine, 1, block, |engine| {
         let crc = feed(engine, 0..half, Crc32::new())?;
-        engine.store_state(0, &mut state)?;
+        if args.restore {
+            engine.store_state(0, &mut state)?;
+        }
         Ok(crc)
     })?;
     let crc = if args.restore {

@@ -6,7 +6,7 @@ use kinglet::cpu::{Cpu, workspace_len};
 use kinglet::element::{StateElement, f16};
 use kinglet::engine::Engine;
 use kinglet::model::Model;
-use kinglet_host::{Threaded, default_threads};
+use kinglet_host::{Floats, Threaded, default_threads};
 
 #[cfg(not(target_arch = "aarch64"))]
 use kinglet_desktop::Set;
@@ -71,8 +71,8 @@ fn with_states<S: StateElement, R>(
     f: impl FnOnce(&mut dyn Engine) -> Result<R>,
 ) -> Result<R> {
     let kernels = Threaded::new(args.set()?, args.threads()?);
-    let mut states = vec![S::zeroed(); slots * model.shape().state_len()];
-    let mut workspace = vec![0.0; workspace_len(model.shape(), block)];
+    let mut states = Floats::<S>::new(slots * model.shape().state_len())?;
+    let mut workspace = Floats::<f32>::new(workspace_len(model.shape(), block))?;
     let mut engine = Cpu::new(model, kernels, block, &mut states, &mut workspace)?;
     f(&mut engine)
 }

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &LogitsArgs) -> Result<()> {
     if tokens.is_empty() {
         bail!("{path} has no token ids");
     }
-    let opened = Opened::new(&args.model)?;
+    let opened = Opened::resident(&args.model, &args.residence)?;
     let model = opened.model()?;
     let vocab = model.shape().vocab;
     if let Some((at, token)) = tokens.iter().enumerate().find(|(_, t)| **t as usize >= vocab) {

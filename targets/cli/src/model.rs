@@ -7,7 +7,8 @@ use kinglet::model::{Model, ModelError};
 use kinglet::tokenizer::Tokenizer;
 use kinglet_host::ModelFile;
 
-use crate::args::ModelArgs;
+use crate::args::{ModelArgs, ResidenceArgs};
+use crate::terminal;
 
 /// The model that the program brings along.
 #[cfg(feature = "built-in-model")]
@@ -50,6 +51,23 @@ impl Opened {
         Ok(Self { name, bytes, verify: args.verify })
     }
 
+    /// [`new`](Self::new), with the model's file in memory where that is asked for.
+    pub(crate) fn resident(args: &ModelArgs, residence: &ResidenceArgs) -> Result<Self> {
+        let opened = Self::new(args)?;
+        // The program's own memory holds the built-in model.
+        if let Bytes::Mapped(map) = &opened.bytes {
+            // What is not a model is refused before a large file is read.
+            Model::open(map.bytes()).map_err(|error| opened.explain(error))?;
+            // Locking reads the file too, and refuses at once what it cannot lock.
+            if residence.lock {
+                map.lock().with_context(|| opened.name.clone())?;
+            } else if residence.preload {
+                preload(map);
+            }
+        }
+        Ok(opened)
+    }
+
     /// What to call the model.
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -82,6 +100,16 @@ impl Opened {
         };
         anyhow::anyhow!("{name}: {error}; {next}")
     }
+}
+
+/// Reads the model's file into memory.
+fn preload(map: &ModelFile) {
+    let bar = terminal::progress(
+        map.bytes().len() as u64,
+        "{bar:30} {percent}% · {bytes} of {total_bytes} · {bytes_per_sec} · {eta} left",
+    );
+    map.preload(|done| bar.set_position(done as u64));
+    bar.finish_and_clear();
 }
 
 /// The model's tokenizer.

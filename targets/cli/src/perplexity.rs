@@ -34,7 +34,7 @@ pub(crate) fn run(args: &PerplexityArgs) -> Result<()> {
     let text = read(&args.file)?;
     let text = String::from_utf8(text).with_context(|| format!("{path} is not UTF-8 text"))?;
     let text = text.replace("\r\n", "\n");
-    let opened = Opened::new(&args.model)?;
+    let opened = Opened::resident(&args.model, &args.residence)?;
     let model = opened.model()?;
     let tokenizer = tokenizer(&model, opened.name())?;
     let documents: Vec<&str> = documents(&text).collect();

@@ -23,7 +23,7 @@ use crate::terminal;
 const END_OF_TEXT: u32 = 0;
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
-    let opened = Opened::new(&args.model)?;
+    let opened = Opened::resident(&args.model, &args.residence)?;
     let model = opened.model()?;
     let tokenizer = tokenizer(&model, opened.name())?;
     let prompt = prompt(args)?;

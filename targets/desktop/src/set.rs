@@ -1,5 +1,7 @@
 //! The kernel sets as one type, chosen at run time.
 
+use core::ops::Range;
+
 use kinglet::matrix::{Matrix, SparseMatrix};
 use kinglet::quantized::Quantized;
 use kinglet_host::{Part, Portable, Vectors};
@@ -99,6 +101,21 @@ impl Vectors for Set {
 
     fn sparse_product(&self, matrix: &SparseMatrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
         dispatch!(self, vectors => vectors.sparse_product(matrix, input, out));
+    }
+
+    fn sparse_terms(
+        &self,
+        matrix: &SparseMatrix<'_>,
+        input: &Quantized<'_>,
+        groups: Range<usize>,
+        terms: &mut [f32],
+    ) {
+        dispatch!(self, vectors => vectors.sparse_terms(matrix, input, groups, terms));
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, values: &[f32]) {
+        dispatch!(self, vectors => vectors.prefetch(values));
     }
 }
 

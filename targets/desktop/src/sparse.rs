@@ -6,6 +6,7 @@
 )]
 
 use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+use core::ops::Range;
 
 use kinglet::matrix::{SparseMatrix, TILE_ROWS, padded_inputs, padded_rows};
 use kinglet::quantized::Quantized;
@@ -30,15 +31,16 @@ pub(crate) struct Sparse<'a> {
 }
 
 impl<'a> Sparse<'a> {
-    /// A product of which `out` is wanted.
+    /// A product of which these columns and rows are wanted.
     ///
     /// # Panics
-    /// When a slice is shorter than the dimensions say, or the rows of `out`
-    /// do not start at a tile.
+    /// When a slice is shorter than the dimensions say, or the rows do not start
+    /// at a tile.
     pub(crate) fn new(
         matrix: &'a SparseMatrix<'a>,
         input: &'a Quantized<'a>,
-        out: &Part<'_>,
+        columns: usize,
+        rows: Range<usize>,
     ) -> Self {
         let (padded, stride) = (padded_inputs(matrix.inputs), padded_rows(matrix.rows));
         assert!(matrix.group.is_multiple_of(32), "no group size");
@@ -46,11 +48,11 @@ impl<'a> Sparse<'a> {
         assert!(matrix.weights.len() >= padded * stride, "too few weights");
         assert!(matrix.scales.len() >= matrix.groups() * stride, "too few scales");
         assert_eq!(input.inputs, matrix.inputs, "input of another length");
-        assert!(input.q.len() >= out.columns() * padded, "too few activations");
-        assert!(input.sums.len() >= out.columns() * padded / 32, "too few sums");
-        assert!(input.scales.len() >= out.columns(), "too few column scales");
-        assert!(out.rows().end <= matrix.rows, "rows beyond the matrix");
-        assert!(out.rows().start.is_multiple_of(TILE_ROWS), "rows within a tile");
+        assert!(input.q.len() >= columns * padded, "too few activations");
+        assert!(input.sums.len() >= columns * padded / 32, "too few sums");
+        assert!(input.scales.len() >= columns, "too few column scales");
+        assert!(rows.end <= matrix.rows, "rows beyond the matrix");
+        assert!(rows.start.is_multiple_of(TILE_ROWS), "rows within a tile");
         Self { matrix, input, padded, stride }
     }
 }
@@ -97,15 +99,15 @@ impl Active {
         }
     }
 
-    /// Like [`find`](Self::find), for the first group with an active input
-    /// from `group` on, if there is one.
+    /// Like [`find`](Self::find), for the first group of `groups` with an active
+    /// input, if there is one.
     ///
     /// # Safety
     /// As for [`product`].
     #[inline(always)]
-    unsafe fn find_next<M: Multiply>(&mut self, job: &Sparse<'_>, group: usize) {
+    unsafe fn find_next<M: Multiply>(&mut self, job: &Sparse<'_>, groups: Range<usize>) {
         self.fours = 0;
-        for group in group..job.matrix.groups() {
+        for group in groups {
             // SAFETY: the caller's promise.
             unsafe { self.find::<M>(job, 0, group) };
             if self.fours > 0 {
@@ -154,8 +156,10 @@ pub(crate) unsafe fn product<M: Multiply>(job: &Sparse<'_>, out: &mut Part<'_>) 
 /// few at a time to fill the memory bus where the hardware cannot guess what
 /// comes next.
 const AHEAD: usize = 4;
-/// Bytes of a cache line.
+/// Bytes of a cache line, and of the pieces of a row that are asked for at once:
+/// memory serves two neighbouring lines faster than two lines apart.
 const LINE: usize = 64;
+const PIECE: usize = 2 * LINE;
 /// Rows that are summed together for a single column: their sums and the
 /// weights in use fit into the first-level cache.
 const RUN: usize = 2048;
@@ -168,6 +172,12 @@ struct Run {
     totals: [f32; RUN],
 }
 
+impl Run {
+    const fn new() -> Self {
+        Self { sums: [0; RUN], totals: [0.0; RUN] }
+    }
+}
+
 /// Multiplies with one column: bound by reading the weights of its active
 /// inputs once, in runs that are as long as possible, each asked for while
 /// the one before is in use.
@@ -178,27 +188,89 @@ struct Run {
 unsafe fn single<M: Multiply>(job: &Sparse<'_>, out: &mut Part<'_>) {
     let rows = out.rows();
     let scale = job.input.scales[0] * job.matrix.multiplier;
-    let runs = rows.len().div_ceil(RUN);
-    let len = rows.len().div_ceil(runs.max(1)).next_multiple_of(64);
-    let mut run = Run { sums: [0; RUN], totals: [0.0; RUN] };
+    let mut run = Run::new();
     let mut lists = [Active::new(), Active::new()];
-    let [mut active, mut next] = lists.each_mut();
-    for out in out.column(0).chunks_mut(len.max(1)).enumerate() {
-        let (first, out) = (rows.start + out.0 * len, out.1);
+    for (first, out) in runs(rows.start, out.column(0)) {
         let padded = padded_rows(out.len());
         run.totals[..padded].fill(0.0);
-        // SAFETY: the caller's promise; the rows of the run are in the matrix,
-        // and the lists hold inputs of its groups.
+        // SAFETY: the caller's promise; the rows of the run are in the matrix.
         unsafe {
-            active.find_next::<M>(job, 0);
-            while active.fours > 0 {
-                next.find_next::<M>(job, active.group + 1);
+            groups::<M>(job, 0..job.matrix.groups(), &mut lists, |active, next| {
                 add_fours::<M>(job, active, next, first, padded, &mut run);
-                core::mem::swap(&mut active, &mut next);
-            }
+            });
         }
         for (out, total) in out.iter_mut().zip(&run.totals) {
             *out = total * scale;
+        }
+    }
+}
+
+/// Writes the terms of one column that the groups `range` contribute to every
+/// row, `[group][row]`, before they are added up.
+///
+/// # Safety
+/// As for [`product`]; there is a column.
+///
+/// # Panics
+/// When `terms` is not so long.
+#[inline(always)]
+pub(crate) unsafe fn terms<M: Multiply>(job: &Sparse<'_>, range: Range<usize>, terms: &mut [f32]) {
+    let rows = job.matrix.rows;
+    assert_eq!(terms.len(), range.len() * rows, "terms of other groups");
+    assert!(range.end <= job.matrix.groups(), "no such group");
+    terms.fill(0.0);
+    let mut run = Run::new();
+    let mut lists = [Active::new(), Active::new()];
+    let start = range.start;
+    let len = run_len(rows);
+    for first in (0..rows).step_by(len) {
+        let len = len.min(rows - first);
+        let padded = padded_rows(len);
+        // SAFETY: the caller's promise; the rows of the run are in the matrix.
+        unsafe {
+            groups::<M>(job, range.clone(), &mut lists, |active, next| {
+                run.totals[..padded].fill(0.0);
+                add_fours::<M>(job, active, next, first, padded, &mut run);
+                let at = (active.group - start) * rows + first;
+                terms[at..at + len].copy_from_slice(&run.totals[..len]);
+            });
+        }
+    }
+}
+
+/// Rows of each of the fewest runs of about the same length.
+fn run_len(rows: usize) -> usize {
+    let runs = rows.div_ceil(RUN).max(1);
+    rows.div_ceil(runs).next_multiple_of(64).max(1)
+}
+
+/// The first row of each run, and its rows of `out`, whose first row is `start`.
+#[inline(always)]
+fn runs(start: usize, out: &mut [f32]) -> impl Iterator<Item = (usize, &mut [f32])> {
+    let len = run_len(out.len());
+    out.chunks_mut(len).enumerate().map(move |(run, out)| (start + run * len, out))
+}
+
+/// Calls `f` with the active inputs of each group of `range` that has any, and
+/// with those of the next one.
+///
+/// # Safety
+/// As for [`product`].
+#[inline(always)]
+unsafe fn groups<M: Multiply>(
+    job: &Sparse<'_>,
+    range: Range<usize>,
+    lists: &mut [Active; 2],
+    mut f: impl FnMut(&Active, &Active),
+) {
+    let [mut active, mut next] = lists.each_mut();
+    // SAFETY: the caller's promise.
+    unsafe {
+        active.find_next::<M>(job, range.clone());
+        while active.fours > 0 {
+            next.find_next::<M>(job, active.group + 1..range.end);
+            f(active, next);
+            core::mem::swap(&mut active, &mut next);
         }
     }
 }
@@ -282,19 +354,13 @@ unsafe fn add_rows<M: Multiply, const Q: usize>(
             activations[i] = [M::Width::broadcast(q[i]), M::Width::broadcast(q[i].add(2))];
         }
         let ahead = ahead.as_flattened();
-        let (mut input, mut line) = (0, 0);
         for at in (0..len).step_by(unit) {
-            // One input after the other, so that the hardware sees each as a
-            // stream and fetches ahead itself.
-            if at.is_multiple_of(LINE) {
-                for _ in 0..4 * Q {
-                    // No more inputs, no more to fetch: a check that cannot panic.
-                    let Some(pointer) = ahead.get(input) else { break };
-                    _mm_prefetch::<_MM_HINT_T1>(pointer.wrapping_add(line));
-                    line += LINE;
-                    if line >= len {
-                        (input, line) = (input + 1, 0);
-                    }
+            // All inputs side by side: the hardware would see a row that is asked
+            // for line by line as a stream, and fetch on into rows nobody wants.
+            if at.is_multiple_of(PIECE) {
+                for pointer in ahead {
+                    _mm_prefetch::<_MM_HINT_T1>(pointer.wrapping_add(at));
+                    _mm_prefetch::<_MM_HINT_T1>(pointer.wrapping_add(at + LINE));
                 }
             }
             let mut products = [M::start(); 4];

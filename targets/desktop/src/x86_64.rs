@@ -1,6 +1,8 @@
 //! The kernel sets: types whose values prove the instructions.
 
 use core::arch::asm;
+use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use core::ops::Range;
 use std::arch::is_x86_feature_detected;
 
 use kinglet::matrix::{Matrix, SparseMatrix};
@@ -24,6 +26,9 @@ fn floats_are_ieee() -> bool {
     }
     mxcsr & (FLUSH_TO_ZERO | ROUNDING | DENORMALS_ARE_ZERO) == 0
 }
+
+/// Floats of a cache line.
+const LINE: usize = 16;
 
 /// Packs a whole column.
 ///
@@ -86,6 +91,12 @@ macro_rules! kernel_set {
                 // SAFETY: this function has the features of the set.
                 unsafe { sparse::product::<$sparse>(job, out) }
             }
+
+            #[target_feature(enable = $features)]
+            fn terms(job: &Sparse<'_>, groups: Range<usize>, terms: &mut [f32]) {
+                // SAFETY: this function has the features of the set.
+                unsafe { sparse::terms::<$sparse>(job, groups, terms) }
+            }
         }
 
         impl Vectors for $set {
@@ -119,9 +130,29 @@ macro_rules! kernel_set {
                 input: &Quantized<'_>,
                 out: &mut Part<'_>,
             ) {
-                let job = Sparse::new(matrix, input, out);
+                let job = Sparse::new(matrix, input, out.columns(), out.rows());
                 // SAFETY: `new`, which made `self`, found every feature.
                 unsafe { Self::sparse(&job, out) }
+            }
+
+            fn sparse_terms(
+                &self,
+                matrix: &SparseMatrix<'_>,
+                input: &Quantized<'_>,
+                groups: Range<usize>,
+                terms: &mut [f32],
+            ) {
+                let job = Sparse::new(matrix, input, 1, 0..matrix.rows);
+                // SAFETY: `new`, which made `self`, found every feature.
+                unsafe { Self::terms(&job, groups, terms) }
+            }
+
+            #[inline(always)]
+            fn prefetch(&self, values: &[f32]) {
+                for line in values.chunks(LINE) {
+                    // SAFETY: SSE, which every x86-64 has; a prefetch accesses no memory.
+                    unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
+                }
             }
         }
     };

@@ -3,6 +3,7 @@
 
 mod bandwidth;
 mod cpus;
+mod floats;
 mod map;
 mod memory;
 mod pool;
@@ -11,6 +12,7 @@ mod vectors;
 
 pub use bandwidth::{ReadBandwidth, read_bandwidth};
 pub use cpus::default_threads;
+pub use floats::Floats;
 pub use map::{LockError, ModelFile};
 pub use memory::ResidentMemory;
 pub use threaded::Threaded;

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use kinglet::matrix::{Matrix, SparseMatrix, TILE_ROWS};
+use kinglet::matrix::{INPUT_PAD, Matrix, SparseMatrix, TILE_ROWS, padded_inputs, padded_rows};
 use kinglet::quantized::Quantized;
 use kinglet::scalar;
 
@@ -28,6 +28,60 @@ pub trait Vectors: Sync {
     /// Computes the rows of `out` of a
     /// [`SparseProduct`](kinglet::kernels::SparseProduct); they start at a tile.
     fn sparse_product(&self, matrix: &SparseMatrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>);
+
+    /// Computes what `groups` contribute to each row of a sparse product with a
+    /// single column: `terms`, `[group][row]`. Their sum over the groups in
+    /// ascending order, from +0.0, is the product without the input's scale and
+    /// the matrix's multiplier.
+    ///
+    /// # Panics
+    /// When there is no such group, or `terms` is not so long.
+    fn sparse_terms(
+        &self,
+        matrix: &SparseMatrix<'_>,
+        input: &Quantized<'_>,
+        groups: Range<usize>,
+        terms: &mut [f32],
+    ) {
+        assert_eq!(terms.len(), groups.len() * matrix.rows, "terms of other groups");
+        for (group, terms) in groups.zip(terms.chunks_exact_mut(matrix.rows)) {
+            let (matrix, input) = one_group(matrix, input, group);
+            self.sparse_product(&matrix, &input, &mut Part::whole(terms, matrix.rows));
+        }
+    }
+
+    /// Asks for values that are read soon; see
+    /// [`Kernels::prefetch`](kinglet::kernels::Kernels::prefetch).
+    #[inline(always)]
+    fn prefetch(&self, _values: &[f32]) {}
+}
+
+/// A group of inputs as a matrix of its own, and the first column's
+/// activations for it, without scales: the product is what the group contributes.
+fn one_group<'a>(
+    matrix: &SparseMatrix<'a>,
+    input: &Quantized<'a>,
+    group: usize,
+) -> (SparseMatrix<'a>, Quantized<'a>) {
+    let (stride, padded) = (padded_rows(matrix.rows), padded_inputs(matrix.inputs));
+    let start = group * matrix.group;
+    let end = padded.min(start + matrix.group);
+    let inputs = matrix.inputs.min(end) - start;
+    let matrix = SparseMatrix {
+        inputs,
+        weights: &matrix.weights[start * stride..end * stride],
+        scales: &matrix.scales[group * stride..(group + 1) * stride],
+        multiplier: 1.0,
+        ..*matrix
+    };
+    let input = Quantized {
+        columns: 1,
+        inputs,
+        q: &input.column(0)[start..end],
+        sums: &input.column_sums(0)[start / INPUT_PAD..end / INPUT_PAD],
+        scales: &[1.0],
+    };
+    (matrix, input)
 }
 
 /// Some rows of an output `[column][row]`, for all columns: what one thread
