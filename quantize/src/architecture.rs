@@ -1,12 +1,13 @@
 //! Which RWKV a checkpoint is, judged by its tensors.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use kinglet::shape::{Architecture, Ranks, Shape};
 use kinglet::tensors::{self, Storage, TensorName, TensorSpec};
 
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::error::ConvertError;
+use crate::tuned::{is_of_layer, is_time_state};
 
 /// LayerNorm of the embedding, folded into it: weight and bias.
 pub(crate) const LN0: [&str; 2] = ["blocks.0.ln0.weight", "blocks.0.ln0.bias"];
@@ -51,10 +52,13 @@ fn refuse_others(checkpoint: &Checkpoint) -> Result<(), ConvertError> {
     }
     let official = any("blocks.") && any(".att.") && any("emb.weight");
     if any(".att.time_state") && !official {
-        return unsupported("a tuned state alone; quantize its base checkpoint");
+        return unsupported(
+            "a tuned state alone; quantize its base checkpoint with this as --state, or make a \
+             state file of it with `kinglet state`",
+        );
     }
-    if any("lora_A") {
-        return unsupported("a LoRA adapter; merge it into its base checkpoint first");
+    if any(".lora_A") || any(".disha") || any(".bone") {
+        return unsupported("an adapter; quantize its base checkpoint with this as --lora");
     }
     if any("self_attn.q_proj") {
         return unsupported("a transformer of the Llama family, not RWKV");
@@ -92,7 +96,7 @@ const TIME_DECAY: &str = "blocks.0.att.time_decay";
 
 /// The dimensions, from the tensors that define them.
 fn dimensions(checkpoint: &Checkpoint, architecture: Architecture) -> Result<Shape, ConvertError> {
-    let layers = checkpoint.tensors().filter_map(|t| layer_of(t.name())).max().unwrap_or(0) + 1;
+    let layers = layers(checkpoint)?;
     let width = require(checkpoint, "emb.weight")?.columns();
     let columns = |name| require(checkpoint, name).map(|tensor| tensor.columns());
     let rows = |name| require(checkpoint, name).map(|tensor| tensor.rows());
@@ -146,6 +150,19 @@ fn ranks(
     }
 }
 
+/// The number of layers, from 0 without a gap.
+fn layers(checkpoint: &Checkpoint) -> Result<usize, ConvertError> {
+    let weights = checkpoint.tensors().filter(|tensor| !is_time_state(tensor));
+    let found: BTreeSet<usize> = weights.filter_map(|t| layer_of(t.name())).collect();
+    let Some(&last) = found.last() else {
+        return Err(ConvertError::Missing { tensor: "blocks.0.ln1.weight".to_owned() });
+    };
+    match found.iter().zip(0..).find(|&(&layer, expected)| layer != expected) {
+        Some((_, layer)) => Err(ConvertError::MissingLayer { layer, last }),
+        None => Ok(last + 1),
+    }
+}
+
 /// The N of `blocks.N.`.
 fn layer_of(name: &str) -> Option<usize> {
     name.strip_prefix("blocks.")?.split_once('.')?.0.parse().ok()
@@ -186,7 +203,8 @@ fn check_tensors(checkpoint: &Checkpoint, shape: &Shape) -> Result<(), ConvertEr
             known.insert(name);
         }
     }
-    match checkpoint.tensors().find(|tensor| !known.contains(tensor.name())) {
+    let known = |name: &str| known.contains(name) || is_of_layer(name, shape);
+    match checkpoint.tensors().find(|tensor| !known(tensor.name())) {
         None => Ok(()),
         Some(tensor) => Err(ConvertError::Unknown {
             tensor: tensor.name().to_owned(),

@@ -1,5 +1,6 @@
 //! From a checkpoint to a model file.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -13,9 +14,10 @@ use kinglet::tensors::{self, Storage, TensorName, TensorSpec};
 use rayon::prelude::*;
 
 use crate::architecture::{self, LN0};
-use crate::checkpoint::{Checkpoint, Tensor};
+use crate::checkpoint::{Checkpoint, Role, Source, Tensor};
 use crate::error::ConvertError;
-use crate::int8::{Errors, Packed, multiplier};
+use crate::int8::{self, Errors, Packed, multiplier};
+use crate::tuned::{self, TunedState};
 use crate::vocabulary::Vocabulary;
 use crate::writer::{Writer, sha256_of};
 
@@ -29,6 +31,8 @@ const LN_EPS: f64 = 1e-5;
 pub struct Options<'a> {
     /// The vocabulary to pack into the file.
     pub vocabulary: Option<&'a Vocabulary>,
+    /// The state to start from, in place of one that the checkpoint may have.
+    pub state: Option<&'a TunedState>,
     /// A line on the weights' licence for the provenance.
     pub licence: Option<&'a str>,
 }
@@ -53,12 +57,29 @@ pub struct TensorReport {
     pub signal: f64,
     /// Sum of the squared rounding errors.
     pub noise: f64,
+    /// Largest magnitude of a weight.
+    pub largest: f32,
 }
 
 impl TensorReport {
     /// Bits in the file per weight of the checkpoint.
     pub fn bits_per_weight(&self) -> f64 {
         8.0 * self.bytes as f64 / (self.rows as f64 * self.cols as f64)
+    }
+
+    /// Root mean square of the rounding errors over that of the weights; 0 for a tensor of zeros.
+    pub fn relative_error(&self) -> f64 {
+        if self.signal == 0.0 { 0.0 } else { (self.noise / self.signal).sqrt() }
+    }
+
+    /// Largest magnitude over the root mean square of the weights; 1 for a tensor of zeros.
+    pub fn outlier_ratio(&self) -> f64 {
+        let weights = self.rows as f64 * self.cols as f64;
+        if self.signal == 0.0 {
+            1.0
+        } else {
+            f64::from(self.largest) / (self.signal / weights).sqrt()
+        }
     }
 
     /// Signal-to-noise ratio in decibels; infinite where nothing was lost.
@@ -118,18 +139,21 @@ pub fn convert(
         let found = vocabulary.vocab_len() - 1;
         return Err(ConvertError::Vocabulary { found, vocab: shape.vocab });
     }
+    let start_state = start_state(checkpoint, &shape, options)?;
     let failed = ConvertError::output(out);
     let provenance = std::thread::scope(|scope| {
-        let hash = scope.spawn(|| sha256_of(checkpoint.path()));
+        let provenance = scope.spawn(|| provenance(checkpoint, options));
         let mut converted = Conversion::new(checkpoint, shape, out, progress)?;
         let sections = [Section::Vectors, Section::Embedding, Section::Layers, Section::Head];
         sections.into_iter().try_for_each(|section| converted.section(section))?;
-        let hash = hash.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let hash = hash.map_err(&failed)?;
-        Ok::<_, ConvertError>((converted, provenance(checkpoint, &hash, options)))
+        let provenance = provenance.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok::<_, ConvertError>((converted, provenance?))
     });
     let (mut conversion, provenance) = provenance?;
     let tail = |writer: &mut Writer| -> io::Result<()> {
+        if let Some(state) = &start_state {
+            writer.section(Section::StartState, bytemuck::cast_slice(state))?;
+        }
         if let Some(vocabulary) = options.vocabulary {
             writer.section(Section::Tokenizer, &vocabulary.pack().map_err(io::Error::other)?)?;
         }
@@ -150,17 +174,59 @@ pub fn convert(
     })
 }
 
+/// The state that the model starts from, where it is not zero.
+fn start_state<'a>(
+    checkpoint: &Checkpoint,
+    shape: &Shape,
+    options: &Options<'a>,
+) -> Result<Option<Cow<'a, [f32]>>, ConvertError> {
+    let Some(state) = options.state else {
+        let tuned = tuned::is_tuned(checkpoint);
+        return tuned.then(|| tuned::values(checkpoint, shape).map(Cow::Owned)).transpose();
+    };
+    let (found, expected) = (state.values().len(), shape.state_len());
+    if found != expected {
+        return Err(ConvertError::StateLength { found, expected });
+    }
+    Ok(Some(Cow::Borrowed(state.values())))
+}
+
 /// The provenance section: lines of `key: value`.
-fn provenance(checkpoint: &Checkpoint, hash: &[u8; 32], options: &Options<'_>) -> String {
-    let name = checkpoint.path().file_name().unwrap_or_default().to_string_lossy();
+fn provenance(checkpoint: &Checkpoint, options: &Options<'_>) -> Result<String, ConvertError> {
     let version = env!("CARGO_PKG_VERSION");
     let licence = options.licence.unwrap_or("not stated; see where the checkpoint came from");
-    format!(
-        "source: {}\nsource-sha256: {}\nquantizer: kinglet-quantize {version}\nlicence: {}\n",
-        name.escape_debug(),
-        Hex(hash),
+    let mut text = String::new();
+    for source in checkpoint.sources() {
+        match source.role() {
+            Role::Base => text += &source_lines("source", source)?,
+            Role::Adapter { alpha } => {
+                text += &source_lines("adapter", source)?;
+                if let Some(alpha) = alpha {
+                    text += &format!("adapter-alpha: {alpha}\n");
+                }
+            }
+        }
+    }
+    for source in options.state.iter().flat_map(|state| state.sources()) {
+        text += &source_lines("state", source)?;
+    }
+    text += &format!(
+        "quantizer: kinglet-quantize {version}\nlicence: {}\n",
         licence.replace(['\n', '\r'], " "),
-    )
+    );
+    Ok(text)
+}
+
+/// Name and SHA-256 of a source. The hash of a directory is that of its tensors' files, in the
+/// order of their names, as `cat` would join them.
+fn source_lines(key: &str, source: &Source) -> Result<String, ConvertError> {
+    let hash = sha256_of(source.files())
+        .map_err(|(path, error)| ConvertError::Source { path, source: error })?;
+    // `.` and `..` have no name of their own.
+    let full = source.path().canonicalize();
+    let named = source.path().file_name().or(full.as_ref().ok().and_then(|path| path.file_name()));
+    let name = named.unwrap_or_default().to_string_lossy();
+    Ok(format!("{key}: {}\n{key}-sha256: {}\n", name.escape_debug(), Hex(&hash)))
 }
 
 /// A conversion under way.
@@ -265,24 +331,24 @@ impl<'a> Conversion<'a> {
         let first = spec.part.map_or(0, |part| part.index * rows);
         let range = first..first + rows;
         let mut largest = 0.0f32;
-        for_chunks(&view, range.clone(), |_, weights| {
-            largest = weights.iter().fold(largest, |m, w| m.max(w.abs()));
+        for_chunks(&view, range.clone(), |chunk| {
+            largest = largest.max(chunk.largest);
             Ok(())
         })?;
         let multiplier = multiplier(largest);
         let mut errors = Errors::default();
-        for_chunks(&view, range.clone(), |_, weights| {
-            errors.measure(weights, inputs, multiplier);
+        for_chunks(&view, range.clone(), |chunk| {
+            errors.measure(chunk.values, inputs, multiplier);
             Ok(())
         })?;
         let group = errors.group(spec.storage, inputs);
         let mut packed = Packed::new(spec.storage, rows, inputs, group, multiplier);
-        for_chunks(&view, range, |row, weights| {
-            packed.put_rows(row - first, weights);
+        for_chunks(&view, range, |chunk| {
+            packed.put_rows(chunk.first - first, chunk.values);
             Ok(())
         })?;
         self.packed(index, spec, &packed, group, multiplier)?;
-        self.report(name.to_string(), spec, group, errors.signal, errors.noise_of(group));
+        self.report(name.to_string(), spec, group, &errors, largest);
         Ok(())
     }
 
@@ -301,12 +367,13 @@ impl<'a> Conversion<'a> {
     ) -> Result<(), ConvertError> {
         let [weight, bias] = self.ln0()?;
         self.parameters += (weight.len() + bias.len()) as u64;
-        let fold = |row: &[f32], folded: &mut Vec<f32>| {
-            folded.extend(layer_norm(row, &weight, &bias).map(|x| x as f32));
-        };
+        let width = tensor.columns();
         self.row_table(index, spec, tensor, |_, rows| {
-            let mut folded = Vec::with_capacity(rows.len());
-            rows.chunks(tensor.columns()).for_each(|row| fold(row, &mut folded));
+            let mut folded = vec![0.0; rows.len()];
+            rows.par_chunks(width).zip(folded.par_chunks_mut(width)).for_each(|(row, folded)| {
+                let normed = layer_norm(row, &weight, &bias);
+                folded.iter_mut().zip(normed).for_each(|(folded, x)| *folded = x as f32);
+            });
             Ok(folded)
         })
     }
@@ -329,8 +396,8 @@ impl<'a> Conversion<'a> {
         self.row_table(index, spec, tensor, |first, rows| {
             let count = rows.len() / tensor.columns();
             let mut embedded = Vec::with_capacity(count * width);
-            for_chunks(&embedding, first..first + count, |_, rows| {
-                for row in rows.chunks(width) {
+            for_chunks(&embedding, first..first + count, |chunk| {
+                for row in chunk.values.chunks(width) {
                     embedded.extend(layer_norm(row, &weight, &bias));
                 }
                 Ok(())
@@ -348,17 +415,18 @@ impl<'a> Conversion<'a> {
         f: impl Fn(usize, &[f32]) -> Result<Vec<f32>, ConvertError>,
     ) -> Result<(), ConvertError> {
         let (rows, cols) = (tensor.rows(), tensor.columns());
-        let mut errors = Errors::default();
+        let (mut errors, mut largest) = (Errors::default(), 0.0f32);
         let mut packed = Packed::new(spec.storage, rows, cols, ROW_GROUP, 1.0);
-        for_chunks(tensor, 0..rows, |first, rows| {
-            let stored = f(first, rows)?;
+        for_chunks(tensor, 0..rows, |chunk| {
+            let stored = f(chunk.first, chunk.values)?;
             errors.measure(&stored, cols, 1.0);
-            packed.put_rows(first, &stored);
+            largest = largest.max(int8::largest(&stored));
+            packed.put_rows(chunk.first, &stored);
             Ok(())
         })?;
         self.packed(index, spec, &packed, ROW_GROUP, 1.0)?;
         let name = tensor.name().to_owned();
-        self.report(name, spec, ROW_GROUP, errors.signal, errors.noise_of(ROW_GROUP));
+        self.report(name, spec, ROW_GROUP, &errors, largest);
         Ok(())
     }
 
@@ -375,15 +443,23 @@ impl<'a> Conversion<'a> {
         self.write(|writer| writer.tensor(index, record, &[values, scales]))
     }
 
-    fn report(&mut self, name: String, spec: &TensorSpec, group: usize, signal: f64, noise: f64) {
+    fn report(
+        &mut self,
+        name: String,
+        spec: &TensorSpec,
+        group: usize,
+        errors: &Errors,
+        largest: f32,
+    ) {
         self.reports.push(TensorReport {
             name,
             rows: spec.rows.of(&self.shape),
             cols: spec.cols.of(&self.shape),
             group,
             bytes: layout(spec, &self.shape, group).len(),
-            signal,
-            noise,
+            signal: errors.signal,
+            noise: errors.noise_of(group),
+            largest,
         });
     }
 }
@@ -433,21 +509,32 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     sums.iter().sum::<f64>() + a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>()
 }
 
-/// Calls `f` with the first row and the values of consecutive rows of `rows`, a
-/// multiple of 16 at a time, after checking that they are finite.
+/// Consecutive rows of a tensor.
+struct Chunk<'a> {
+    /// Index of the first row.
+    first: usize,
+    /// `[row][columns]`
+    values: &'a [f32],
+    /// Largest magnitude among them.
+    largest: f32,
+}
+
+/// Calls `f` with chunks of `rows`, each of a multiple of 16 rows, after checking
+/// that they are finite.
 fn for_chunks(
     tensor: &Tensor<'_>,
     rows: Range<usize>,
-    mut f: impl FnMut(usize, &[f32]) -> Result<(), ConvertError>,
+    mut f: impl FnMut(Chunk<'_>) -> Result<(), ConvertError>,
 ) -> Result<(), ConvertError> {
-    let cols = tensor.columns();
-    let step = (CHUNK / cols.max(1)).next_multiple_of(TILE_ROWS);
+    let cols = tensor.columns().max(1);
+    let step = (CHUNK / cols).next_multiple_of(TILE_ROWS);
     let mut values = Vec::new();
     for first in rows.clone().step_by(step) {
         let range = first..rows.end.min(first + step);
-        values.resize(range.len() * cols, 0.0);
-        tensor.read_rows(range, &mut values);
-        if let Some(at) = values.iter().position(|x| !x.is_finite()) {
+        values.resize(range.len() * tensor.columns(), 0.0);
+        let largest = read(tensor, range, &mut values);
+        if !largest.is_finite() {
+            let at = values.iter().position(|x| !x.is_finite()).unwrap_or(0);
             return Err(ConvertError::NonFinite {
                 tensor: tensor.name().to_owned(),
                 found: values[at],
@@ -455,16 +542,31 @@ fn for_chunks(
                 column: at % cols,
             });
         }
-        f(first, &values)?;
+        f(Chunk { first, values: &values, largest })?;
     }
     Ok(())
 }
 
+/// Reads `rows` into `out`, a few for each thread at a time; returns the largest
+/// magnitude, which is not finite when a value is not.
+fn read(tensor: &Tensor<'_>, rows: Range<usize>, out: &mut [f32]) -> f32 {
+    /// Rows of a transposed matrix, which are columns of the file, come 64 at a time.
+    const ROWS: usize = 64;
+    let parts = out.par_chunks_mut(ROWS * tensor.columns().max(1)).enumerate();
+    let largest = parts.map(|(part, out)| {
+        let first = rows.start + part * ROWS;
+        tensor.read_rows(first..rows.end.min(first + ROWS), out);
+        int8::largest(out)
+    });
+    // As bits, for f32::max would drop a NaN.
+    f32::from_bits(largest.map(f32::to_bits).max().unwrap_or(0))
+}
+
 /// All values of a tensor, which must be finite.
-fn finite_values(tensor: &Tensor<'_>) -> Result<Vec<f32>, ConvertError> {
+pub(crate) fn finite_values(tensor: &Tensor<'_>) -> Result<Vec<f32>, ConvertError> {
     let mut all = Vec::with_capacity(tensor.elements());
-    for_chunks(tensor, 0..tensor.rows(), |_, values| {
-        all.extend_from_slice(values);
+    for_chunks(tensor, 0..tensor.rows(), |chunk| {
+        all.extend_from_slice(chunk.values);
         Ok(())
     })?;
     Ok(all)

@@ -29,6 +29,14 @@ pub enum ConvertError {
         /// Its official name.
         tensor: String,
     },
+    /// A layer has no tensors, and a later one has.
+    #[error("layer {layer} is missing, layer {last} is there; the checkpoint is incomplete")]
+    MissingLayer {
+        /// The first layer without tensors, from 0.
+        layer: usize,
+        /// The last layer with tensors.
+        last: usize,
+    },
     /// A tensor is not part of the architecture.
     #[error("tensor {} is not part of {architecture}", tensor.escape_debug())]
     Unknown {
@@ -58,6 +66,34 @@ pub enum ConvertError {
         row: usize,
         /// Column.
         column: usize,
+    },
+    /// The file holds no tuned state.
+    #[error("holds no tuned state; expected tensors blocks.N.att.time_state")]
+    NoState,
+    /// A file with a tuned state holds a tensor that is not the model's.
+    #[error(
+        "tensor {} is not part of the model's tuned state, which is blocks.N.att.time_state of \
+         each layer of RWKV-5, 6 or 7", tensor.escape_debug()
+    )]
+    NotState {
+        /// Its name in the file.
+        tensor: String,
+    },
+    /// A tuned state is of another model.
+    #[error("the tuned state has {found} elements; the model's has {expected}")]
+    StateLength {
+        /// Elements of the state.
+        found: usize,
+        /// Elements of the model's state.
+        expected: usize,
+    },
+    /// A source could not be read again for its checksum.
+    #[error("{}: cannot be read", path.display())]
+    Source {
+        /// The file's path.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
     },
     /// The vocabulary does not fit the model.
     #[error("the vocabulary has token id {found}, but the model has {vocab} token ids")]

@@ -49,13 +49,62 @@ fn quantum(w: f32, step: f32) -> f32 {
     q.clamp(-MAX_Q, MAX_Q)
 }
 
+/// The largest magnitude among `w`; infinite or NaN when one of them is.
+pub(crate) fn largest(w: &[f32]) -> f32 {
+    /// Independent maxima, which vector instructions keep side by side.
+    const LANES: usize = 16;
+    // Magnitudes are ordered as their bits are, NaN above all.
+    let magnitude = |w: f32| w.abs().to_bits() as i32;
+    let (blocks, rest) = w.as_chunks::<LANES>();
+    let mut most = [0i32; LANES];
+    for block in blocks {
+        for (most, &w) in most.iter_mut().zip(block) {
+            *most = magnitude(w).max(*most);
+        }
+    }
+    let most = most.into_iter().chain(rest.iter().copied().map(magnitude)).max();
+    f32::from_bits(most.unwrap_or(0) as u32)
+}
+
 /// Scale and step of a group. A group of zeros has scale 0 and any step.
-#[inline(always)]
 fn group_step(w: &[f32], multiplier: f32) -> (f16, f32) {
-    let largest = w.iter().fold(0.0f32, |m, w| m.max(w.abs()));
+    step_of(largest(w), multiplier)
+}
+
+/// The same from the largest magnitude of the group.
+fn step_of(largest: f32, multiplier: f32) -> (f16, f32) {
     let scale = scale(largest, multiplier);
     let step = widen(scale) * multiplier;
     (scale, if step == 0.0 { 1.0 } else { step })
+}
+
+/// Inputs of the smallest group.
+const LEAST: usize = GROUPS[0];
+/// Sums that are kept side by side.
+const LANES: usize = 8;
+
+/// Sum of the squared rounding errors of a block.
+fn squared_error(w: &[f32; LEAST], step: f32) -> f64 {
+    // Within a group the errors are of one magnitude, so f32 holds their sum.
+    let mut sums = [0.0f32; LANES];
+    for w in w.as_chunks::<LANES>().0 {
+        for (sum, &w) in sums.iter_mut().zip(w) {
+            let error = w - quantum(w, step) * step;
+            *sum += error * error;
+        }
+    }
+    f64::from(sums.iter().sum::<f32>())
+}
+
+/// Sum of the squares of a block.
+fn squared(w: &[f32; LEAST]) -> f64 {
+    let mut sums = [0.0f64; LANES];
+    for w in w.as_chunks::<LANES>().0 {
+        for (sum, &w) in sums.iter_mut().zip(w) {
+            *sum += f64::from(w) * f64::from(w);
+        }
+    }
+    sums.iter().sum()
 }
 
 /// Squared rounding errors of a tensor, for each group size that it may have.
@@ -81,16 +130,20 @@ impl Errors {
     }
 
     fn of_row(row: &[f32], multiplier: f32) -> Self {
-        let square = |x: f32| f64::from(x) * f64::from(x);
+        // Zeros after the end change neither a maximum nor a sum.
+        let (blocks, rest) = row.as_chunks::<LEAST>();
+        let mut last = [0.0; LEAST];
+        last[..rest.len()].copy_from_slice(rest);
+        let blocks = || blocks.iter().chain((!rest.is_empty()).then_some(&last));
+        let maxima: Vec<f32> = blocks().map(|block| largest(block)).collect();
         let noise = GROUPS.map(|group| {
-            let errors = row.chunks(group).map(|w| {
-                let (_, step) = group_step(w, multiplier);
-                // Within a group the errors are of one magnitude, so f32 holds their sum.
-                w.iter().map(|&w| w - quantum(w, step) * step).map(|e| e * e).sum::<f32>()
-            });
-            errors.map(f64::from).sum()
+            let together = group / LEAST;
+            let most = |maxima: &[f32]| maxima.iter().copied().fold(0.0, f32::max);
+            let steps = maxima.chunks(together).map(|m| step_of(most(m), multiplier).1);
+            let steps = steps.flat_map(|step| std::iter::repeat_n(step, together));
+            blocks().zip(steps).map(|(block, step)| squared_error(block, step)).sum()
         });
-        Self { signal: row.iter().copied().map(square).sum(), noise }
+        Self { signal: blocks().map(squared).sum(), noise }
     }
 
     /// The group size of a tensor with `inputs` inputs: the largest whose
@@ -111,6 +164,31 @@ impl Errors {
     pub fn noise_of(&self, group: usize) -> f64 {
         let index = GROUPS.iter().position(|&g| g == group).expect("a group size of the format");
         self.noise[index]
+    }
+}
+
+/// Rows and inputs of the blocks in which a sparse matrix is turned: a block of
+/// either layout stays in the first cache.
+const TURNED: usize = 64;
+
+/// Quantizes a group.
+fn put_quanta(out: &mut [i8], w: &[f32], step: f32) {
+    for (out, w) in out.iter_mut().zip(w) {
+        // Within [-127, 127]; the conversion through i32 is one vector instruction.
+        *out = quantum(*w, step) as i32 as i8;
+    }
+}
+
+/// Quantizes a group into lane `lane` of its tiles.
+fn put_lane(tiles: &mut [i8], lane: usize, w: &[f32], step: f32) {
+    let mut quanta = [0; LEAST];
+    let blocks = w.chunks(LEAST).zip(tiles.chunks_mut(LEAST * TILE_ROWS));
+    for (w, tiles) in blocks {
+        let quanta = &mut quanta[..w.len()];
+        put_quanta(quanta, w, step);
+        for (quanta, tile) in quanta.chunks(TILE_INPUTS).zip(tiles.chunks_mut(TILE)) {
+            tile[lane * TILE_INPUTS..][..quanta.len()].copy_from_slice(quanta);
+        }
     }
 }
 
@@ -172,10 +250,7 @@ impl Packed {
                 for (g, w) in row.chunks(group).enumerate() {
                     let (scale, step) = group_step(w, multiplier);
                     scales[g * TILE_ROWS + lane] = scale;
-                    for (i, w) in (g * group..).zip(w) {
-                        let at = i / TILE_INPUTS * TILE + lane * TILE_INPUTS + i % TILE_INPUTS;
-                        values[at] = quantum(*w, step) as i8;
-                    }
+                    put_lane(&mut values[g * group * TILE_ROWS..], lane, w, step);
                 }
             }
         });
@@ -184,23 +259,33 @@ impl Packed {
     fn put_sparse(&mut self, first: usize, weights: &[f32]) {
         let Self { inputs, group, multiplier, .. } = *self;
         let out = padded_rows(self.rows);
-        // [row][group] first: a row's values go to as many places as it has inputs.
-        let steps: Vec<(f16, f32)> = weights
-            .par_chunks(inputs)
-            .flat_map_iter(|row| row.chunks(group).map(|w| group_step(w, multiplier)))
-            .collect();
-        let groups = inputs.div_ceil(group);
-        for (row, steps) in (first..).zip(steps.chunks(groups)) {
-            for (g, (scale, _)) in steps.iter().enumerate() {
+        let (groups, rows) = (inputs.div_ceil(group), weights.len() / inputs);
+        // By rows first, as the groups lie; then each input gathers what is its own.
+        let mut quanta = vec![0i8; weights.len()]; // [row][inputs]
+        let mut scales = vec![f16::from_bits(0); rows * groups]; // [row][group]
+        let by_row = weights.par_chunks(inputs).zip(quanta.par_chunks_mut(inputs));
+        by_row.zip(scales.par_chunks_mut(groups)).for_each(|((row, quanta), scales)| {
+            let row = row.chunks(group).zip(quanta.chunks_mut(group));
+            for ((w, quanta), out) in row.zip(scales) {
+                let (scale, step) = group_step(w, multiplier);
+                *out = scale;
+                put_quanta(quanta, w, step);
+            }
+        });
+        for (row, scales) in (first..).zip(scales.chunks(groups)) {
+            for (g, scale) in scales.iter().enumerate() {
                 self.scales[g * out + row] = *scale;
             }
         }
-        let rows = weights.len() / inputs;
-        let by_input = self.values.par_chunks_mut(out).take(inputs).enumerate();
-        by_input.with_min_len(64).for_each(|(input, values)| {
-            for row in 0..rows {
-                let (_, step) = steps[row * groups + input / group];
-                values[first + row] = quantum(weights[row * inputs + input], step) as i8;
+        let panels = self.values[..inputs * out].par_chunks_mut(TURNED * out).enumerate();
+        panels.for_each(|(panel, values)| {
+            let own = panel * TURNED..inputs.min((panel + 1) * TURNED);
+            for (start, rows) in (first..).step_by(TURNED).zip(quanta.chunks(TURNED * inputs)) {
+                for (row, quanta) in (start..).zip(rows.chunks(inputs)) {
+                    for (values, &q) in values.chunks_mut(out).zip(&quanta[own.clone()]) {
+                        values[row] = q;
+                    }
+                }
             }
         });
     }
@@ -217,9 +302,7 @@ impl Packed {
                 for ((w, values), out) in groups {
                     let (scale, step) = group_step(w, multiplier);
                     *out = scale;
-                    for (value, w) in values.iter_mut().zip(w) {
-                        *value = quantum(*w, step) as i8;
-                    }
+                    put_quanta(values, w, step);
                 }
             },
         );

@@ -6,8 +6,12 @@ mod convert;
 mod error;
 mod export;
 pub mod int8;
+pub mod metrics;
 mod output;
+pub mod quality;
+pub mod reference;
 pub mod synthetic;
+mod tuned;
 pub mod vocabulary;
 mod writer;
 
@@ -16,3 +20,4 @@ pub use convert::{Hex, Options, Progress, Report, TensorReport, convert};
 pub use error::ConvertError;
 pub use export::export;
 pub use output::write_beside;
+pub use tuned::TunedState;

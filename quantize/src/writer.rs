@@ -147,9 +147,13 @@ impl Writer {
     }
 }
 
-/// SHA-256 of a file's bytes.
-pub(crate) fn sha256_of(path: &Path) -> io::Result<[u8; 32]> {
+/// SHA-256 of the bytes of files, one after another; the path of one that cannot be read.
+pub(crate) fn sha256_of(paths: &[PathBuf]) -> Result<[u8; 32], (PathBuf, io::Error)> {
     let mut sha = Sha256::new();
-    io::copy(&mut File::open(path)?, &mut sha)?;
+    for path in paths {
+        File::open(path)
+            .and_then(|mut file| io::copy(&mut file, &mut sha))
+            .map_err(|error| (path.clone(), error))?;
+    }
     Ok(sha.finalize().into())
 }

@@ -9,11 +9,12 @@ use kinglet::kernels::Kernels;
 use kinglet::matrix::ALIGN;
 use kinglet::model::{Model, ModelError};
 use kinglet::scalar::Scalar;
+use kinglet::shape::{Architecture, Shape};
 use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::{Options, Report, convert};
 
 use crate::metrics::widen;
-use crate::tensor::Tensors;
+use crate::tensor::{Tensor, Tensors};
 
 /// A model file in memory, aligned as the core needs it.
 pub struct ModelBytes {
@@ -40,11 +41,21 @@ impl ModelBytes {
     /// When that fails.
     #[must_use]
     pub fn quantize(checkpoint: &Path) -> (Self, Report) {
+        let checkpoint = Checkpoint::open(checkpoint).expect("a readable checkpoint");
+        Self::convert(&checkpoint, &Options::default())
+    }
+
+    /// Quantizes an open checkpoint.
+    ///
+    /// # Panics
+    ///
+    /// When that fails.
+    #[must_use]
+    pub fn convert(checkpoint: &Checkpoint, options: &Options<'_>) -> (Self, Report) {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let out = dir.path().join("model.kinglet");
-        let checkpoint = Checkpoint::open(checkpoint).expect("a readable checkpoint");
-        let report = convert(&checkpoint, &out, &Options::default(), &mut |_, _| ())
-            .expect("a whole checkpoint");
+        let report =
+            convert(checkpoint, &out, options, &mut |_, _| ()).expect("a whole checkpoint");
         (Self::new(&std::fs::read(out).expect("the model file")), report)
     }
 
@@ -146,4 +157,38 @@ pub fn reference(model: Model<'_>, tokens: &[u32]) -> (Vec<f64>, Vec<f32>) {
         engine.store_state(0, &mut state).expect("slot 0");
         (widen(&logits), state)
     })
+}
+
+/// A state of the core under the golden data's names, and in its layout:
+/// [`Oracle::state`](crate::oracle::Oracle::state)'s.
+#[must_use]
+pub fn arrays(shape: &Shape, state: &[f32]) -> Tensors {
+    let (layers, width, n) = (shape.layers, shape.width, shape.head_size);
+    let part = |from: usize, to: usize| -> Vec<f64> {
+        let layers = state.chunks(shape.layer_state_len());
+        layers.flat_map(|layer| widen(&layer[from..to])).collect()
+    };
+    let vector =
+        |index: usize| Tensor::new(vec![layers, width], part(index * width, (index + 1) * width));
+    let mut arrays = Tensors::new();
+    let names = match shape.architecture {
+        Architecture::Rwkv4 => &["att_prev", "ffn_prev", "aa", "bb", "pp"][..],
+        _ => &["att_prev", "ffn_prev"],
+    };
+    for (index, name) in names.iter().enumerate() {
+        arrays.insert((*name).to_owned(), vector(index));
+    }
+    let heads = || {
+        let heads = part(2 * width, shape.layer_state_len());
+        Tensor::new(vec![layers, shape.heads(), n, n], heads)
+    };
+    match shape.architecture {
+        Architecture::Rwkv4 => None,
+        // The golden layout of RWKV-7 is [value][key].
+        Architecture::Rwkv7 | Architecture::Rwkv7a => {
+            arrays.insert("S".to_owned(), heads().transposed())
+        }
+        _ => arrays.insert("S".to_owned(), heads()),
+    };
+    arrays
 }

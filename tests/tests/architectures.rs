@@ -20,7 +20,7 @@ use kinglet_tests::metrics::{
 };
 use kinglet_tests::oracle::{Oracle, Version};
 use kinglet_tests::quantized::{
-    ModelBytes, dequantized, forward, reference, with_engine, with_states,
+    ModelBytes, arrays, dequantized, forward, reference, with_engine, with_states,
 };
 use kinglet_tests::random::{Dims, checkpoint, write_safetensors};
 use kinglet_tests::tensor::{Tensor, Tensors};
@@ -68,39 +68,6 @@ fn random(version: Version, dims: Dims) -> ModelBytes {
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
-}
-
-/// A state of the core under the golden data's names, and in its layout.
-fn arrays(shape: &Shape, state: &[f32]) -> Tensors {
-    let (layers, width, n) = (shape.layers, shape.width, shape.head_size);
-    let widen = |values: &[f32]| values.iter().copied().map(f64::from).collect::<Vec<_>>();
-    let part = |from: usize, to: usize| -> Vec<f64> {
-        let layers = state.chunks(shape.layer_state_len());
-        layers.flat_map(|layer| widen(&layer[from..to])).collect()
-    };
-    let vector =
-        |index: usize| Tensor::new(vec![layers, width], part(index * width, (index + 1) * width));
-    let mut arrays = Tensors::new();
-    let names = match shape.architecture {
-        Architecture::Rwkv4 => &["att_prev", "ffn_prev", "aa", "bb", "pp"][..],
-        _ => &["att_prev", "ffn_prev"],
-    };
-    for (index, name) in names.iter().enumerate() {
-        arrays.insert((*name).to_owned(), vector(index));
-    }
-    let heads = || {
-        let heads = part(2 * width, shape.layer_state_len());
-        Tensor::new(vec![layers, shape.heads(), n, n], heads)
-    };
-    match shape.architecture {
-        Architecture::Rwkv4 => None,
-        // The golden layout of RWKV-7 is [value][key].
-        Architecture::Rwkv7 | Architecture::Rwkv7a => {
-            arrays.insert("S".to_owned(), heads().transposed())
-        }
-        _ => arrays.insert("S".to_owned(), heads()),
-    };
-    arrays
 }
 
 /// Asserts that the core computes on a model what the oracle does on its

@@ -317,6 +317,84 @@ pub enum Problem {
         /// How many.
         found: u64,
     },
+    /// No tensor is named as those of an adapter are.
+    #[error(
+        "holds no adapter{}; expected tensors X.lora_A and X.lora_B, X.disha, or X.bone",
+        if *.state { " but a tuned state" } else { "" }
+    )]
+    NoAdapter {
+        /// Whether it holds a tuned state.
+        state: bool,
+    },
+    /// An adapter belongs to a matrix that the base does not have.
+    #[error("tensor {tensor:?} adapts {target:?}, which is no matrix of the base checkpoint")]
+    AdapterTarget {
+        /// The adapter's tensor.
+        tensor: String,
+        /// The matrix that it is for.
+        target: String,
+    },
+    /// The two factors of an adapter have different ranks.
+    #[error(
+        "tensor {:?} is of rank {}, {:?} of rank {}; expected the same", .tensors[0], .ranks[0],
+        .tensors[1], .ranks[1]
+    )]
+    AdapterRanks {
+        /// The factors A and B.
+        tensors: [String; 2],
+        /// Their ranks.
+        ranks: [usize; 2],
+    },
+    /// An adapter has one factor without the other.
+    #[error("tensor {tensor:?} is one factor of two; the other is missing")]
+    AdapterHalf {
+        /// The factor that is there.
+        tensor: String,
+    },
+    /// LoRA without its alpha, which its files do not hold.
+    #[error(
+        "is a LoRA adapter of rank {rank}, which counts alpha / {rank} times; alpha is not given"
+    )]
+    AlphaMissing {
+        /// The rank.
+        rank: usize,
+    },
+    /// What a PiSSA adapter was before training, without what it is after.
+    #[error("tensor {tensor:?} is the start of a PiSSA adapter; the trained one is missing")]
+    PissaStartAlone {
+        /// A factor of the start.
+        tensor: String,
+    },
+    /// Two adapters, or an adapter and a replacement, for the same tensor.
+    #[error("tensor {tensor:?} is adapted twice; expected one adapter at a time")]
+    AdaptedTwice {
+        /// The tensor.
+        tensor: String,
+    },
+    /// A whole tensor of an adapter file that the base does not have.
+    #[error("tensor {tensor:?} is in no adapter and not in the base checkpoint")]
+    NotInBase {
+        /// The tensor.
+        tensor: String,
+    },
+    /// A whole tensor of an adapter file has another shape than the base's.
+    #[error("tensor {tensor:?} has shape {found:?}; that of the base is {expected:?}")]
+    ReplacementShape {
+        /// The tensor.
+        tensor: String,
+        /// Its shape in the adapter file.
+        found: Vec<usize>,
+        /// Its shape in the base.
+        expected: Vec<usize>,
+    },
+    /// An adapter holds NaN or infinity.
+    #[error("tensor {tensor:?} holds {found}; expected finite values")]
+    NonFinite {
+        /// The tensor.
+        tensor: String,
+        /// The value.
+        found: f32,
+    },
 }
 
 /// A name out of a file, short enough for a message.

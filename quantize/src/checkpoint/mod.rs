@@ -21,6 +21,7 @@
 //! # Ok::<(), kinglet_quantize::checkpoint::CheckpointError>(())
 //! ```
 
+mod adapter;
 mod bytes;
 mod error;
 mod gguf;
@@ -31,6 +32,7 @@ mod pth;
 mod rwkv_cpp;
 mod safetensors;
 mod tensor;
+mod update;
 mod web_rwkv;
 
 use std::collections::HashMap;
@@ -41,6 +43,7 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
+pub use adapter::Merged;
 pub use error::{CheckpointError, Problem};
 pub use tensor::{Dtype, Tensor};
 
@@ -79,6 +82,45 @@ impl fmt::Display for Container {
     }
 }
 
+/// A file or directory that tensors were read from.
+#[derive(Debug, Clone)]
+pub struct Source {
+    role: Role,
+    path: PathBuf,
+    files: Vec<PathBuf>,
+}
+
+/// What a source is to a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Role {
+    /// The checkpoint itself.
+    Base,
+    /// An adapter that was merged into it.
+    Adapter {
+        /// LoRA's alpha, where the adapter was scaled by it.
+        alpha: Option<f64>,
+    },
+}
+
+impl Source {
+    /// What it is to the checkpoint.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The path that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The files that hold its tensors: itself, or those of the directory that it is, in the
+    /// order of their names.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+}
+
 /// An opened checkpoint: named tensors over a memory map.
 ///
 /// The file must not be changed while it is open: values would change with it, and a file cut
@@ -86,6 +128,9 @@ impl fmt::Display for Container {
 pub struct Checkpoint {
     path: PathBuf,
     container: Container,
+    /// The base, and what was merged into it.
+    sources: Vec<Source>,
+    /// Those of all sources.
     files: Vec<Mmap>,
     /// In the order of the files.
     entries: Vec<Entry>,
@@ -134,6 +179,11 @@ impl Checkpoint {
         let mut checkpoint = Self {
             path: path.to_owned(),
             container: Container::Pth,
+            sources: vec![Source {
+                role: Role::Base,
+                path: path.to_owned(),
+                files: paths.to_vec(),
+            }],
             files: Vec::with_capacity(paths.len()),
             entries: Vec::new(),
             index: HashMap::new(),
@@ -188,12 +238,23 @@ impl Checkpoint {
     }
 
     fn view<'a>(&'a self, entry: &'a Entry) -> Tensor<'a> {
-        Tensor::new(entry, &self.files[entry.file])
+        Tensor::new(entry, &self.files)
+    }
+
+    /// Takes over the files of another checkpoint.
+    fn adopt(&mut self, other: Self, role: Role) {
+        self.files.extend(other.files);
+        self.sources.extend(other.sources.into_iter().map(|source| Source { role, ..source }));
     }
 
     /// The path that was opened.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where the tensors come from: the path that was opened, then what was merged into it.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
     }
 
     /// The kind of file.

@@ -3,8 +3,10 @@ use std::ops::Range;
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use memmap2::Mmap;
 
 use super::error::{Problem, clip};
+use super::update::Update;
 
 /// Largest number of dimensions of a tensor.
 pub(super) const MAX_RANK: usize = 4;
@@ -265,6 +267,8 @@ pub(super) struct Entry {
     pub(super) offset: usize,
     pub(super) layout: Layout,
     pub(super) recover: Recover,
+    /// What an adapter adds to a tensor of two dimensions.
+    pub(super) update: Option<Box<Update>>,
 }
 
 impl Entry {
@@ -290,8 +294,16 @@ impl Entry {
                 available: available as u64,
             });
         }
-        let name = name.to_owned();
-        Ok(Self { name, file: 0, dtype, storage, offset, layout, recover: Recover::Stored })
+        Ok(Self {
+            name: name.to_owned(),
+            file: 0,
+            dtype,
+            storage,
+            offset,
+            layout,
+            recover: Recover::Stored,
+            update: None,
+        })
     }
 }
 
@@ -309,6 +321,10 @@ pub struct Tensor<'a> {
     offset: usize,
     layout: Layout,
     recover: Recover,
+    /// What an adapter adds, and the files that hold it.
+    update: Option<(&'a Update, &'a [Mmap])>,
+    /// Whether the last two dimensions were exchanged since the update was given.
+    transposed: bool,
 }
 
 impl fmt::Debug for Tensor<'_> {
@@ -318,14 +334,16 @@ impl fmt::Debug for Tensor<'_> {
 }
 
 impl<'a> Tensor<'a> {
-    pub(super) fn new(entry: &'a Entry, file: &'a [u8]) -> Self {
+    pub(super) fn new(entry: &'a Entry, files: &'a [Mmap]) -> Self {
         Self {
             name: &entry.name,
             dtype: entry.dtype,
-            storage: &file[entry.storage.clone()],
+            storage: &files[entry.file][entry.storage.clone()],
             offset: entry.offset,
             layout: entry.layout,
             recover: entry.recover,
+            update: entry.update.as_deref().map(|update| (update, files)),
+            transposed: false,
         }
     }
 
@@ -339,7 +357,7 @@ impl<'a> Tensor<'a> {
         self.layout.shape()
     }
 
-    /// How the values are stored.
+    /// How the values are stored; those of the base where an adapter is merged in.
     pub fn dtype(&self) -> Dtype {
         self.dtype
     }
@@ -381,14 +399,16 @@ impl<'a> Tensor<'a> {
     /// Rows of the result are columns of the tensor, which is how the low-rank matrices of
     /// RWKV-6 and RWKV-7, stored `[in, rank]`, become `[rank, in]`. Several rows at once are read
     /// in the order in which they are stored, so ask for a few tens at a time. A vector stored
-    /// `[d]` is its own transpose.
+    /// `[d]` is its own transpose. Where an adapter is merged in, a column is made of whole
+    /// merged rows, so that this is slow.
     pub fn transposed(self) -> Self {
-        Self { layout: self.layout.transposed(), ..self }
+        Self { layout: self.layout.transposed(), transposed: !self.transposed, ..self }
     }
 
     /// Decodes rows `rows` into `out`, shape `[rows.len()][columns]`.
     ///
-    /// Allocates nothing. bf16, f16 and f32 are exact; f64 is rounded to nearest.
+    /// bf16, f16 and f32 are exact; f64 is rounded to nearest. Allocates nothing, unless an
+    /// adapter is merged in: then the factors of its update, and one row for each thread.
     ///
     /// # Panics
     ///
@@ -401,6 +421,32 @@ impl<'a> Tensor<'a> {
         if out.is_empty() {
             return;
         }
+        match self.update {
+            Some(_) if self.transposed => self.read_merged_columns(rows, out),
+            Some((update, files)) => {
+                self.read_stored_rows(rows.clone(), out);
+                update.apply(files, rows.start, columns, out);
+            }
+            None => self.read_stored_rows(rows, out),
+        }
+    }
+
+    /// Rows of a transposed and merged matrix, which are columns of the merged one.
+    fn read_merged_columns(&self, rows: Range<usize>, out: &mut [f32]) {
+        let merged = self.transposed();
+        let columns = self.columns();
+        let mut row = vec![0.0; merged.columns()];
+        for column in 0..columns {
+            merged.read_rows(column..column + 1, &mut row);
+            for (out, value) in out.chunks_exact_mut(columns).zip(&row[rows.clone()]) {
+                out[column] = *value;
+            }
+        }
+    }
+
+    /// [`read_rows`](Self::read_rows) of what the file stores.
+    fn read_stored_rows(&self, rows: Range<usize>, out: &mut [f32]) {
+        let columns = self.columns();
         // Rows of one plane lie a constant stride apart.
         let plane = self.layout.dimension(1).0;
         let mut row = rows.start;

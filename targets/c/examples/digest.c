@@ -60,6 +60,7 @@ int main(void) {
            kinglet_state_restore(&engine, (uint8_t *)saved, size, &next), "a damaged state");
 
     printf("%08lx\n", (unsigned long)digest);
+    fprintf(stderr, "kernels %s\n", kinglet_engine_kernels(&engine));
     if (stack_used) fprintf(stderr, "stack %u\n", (unsigned)stack);
     return 0;
 }

@@ -279,6 +279,11 @@ KingletStatus kinglet_engine_init_f16(struct KingletEngine *engine,
 // Puts the engine back to the start of a sequence.
 KingletStatus kinglet_engine_reset(struct KingletEngine *engine);
 
+// The name of the kernels that the engine computes with, such as "dsp" or
+// "x86-64-avx2": the fastest for this machine. The numbers do not depend on it.
+// Null when `engine` is none. The text is static.
+const char *kinglet_engine_kernels(const struct KingletEngine *engine);
+
 // Feeds a token and writes the logits after it, a float for each id of the
 // vocabulary. `logits` may be null where none are wanted. After NON_FINITE the
 // state is unspecified: reset it, or restore one.

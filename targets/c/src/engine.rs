@@ -1,6 +1,6 @@
 //! Engines: one sequence, step by step.
 
-use core::ffi::c_void;
+use core::ffi::{c_char, c_void};
 use core::ops::Range;
 use core::ptr;
 
@@ -11,7 +11,7 @@ use kinglet::engine::Column;
 
 use crate::KINGLET_NO_TOKEN;
 use crate::handle::{KingletEngine, KingletModel, get, get_mut, init};
-use crate::kernels::KernelSet;
+use crate::kernels;
 use crate::memory::{check, disjoint, output, place, slice, slice_mut};
 use crate::model::workspace_size;
 use crate::sequence::{AnyCpu, Typed};
@@ -160,7 +160,7 @@ unsafe fn make<S: Typed>(
         // SAFETY: the caller's promise; no more than the sizes given, and apart.
         let (state, workspace) =
             unsafe { (zeroed::<S>(state, needed_state)?, zeroed(workspace, needed_workspace)?) };
-        let cpu = Cpu::new(opened.model, KernelSet::best(), block, state, workspace)?;
+        let cpu = Cpu::new(opened.model, kernels::best(), block, state, workspace)?;
         Ok(Engine { cpu: S::any(cpu), taken })
     };
     // SAFETY: the caller's promise about `engine`.
@@ -176,6 +176,19 @@ pub unsafe extern "C" fn kinglet_engine_reset(engine: *mut KingletEngine) -> Kin
     // SAFETY: the caller's promise.
     let engine = unsafe { get_mut(engine) };
     status(engine.and_then(|engine| engine.cpu.get_mut().reset()))
+}
+
+/// The name of the kernels that the engine computes with, such as "dsp" or
+/// "x86-64-avx2": the fastest for this machine. The numbers do not depend on it.
+/// Null when `engine` is none. The text is static.
+///
+/// # Safety
+/// The pointer is what it says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_engine_kernels(engine: *const KingletEngine) -> *const c_char {
+    // SAFETY: the caller's promise.
+    let engine = unsafe { get(engine) };
+    engine.map_or(ptr::null(), |engine| kernels::name(engine.cpu.get().kernels()).as_ptr())
 }
 
 /// Feeds a token and writes the logits after it, a float for each id of the

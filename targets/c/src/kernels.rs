@@ -1,52 +1,119 @@
-//! The kernel set of an engine that C drives.
+//! The kernel set of an engine that C drives: the fastest of the target.
+//!
+//! | target                          | kernels                                        |
+//! |---------------------------------|------------------------------------------------|
+//! | x86-64 with a system            | AVX-512 VNNI, AVX-VNNI, AVX2, chosen when run  |
+//! | AArch64 with a system           | i8mm, dot product, NEON, chosen when run       |
+//! | Cortex-M4, M7, M33, M55         | DSP instructions                               |
+//! | other bare metal                | plain loops for cores with few registers       |
+//! | others                          | the core's scalar reference                    |
+//!
+//! All compute the same numbers, on the thread that calls.
 
-use kinglet::kernels::{Kernels, Product, SparseProduct, Split};
-use kinglet::scalar::Scalar;
+use core::ffi::CStr;
 
-/// The kernel sets that this library brings; the numbers do not depend on which
-/// is taken.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum KernelSet {
-    /// Plain Rust.
-    Scalar(Scalar),
-}
+use kinglet::kernels::Kernels;
 
-/// Calls a method of whichever set it is.
-macro_rules! either {
-    ($set:expr, $kernels:ident => $call:expr) => {
-        match $set {
-            KernelSet::Scalar($kernels) => $call,
-        }
-    };
-}
+pub(crate) use target::{KernelSet, best};
 
-impl KernelSet {
+#[cfg(all(not(target_os = "none"), any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod target {
+    #[cfg(target_arch = "x86_64")]
+    use kinglet_desktop::Set;
+    use kinglet_host::OneThread;
+    #[cfg(target_arch = "aarch64")]
+    use kinglet_neon::Set;
+
+    /// A set that this machine has; one of them is the scalar reference.
+    pub(crate) type KernelSet = OneThread<Set>;
+
     /// The fastest that this machine has.
-    pub(crate) fn best() -> Self {
-        Self::Scalar(Scalar)
+    pub(crate) fn best() -> KernelSet {
+        OneThread(Set::best())
     }
 }
 
-impl Kernels for KernelSet {
-    fn name(&self) -> &'static str {
-        either!(self, kernels => kernels.name())
+#[cfg(target_os = "none")]
+mod target {
+    use kinglet::kernels::{Kernels, Product, SparseProduct, Split};
+    use kinglet::scalar::Scalar;
+    use kinglet_cortex_m::Best;
+
+    /// The kernel sets for bare metal.
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) enum KernelSet {
+        /// Those made for the core.
+        Best(Best),
+        /// The reference, for a core without the instructions.
+        Scalar(Scalar),
     }
 
-    #[inline(always)]
-    fn pack(&self, q: &mut [i16]) {
-        either!(self, kernels => kernels.pack(q));
+    /// The fastest that this core has.
+    pub(crate) fn best() -> KernelSet {
+        Best::new().map_or(KernelSet::Scalar(Scalar), KernelSet::Best)
     }
 
-    fn products(&self, jobs: &mut [Product<'_>]) {
-        either!(self, kernels => kernels.products(jobs));
+    /// Calls a method of whichever set it is.
+    macro_rules! either {
+        ($set:expr, $kernels:ident => $call:expr) => {
+            match $set {
+                KernelSet::Best($kernels) => $call,
+                KernelSet::Scalar($kernels) => $call,
+            }
+        };
     }
 
-    fn sparse_product(&self, job: SparseProduct<'_>) {
-        either!(self, kernels => kernels.sparse_product(job));
-    }
+    impl Kernels for KernelSet {
+        fn name(&self) -> &'static str {
+            either!(self, kernels => kernels.name())
+        }
 
-    #[inline(always)]
-    fn for_parts<S: Split>(&self, whole: S, work: usize, f: impl Fn(S) + Sync) {
-        either!(self, kernels => kernels.for_parts(whole, work, f));
+        #[inline(always)]
+        fn pack(&self, q: &mut [i16]) {
+            either!(self, kernels => kernels.pack(q));
+        }
+
+        fn products(&self, jobs: &mut [Product<'_>]) {
+            either!(self, kernels => kernels.products(jobs));
+        }
+
+        fn sparse_product(&self, job: SparseProduct<'_>) {
+            either!(self, kernels => kernels.sparse_product(job));
+        }
+
+        /// The float loops are the same for both: one thread, no vectors.
+        #[inline(always)]
+        fn for_parts<S: Split>(&self, whole: S, _work: usize, f: impl Fn(S) + Sync) {
+            f(whole);
+        }
     }
+}
+
+#[cfg(not(any(target_os = "none", target_arch = "x86_64", target_arch = "aarch64")))]
+mod target {
+    pub(crate) use kinglet::scalar::Scalar as KernelSet;
+
+    /// The only one.
+    pub(crate) fn best() -> KernelSet {
+        KernelSet
+    }
+}
+
+/// All names that a set of any target has.
+const NAMES: &[&CStr] = &[
+    c"scalar",
+    c"x86-64-avx2",
+    c"x86-64-avx-vnni",
+    c"x86-64-avx512-vnni",
+    c"aarch64-neon",
+    c"aarch64-dotprod",
+    c"aarch64-i8mm",
+    c"dsp",
+    c"plain",
+];
+
+/// The name of a set, as C reads it.
+pub(crate) fn name(kernels: &impl Kernels) -> &'static CStr {
+    let is = |name: &&&CStr| name.to_bytes() == kernels.name().as_bytes();
+    NAMES.iter().find(is).copied().unwrap_or(c"unnamed")
 }

@@ -14,6 +14,9 @@ pub(crate) trait Sequence {
     /// The model.
     fn model(&self) -> &Model<'static>;
 
+    /// The kernels that it computes with.
+    fn kernels(&self) -> &KernelSet;
+
     /// Back to the start.
     fn reset(&mut self) -> Result<(), KingletStatus>;
 
@@ -33,6 +36,10 @@ pub(crate) trait Sequence {
 impl<S: StateElement> Sequence for Cpu<'static, KernelSet, S> {
     fn model(&self) -> &Model<'static> {
         self.model()
+    }
+
+    fn kernels(&self) -> &KernelSet {
+        self.kernels()
     }
 
     fn reset(&mut self) -> Result<(), KingletStatus> {

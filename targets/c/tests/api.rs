@@ -153,6 +153,25 @@ fn expected(tokens: &[u32]) -> Vec<f32> {
     logits
 }
 
+/// Every kernel set of this machine has a name in C, and the fastest is taken.
+#[test]
+fn engines_have_the_kernels_of_the_machine() {
+    let rig = Rig::new(&open(), 1);
+    // SAFETY: an engine; a static string.
+    let name = unsafe { CStr::from_ptr(kinglet_engine_kernels(&rig.engine)) };
+    #[cfg(target_arch = "x86_64")]
+    assert_eq!(name.to_str(), Ok(kinglet_host::Vectors::name(&kinglet_desktop::Set::best())));
+    #[cfg(target_arch = "aarch64")]
+    assert_eq!(name.to_str(), Ok(kinglet_host::Vectors::name(&kinglet_neon::Set::best())));
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    assert_eq!(name.to_str(), Ok("scalar"));
+    // SAFETY: what is no engine is refused.
+    unsafe {
+        assert!(kinglet_engine_kernels(null()).is_null());
+        assert!(kinglet_engine_kernels(&handle!(KingletEngine)).is_null());
+    }
+}
+
 #[test]
 fn the_numbers_are_those_of_the_core() {
     let model = open();

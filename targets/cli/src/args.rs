@@ -25,6 +25,9 @@ pub(crate) enum Command {
     /// Converts a checkpoint (.pth, .safetensors) into a model file
     #[cfg(feature = "quantizer")]
     Quantize(QuantizeArgs),
+    /// Makes a state file, for `run --state`, of a tuned state (.pth, .safetensors)
+    #[cfg(feature = "quantizer")]
+    State(StateArgs),
     /// Shows a model's shape, sizes and provenance
     Info(InfoArgs),
     /// Says what a model needs, and whether a board has it: status 0 if so, 1 if not
@@ -80,12 +83,12 @@ pub(crate) struct EngineArgs {
     #[arg(short, long, value_name = "N")]
     pub(crate) threads: Option<usize>,
     #[command(flatten)]
-    pub(crate) state: StateArgs,
+    pub(crate) state: StateTypeArgs,
 }
 
 /// What the state is kept in.
 #[derive(Args, Clone, Copy, Debug, Default)]
-pub(crate) struct StateArgs {
+pub(crate) struct StateTypeArgs {
     /// What the state is kept in; f16 takes half the memory and rounds after every token
     #[arg(long, value_name = "TYPE", value_enum, default_value_t)]
     pub(crate) state_type: StateType,
@@ -156,7 +159,7 @@ pub(crate) struct RunArgs {
     /// Seed of the choice; drawn, and shown at the end, if not given
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Goes on from a state that --save-state wrote, instead of starting a text
+    /// Goes on from a state that --save-state or `kinglet state` wrote
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
     /// Writes the state at the end, for --state; with -n 0, that after the prompt.
@@ -196,12 +199,23 @@ impl RunArgs {
 
 #[cfg(feature = "quantizer")]
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = crate::report::KEYS)]
 pub(crate) struct QuantizeArgs {
-    /// Checkpoint: official .pth, or .safetensors with the same names
+    /// Checkpoint: .pth, .safetensors, .st, .gguf, rwkv.cpp .bin, or a Hugging Face directory
     pub(crate) checkpoint: PathBuf,
     /// Model file to write
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: PathBuf,
+    /// Adapter to merge first: LoRA, PiSSA, DiSHA or Bone, as RWKV-PEFT saves them. For
+    /// PiSSA give the option twice: for the trained file and for init_pissa.pth
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lora: Vec<PathBuf>,
+    /// LoRA's alpha, as training was given it; its files do not tell
+    #[arg(long, value_name = "N", requires = "lora", value_parser = finite)]
+    pub(crate) alpha: Option<f64>,
+    /// Tuned state (blocks.N.att.time_state) that every text shall start from
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
     /// Vocabulary in RWKV's text form, such as rwkv_vocab_v20230424.txt
     #[arg(long, value_name = "FILE")]
     pub(crate) vocab: Option<PathBuf>,
@@ -211,6 +225,26 @@ pub(crate) struct QuantizeArgs {
     /// Prints totals only, not a line for each tensor
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// Compares the int8 model with the checkpoint and writes the figures as JSON; --help
+    /// lists its keys
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) report: Option<PathBuf>,
+    /// Text for the comparison, tokenized with --vocab; without --vocab a JSON list of token ids.
+    /// Documents stand apart by lines `<|endoftext|>`. The model's own texts if not given
+    #[arg(long, value_name = "FILE", requires = "report")]
+    pub(crate) text: Option<PathBuf>,
+}
+
+#[cfg(feature = "quantizer")]
+#[derive(Args, Clone, Debug)]
+pub(crate) struct StateArgs {
+    /// Tuned state (blocks.N.att.time_state): .pth or .safetensors
+    pub(crate) state: PathBuf,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// State file to write
+    #[arg(short, long, value_name = "NAME.state")]
+    pub(crate) output: PathBuf,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -239,7 +273,7 @@ pub(crate) struct FitArgs {
     #[arg(long)]
     pub(crate) penalties: bool,
     #[command(flatten)]
-    pub(crate) state: StateArgs,
+    pub(crate) state: StateTypeArgs,
     /// Prints JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -334,7 +368,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) kernel: Option<String>,
     #[command(flatten)]
-    pub(crate) state: StateArgs,
+    pub(crate) state: StateTypeArgs,
     /// Tokens of the prompt computed together; what `run` takes if not given
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) block: Option<usize>,
@@ -358,6 +392,14 @@ fn official(name: &str) -> Result<Official, String> {
         let names = OFFICIAL.map(|(name, _)| name);
         format!("not a shape that is known; there are {}", names.join(", "))
     })
+}
+
+#[cfg(feature = "quantizer")]
+fn finite(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() => Ok(number),
+        _ => Err("not a finite number".to_owned()),
+    }
 }
 
 fn positive(text: &str) -> Result<usize, String> {

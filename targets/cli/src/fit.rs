@@ -18,7 +18,7 @@ use crate::model::Opened;
 /// Flash for the library's code and constants: what the C program in
 /// `targets/c/examples/story.c` takes on a Cortex-M4, rounded up. `.ci/c`
 /// measures it and fails above this.
-const CODE: u64 = 88 << 10;
+const CODE: u64 = 168 << 10;
 /// Stack: 4 KiB for a token, the bound that `.ci/c` measures against, and 4 KiB
 /// for interrupts and the program around.
 const STACK: u64 = 8 << 10;
@@ -372,6 +372,9 @@ mod tests {
             ("524288", 524_288),
             ("512K", 512 << 10),
             ("512 KiB", 512 << 10),
+            ("264KB", 264 << 10),
+            ("16 MiB", 16 << 20),
+            ("4GB", 4 << 30),
             ("2m", 2 << 20),
             ("1.5G", 3 << 29),
             ("64B", 64),

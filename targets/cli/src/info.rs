@@ -62,6 +62,7 @@ impl<'a> Facts<'a> {
             "ffn": shape.ffn,
             "vocab": shape.vocab,
             "tokenizer_tokens": self.tokens,
+            "tuned_start_state": self.model.start_state().is_some(),
             "ranks": {
                 "decay": shape.ranks.decay,
                 "iclr": shape.ranks.iclr,
@@ -101,6 +102,9 @@ impl<'a> Facts<'a> {
         match self.tokens {
             Some(tokens) => println!("  tokenizer: {tokens} token ids"),
             None => println!("  tokenizer: none"),
+        }
+        if self.model.start_state().is_some() {
+            println!("  starts from a tuned state");
         }
         println!("  {:>13} parameters", grouped(self.parameters));
         println!("file, bytes");

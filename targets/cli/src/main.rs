@@ -14,7 +14,11 @@ mod npy;
 mod perplexity;
 #[cfg(feature = "quantizer")]
 mod quantize;
+#[cfg(feature = "quantizer")]
+mod report;
 mod run;
+#[cfg(feature = "quantizer")]
+mod state;
 mod terminal;
 
 use std::process::ExitCode;
@@ -33,6 +37,8 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         #[cfg(feature = "quantizer")]
         Command::Quantize(args) => quantize::run(&args),
+        #[cfg(feature = "quantizer")]
+        Command::State(args) => state::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Fit(args) => match fit::run(&args) {
             Ok(false) => return ExitCode::from(UNFIT),

@@ -80,7 +80,7 @@ pub(crate) fn run(args: &PerplexityArgs) -> Result<()> {
 }
 
 /// The documents of a text: what stands between separators, if not empty.
-fn documents(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn documents(text: &str) -> impl Iterator<Item = &str> {
     text.split(SEPARATOR).filter(|document| !document.is_empty())
 }
 

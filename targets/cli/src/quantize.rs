@@ -1,20 +1,32 @@
 //! `kinglet quantize`: from a checkpoint to a model file.
 #![expect(clippy::print_stdout, reason = "the report is the output")]
 
+use std::io;
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
-use kinglet_quantize::checkpoint::Checkpoint;
+use kinglet_quantize::checkpoint::{Checkpoint, CheckpointError, Problem};
 use kinglet_quantize::vocabulary::Vocabulary;
-use kinglet_quantize::{Hex, Options, Report, convert};
+use kinglet_quantize::{Hex, Options, Report, TunedState, convert, shape, write_beside};
 
 use crate::args::QuantizeArgs;
 use crate::model::read;
+use crate::report::{self, Texts};
 use crate::terminal;
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
-    let checkpoint = Checkpoint::open(&args.checkpoint)?;
-    if same_file(&args.checkpoint, &args.output) {
-        bail!("the output would replace the checkpoint itself; give another -o");
+    let mut checkpoint = Checkpoint::open(&args.checkpoint)?;
+    if !args.lora.is_empty() {
+        merge(&mut checkpoint, args)?;
     }
+    let inputs = checkpoint.sources().iter().flat_map(|source| source.files());
+    if inputs.chain(&args.state).chain(&args.vocab).any(|input| same_file(input, &args.output)) {
+        bail!("the output would replace an input; give another -o");
+    }
+    let state = match &args.state {
+        None => None,
+        Some(path) => Some(tuned_state(&checkpoint, args, path)?),
+    };
     let vocabulary = match &args.vocab {
         None => None,
         Some(path) => Some(
@@ -22,29 +34,118 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
                 .with_context(|| format!("{}", path.display()))?,
         ),
     };
-    let options = Options { vocabulary: vocabulary.as_ref(), licence: args.licence.as_deref() };
+    let options = Options {
+        vocabulary: vocabulary.as_ref(),
+        state: state.as_ref(),
+        licence: args.licence.as_deref(),
+    };
+    match &args.report {
+        None => convert_and_print(&checkpoint, args, &options).map(|_| ()),
+        Some(path) => with_report(&checkpoint, args, &options, path),
+    }
+}
+
+/// Converts, compares the model with the checkpoint, and writes the report to `path`.
+fn with_report(
+    checkpoint: &Checkpoint,
+    args: &QuantizeArgs,
+    options: &Options<'_>,
+    path: &Path,
+) -> Result<()> {
+    let inputs = checkpoint.sources().iter().flat_map(|source| source.files());
+    let others = inputs.chain([&args.output]).chain(&args.text).chain(&args.vocab);
+    let mut others = others.chain(&args.state);
+    if others.any(|other| other == path || same_file(other, path)) {
+        bail!("the report would replace {}; give another --report", path.display());
+    }
+    if path.is_dir() {
+        bail!("cannot write {}: it is a directory; give the file's name as well", path.display());
+    }
+    let model = shape(checkpoint).with_context(|| args.checkpoint.display().to_string())?;
+    let texts = Texts::read(args.text.as_deref(), options.vocabulary, model.vocab)?;
+    // The report's file is made first, so that a path that cannot be written stops
+    // the work before it starts.
+    let mut measured = Ok(());
+    let written = write_beside(path, |partial| {
+        measured = convert_and_print(checkpoint, args, options)
+            .and_then(|converted| report::write(partial, args, checkpoint, &converted, &texts));
+        if measured.is_ok() { Ok(()) } else { Err(io::Error::other("not measured")) }
+    });
+    measured?;
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Converts, with a progress bar, and prints what int8 costs each tensor.
+fn convert_and_print(
+    checkpoint: &Checkpoint,
+    args: &QuantizeArgs,
+    options: &Options<'_>,
+) -> Result<Report> {
     let all = checkpoint.tensors().map(|tensor| tensor.elements() as u64).sum();
     let bar = terminal::progress(
         all,
         "{bar:30} {percent}% · {human_pos} of {human_len} weights · {per_sec} · {eta} left",
     );
-    let report = convert(&checkpoint, &args.output, &options, &mut |done, _| {
+    let report = convert(checkpoint, &args.output, options, &mut |done, _| {
         bar.set_position(done);
     });
     bar.finish_and_clear();
     let report = report.with_context(|| format!("{}", args.checkpoint.display()))?;
-    print(&report, args);
-    if vocabulary.is_none() {
+    let read = checkpoint.tensors().map(|tensor| tensor.byte_len() as u64).sum();
+    print(&report, args, read);
+    if options.vocabulary.is_none() {
         terminal::note("note: no --vocab given; `run` and `perplexity` need one in the file");
+    }
+    Ok(report)
+}
+
+/// Merges the adapter into the checkpoint.
+fn merge(checkpoint: &mut Checkpoint, args: &QuantizeArgs) -> Result<()> {
+    let files = args.lora.iter().map(|path| Checkpoint::open(path));
+    let merged = checkpoint.merge(files.collect::<Result<_, _>>()?, args.alpha).map_err(advise)?;
+    terminal::note(&format!("merged: {merged}"));
+    if args.alpha.is_some() && merged.lora == 0 {
+        terminal::note("note: --alpha is for LoRA only; the adapter has another kind, without one");
     }
     Ok(())
 }
 
-fn same_file(a: &std::path::Path, b: &std::path::Path) -> bool {
+/// The error with what to do about it.
+fn advise(error: CheckpointError) -> anyhow::Error {
+    let next = match error.problem() {
+        Problem::AlphaMissing { .. } => {
+            "pass `--alpha N`, the lora_alpha of its training; for PiSSA pass the file of its \
+             start as well: `--lora init_pissa.pth`"
+        }
+        Problem::PissaStartAlone { .. } => "pass the trained file as well, with a second --lora",
+        Problem::NoAdapter { state: true } => "pass a tuned state as --state",
+        Problem::NoAdapter { .. } => {
+            "a whole checkpoint is quantized by itself, a tuned state is passed as --state"
+        }
+        Problem::AdapterTarget { .. }
+        | Problem::Shape { .. }
+        | Problem::NotInBase { .. }
+        | Problem::ReplacementShape { .. } => "pass the base checkpoint that it was trained on",
+        Problem::AdaptedTwice { .. } => "merge one adapter at a time",
+        _ => "save the adapter again",
+    };
+    anyhow::anyhow!("{error}; {next}")
+}
+
+/// The tuned state that the model shall start from.
+fn tuned_state(checkpoint: &Checkpoint, args: &QuantizeArgs, path: &Path) -> Result<TunedState> {
+    let shape = shape(checkpoint).with_context(|| format!("{}", args.checkpoint.display()))?;
+    let file = Checkpoint::open(path)?;
+    TunedState::read(&file, &shape)
+        .with_context(|| format!("{}, for {}", path.display(), args.checkpoint.display()))
+}
+
+pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-fn print(report: &Report, args: &QuantizeArgs) {
+/// Prints what was converted; `read` is the bytes of the checkpoint's tensors.
+fn print(report: &Report, args: &QuantizeArgs, read: u64) {
     if !args.quiet {
         let name_width = report.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
         println!(
@@ -72,12 +173,13 @@ fn print(report: &Report, args: &QuantizeArgs) {
         report.shape.architecture, report.shape.layers, report.shape.width, report.parameters,
     );
     println!(
-        "{}: {} bytes, {:.3} bits per weight, SNR {:.1} dB, {:.1} s",
+        "{}: {} bytes, {:.3} bits per weight, SNR {:.1} dB, {:.1} s, {:.2} GB/s",
         args.output.display(),
         report.file_len,
         8.0 * bytes as f64 / weights,
         10.0 * (signal / noise).log10(),
         report.elapsed.as_secs_f64(),
+        read as f64 / 1e9 / report.elapsed.as_secs_f64(),
     );
     println!("content hash {}", Hex(&report.content_hash));
 }

@@ -20,7 +20,7 @@ use crate::model::{self, Opened, tokenizer};
 use crate::terminal;
 
 /// Starts every text, and ends it.
-const END_OF_TEXT: u32 = 0;
+pub(crate) const END_OF_TEXT: u32 = 0;
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let opened = Opened::resident(&args.model, &args.residence)?;

@@ -21,7 +21,8 @@ pub struct Dsp(());
 
 impl Dsp {
     /// The kernels, if the core has the instructions and floats have the modes
-    /// that they need. Reads an identification register, which needs privilege.
+    /// that they need. On ARMv8-M the extension is optional, and only code with
+    /// privilege can ask for it: without, this is `None`.
     pub fn new() -> Option<Self> {
         (instructions::present() && fpu::keeps_contract()).then_some(Self(()))
     }

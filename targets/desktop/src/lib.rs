@@ -16,6 +16,13 @@
 //! (`q = 256 h + l`), with VPMADDWD of the even, then the odd inputs. `pack`
 //! lays the activations out so that each step broadcasts 32 bits.
 
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+#[cfg(target_arch = "x86_64")]
+mod cpuid;
 #[cfg(target_arch = "x86_64")]
 mod dense;
 #[cfg(target_arch = "x86_64")]

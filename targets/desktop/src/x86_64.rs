@@ -3,12 +3,12 @@
 use core::arch::asm;
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use core::ops::Range;
-use std::arch::is_x86_feature_detected;
 
 use kinglet::matrix::{Matrix, SparseMatrix};
 use kinglet::quantized::Quantized;
 use kinglet_host::{Part, Vectors};
 
+use crate::cpuid::Features;
 use crate::dense::{self, Dense};
 use crate::multiply::{Bytes256, Bytes512, Multiply, Words256};
 use crate::sparse::{self, Sparse};
@@ -50,7 +50,7 @@ unsafe fn pack<M: Multiply>(q: &mut [i16]) {
 macro_rules! kernel_set {
     (
         $(#[$attribute:meta])*
-        $vis:vis $set:ident, $name:literal, $multiply:ty, $sparse:ty, [$($feature:tt),*], $features:literal
+        $vis:vis $set:ident, $name:literal, $multiply:ty, $sparse:ty, [$($feature:ident),*], $features:literal
     ) => {
         $(#[$attribute])*
         #[derive(Clone, Copy, Debug)]
@@ -65,7 +65,8 @@ macro_rules! kernel_set {
             /// The set, where the CPU has the instructions and this thread's
             /// floats are IEEE: nearest even, subnormals kept.
             $vis fn new() -> Option<Self> {
-                let has = $(is_x86_feature_detected!($feature))&&*;
+                let features = Features::now();
+                let has = $(features.$feature)&&*;
                 (has && floats_are_ieee()).then_some(Self { _proof: () })
             }
 
@@ -160,24 +161,26 @@ macro_rules! kernel_set {
 
 kernel_set! {
     /// AVX2 and F16C: Haswell, Zen and later.
-    pub Avx2, "x86-64-avx2", Words256, Words256, ["avx2", "f16c"], "avx2,f16c"
+    pub Avx2, "x86-64-avx2", Words256, Words256, [avx2, f16c], "avx2,f16c"
 }
 
 kernel_set! {
     /// AVX-VNNI: client CPUs from Alder Lake on, which lack AVX-512.
     pub AvxVnni, "x86-64-avx-vnni", Bytes256, Bytes256,
-    ["avx2", "f16c", "avxvnni"], "avx2,f16c,avxvnni"
+    [avx2, f16c, avx_vnni], "avx2,f16c,avxvnni"
 }
 
 kernel_set! {
     /// AVX-512 VNNI: Cascade Lake, Zen 4 and later.
     pub Avx512Vnni, "x86-64-avx512-vnni", Bytes512, Bytes512,
-    ["avx2", "f16c", "avx512f", "avx512bw", "avx512vnni"],
+    [avx2, f16c, avx512, avx512_vnni],
     "avx2,f16c,avx512f,avx512bw,avx512vnni"
 }
 
 #[cfg(test)]
 mod tests {
+    use std::vec::Vec;
+
     use kinglet::matrix::TILE_ROWS;
     use kinglet::testing::{Activity, Case, Problem, float_loop};
     use kinglet_host::Threaded;
@@ -188,14 +191,14 @@ mod tests {
     kernel_set! {
         /// What [`AvxVnni`] computes, in the encoding of AVX-512 VL.
         pub(super) Avx512Vl, "avx512-vl", Bytes256Vl, Bytes256Vl,
-        ["avx2", "f16c", "avx512f", "avx512vl", "avx512vnni"],
+        [avx2, f16c, avx512, avx512_vnni],
         "avx2,f16c,avx512f,avx512vl,avx512vnni"
     }
 
     kernel_set! {
         /// VPDPWSSD on 512 bits.
         pub(super) Avx512Words, "avx512-words", Words512, Words512,
-        ["avx2", "f16c", "avx512f", "avx512bw", "avx512vnni"],
+        [avx2, f16c, avx512, avx512_vnni],
         "avx2,f16c,avx512f,avx512bw,avx512vnni"
     }
 

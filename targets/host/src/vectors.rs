@@ -1,14 +1,14 @@
 //! What a target's vector instructions do on one thread.
 
-use std::marker::PhantomData;
-use std::ops::Range;
+use core::marker::PhantomData;
+use core::ops::Range;
 
 use kinglet::matrix::{INPUT_PAD, Matrix, SparseMatrix, TILE_ROWS, padded_inputs, padded_rows};
 use kinglet::quantized::Quantized;
 use kinglet::scalar;
 
-/// A target's instruction set, on one thread. [`Threaded`](crate::Threaded)
-/// makes [`Kernels`](kinglet::kernels::Kernels) of it.
+/// A target's instruction set, on one thread. [`OneThread`](crate::OneThread) and `Threaded`
+/// make [`Kernels`](kinglet::kernels::Kernels) of it.
 ///
 /// A value of an implementing type is the proof that the CPU has the
 /// instructions: it can be constructed only after asking.
@@ -129,7 +129,7 @@ impl<'a> Part<'a> {
         // and `&mut self` forbids a second borrow of this part.
         unsafe {
             let start = self.output.add(column * self.stride + self.rows.start);
-            std::slice::from_raw_parts_mut(start, self.rows.len())
+            core::slice::from_raw_parts_mut(start, self.rows.len())
         }
     }
 

@@ -1,6 +1,6 @@
 //! The product of a matrix with columns: what is the same for every set.
 
-use std::array::from_fn;
+use core::array::from_fn;
 
 use kinglet::matrix::{Matrix, TILE_INPUTS, TILE_ROWS};
 use kinglet::quantized::Quantized;

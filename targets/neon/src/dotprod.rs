@@ -1,13 +1,14 @@
 //! The int8 dot product: activations as two signed bytes, `q = 256 * high + low`.
 
-use std::arch::{asm, is_aarch64_feature_detected};
-use std::array::from_fn;
+use core::arch::asm;
+use core::array::from_fn;
 
 use kinglet::matrix::{Matrix, SparseMatrix};
 use kinglet::quantized::Quantized;
 use kinglet_host::{Part, Vectors};
 
 use crate::dense::{self, Dense, Group, load};
+use crate::detect::Features;
 use crate::fold::{self, Sums};
 use crate::intrinsics::*;
 use crate::sparse::{self, Active, Sparse, Weights};
@@ -19,7 +20,7 @@ pub struct Dotprod(());
 impl Dotprod {
     /// The set, where the CPU has `sdot` and the thread's floats keep the contract.
     pub fn new() -> Option<Self> {
-        (is_aarch64_feature_detected!("dotprod") && fold::keeps_the_contract()).then_some(Self(()))
+        (Features::now().dotprod && fold::keeps_the_contract()).then_some(Self(()))
     }
 }
 

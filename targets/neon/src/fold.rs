@@ -1,6 +1,6 @@
 //! From the integers of a group to f32, in the order of the contract.
 
-use std::arch::asm;
+use core::arch::asm;
 
 use half::f16;
 use kinglet::matrix::TILE_ROWS;

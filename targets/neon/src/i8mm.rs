@@ -1,13 +1,14 @@
 //! The int8 matrix product, for several columns; one column is `sdot`'s.
 
-use std::arch::{asm, is_aarch64_feature_detected};
-use std::array::from_fn;
+use core::arch::asm;
+use core::array::from_fn;
 
 use kinglet::matrix::{Matrix, SparseMatrix};
 use kinglet::quantized::Quantized;
 use kinglet_host::{Part, Vectors};
 
 use crate::dense::{self, Dense, Group};
+use crate::detect::Features;
 use crate::dotprod::{Dotprod, join, pack};
 use crate::fold::{self, Sums};
 use crate::intrinsics::*;
@@ -21,9 +22,8 @@ impl I8mm {
     /// The set, where the CPU has `smmla` and `sdot` and the thread's floats keep
     /// the contract.
     pub fn new() -> Option<Self> {
-        let detected =
-            is_aarch64_feature_detected!("dotprod") && is_aarch64_feature_detected!("i8mm");
-        (detected && fold::keeps_the_contract()).then_some(Self(()))
+        let features = Features::now();
+        (features.dotprod && features.i8mm && fold::keeps_the_contract()).then_some(Self(()))
     }
 }
 
@@ -112,7 +112,7 @@ impl Dense for I8mm {
                     let (a, b) = (group.weights(four, quarter), group.weights(four + 1, quarter));
                     (vreinterpretq_s32_s8(a), vreinterpretq_s32_s8(b))
                 };
-                let rows = [vzip1q_s32(a, b), vzip2q_s32(a, b)].map(|r| vreinterpretq_s8_s32(r));
+                let rows = [vzip1q_s32(a, b), vzip2q_s32(a, b)].map(vreinterpretq_s8_s32);
                 for (acc, q) in acc.iter_mut().zip(q) {
                     self.smmla(&mut acc[quarter][0], rows[0], q);
                     self.smmla(&mut acc[quarter][1], rows[1], q);

@@ -4,7 +4,7 @@
 //! The standard library's are safe only in functions that name the feature, and
 //! those cannot be inlined by force.
 
-pub(crate) use std::arch::aarch64::{
+pub(crate) use core::arch::aarch64::{
     float32x4_t, int8x8_t, int8x16_t, int16x4_t, int16x8_t, int32x2_t, int32x4_t, uint8x8_t,
     uint8x16_t, uint16x8_t, uint64x1_t,
 };
@@ -14,7 +14,7 @@ macro_rules! safe {
         #[inline(always)]
         pub(crate) fn $name($($arg: $type),*) -> $result {
             // SAFETY: the crate is empty where NEON is not on for all functions.
-            unsafe { std::arch::aarch64::$name $(::<$lane>)? ($($arg),*) }
+            unsafe { core::arch::aarch64::$name $(::<$lane>)? ($($arg),*) }
         }
     )*};
 }
@@ -67,7 +67,7 @@ pub(crate) fn vmlal_lane_s16<const LANE: i32>(
     b: int16x4_t,
 ) -> int32x4_t {
     // SAFETY: as above.
-    unsafe { std::arch::aarch64::vmlal_lane_s16::<LANE>(sum, a, b) }
+    unsafe { core::arch::aarch64::vmlal_lane_s16::<LANE>(sum, a, b) }
 }
 
 /// `sum + a * b[LANE]` for the high half of `a`, widened.
@@ -78,5 +78,5 @@ pub(crate) fn vmlal_high_lane_s16<const LANE: i32>(
     b: int16x4_t,
 ) -> int32x4_t {
     // SAFETY: as above.
-    unsafe { std::arch::aarch64::vmlal_high_lane_s16::<LANE>(sum, a, b) }
+    unsafe { core::arch::aarch64::vmlal_high_lane_s16::<LANE>(sum, a, b) }
 }

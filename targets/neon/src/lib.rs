@@ -8,9 +8,14 @@
 //!
 //! A value of a set is the proof that the CPU has its instructions: `Set` asks
 //! at run time. On other architectures the crate is empty.
+#![no_std]
 #![cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
 
+#[cfg(any(test, feature = "std"))]
+extern crate std;
+
 mod dense;
+mod detect;
 mod dotprod;
 mod fold;
 mod i8mm;

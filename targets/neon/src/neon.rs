@@ -1,7 +1,7 @@
 //! Plain NEON: weights widened to i16, `smlal` with the activations as they are.
 
-use std::arch::asm;
-use std::array::from_fn;
+use core::arch::asm;
+use core::array::from_fn;
 
 use kinglet::matrix::{Matrix, SparseMatrix};
 use kinglet::quantized::Quantized;

@@ -1,4 +1,5 @@
 use std::arch::asm;
+use std::vec;
 use std::vec::Vec;
 
 use kinglet::matrix::{GROUPS, TILE_ROWS};

@@ -111,7 +111,7 @@ pub(crate) const BOARDS: &[Board] = &[
         flash: Some(16 * M),
         ram: &[bank("HP L2MEM", 768 * K), bank("PSRAM", 32 * M)],
         source: "ESP32-P4 Datasheet; ESP32-P4-Function-EV-Board user guide (flash)",
-        note: "",
+        note: "the L2 cache takes 128 to 512 KB of the L2MEM",
     },
     Board {
         id: "imxrt1060",

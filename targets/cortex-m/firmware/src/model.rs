@@ -2,7 +2,7 @@
 
 #[cfg(not(external_model))]
 use kinglet::model::Aligned;
-use kinglet::model::Header;
+use kinglet::model::{Header, ModelError};
 
 /// The file that the image holds or, with a model outside, that its buffers are made for.
 const FILE: &[u8] = include_bytes!(env!("KINGLET_MODEL"));
@@ -10,8 +10,21 @@ const FILE: &[u8] = include_bytes!(env!("KINGLET_MODEL"));
 /// Its header: a damaged one does not compile.
 pub(crate) const HEADER: Header = match Header::parse(FILE) {
     Ok(header) => header,
-    Err(_) => panic!("KINGLET_MODEL is not a model file that this version reads"),
+    Err(error) => panic!("{}", refusal(&error)),
 };
+
+/// Why a file does not go into an image, for the compiler to say.
+const fn refusal(error: &ModelError) -> &'static str {
+    match error {
+        ModelError::Magic { .. } => "KINGLET_MODEL is not a Kinglet model",
+        ModelError::TooShort { .. } | ModelError::SectionBounds { .. } => {
+            "KINGLET_MODEL is cut short: sections end beyond the file"
+        }
+        ModelError::HeaderCrc { .. } => "KINGLET_MODEL has a damaged header",
+        ModelError::Version { .. } => "KINGLET_MODEL is of a newer version of the format",
+        _ => "KINGLET_MODEL is not a model file that this version reads: see `kinglet info`",
+    }
+}
 
 #[cfg(not(external_model))]
 #[unsafe(link_section = ".model")]

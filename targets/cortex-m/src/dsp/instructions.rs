@@ -22,9 +22,13 @@ macro_rules! extension {
     };
 }
 
-/// Whether the core has the DSP extension: ARMv8-M makes it optional.
+/// Whether the core has the DSP extension: ARMv8-M makes it optional. Code without
+/// privilege may not ask, and is told no.
 #[cfg(armv8m)]
 pub(super) fn present() -> bool {
+    if !privileged() {
+        return false;
+    }
     /// Instruction Set Attribute Register 3.
     const ID_ISAR3: *const u32 = 0xE000_ED6C as *const u32;
     // SAFETY: the register is there on every ARMv8-M core with the Main
@@ -32,6 +36,20 @@ pub(super) fn present() -> bool {
     let isar3 = unsafe { ID_ISAR3.read_volatile() };
     // The field for SXTB16, SMLAD and their kin, and its value for all of them.
     isar3 >> 4 & 0xF >= 3
+}
+
+/// Whether the registers of the system may be read: in a handler, or in a thread
+/// that has not given its privilege away.
+#[cfg(armv8m)]
+fn privileged() -> bool {
+    let (control, exception): (u32, u32);
+    // SAFETY: both registers can be read without privilege, with no effect; then
+    // IPSR reads as the number of no exception.
+    unsafe {
+        asm!("mrs {}, CONTROL", out(reg) control, options(nomem, nostack, preserves_flags));
+        asm!("mrs {}, IPSR", out(reg) exception, options(nomem, nostack, preserves_flags));
+    }
+    control & 1 == 0 || exception & 0x1FF != 0
 }
 
 /// Whether the core has the DSP extension: it makes ARMv7-M the ARMv7E-M that

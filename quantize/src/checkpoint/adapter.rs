@@ -1,0 +1,387 @@
+//! Adapters as RWKV-PEFT saves them, merged into their base.
+//!
+//! What an adapter is follows from the names of its tensors; `X` is a matrix `X.weight` of the
+//! base.
+//!
+//! | tensors | kind |
+//! |---|---|
+//! | `X.lora_A` `[r, in]`, `X.lora_B` `[out, r]` | LoRA: `W + alpha / r B A` |
+//! | those, `X.init_lora_A` and `X.init_lora_B` | PiSSA: `W - B0 A0 + B A` |
+//! | `X.disha` or `X.bone` `[r, out]` | DiSHA: the block is added to every `r` columns |
+//! | `X.disha` or `X.bone` `[in / r, r, r]` | Bone: tiles `T` become `T + T b + b` |
+//! | any other | replaces the tensor of the base |
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::error::{CheckpointError, Problem, clip};
+use super::tensor::{Entry, Tensor};
+use super::update::{Product, Update};
+use super::{Checkpoint, Role};
+
+/// Endings of the tensors of an adapter.
+const ENDINGS: [(&str, Part); 6] = [
+    (".lora_A", Part::A),
+    (".lora_B", Part::B),
+    (".init_lora_A", Part::StartA),
+    (".init_lora_B", Part::StartB),
+    (".disha", Part::Block),
+    (".bone", Part::Block),
+];
+
+/// What a tensor of an adapter is to its matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    A,
+    B,
+    StartA,
+    StartB,
+    Block,
+}
+
+/// Values that are checked at a time.
+const CHUNK: usize = 1 << 16;
+
+/// How many tensors of the base an adapter has changed, by its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Merged {
+    /// Matrices with a LoRA adapter.
+    pub lora: usize,
+    /// Matrices with a PiSSA adapter.
+    pub pissa: usize,
+    /// Matrices with a DiSHA adapter of two dimensions.
+    pub disha: usize,
+    /// Matrices with a DiSHA adapter of three dimensions, Bone.
+    pub bone: usize,
+    /// Tensors that were replaced whole.
+    pub replaced: usize,
+}
+
+impl fmt::Display for Merged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = [
+            ("LoRA", self.lora),
+            ("PiSSA", self.pissa),
+            ("DiSHA", self.disha),
+            ("Bone", self.bone),
+        ];
+        for (kind, count) in kinds.into_iter().filter(|&(_, count)| count > 0) {
+            write!(f, "{kind} on {count} matrices, ")?;
+        }
+        write!(f, "{} tensors replaced", self.replaced)
+    }
+}
+
+/// The tensors of one or more adapter files.
+struct Adapter<'a> {
+    files: &'a [Checkpoint],
+    /// Matrix without `.weight` -> its parts.
+    parts: BTreeMap<&'a str, Parts<'a>>,
+    /// Whole tensors.
+    whole: BTreeMap<&'a str, (usize, &'a Entry)>,
+}
+
+impl Checkpoint {
+    /// Merges adapters of RWKV-PEFT into this base: LoRA, PiSSA, and DiSHA in both forms, told
+    /// apart by their tensors' names; tensors that belong to none replace those of the base.
+    ///
+    /// Nothing is computed yet: matrices are merged, in f32, when their rows are read, so memory
+    /// stays bounded by the rows that are asked for and the adapter's factors for one matrix.
+    ///
+    /// `files` together are one adapter: one file, or for PiSSA two, of which one holds what
+    /// training started from (`init_pissa.pth`). `alpha` is LoRA's, whose updates are scaled by
+    /// `alpha / rank`; the other kinds have no scale.
+    ///
+    /// # Errors
+    ///
+    /// When the files hold no adapter, a matrix or tensor that the base lacks, a shape or rank
+    /// that does not fit, a value that is not finite, or LoRA and `alpha` is not given. The base
+    /// is then as it was.
+    pub fn merge(
+        &mut self,
+        files: Vec<Self>,
+        alpha: Option<f64>,
+    ) -> Result<Merged, CheckpointError> {
+        let mut merged = Merged::default();
+        if files.is_empty() {
+            return Ok(merged);
+        }
+        let adapter = Adapter::new(&files)?;
+        let mut changed = Vec::new();
+        for (&matrix, parts) in &adapter.parts {
+            let change = adapter.update(self, matrix, parts, alpha, &mut merged)?;
+            changed.push(change);
+        }
+        for (&name, &(file, entry)) in &adapter.whole {
+            adapter.check_whole(self, name, file, entry)?;
+            merged.replaced += 1;
+            changed.push((name.to_owned(), Change::Whole(adapter.shifted(self, file, entry))));
+        }
+        for (name, change) in changed {
+            match (self.index.get(&name), change) {
+                (Some(&at), Change::Update(update)) => self.entries[at].update = Some(update),
+                (Some(&at), Change::Whole(entry)) => self.entries[at] = entry,
+                (None, Change::Whole(entry)) => {
+                    self.index.insert(name, self.entries.len());
+                    self.entries.push(entry);
+                }
+                (None, Change::Update(_)) => unreachable!("the base's matrix was found before"),
+            }
+        }
+        let alpha = alpha.filter(|_| merged.lora > 0);
+        for file in files {
+            self.adopt(file, Role::Adapter { alpha });
+        }
+        Ok(merged)
+    }
+}
+
+/// The parts of one matrix's adapter: the file, and the entry in it.
+type Parts<'a> = BTreeMap<Part, (usize, &'a Entry)>;
+
+/// A matrix of the base.
+struct Target {
+    name: String,
+    /// Outputs and inputs.
+    dims: [usize; 2],
+}
+
+impl Target {
+    /// What is wrong with a tensor of an adapter that does not fit.
+    fn misfit(&self, entry: &Entry, expected: &str) -> Problem {
+        let (found, dims) = (entry.layout.shape(), self.dims);
+        let name = clip(&self.name);
+        let cause = format!(
+            "has shape {found:?}, expected {expected}; {} of the base is {dims:?}",
+            name.escape_debug(),
+        );
+        Problem::Shape { tensor: clip(&entry.name), cause }
+    }
+}
+
+/// What happens to a tensor of the base.
+enum Change {
+    Update(Box<Update>),
+    Whole(Entry),
+}
+
+impl<'a> Adapter<'a> {
+    fn new(files: &'a [Checkpoint]) -> Result<Self, CheckpointError> {
+        let mut adapter = Self { files, parts: BTreeMap::new(), whole: BTreeMap::new() };
+        for (file, checkpoint) in files.iter().enumerate() {
+            for entry in &checkpoint.entries {
+                check_finite(checkpoint, entry)?;
+                let ending = ENDINGS
+                    .iter()
+                    .find_map(|&(ending, part)| Some((entry.name.strip_suffix(ending)?, part)));
+                let earlier = match ending {
+                    Some((matrix, part)) => {
+                        adapter.parts.entry(matrix).or_default().insert(part, (file, entry))
+                    }
+                    None => adapter.whole.insert(&entry.name, (file, entry)),
+                };
+                if earlier.is_some() {
+                    let tensor = clip(&entry.name);
+                    return Err(adapter.fault(file, Problem::AdaptedTwice { tensor }));
+                }
+            }
+        }
+        if adapter.parts.is_empty() {
+            let state = adapter.whole.keys().any(|name| name.ends_with(".att.time_state"));
+            return Err(adapter.fault(0, Problem::NoAdapter { state }));
+        }
+        Ok(adapter)
+    }
+
+    fn fault(&self, file: usize, problem: Problem) -> CheckpointError {
+        CheckpointError::new(&self.files[file].path, problem)
+    }
+
+    /// An entry of file `file`, as one of the base that has taken in all files.
+    fn shifted(&self, base: &Checkpoint, file: usize, entry: &Entry) -> Entry {
+        let before: usize = self.files[..file].iter().map(|file| file.files.len()).sum();
+        Entry { file: base.files.len() + before + entry.file, ..entry.clone() }
+    }
+
+    /// The change of one matrix, and the matrix's name.
+    fn update(
+        &self,
+        base: &Checkpoint,
+        matrix: &str,
+        parts: &Parts<'_>,
+        alpha: Option<f64>,
+        merged: &mut Merged,
+    ) -> Result<(String, Change), CheckpointError> {
+        let target = format!("{matrix}.weight");
+        let Some((&first, &(file, entry))) = parts.first_key_value() else {
+            unreachable!("a matrix is listed with its first part")
+        };
+        let dims = base.tensor(&target).map(|weight| weight.shape().to_vec());
+        let Some(&[outputs, inputs]) = dims.as_deref() else {
+            let (tensor, target) = (clip(&entry.name), clip(&target));
+            return Err(self.fault(file, Problem::AdapterTarget { tensor, target }));
+        };
+        let merged_before =
+            base.index.get(&target).is_some_and(|&at| base.entries[at].update.is_some());
+        let two_kinds = parts.contains_key(&Part::Block) && parts.len() > 1;
+        if merged_before || two_kinds || self.whole.contains_key(&*target) {
+            return Err(self.fault(file, Problem::AdaptedTwice { tensor: clip(&target) }));
+        }
+        let target = Target { name: target, dims: [outputs, inputs] };
+        let update = if first == Part::Block {
+            self.block_update(base, (file, entry), &target, merged)?
+        } else {
+            self.low_rank_update(base, parts, &target, alpha, merged)?
+        };
+        Ok((target.name, Change::Update(Box::new(update))))
+    }
+
+    /// DiSHA or Bone, by the number of dimensions.
+    fn block_update(
+        &self,
+        base: &Checkpoint,
+        (file, entry): (usize, &Entry),
+        target: &Target,
+        merged: &mut Merged,
+    ) -> Result<Update, CheckpointError> {
+        let [outputs, inputs] = target.dims;
+        let block = self.shifted(base, file, entry);
+        match *entry.layout.shape() {
+            [rank, out] if out == outputs && rank > 0 => {
+                merged.disha += 1;
+                Ok(Update::Shared(block))
+            }
+            [blocks, rank, same]
+                if rank == same
+                    && blocks.checked_mul(rank) == Some(inputs)
+                    && outputs.is_multiple_of(rank) =>
+            {
+                merged.bone += 1;
+                Ok(Update::Tiles(block))
+            }
+            _ => {
+                let expected = format!(
+                    "[r, {outputs}], or [{inputs} / r, r, r] of an r that divides {outputs}"
+                );
+                Err(self.fault(file, target.misfit(entry, &expected)))
+            }
+        }
+    }
+
+    /// PiSSA where training's start is known, else LoRA.
+    fn low_rank_update(
+        &self,
+        base: &Checkpoint,
+        parts: &Parts<'_>,
+        target: &Target,
+        alpha: Option<f64>,
+        merged: &mut Merged,
+    ) -> Result<Update, CheckpointError> {
+        let start = self.pair(base, parts, (Part::StartA, Part::StartB), target)?;
+        let trained = self.pair(base, parts, (Part::A, Part::B), target)?;
+        let (file, name) =
+            parts.values().next().map_or((0, ""), |&(file, entry)| (file, &*entry.name));
+        match (trained, start) {
+            (Some(trained), Some(start)) => {
+                merged.pissa += 1;
+                Ok(Update::LowRank(vec![trained, Product { scale: -1.0, ..start }]))
+            }
+            (Some(trained), None) => {
+                let rank = trained.a.layout.shape()[0];
+                let Some(alpha) = alpha else {
+                    return Err(self.fault(file, Problem::AlphaMissing { rank }));
+                };
+                merged.lora += 1;
+                let scale = (alpha / rank as f64) as f32;
+                Ok(Update::LowRank(vec![Product { scale, ..trained }]))
+            }
+            (None, _) => Err(self.fault(file, Problem::PissaStartAlone { tensor: clip(name) })),
+        }
+    }
+
+    /// The product of two factors, with scale 1; `None` when the adapter has neither.
+    fn pair(
+        &self,
+        base: &Checkpoint,
+        parts: &Parts<'_>,
+        (a, b): (Part, Part),
+        target: &Target,
+    ) -> Result<Option<Product>, CheckpointError> {
+        let [outputs, inputs] = target.dims;
+        let ((file_a, a), (file_b, b)) = match (parts.get(&a), parts.get(&b)) {
+            (Some(&a), Some(&b)) => (a, b),
+            (None, None) => return Ok(None),
+            (Some(&(file, lone)), None) | (None, Some(&(file, lone))) => {
+                let tensor = clip(&lone.name);
+                return Err(self.fault(file, Problem::AdapterHalf { tensor }));
+            }
+        };
+        let shape = |file, entry: &Entry, fits: bool, expected: String| {
+            if fits { Ok(()) } else { Err(self.fault(file, target.misfit(entry, &expected))) }
+        };
+        let fits = matches!(*a.layout.shape(), [rank, i] if i == inputs && rank > 0);
+        shape(file_a, a, fits, format!("[r, {inputs}]"))?;
+        let fits = matches!(*b.layout.shape(), [o, rank] if o == outputs && rank > 0);
+        shape(file_b, b, fits, format!("[{outputs}, r]"))?;
+        let ranks = [a.layout.shape()[0], b.layout.shape()[1]];
+        if ranks[0] != ranks[1] {
+            let tensors = [clip(&a.name), clip(&b.name)];
+            return Err(self.fault(file_b, Problem::AdapterRanks { tensors, ranks }));
+        }
+        let (a, b) = (self.shifted(base, file_a, a), self.shifted(base, file_b, b));
+        Ok(Some(Product { scale: 1.0, a, b }))
+    }
+
+    /// Checks that a whole tensor can take the place of the base's.
+    fn check_whole(
+        &self,
+        base: &Checkpoint,
+        name: &str,
+        file: usize,
+        entry: &Entry,
+    ) -> Result<(), CheckpointError> {
+        let Some(of_base) = base.tensor(name) else {
+            // Some containers drop what the model does not use, and none has a state.
+            let unused = ["v0", "v1", "v2"].iter().any(|v| name == format!("blocks.0.att.{v}"));
+            if unused || name.ends_with(".att.time_state") {
+                return Ok(());
+            }
+            return Err(self.fault(file, Problem::NotInBase { tensor: clip(name) }));
+        };
+        // A vector comes as `[d]` and as `[1, 1, d]`.
+        let squeezed =
+            |shape: &[usize]| shape.iter().copied().filter(|&n| n != 1).collect::<Vec<_>>();
+        if squeezed(entry.layout.shape()) == squeezed(of_base.shape()) {
+            return Ok(());
+        }
+        let problem = Problem::ReplacementShape {
+            tensor: clip(name),
+            found: entry.layout.shape().to_vec(),
+            expected: of_base.shape().to_vec(),
+        };
+        Err(self.fault(file, problem))
+    }
+}
+
+/// Checks an adapter's tensor, whose values would otherwise be blamed on the base.
+fn check_finite(checkpoint: &Checkpoint, entry: &Entry) -> Result<(), CheckpointError> {
+    let tensor = Tensor::new(entry, &checkpoint.files);
+    let (rows, columns) = (tensor.rows(), tensor.columns());
+    // A file may claim any number of rows of no values.
+    if columns == 0 {
+        return Ok(());
+    }
+    let step = (CHUNK / columns).max(1);
+    let mut values = Vec::new();
+    for first in (0..rows).step_by(step) {
+        let range = first..rows.min(first + step);
+        values.resize(range.len() * columns, 0.0);
+        tensor.read_rows(range, &mut values);
+        if let Some(found) = values.iter().copied().find(|value| !value.is_finite()) {
+            let problem = Problem::NonFinite { tensor: clip(&entry.name), found };
+            return Err(CheckpointError::new(&checkpoint.path, problem));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,33 @@
+//! `kinglet state`: a tuned state becomes a state file of a model.
+
+use anyhow::{Context, Result, bail};
+use kinglet::state::StateFile;
+use kinglet_quantize::checkpoint::Checkpoint;
+use kinglet_quantize::{TunedState, write_beside};
+
+use crate::args::StateArgs;
+use crate::model::Opened;
+use crate::quantize::same_file;
+use crate::run::END_OF_TEXT;
+use crate::terminal;
+
+pub(crate) fn run(args: &StateArgs) -> Result<()> {
+    let checkpoint = Checkpoint::open(&args.state)?;
+    let inputs = checkpoint.sources().iter().flat_map(|source| source.files());
+    if inputs.chain(&args.model.model).any(|input| same_file(input, &args.output)) {
+        bail!("the output would replace an input; give another -o");
+    }
+    let opened = Opened::new(&args.model)?;
+    let model = opened.model()?;
+    let header = model.header();
+    let state = TunedState::read(&checkpoint, model.shape())
+        .with_context(|| format!("{}, for {}", args.state.display(), opened.name()))?;
+    let mut bytes = vec![0; StateFile::<f32>::len(model.shape())];
+    // The token that every text begins with, so that the file starts one as a model does that
+    // has the state in it.
+    StateFile::write(header, state.values(), Some(END_OF_TEXT), &mut bytes)?;
+    write_beside(&args.output, |partial| std::fs::write(partial, &bytes))
+        .with_context(|| format!("cannot write {}", args.output.display()))?;
+    terminal::note(&format!("{}: a state of {}", args.output.display(), opened.name()));
+    Ok(())
+}
