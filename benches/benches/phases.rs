@@ -231,7 +231,7 @@ fn state(criterion: &mut Criterion) {
     let (mut engine, logits) = buffers.engine(model, 1);
     engine.step(0, 1, logits).expect("a step");
     let mut values = vec![0.0; SMALL.state_len()];
-    let mut file = vec![0; StateFile::len(&SMALL)];
+    let mut file = vec![0; StateFile::<f32>::len(&SMALL)];
     let mut bench = criterion.benchmark_group("state");
     bench.throughput(Throughput::BytesDecimal(file.len() as u64));
     bench.bench_function("save", |bench| {

@@ -1,6 +1,7 @@
 //! What the layers of every architecture do to a block of columns: norms,
 //! token shift, activations, residual sums.
 
+use crate::element::StateElement;
 use crate::engine::Column;
 use crate::kernels::{Kernels, Product, Rows};
 use crate::matrix::Matrix;
@@ -29,6 +30,44 @@ fn gather_heads(y: &[f32], column: usize, columns: usize, n: usize, out: &mut [f
     let heads = y.chunks_exact(columns * n);
     for (out, y) in out.chunks_exact_mut(n).zip(heads) {
         out.copy_from_slice(&y[column * n..][..n]);
+    }
+}
+
+/// The input before a column, `[width]`, which a state of `S` remembers.
+#[derive(Debug)]
+enum Previous<'a, S> {
+    /// As it is.
+    Exact(&'a [f32]),
+    /// A column of the same block, to be rounded as the state would.
+    Column(&'a [f32]),
+    /// From the state.
+    Remembered(&'a [S]),
+}
+
+impl<S: StateElement> Previous<'_, S> {
+    /// `out = shifted(n, p, x)` with p this input, elementwise.
+    #[inline(always)]
+    fn mix(
+        &self,
+        n: &[f32],
+        x: impl Iterator<Item = f32>,
+        shifted: impl Fn(f32, f32, f32) -> f32,
+        out: &mut [f32],
+    ) {
+        let rest = out.iter_mut().zip(n).zip(x);
+        match self {
+            Self::Exact(p) => {
+                rest.zip(*p).for_each(|(((out, n), x), p)| *out = shifted(*n, *p, x));
+            }
+            Self::Column(p) => {
+                let p = p.iter().map(|p| S::narrow(*p).widen());
+                rest.zip(p).for_each(|(((out, n), x), p)| *out = shifted(*n, p, x));
+            }
+            Self::Remembered(p) => {
+                let p = p.iter().map(|p| p.widen());
+                rest.zip(p).for_each(|(((out, n), x), p)| *out = shifted(*n, p, x));
+            }
+        }
     }
 }
 
@@ -65,43 +104,34 @@ impl<K: Kernels> Block<'_, K> {
     }
 
     /// Token shift: quantizes `shifted(n, p, shift[c])` into `mixed[c]`, where n
-    /// is a column of `normed` and p its predecessor in the sequence.
+    /// is a column of `normed` and p its predecessor in the sequence, as a state
+    /// remembers it.
     ///
     /// * `normed`, `scratch`: `[column][width]`
     /// * `state`: `[slot][width]`
     /// * `shifted`: [`toward_previous`] or [`toward_current`]
-    pub(crate) fn mix<const N: usize>(
+    pub(crate) fn mix<S: StateElement, const N: usize>(
         &self,
         normed: &[f32],
-        state: &[f32],
+        state: &[S],
         shift: [&[f32]; N],
         shifted: impl Fn(f32, f32, f32) -> f32 + Sync,
         scratch: &mut [f32],
         mixed: &mut [QuantizedMut<'_>; N],
     ) {
-        self.mix_with(
-            normed,
-            state,
-            scratch,
-            mixed,
-            #[inline(always)]
-            |_, c, n, p, out| {
-                for (((out, n), p), x) in out.iter_mut().zip(n).zip(p).zip(shift[c]) {
-                    *out = shifted(*n, *p, *x);
-                }
-            },
-        );
+        let share = |_, c: usize| shift[c].iter().copied();
+        self.mix_with(normed, state, share, shifted, scratch, mixed);
     }
 
-    /// Quantizes what `f(column, c, n, p, out)` writes to `out` into `mixed[c]`;
-    /// otherwise as [`mix`](Self::mix).
-    pub(crate) fn mix_with<const N: usize>(
+    /// Token shift whose shares are `share(column, c)`; otherwise as [`mix`](Self::mix).
+    pub(crate) fn mix_with<S: StateElement, I: Iterator<Item = f32>, const N: usize>(
         &self,
         normed: &[f32],
-        state: &[f32],
+        state: &[S],
+        share: impl Fn(usize, usize) -> I + Sync,
+        shifted: impl Fn(f32, f32, f32) -> f32 + Sync,
         scratch: &mut [f32],
         mixed: &mut [QuantizedMut<'_>; N],
-        f: impl Fn(usize, usize, &[f32], &[f32], &mut [f32]) + Sync,
     ) {
         let width = self.shape.width;
         let mixed = mixed.each_mut().map(QuantizedMut::reborrow);
@@ -115,9 +145,9 @@ impl<K: Kernels> Block<'_, K> {
                 let mut mixed = mixed.map(QuantizedMut::columns);
                 for (column, scratch) in range.zip(scratch.iter()) {
                     let n = &normed[column * width..][..width];
-                    let p = self.shifted(column, normed, state);
+                    let p = self.previous(column, normed, state);
                     for (c, mixed) in mixed.iter_mut().enumerate() {
-                        f(column, c, n, p, scratch);
+                        p.mix(n, share(column, c), &shifted, scratch);
                         if let Some(mixed) = mixed.next() {
                             mixed.quantize(scratch, |q| self.kernels.pack(q));
                         }
@@ -130,18 +160,31 @@ impl<K: Kernels> Block<'_, K> {
     /// The input of `column`'s predecessor in its sequence: the column before
     /// it in the block, or what the state remembers.
     #[inline(always)]
-    fn shifted<'b>(&self, column: usize, normed: &'b [f32], state: &'b [f32]) -> &'b [f32] {
+    fn previous<'b, S: StateElement>(
+        &self,
+        column: usize,
+        normed: &'b [f32],
+        state: &'b [S],
+    ) -> Previous<'b, S> {
+        let width = self.shape.width;
         let slot = self.columns[column].slot;
         let before = self.columns[..column].iter().rposition(|other| other.slot == slot);
-        let (rows, row) = before.map_or((state, slot), |column| (normed, column));
-        &rows[row * self.shape.width..][..self.shape.width]
+        match (S::as_f32(state), before) {
+            // What an f32 state remembers is the column itself: one loop reads both.
+            (Some(state), _) => {
+                let (rows, row) = before.map_or((state, slot), |column| (normed, column));
+                Previous::Exact(&rows[row * width..][..width])
+            }
+            (None, Some(column)) => Previous::Column(&normed[column * width..][..width]),
+            (None, None) => Previous::Remembered(&state[slot * width..][..width]),
+        }
     }
 
     /// Keeps the last input of each sequence for the next block's token shift.
-    pub(crate) fn remember(&self, normed: &[f32], state: &mut [f32]) {
+    pub(crate) fn remember<S: StateElement>(&self, normed: &[f32], state: &mut [S]) {
         let width = self.shape.width;
         for (column, normed) in self.columns.iter().zip(normed.chunks_exact(width)) {
-            state[column.slot * width..][..width].copy_from_slice(normed);
+            S::narrow_all(normed, &mut state[column.slot * width..][..width]);
         }
     }
 

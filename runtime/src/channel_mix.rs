@@ -11,6 +11,7 @@
 //! ```
 
 use crate::block::Block;
+use crate::element::StateElement;
 use crate::kernels::{Kernels, Product, Rows, SparseProduct};
 use crate::math;
 use crate::matrix::{Matrix, SparseMatrix};
@@ -89,11 +90,11 @@ impl GatedChannelMix<'_> {
     /// Advances the token shift's `state`, `[slot][width]`, and adds to the
     /// residual stream `x`, `[column][width]`. `shifted` is the version's token shift.
     #[inline(never)]
-    pub(crate) fn forward<K: Kernels>(
+    pub(crate) fn forward<K: Kernels, S: StateElement>(
         &self,
         block: &Block<'_, K>,
         x: &mut [f32],
-        state: &mut [f32],
+        state: &mut [S],
         shifted: impl Fn(f32, f32, f32) -> f32 + Sync,
         scratch: &mut [f32],
     ) {

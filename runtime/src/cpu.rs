@@ -4,6 +4,7 @@
 use core::fmt;
 
 use crate::block::{Block, LN_EPS};
+use crate::element::{StateElement, f16};
 use crate::engine::{Column, Engine, Hook, StateError, StepError};
 use crate::kernels::{Kernels, Product, Rows};
 use crate::model::Model;
@@ -38,28 +39,48 @@ const fn carried_len(shape: &Shape, columns: usize) -> usize {
     }
 }
 
-/// A buffer that is not as long as the engine needs it.
+/// A buffer that is not what the engine needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct BufferError {
-    /// Which buffer.
-    pub buffer: &'static str,
-    /// Elements given.
-    pub found: usize,
-    /// Elements needed; for the states, a multiple of this.
-    pub needed: usize,
+#[non_exhaustive]
+pub enum BufferError {
+    /// It has too few elements, or the states are no whole number of them.
+    Len {
+        /// Which buffer.
+        buffer: &'static str,
+        /// Elements given.
+        found: usize,
+        /// Elements needed; for the states, a multiple of this.
+        needed: usize,
+    },
+    /// The architecture's state cannot be kept in f16:
+    /// [`Architecture::allows_f16_state`].
+    F16State {
+        /// The model's.
+        architecture: Architecture,
+    },
 }
 
 impl fmt::Display for BufferError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { buffer, found, needed } = self;
-        write!(f, "the {buffer} buffer has {found} elements, {needed} are needed")
+        match self {
+            Self::Len { buffer, found, needed } => {
+                write!(f, "the {buffer} buffer has {found} elements, {needed} are needed")
+            }
+            Self::F16State { architecture } => {
+                write!(f, "the state of {architecture} cannot be kept in f16; keep it in f32")
+            }
+        }
     }
 }
 
 impl core::error::Error for BufferError {}
 
-/// Runs a model on a kernel set.
+/// Runs a model on a kernel set, with states kept in `S`.
+///
+/// With [`f16`] a state takes half the memory, and the numbers are other ones
+/// than with f32: each element is rounded after every token, inside a block too,
+/// so that again every target, block size and thread count computes the same bits.
 ///
 /// ```
 /// use kinglet::cpu::{Cpu, workspace_len};
@@ -77,39 +98,43 @@ impl core::error::Error for BufferError {}
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Cpu<'a, K> {
+pub struct Cpu<'a, K, S = f32> {
     model: Model<'a>,
     kernels: K,
     block: usize,
     slots: usize,
     /// `[layer]` of the architecture's layer state, all slots together.
-    states: &'a mut [f32],
+    states: &'a mut [S],
     workspace: &'a mut [f32],
 }
 
-impl<'a, K: Kernels> Cpu<'a, K> {
+impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
     /// An engine over `model`, with every state at the model's start state.
     ///
     /// `states` is a multiple of [`Shape::state_len`]: a slot each. `workspace`
     /// is at least [`workspace_len`] of `block`, the most columns computed together.
     ///
     /// # Errors
-    /// When a buffer is too short.
+    /// When a buffer is too short, or the architecture's state cannot be kept in `S`.
     pub fn new(
         model: Model<'a>,
         kernels: K,
         block: usize,
-        states: &'a mut [f32],
+        states: &'a mut [S],
         workspace: &'a mut [f32],
     ) -> Result<Self, BufferError> {
+        let architecture = model.shape().architecture;
+        if S::CODE == f16::CODE && !architecture.allows_f16_state() {
+            return Err(BufferError::F16State { architecture });
+        }
         let needed = model.shape().state_len();
         let found = states.len();
         if found == 0 || !found.is_multiple_of(needed) {
-            return Err(BufferError { buffer: "states", found, needed });
+            return Err(BufferError::Len { buffer: "states", found, needed });
         }
         let needed = workspace_len(model.shape(), block);
         if workspace.len() < needed || block == 0 {
-            return Err(BufferError { buffer: "workspace", found: workspace.len(), needed });
+            return Err(BufferError::Len { buffer: "workspace", found: workspace.len(), needed });
         }
         let slots = found / model.shape().state_len();
         let mut engine = Self { model, kernels, block, slots, states, workspace };
@@ -127,6 +152,42 @@ impl<'a, K: Kernels> Cpu<'a, K> {
     /// The kernel set.
     pub fn kernels(&self) -> &K {
         &self.kernels
+    }
+
+    /// Copies the state of `slot` out as it is kept: [`Shape::state_len`] elements.
+    ///
+    /// # Errors
+    /// When the slot or the length is wrong.
+    pub fn store_elements(&self, slot: usize, state: &mut [S]) -> Result<(), StateError> {
+        self.check_slot(slot, state.len())?;
+        let mut at = 0;
+        for_slot_pieces(self.model.shape(), self.slots, slot, |piece| {
+            let len = piece.len();
+            state[at..at + len].copy_from_slice(&self.states[piece]);
+            at += len;
+        });
+        Ok(())
+    }
+
+    /// Copies a state of [`Shape::state_len`] elements into `slot`, as
+    /// [`store_elements`](Self::store_elements) gave it.
+    ///
+    /// # Errors
+    /// When the slot or the length is wrong, or a value is not finite; the slot
+    /// is then as it was.
+    pub fn load_elements(&mut self, slot: usize, state: &[S]) -> Result<(), StateError> {
+        self.check_slot(slot, state.len())?;
+        if let Some(index) = state.iter().position(|x| !x.finite()) {
+            return Err(StateError::NonFinite { index });
+        }
+        let shape = *self.model.shape();
+        let mut at = 0;
+        for_slot_pieces(&shape, self.slots, slot, |piece| {
+            let len = piece.len();
+            self.states[piece].copy_from_slice(&state[at..at + len]);
+            at += len;
+        });
+        Ok(())
     }
 
     fn check(&self, columns: &[Column], logits: &[f32]) -> Result<(), StepError> {
@@ -167,8 +228,11 @@ impl<'a, K: Kernels> Cpu<'a, K> {
         for_slot_pieces(&shape, self.slots, slot, |piece| {
             let len = piece.len();
             match state {
-                Some(state) => self.states[piece].copy_from_slice(&state[at..at + len]),
-                None => self.states[piece].fill(shape.start_value(at % shape.layer_state_len())),
+                Some(state) => S::narrow_all(&state[at..at + len], &mut self.states[piece]),
+                None => {
+                    let start = shape.start_value(at % shape.layer_state_len());
+                    self.states[piece].fill(S::narrow(start));
+                }
             }
             at += len;
         });
@@ -242,7 +306,7 @@ fn all_finite(x: &[f32]) -> bool {
     x.iter().fold(0, |m: u32, x| m.max(x.to_bits() & 0x7FFF_FFFF)) < 0x7F80_0000
 }
 
-impl<K: Kernels> Engine for Cpu<'_, K> {
+impl<K: Kernels, S: StateElement> Engine for Cpu<'_, K, S> {
     fn shape(&self) -> &Shape {
         self.model.shape()
     }
@@ -287,7 +351,12 @@ impl<K: Kernels> Engine for Cpu<'_, K> {
         let layer_states = states.chunks_exact_mut(shape.layer_state_len() * *slots);
         for (layer, state) in layer_states.enumerate() {
             match shape.architecture {
-                Architecture::Rwkv4 => rwkv4::layer(&block, model, layer, x, state, scratch),
+                Architecture::Rwkv4 => {
+                    // `new` has refused other elements.
+                    if let Some(state) = S::as_f32_mut(state) {
+                        rwkv4::layer(&block, model, layer, x, state, scratch);
+                    }
+                }
                 Architecture::Rwkv5_0 | Architecture::Rwkv5_1 | Architecture::Rwkv5_2 => {
                     rwkv5::layer(&block, model, layer, x, state, scratch)
                 }
@@ -329,7 +398,7 @@ impl<K: Kernels> Engine for Cpu<'_, K> {
         let mut at = 0;
         for_slot_pieces(self.model.shape(), self.slots, slot, |piece| {
             let len = piece.len();
-            state[at..at + len].copy_from_slice(&self.states[piece]);
+            S::widen_all(&self.states[piece], &mut state[at..at + len]);
             at += len;
         });
         Ok(())

@@ -169,7 +169,8 @@ pub trait Engine {
     /// When there is no such slot.
     fn reset(&mut self, slot: usize) -> Result<(), StateError>;
 
-    /// Copies a state of [`Shape::state_len`] elements into `slot`.
+    /// Copies a state of [`Shape::state_len`] elements into `slot`. An engine
+    /// that keeps states in f16 rounds to it; what it stored loads exactly.
     ///
     /// # Errors
     /// When the slot or the length is wrong, or a value is not finite; the slot

@@ -16,6 +16,7 @@
 //! sum with the factor `v[j]` not taken out.
 
 use crate::block::Block;
+use crate::element::StateElement;
 use crate::kernels::{Kernels, Rows};
 use crate::math;
 use crate::reduce;
@@ -28,7 +29,7 @@ pub(crate) const TOGETHER: usize = if cfg!(target_pointer_width = "64") { 32 } e
 
 /// The first C values of `x`.
 #[inline(always)]
-pub(crate) fn lanes<const C: usize>(x: &[f32]) -> &[f32; C] {
+pub(crate) fn lanes<T, const C: usize>(x: &[T]) -> &[T; C] {
     let Some((lanes, _)) = x.split_first_chunk() else { unreachable!("a whole chunk") };
     lanes
 }
@@ -53,10 +54,10 @@ pub(crate) struct LinearAttention<'a> {
 impl LinearAttention<'_> {
     /// Advances `state`, `[head][slot][key][value]`, and writes y,
     /// `[head][column][channel]`.
-    pub(crate) fn forward<K: Kernels>(
+    pub(crate) fn forward<K: Kernels, S: StateElement>(
         &self,
         block: &Block<'_, K>,
-        state: &mut [f32],
+        state: &mut [S],
         y: &mut [f32],
     ) {
         let Block { shape, columns, slots, kernels } = block;
@@ -84,7 +85,7 @@ impl LinearAttention<'_> {
     /// One head, whose first channel is `channel`, and one token, whose column
     /// starts at `column`: advances `state`, `[key][value]`, and writes y, `[channel]`.
     #[inline(always)]
-    fn step(&self, column: usize, channel: usize, state: &mut [f32], y: &mut [f32]) {
+    fn step<S: StateElement>(&self, column: usize, channel: usize, state: &mut [S], y: &mut [f32]) {
         let n = y.len();
         let of_token = |x: &'_ [f32]| -> core::ops::Range<usize> {
             let at = column % x.len() + channel;
@@ -120,23 +121,28 @@ struct Step<'a> {
 
 /// `y = S r`, then `S = S diag(w) + v k`, for `state` `[key][value]`.
 #[inline(always)]
-fn recurrence(state: &mut [f32], step: &Step<'_>, y: &mut [f32]) {
+fn recurrence<S: StateElement>(state: &mut [S], step: &Step<'_>, y: &mut [f32]) {
     let n = y.len();
     let whole = n / TOGETHER * TOGETHER;
     let mut at = 0;
     while at < whole {
-        values::<TOGETHER>(state, step, at, y);
+        values::<S, TOGETHER>(state, step, at, y);
         at += TOGETHER;
     }
     while at < n {
-        values::<1>(state, step, at, y);
+        values::<S, 1>(state, step, at, y);
         at += 1;
     }
 }
 
 /// The recurrence for the value channels `at..at + C`.
 #[inline(always)]
-fn values<const C: usize>(state: &mut [f32], step: &Step<'_>, at: usize, y: &mut [f32]) {
+fn values<S: StateElement, const C: usize>(
+    state: &mut [S],
+    step: &Step<'_>,
+    at: usize,
+    y: &mut [f32],
+) {
     let n = y.len();
     let Step { r, k, v, w } = *step;
     // A copy, so that no write to the state can change what the registers hold.
@@ -147,8 +153,9 @@ fn values<const C: usize>(state: &mut [f32], step: &Step<'_>, at: usize, y: &mut
         let Some((s, _)) = s[at..].split_first_chunk_mut::<C>() else { unreachable!() };
         let mut next = *s;
         for j in 0..C {
-            sum[j] += next[j] * r;
-            next[j] = next[j] * w + k * v[j];
+            let old = next[j].widen();
+            sum[j] += old * r;
+            next[j] = S::narrow(old * w + k * v[j]);
         }
         *s = next;
     }

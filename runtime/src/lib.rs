@@ -42,7 +42,8 @@
 //!
 //! # Where things are
 //!
-//! * [`engine`]: what runs a model, for programs; [`cpu`]: the engine of processors
+//! * [`engine`]: what runs a model, for programs; [`cpu`]: the engine of processors;
+//!   [`element`]: what a state is kept in
 //! * [`kernels`]: what a target does for the core; [`scalar`]: the reference in plain Rust
 //! * [`model`]: the model file; [`state`]: the state file; [`tokenizer`], [`text`], [`sampler`]
 //! * [`math`], [`reduce`], [`quantized`], [`matrix`]: the numbers
@@ -70,6 +71,7 @@ mod block;
 mod channel_mix;
 pub mod cpu;
 pub mod crc32;
+pub mod element;
 pub mod engine;
 mod heads;
 pub mod kernels;

@@ -23,6 +23,7 @@
 
 use crate::block::{Block, toward_current};
 use crate::channel_mix::{self, GatedChannelMix};
+use crate::element::StateElement;
 use crate::heads::LinearAttention;
 use crate::kernels::{Kernels, Product, Rows};
 use crate::math;
@@ -147,12 +148,12 @@ fn channel_mix<'a>(model: &Model<'a>, layer: usize) -> GatedChannelMix<'a> {
 /// * `state`: the layer's states, `shift [slot][width]` of the time mix, the
 ///   same of the channel mix, `S [head][slot][key][value]`
 /// * `scratch`: [`workspace_len`] elements
-pub(crate) fn layer<K: Kernels>(
+pub(crate) fn layer<K: Kernels, S: StateElement>(
     block: &Block<'_, K>,
     model: &Model<'_>,
     layer: usize,
     x: &mut [f32],
-    state: &mut [f32],
+    state: &mut [S],
     scratch: &mut [f32],
 ) {
     let shifts = block.slots * block.shape.width;
@@ -164,12 +165,12 @@ pub(crate) fn layer<K: Kernels>(
 
 impl TimeMix<'_> {
     #[inline(never)]
-    fn forward<K: Kernels>(
+    fn forward<K: Kernels, S: StateElement>(
         &self,
         block: &Block<'_, K>,
         x: &mut [f32],
-        shift: &mut [f32],
-        heads: &mut [f32],
+        shift: &mut [S],
+        heads: &mut [S],
         scratch: &mut [f32],
     ) {
         let Block { shape, kernels, .. } = block;

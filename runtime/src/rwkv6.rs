@@ -26,6 +26,7 @@
 
 use crate::block::{Block, toward_previous};
 use crate::channel_mix::{self, GatedChannelMix};
+use crate::element::StateElement;
 use crate::heads::LinearAttention;
 use crate::kernels::{Kernels, Product, Rows};
 use crate::math;
@@ -162,12 +163,12 @@ fn channel_mix<'a>(model: &Model<'a>, layer: usize) -> GatedChannelMix<'a> {
 /// * `state`: the layer's states, `shift [slot][width]` of the time mix, the
 ///   same of the channel mix, `S [head][slot][key][value]`
 /// * `scratch`: [`workspace_len`] elements
-pub(crate) fn layer<K: Kernels>(
+pub(crate) fn layer<K: Kernels, S: StateElement>(
     block: &Block<'_, K>,
     model: &Model<'_>,
     layer: usize,
     x: &mut [f32],
-    state: &mut [f32],
+    state: &mut [S],
     scratch: &mut [f32],
 ) {
     let shifts = block.slots * block.shape.width;
@@ -179,12 +180,12 @@ pub(crate) fn layer<K: Kernels>(
 
 impl TimeMix<'_> {
     #[inline(never)]
-    fn forward<K: Kernels>(
+    fn forward<K: Kernels, S: StateElement>(
         &self,
         block: &Block<'_, K>,
         x: &mut [f32],
-        shift: &mut [f32],
-        heads: &mut [f32],
+        shift: &mut [S],
+        heads: &mut [S],
         scratch: &mut [f32],
     ) {
         let (columns, width) = (block.len(), block.shape.width);
@@ -245,11 +246,11 @@ impl Shift<'_> {
     /// * `carver`: memory for what is of the pairs' rank
     #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "buffers that the time mix carves once")]
-    fn mix<K: Kernels>(
+    fn mix<K: Kernels, S: StateElement>(
         &self,
         block: &Block<'_, K>,
         normed: &[f32],
-        state: &[f32],
+        state: &[S],
         corrections: &mut [&mut [f32]; SHIFTS],
         scratch: &mut [f32],
         mixed: &mut [QuantizedMut<'_>; SHIFTS],
@@ -290,19 +291,10 @@ impl Shift<'_> {
             jobs.map(|((&matrix, input), output)| Product { matrix, input: input.view(), output });
         kernels.products(&mut heapless::Vec::<_, SHIFTS>::from_iter(jobs));
         let corrections = corrections.each_ref().map(|correction| &**correction);
-        block.mix_with(
-            normed,
-            state,
-            scratch,
-            mixed,
-            #[inline(always)]
-            |column, c, n, p, out| {
-                let correction = &corrections[c][column * width..][..width];
-                let shift = self.maa[c].iter().zip(correction);
-                for (((out, n), p), (maa, m)) in out.iter_mut().zip(n).zip(p).zip(shift) {
-                    *out = toward_previous(*n, *p, maa + m);
-                }
-            },
-        );
+        let share = |column: usize, c: usize| {
+            let correction = &corrections[c][column * width..][..width];
+            self.maa[c].iter().zip(correction).map(|(maa, m)| maa + m)
+        };
+        block.mix_with(normed, state, share, toward_previous, scratch, mixed);
     }
 }

@@ -39,6 +39,7 @@
 
 use crate::block::{Block, toward_previous};
 use crate::channel_mix;
+use crate::element::StateElement;
 use crate::heads::{HEAD_NORM_EPS, TOGETHER, lanes};
 use crate::kernels::{Kernels, Product, Rows};
 use crate::math;
@@ -236,12 +237,12 @@ impl<'a> ChannelMix<'a> {
 ///   same of the channel mix, `S [head][slot][key][value]`
 /// * `v_first`: [`carried_len`] elements, written by layer 0
 /// * `scratch`: [`workspace_len`] elements
-pub(crate) fn layer<K: Kernels>(
+pub(crate) fn layer<K: Kernels, S: StateElement>(
     block: &Block<'_, K>,
     model: &Model<'_>,
     layer: usize,
     x: &mut [f32],
-    state: &mut [f32],
+    state: &mut [S],
     v_first: &mut [f32],
     scratch: &mut [f32],
 ) {
@@ -256,12 +257,12 @@ impl TimeMix<'_> {
     /// Advances the token shift's state and that of the heads, and adds to `x`;
     /// see [`layer`].
     #[inline(never)]
-    pub(crate) fn forward<K: Kernels>(
+    pub(crate) fn forward<K: Kernels, S: StateElement>(
         &self,
         block: &Block<'_, K>,
         x: &mut [f32],
-        shift: &mut [f32],
-        heads: &mut [f32],
+        shift: &mut [S],
+        heads: &mut [S],
         v_first: &mut [f32],
         scratch: &mut [f32],
     ) {
@@ -327,11 +328,11 @@ impl TimeMix<'_> {
     /// * `state`: `[head][slot][key][value]`
     /// * `v_first`, `y`: `[head][column][channel]`
     /// * `vectors`: `[head][HEAD_VECTORS][channel]`, scratch
-    fn heads<K: Kernels>(
+    fn heads<K: Kernels, S: StateElement>(
         &self,
         block: &Block<'_, K>,
         inputs: &HeadInputs<'_>,
-        state: &mut [f32],
+        state: &mut [S],
         v_first: &mut [f32],
         vectors: &mut [f32],
         y: &mut [f32],
@@ -374,7 +375,8 @@ impl TimeMix<'_> {
                             y,
                             #[inline(always)]
                             |key| {
-                                if let Some(row) = next.get(key * n..(key + 1) * n) {
+                                let row = next.get(key * n..(key + 1) * n);
+                                if let Some(row) = row.and_then(S::as_f32) {
                                     kernels.prefetch(row);
                                 }
                             },
@@ -448,10 +450,10 @@ impl Head<'_> {
     /// One token: advances `state`, `[key][value]`, and writes y, `[channel]`.
     /// Calls `fetch` for each key on the way.
     #[inline(always)]
-    fn step(
+    fn step<S: StateElement>(
         &self,
         input: &HeadInputs<'_>,
-        state: &mut [f32],
+        state: &mut [S],
         v_first: &mut [f32],
         vectors: &mut [f32],
         y: &mut [f32],
@@ -514,12 +516,17 @@ struct Step<'a> {
 
 /// `S = S diag(w) + p b + v k` and `y = S r`, for `state` `[key][value]`.
 #[inline(always)]
-fn recurrence(state: &mut [f32], step: &Step<'_>, y: &mut [f32], fetch: impl Fn(usize)) {
+fn recurrence<S: StateElement>(
+    state: &mut [S],
+    step: &Step<'_>,
+    y: &mut [f32],
+    fetch: impl Fn(usize),
+) {
     let n = y.len();
     let whole = n / TOGETHER * TOGETHER;
     let mut at = 0;
     while at < whole {
-        values::<TOGETHER>(state, step, at, y, |key| {
+        values::<S, TOGETHER>(state, step, at, y, |key| {
             if at == 0 {
                 fetch(key);
             }
@@ -527,15 +534,15 @@ fn recurrence(state: &mut [f32], step: &Step<'_>, y: &mut [f32], fetch: impl Fn(
         at += TOGETHER;
     }
     while at < n {
-        values::<1>(state, step, at, y, |_| ());
+        values::<S, 1>(state, step, at, y, |_| ());
         at += 1;
     }
 }
 
 /// The recurrence for the value channels `at..at + C`.
 #[inline(always)]
-fn values<const C: usize>(
-    state: &mut [f32],
+fn values<S: StateElement, const C: usize>(
+    state: &mut [S],
     step: &Step<'_>,
     at: usize,
     y: &mut [f32],
@@ -547,9 +554,9 @@ fn values<const C: usize>(
     let v: [f32; C] = *lanes(&v[at..]);
     let mut p = [0.0; C];
     for (s, kk) in state.chunks_exact(n).zip(kk) {
-        let s: &[f32; C] = lanes(&s[at..]);
+        let s: &[S; C] = lanes(&s[at..]);
         for j in 0..C {
-            p[j] += s[j] * kk;
+            p[j] += s[j].widen() * kk;
         }
     }
     let p = p.map(|p| -p);
@@ -560,8 +567,9 @@ fn values<const C: usize>(
         let Some((s, _)) = s[at..].split_first_chunk_mut::<C>() else { unreachable!() };
         let mut next = *s;
         for j in 0..C {
-            next[j] = (next[j] * w + p[j] * b) + v[j] * k;
-            sum[j] += next[j] * r;
+            let new = (next[j].widen() * w + p[j] * b) + v[j] * k;
+            sum[j] += new * r;
+            next[j] = S::narrow(new);
         }
         *s = next;
     }
@@ -571,11 +579,11 @@ fn values<const C: usize>(
 impl ChannelMix<'_> {
     // Its locals are not to lie on the stack during the time mix.
     #[inline(never)]
-    fn forward<K: Kernels>(
+    fn forward<K: Kernels, S: StateElement>(
         &self,
         block: &Block<'_, K>,
         x: &mut [f32],
-        shift: &mut [f32],
+        shift: &mut [S],
         scratch: &mut [f32],
     ) {
         let Block { shape, kernels, .. } = block;

@@ -16,6 +16,7 @@
 
 use crate::block::{Block, toward_previous};
 use crate::channel_mix;
+use crate::element::StateElement;
 use crate::kernels::{Kernels, Product, Rows};
 use crate::matrix::{Matrix, RowTable, SparseMatrix};
 use crate::model::Model;
@@ -91,12 +92,12 @@ impl<'a> ChannelMix<'a> {
 }
 
 /// Computes a layer: as [`rwkv7::layer`], with [`workspace_len`] elements of `scratch`.
-pub(crate) fn layer<K: Kernels>(
+pub(crate) fn layer<K: Kernels, S: StateElement>(
     block: &Block<'_, K>,
     model: &Model<'_>,
     layer: usize,
     x: &mut [f32],
-    state: &mut [f32],
+    state: &mut [S],
     v_first: &mut [f32],
     scratch: &mut [f32],
 ) {
@@ -109,11 +110,11 @@ pub(crate) fn layer<K: Kernels>(
 
 impl ChannelMix<'_> {
     #[inline(never)]
-    fn forward<K: Kernels>(
+    fn forward<K: Kernels, S: StateElement>(
         &self,
         block: &Block<'_, K>,
         x: &mut [f32],
-        shift: &mut [f32],
+        shift: &mut [S],
         scratch: &mut [f32],
     ) {
         let Block { shape, kernels, .. } = block;

@@ -50,6 +50,16 @@ impl Architecture {
         }
     }
 
+    /// Whether the state can be kept in f16 instead of f32. All but that of
+    /// RWKV-4, whose sums aa and bb grow with the number of tokens that they
+    /// remember, until a f16 of 11 significant bits no longer changes when a
+    /// token joins, and whose exponent pp moves by less than f16 resolves:
+    /// slow channels would stop forgetting. Its state is small, besides: five
+    /// vectors per layer.
+    pub const fn allows_f16_state(self) -> bool {
+        !matches!(self, Self::Rwkv4)
+    }
+
     /// The name that users know: `"RWKV-7"`.
     pub const fn name(self) -> &'static str {
         match self {

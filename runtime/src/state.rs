@@ -14,22 +14,28 @@
 //! | 10 | u16 | minor version, 0: a reader accepts a newer one |
 //! | 12 | u32 | length of the header, 64 |
 //! | 16 | `[u8; 32]` | content hash of the model |
-//! | 48 | u32 | type of the elements: 1 is f32; 2 is kept for f16, which this version refuses |
+//! | 48 | u32 | type of the elements: 1 is f32, 2 is f16 |
 //! | 52 | u32 | number of elements |
 //! | 56 | u32 | next token, or `0xFFFF_FFFF` for none |
 //! | 60 | u32 | CRC-32 of bytes 0 to 59 and of all bytes from 64 on |
-//! | 64 | `[f32]` | the state, of [`Shape::state_len`]: `[layer]` of the architecture's layer state |
+//! | 64 | `[f32]` or `[f16]` | the state, of [`Shape::state_len`]: `[layer]` of the architecture's layer state |
 //!
 //! The next token is one that the sequence has reached but the state has not
 //! taken in: feeding it gives the logits with which the text goes on, so that
 //! they need not be stored.
 //!
+//! The type is that in which the engine keeps the state: f16 is not a shorter way to
+//! write f32. An engine of the other type would go on with other numbers than the
+//! uninterrupted run, so the file is refused there.
+//!
 //! The content hash ties a state to the weights that made it. A reader checks
 //! everything before it uses anything, and accepts finite values only.
 
 use core::fmt;
+use core::marker::PhantomData;
 
 use crate::crc32::Crc32;
+use crate::element::{self, StateElement};
 use crate::model::Header;
 use crate::shape::Shape;
 
@@ -42,7 +48,6 @@ pub const MINOR: u16 = 0;
 /// Bytes of the header.
 pub const HEADER_LEN: usize = 64;
 
-const F32: u32 = 1;
 const NO_TOKEN: u32 = u32::MAX;
 const CRC: usize = HEADER_LEN - 4;
 
@@ -69,10 +74,12 @@ pub enum StateFileError {
         /// Minor version of the file.
         minor: u16,
     },
-    /// The elements are of a type that this crate does not read.
+    /// The elements are of another type than the engine's.
     Element {
-        /// Its code in the file.
-        code: u32,
+        /// The code of their type.
+        found: u32,
+        /// [`StateElement::CODE`] of the engine's.
+        expected: u32,
     },
     /// The file is not as long as its header says.
     Length {
@@ -122,9 +129,12 @@ pub enum StateFileError {
         /// Bytes needed.
         needed: usize,
     },
-    /// The state's bytes do not lie at a multiple of 4 in memory, and were to
-    /// be used in place.
-    Misaligned,
+    /// The state's bytes do not lie at a multiple of an element's size in memory,
+    /// and were to be used in place.
+    Misaligned {
+        /// The multiple.
+        expected: usize,
+    },
 }
 
 impl fmt::Display for StateFileError {
@@ -143,9 +153,14 @@ impl fmt::Display for StateFileError {
                 f,
                 "state format {major}.{minor} is newer than this program reads ({MAJOR}.x)"
             ),
-            Self::Element { code } => {
-                write!(f, "the state's elements are of type {code}, expected {F32} (f32)")
-            }
+            Self::Element { found, expected } => match element::name(found) {
+                Some(name) => write!(
+                    f,
+                    "the file has an {name} state, the engine keeps {}; go on with an engine that keeps {name}",
+                    element::name(expected).unwrap_or("another type")
+                ),
+                None => write!(f, "the state's elements are of type {found}, which is not known"),
+            },
             Self::Length { found, expected } => {
                 write!(f, "the state file has {found} bytes, its header says {expected}")
             }
@@ -169,8 +184,9 @@ impl fmt::Display for StateFileError {
             Self::Buffer { found, needed } => {
                 write!(f, "a buffer of {found} bytes; the state file needs {needed}")
             }
-            Self::Misaligned => f.write_str(
-                "the state file must lie at a multiple of 4 in memory to be used in place",
+            Self::Misaligned { expected } => write!(
+                f,
+                "the state file must lie at a multiple of {expected} in memory to be used in place"
             ),
         }
     }
@@ -178,7 +194,8 @@ impl fmt::Display for StateFileError {
 
 impl core::error::Error for StateFileError {}
 
-/// A state file in memory that has been checked against its model.
+/// A state file in memory that has been checked against its model, of an engine
+/// that keeps states in `S`.
 ///
 /// ```
 /// use kinglet::{model::Model, state::StateFile};
@@ -186,7 +203,7 @@ impl core::error::Error for StateFileError {}
 /// # let bytes = kinglet::include_model!("../../models/stories/stories.kinglet");
 /// let model = Model::open(bytes)?;
 /// let state = vec![0.5; model.shape().state_len()];
-/// let mut file = vec![0; StateFile::len(model.shape())];
+/// let mut file = vec![0; StateFile::<f32>::len(model.shape())];
 /// StateFile::write(model.header(), &state, Some(17), &mut file)?;
 ///
 /// let mut restored = vec![0.0; state.len()];
@@ -195,29 +212,31 @@ impl core::error::Error for StateFileError {}
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct StateFile<'a> {
-    /// The elements as they lie in the file: finite f32.
+pub struct StateFile<'a, S = f32> {
+    /// The elements as they lie in the file: finite.
     elements: &'a [u8],
     next: Option<u32>,
+    element: PhantomData<S>,
 }
 
-impl<'a> StateFile<'a> {
+impl<'a, S: StateElement> StateFile<'a, S> {
     /// Bytes of the state file of a model of this shape.
     pub const fn len(shape: &Shape) -> usize {
-        HEADER_LEN + 4 * shape.state_len()
+        HEADER_LEN + size_of::<S>() * shape.state_len()
     }
 
     /// Checks that `bytes` are a state file of `model`.
     ///
     /// # Errors
-    /// When they are not, are damaged, or belong to a model with other weights.
+    /// When they are not, are damaged, belong to a model with other weights, or
+    /// to an engine that keeps states in another type.
     pub fn parse(model: &Header, bytes: &'a [u8]) -> Result<Self, StateFileError> {
         let Some((header, elements)) = bytes.split_first_chunk::<HEADER_LEN>() else {
             return Err(StateFileError::TooShort { found: bytes.len() });
         };
-        let fields = Fields::parse(header)?;
+        let fields = Fields::parse(header, S::CODE)?;
         let found = bytes.len() as u64;
-        let expected = HEADER_LEN as u64 + 4 * u64::from(fields.elements);
+        let expected = HEADER_LEN as u64 + size_of::<S>() as u64 * u64::from(fields.elements);
         if found != expected {
             return Err(StateFileError::Length { found, expected });
         }
@@ -226,9 +245,9 @@ impl<'a> StateFile<'a> {
             return Err(StateFileError::Crc { found, expected: fields.crc });
         }
         fields.check(model)?;
-        let values = elements.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-        check_finite(values)?;
-        Ok(Self { elements, next: (fields.next != NO_TOKEN).then_some(fields.next) })
+        check_finite(values::<S>(elements))?;
+        let next = (fields.next != NO_TOKEN).then_some(fields.next);
+        Ok(Self { elements, next, element: PhantomData })
     }
 
     /// The token to feed first, where the sequence stopped at one.
@@ -239,9 +258,9 @@ impl<'a> StateFile<'a> {
     /// The state, in place.
     ///
     /// # Errors
-    /// When the file does not lie at a multiple of 4 in memory.
-    pub fn values(&self) -> Result<&'a [f32], StateFileError> {
-        bytemuck::try_cast_slice(self.elements).map_err(|_| StateFileError::Misaligned)
+    /// When the file does not lie at a multiple of an element's size in memory.
+    pub fn values(&self) -> Result<&'a [S], StateFileError> {
+        bytemuck::try_cast_slice(self.elements).map_err(|_| misaligned::<S>())
     }
 
     /// Checks `bytes` and copies the state to `state`, of [`Shape::state_len`];
@@ -252,12 +271,12 @@ impl<'a> StateFile<'a> {
     pub fn read(
         model: &Header,
         bytes: &[u8],
-        state: &mut [f32],
+        state: &mut [S],
     ) -> Result<Option<u32>, StateFileError> {
         check_len(model, state.len())?;
-        let file = StateFile::parse(model, bytes)?;
-        for (value, bytes) in state.iter_mut().zip(file.elements.as_chunks().0) {
-            *value = f32::from_le_bytes(*bytes);
+        let file = StateFile::<S>::parse(model, bytes)?;
+        for (value, found) in state.iter_mut().zip(values(file.elements)) {
+            *value = found;
         }
         Ok(file.next)
     }
@@ -270,18 +289,16 @@ impl<'a> StateFile<'a> {
     /// vocabulary; `out` is then as it was.
     pub fn write(
         model: &Header,
-        state: &[f32],
+        state: &[S],
         next: Option<u32>,
         out: &mut [u8],
     ) -> Result<usize, StateFileError> {
         check_len(model, state.len())?;
         check_next(model, next)?;
         check_finite(state.iter().copied())?;
-        let (header, elements) = parts(model, out)?;
-        for (bytes, value) in elements.as_chunks_mut().0.iter_mut().zip(state) {
-            *bytes = value.to_le_bytes();
-        }
-        Ok(seal(model, next, header, elements))
+        let (header, elements) = parts::<S>(model, out)?;
+        elements.copy_from_slice(bytemuck::cast_slice(state));
+        Ok(seal::<S>(model, next, header, elements))
     }
 
     /// [`write`](Self::write) without a second copy of the state: `store`
@@ -289,21 +306,21 @@ impl<'a> StateFile<'a> {
     ///
     /// # Errors
     /// As [`write`](Self::write), what `store` says, and when the file does not
-    /// lie at a multiple of 4 in memory. `out` is then no state file.
+    /// lie at a multiple of an element's size in memory. `out` is then no state file.
     pub fn write_with<E: From<StateFileError>>(
         model: &Header,
         next: Option<u32>,
         out: &mut [u8],
-        store: impl FnOnce(&mut [f32]) -> Result<(), E>,
+        store: impl FnOnce(&mut [S]) -> Result<(), E>,
     ) -> Result<usize, E> {
         check_next(model, next)?;
-        let (header, elements) = parts(model, out)?;
+        let (header, elements) = parts::<S>(model, out)?;
         header.fill(0);
-        let values: &mut [f32] =
-            bytemuck::try_cast_slice_mut(elements).map_err(|_| StateFileError::Misaligned)?;
+        let values: &mut [S] =
+            bytemuck::try_cast_slice_mut(elements).map_err(|_| misaligned::<S>())?;
         store(values)?;
         check_finite(values.iter().copied())?;
-        Ok(seal(model, next, header, elements))
+        Ok(seal::<S>(model, next, header, elements))
     }
 }
 
@@ -316,7 +333,8 @@ struct Fields {
 }
 
 impl Fields {
-    fn parse(header: &[u8; HEADER_LEN]) -> Result<Self, StateFileError> {
+    /// The fields of a file whose elements have the code `expected`.
+    fn parse(header: &[u8; HEADER_LEN], expected: u32) -> Result<Self, StateFileError> {
         let magic = array(header, 0);
         if magic != MAGIC {
             return Err(StateFileError::Magic { found: magic });
@@ -326,9 +344,9 @@ impl Fields {
             let minor = u16::from_le_bytes(array(header, 10));
             return Err(StateFileError::Version { major, minor });
         }
-        let code = u32::from_le_bytes(array(header, 48));
-        if code != F32 {
-            return Err(StateFileError::Element { code });
+        let found = u32::from_le_bytes(array(header, 48));
+        if found != expected {
+            return Err(StateFileError::Element { found, expected });
         }
         Ok(Self {
             hash: array(header, 16),
@@ -357,17 +375,17 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 }
 
 /// Header and elements of a file at the front of `out`.
-fn parts<'o>(
+fn parts<'o, S: StateElement>(
     model: &Header,
     out: &'o mut [u8],
 ) -> Result<(&'o mut [u8; HEADER_LEN], &'o mut [u8]), StateFileError> {
-    let (found, needed) = (out.len(), StateFile::len(&model.shape));
+    let (found, needed) = (out.len(), StateFile::<S>::len(&model.shape));
     let file = out.get_mut(..needed).and_then(|file| file.split_first_chunk_mut());
     file.ok_or(StateFileError::Buffer { found, needed })
 }
 
 /// Writes the header for `elements`; returns the length of the file.
-fn seal(
+fn seal<S: StateElement>(
     model: &Header,
     next: Option<u32>,
     header: &mut [u8; HEADER_LEN],
@@ -379,12 +397,21 @@ fn seal(
     put(10, &MINOR.to_le_bytes());
     put(12, &(HEADER_LEN as u32).to_le_bytes());
     put(16, &model.content_hash);
-    put(48, &F32.to_le_bytes());
-    put(52, &((elements.len() / 4) as u32).to_le_bytes());
+    put(48, &S::CODE.to_le_bytes());
+    put(52, &((elements.len() / size_of::<S>()) as u32).to_le_bytes());
     put(56, &next.unwrap_or(NO_TOKEN).to_le_bytes());
     let crc = file_crc(header, elements);
     header[CRC..].copy_from_slice(&crc.to_le_bytes());
     HEADER_LEN + elements.len()
+}
+
+/// The values of a file's elements, wherever they lie.
+fn values<S: StateElement>(elements: &[u8]) -> impl Iterator<Item = S> {
+    elements.chunks_exact(size_of::<S>()).map(bytemuck::pod_read_unaligned)
+}
+
+fn misaligned<S>() -> StateFileError {
+    StateFileError::Misaligned { expected: align_of::<S>() }
 }
 
 fn file_crc(header: &[u8; HEADER_LEN], elements: &[u8]) -> u32 {
@@ -404,8 +431,10 @@ fn check_next(model: &Header, next: Option<u32>) -> Result<(), StateFileError> {
     }
 }
 
-fn check_finite(mut values: impl Iterator<Item = f32>) -> Result<(), StateFileError> {
-    match values.position(|value| !value.is_finite()) {
+fn check_finite<S: StateElement>(
+    mut values: impl Iterator<Item = S>,
+) -> Result<(), StateFileError> {
+    match values.position(|value| !value.finite()) {
         Some(index) => Err(StateFileError::NonFinite { index }),
         None => Ok(()),
     }
@@ -419,6 +448,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::element::f16;
     use crate::model::{Section, SectionEntry};
     use crate::shape::{Architecture, Ranks};
 
@@ -446,7 +476,7 @@ mod tests {
 
     fn file(state: &[f32], next: Option<u32>) -> Vec<u8> {
         let model = model();
-        let mut file = vec![0; StateFile::len(&model.shape)];
+        let mut file = vec![0; StateFile::<f32>::len(&model.shape)];
         assert_eq!(StateFile::write(&model, state, next, &mut file), Ok(file.len()));
         file
     }
@@ -478,6 +508,56 @@ mod tests {
 
     proptest! {
         #[test]
+        fn an_f16_state_survives(state in state(), next in prop::option::of(0u32..100)) {
+            let model = model();
+            let state: Vec<f16> = state.iter().map(|x| f16::narrow(*x)).collect();
+            let mut words = vec![0u32; StateFile::<f16>::len(&model.shape) / 4];
+            let file: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
+            prop_assert_eq!(file.len(), HEADER_LEN + 2 * state.len());
+            prop_assert_eq!(StateFile::write(&model, &state, next, file), Ok(file.len()));
+            let mut restored = vec![f16::MAX; state.len()];
+            prop_assert_eq!(StateFile::read(&model, file, &mut restored), Ok(next));
+            prop_assert_eq!(&restored, &state);
+            prop_assert_eq!(StateFile::parse(&model, file).unwrap().values(), Ok(&state[..]));
+            let element = [file[HEADER_LEN + 2], file[HEADER_LEN + 3]];
+            prop_assert_eq!(f16::from_le_bytes(element), state[1]);
+
+            let written = file.to_vec();
+            let len = StateFile::write_with(&model, next, file, |values| {
+                values.copy_from_slice(&state);
+                Ok::<_, StateFileError>(())
+            });
+            prop_assert_eq!(len, Ok(written.len()));
+            prop_assert_eq!(&*file, &written[..]);
+        }
+
+        #[test]
+        fn a_state_of_another_type_is_refused(state in state()) {
+            let model = model();
+            let narrow: Vec<f16> = state.iter().map(|x| f16::narrow(*x)).collect();
+            let mut short = vec![0; StateFile::<f16>::len(&model.shape)];
+            StateFile::write(&model, &narrow, None, &mut short).unwrap();
+            prop_assert_eq!(
+                read(&short), Err(StateFileError::Element { found: 2, expected: 1 })
+            );
+            let error = StateFile::<f16>::parse(&model, &file(&state, None)).unwrap_err();
+            prop_assert_eq!(error, StateFileError::Element { found: 1, expected: 2 });
+        }
+
+        #[test]
+        fn a_flipped_byte_of_an_f16_file_is_refused(state in state(), mask in 1u8..) {
+            let model = model();
+            let state: Vec<f16> = state.iter().map(|x| f16::narrow(*x)).collect();
+            let mut file = vec![0; StateFile::<f16>::len(&model.shape)];
+            StateFile::write(&model, &state, Some(3), &mut file).unwrap();
+            for at in 0..file.len() {
+                file[at] ^= mask;
+                prop_assert!(StateFile::<f16>::parse(&model, &file).is_err(), "byte {}", at);
+                file[at] ^= mask;
+            }
+        }
+
+        #[test]
         fn a_state_survives(state in state(), next in prop::option::of(0u32..100)) {
             let file = file(&state, next);
             let (restored, found) = read(&file).unwrap();
@@ -488,15 +568,15 @@ mod tests {
         #[test]
         fn both_writers_agree(state in state(), next in prop::option::of(0u32..100)) {
             let model = model();
-            let mut words = vec![0u32; StateFile::len(&model.shape) / 4];
+            let mut words = vec![0u32; StateFile::<f32>::len(&model.shape) / 4];
             let out: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
-            let len = StateFile::write_with(&model, next, out, |values| {
+            let len = StateFile::write_with(&model, next, out, |values: &mut [f32]| {
                 values.copy_from_slice(&state);
                 Ok::<_, StateFileError>(())
             });
             prop_assert_eq!(len, Ok(out.len()));
             prop_assert_eq!(&*out, &file(&state, next)[..]);
-            let values = StateFile::parse(&model, out).unwrap().values().unwrap();
+            let values = StateFile::<f32>::parse(&model, out).unwrap().values().unwrap();
             prop_assert_eq!(bits(values), bits(&state));
         }
 
@@ -540,7 +620,7 @@ mod tests {
             read(&forged(|file| file[at..at + 4].copy_from_slice(&value.to_le_bytes())))
         };
         let len = model().shape.state_len();
-        assert_eq!(put(48, 2), Err(StateFileError::Element { code: 2 }));
+        assert_eq!(put(48, 2), Err(StateFileError::Element { found: 2, expected: 1 }));
         assert_eq!(put(56, 100), Err(StateFileError::Token { found: 100, vocab: 100 }));
         assert_eq!(put(16, 0), Err(StateFileError::Model { found: 0, expected: 0x5A5A_5A5A }));
         assert_eq!(
@@ -560,13 +640,13 @@ mod tests {
     fn what_cannot_be_read_again_is_not_written() {
         let model = model();
         let len = model.shape.state_len();
-        let mut out = vec![0xEE; StateFile::len(&model.shape)];
+        let mut out = vec![0xEE; StateFile::<f32>::len(&model.shape)];
         let mut write = |state: &[f32], next, room: usize| {
             let result = StateFile::write(&model, state, next, &mut out[..room]);
             assert!(out.iter().all(|&byte| byte == 0xEE), "an error wrote something");
             result
         };
-        let room = StateFile::len(&model.shape);
+        let room = StateFile::<f32>::len(&model.shape);
         let good = vec![0.0; len];
         let mut bad = good.clone();
         bad[5] = f32::INFINITY;
@@ -593,9 +673,9 @@ mod tests {
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
         let shifted = &mut bytes[1..][..file.len()];
         shifted.copy_from_slice(&file);
-        let parsed = StateFile::parse(&model, shifted).unwrap();
-        assert_eq!(parsed.values(), Err(StateFileError::Misaligned));
-        let written = StateFile::write_with(&model, None, shifted, |_| Ok(()));
-        assert_eq!(written, Err(StateFileError::Misaligned));
+        let parsed = StateFile::<f32>::parse(&model, shifted).unwrap();
+        assert_eq!(parsed.values(), Err(StateFileError::Misaligned { expected: 4 }));
+        let written = StateFile::<f32>::write_with(&model, None, shifted, |_| Ok(()));
+        assert_eq!(written, Err(StateFileError::Misaligned { expected: 4 }));
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use kinglet::cpu::{Cpu, workspace_len};
+use kinglet::element::StateElement;
 use kinglet::engine::{Column, Engine, StepError};
 use kinglet::kernels::Kernels;
 use kinglet::matrix::ALIGN;
@@ -101,7 +102,22 @@ pub fn with_engine<K: Kernels, R>(
     block: usize,
     f: impl FnOnce(&mut Cpu<'_, K>) -> R,
 ) -> R {
-    let mut states = vec![0.0; slots * model.shape().state_len()];
+    with_states(model, kernels, slots, block, f)
+}
+
+/// [`with_engine`], with states kept in `S`.
+///
+/// # Panics
+///
+/// When the engine cannot be built.
+pub fn with_states<K: Kernels, S: StateElement, R>(
+    model: Model<'_>,
+    kernels: K,
+    slots: usize,
+    block: usize,
+    f: impl FnOnce(&mut Cpu<'_, K, S>) -> R,
+) -> R {
+    let mut states = vec![S::zeroed(); slots * model.shape().state_len()];
     let mut workspace = vec![f32::NAN; workspace_len(model.shape(), block)];
     let engine = Cpu::new(model, kernels, block, &mut states, &mut workspace);
     f(&mut engine.expect("buffers of the right length"))

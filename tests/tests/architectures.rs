@@ -4,11 +4,14 @@
 
 use std::path::Path;
 
-use kinglet::engine::{Column, Engine};
+use kinglet::cpu::{BufferError, Cpu, workspace_len};
+use kinglet::element::f16;
+use kinglet::engine::{Column, Engine, StateError};
 use kinglet::kernels::{Kernels, Product, SparseProduct, Split};
 use kinglet::model::Section;
 use kinglet::scalar::Scalar;
 use kinglet::shape::{Architecture, Shape};
+use kinglet_host::{Portable, Threaded};
 use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::{ConvertError, Options, convert};
 use kinglet_tests::fixture::{Fixture, load};
@@ -16,7 +19,9 @@ use kinglet_tests::metrics::{
     cosine, cosines, max_abs_diff, mean_cosine_loss, relative_mean_abs_diff, top1_agreement,
 };
 use kinglet_tests::oracle::{Oracle, Version};
-use kinglet_tests::quantized::{ModelBytes, arrays, dequantized, forward, reference, with_engine};
+use kinglet_tests::quantized::{
+    ModelBytes, arrays, dequantized, forward, reference, with_engine, with_states,
+};
 use kinglet_tests::random::{Dims, checkpoint, write_safetensors};
 use kinglet_tests::tensor::{Tensor, Tensors};
 
@@ -281,6 +286,151 @@ fn states_are_saved_restored_and_reset() {
         });
         assert!(bits(&rest) == bits(&all[all.len() - rest.len()..]), "{name}: restored");
     });
+}
+
+/// What an f16 state means, with the rounding of another library: single steps of
+/// an engine with an f32 state, each of whose elements is rounded after each.
+fn rounded_by_hand(bytes: &ModelBytes, tokens: &[u32]) -> (Vec<u32>, Vec<u32>) {
+    let model = bytes.model().unwrap();
+    let mut state = vec![0.0; model.shape().state_len()];
+    let mut logits = vec![0.0; model.shape().vocab];
+    let mut all = Vec::new();
+    with_engine(model, Scalar, 1, 1, |engine| {
+        for &token in tokens {
+            engine.step(0, token, &mut logits).unwrap();
+            all.extend(bits(&logits));
+            engine.store_state(0, &mut state).unwrap();
+            for value in &mut state {
+                *value = f16::from_f32(value.clamp(-65504.0, 65504.0)).to_f32();
+            }
+            engine.load_state(0, &state).unwrap();
+        }
+    });
+    (all, bits(&state))
+}
+
+/// [`on_every_version`] whose state may be kept in f16.
+fn on_every_f16_version(f: impl Fn(&str, &ModelBytes, &[u32])) {
+    on_every_version(|name, bytes, tokens| {
+        if bytes.model().unwrap().shape().architecture != Architecture::Rwkv4 {
+            f(name, bytes, tokens);
+        }
+    });
+}
+
+#[test]
+fn an_f16_state_is_rounded_after_every_token_in_blocks_of_any_size() {
+    on_every_f16_version(|name, bytes, tokens| {
+        let model = bytes.model().unwrap();
+        let expected = rounded_by_hand(bytes, tokens);
+        for chunk in [1, 2, 7, 64] {
+            let found = with_states(model, Apart, 1, chunk, |engine: &mut Cpu<'_, _, f16>| {
+                let logits = forward(engine, tokens, chunk).unwrap();
+                let mut state = vec![0.0; model.shape().state_len()];
+                engine.store_state(0, &mut state).unwrap();
+                (bits(&logits), bits(&state))
+            });
+            assert!(found == expected, "{name}: chunks of {chunk}");
+        }
+        let threaded = Threaded::new(Portable, 3);
+        let found = with_states(model, threaded, 1, 7, |engine: &mut Cpu<'_, _, f16>| {
+            bits(&forward(engine, tokens, 7).unwrap())
+        });
+        assert!(found == expected.0, "{name}: three threads");
+        let exact = with_engine(model, Scalar, 1, 1, |engine| forward(engine, tokens, 1).unwrap());
+        assert!(bits(&exact) != expected.0, "{name}: the rounding shows nowhere");
+    });
+}
+
+#[test]
+fn f16_sequences_do_not_see_each_other() {
+    on_every_f16_version(|name, bytes, tokens| {
+        let model = bytes.model().unwrap();
+        let vocab = model.shape().vocab;
+        let halves = tokens.split_at(tokens.len() / 2);
+        let alone = [halves.0, halves.1].map(|tokens| rounded_by_hand(bytes, tokens).0);
+        with_states(model, Apart, 2, 6, |engine: &mut Cpu<'_, _, f16>| {
+            for (i, (a, b)) in halves.0.chunks(3).zip(halves.1.chunks(3)).enumerate() {
+                let column = |slot| move |&token: &u32| Column { token, slot, logits: true };
+                let (a, b) = (a.iter().map(column(0)), b.iter().map(column(1)));
+                let columns: Vec<_> = a.zip(b).flat_map(|(a, b)| [b, a]).collect();
+                let mut logits = vec![0.0; columns.len() * vocab];
+                engine.forward(&columns, &mut logits).unwrap();
+                for (c, (column, logits)) in columns.iter().zip(logits.chunks(vocab)).enumerate() {
+                    let expected = &alone[column.slot][(3 * i + c / 2) * vocab..][..vocab];
+                    assert!(bits(logits) == expected, "{name}: block {i}, column {c}");
+                }
+            }
+        });
+    });
+}
+
+#[test]
+fn f16_states_are_saved_restored_and_reset() {
+    on_every_f16_version(|name, bytes, tokens| {
+        let model = bytes.model().unwrap();
+        let all = rounded_by_hand(bytes, tokens).0;
+        let (first, second) = tokens.split_at(tokens.len() / 2);
+        let mut elements = vec![f16::ZERO; model.shape().state_len()];
+        let mut values = vec![0.0; elements.len()];
+        with_states(model, Scalar, 2, 8, |engine: &mut Cpu<'_, _, f16>| {
+            forward(engine, first, 8).unwrap();
+            engine.store_elements(0, &mut elements).unwrap();
+            engine.store_state(0, &mut values).unwrap();
+            assert!(elements.iter().zip(&values).all(|(x, y)| x.to_f32() == *y), "{name}");
+            engine.reset(0).unwrap();
+            let again = bits(&forward(engine, tokens, 8).unwrap());
+            assert!(again == all, "{name}: after a reset");
+        });
+        let restored = |load: &dyn Fn(&mut Cpu<'_, Scalar, f16>)| {
+            let rest = with_states(model, Scalar, 1, 8, |engine| {
+                load(engine);
+                bits(&forward(engine, second, 8).unwrap())
+            });
+            assert!(rest == all[all.len() - rest.len()..], "{name}: restored");
+        };
+        restored(&|engine| engine.load_elements(0, &elements).unwrap());
+        restored(&|engine| engine.load_state(0, &values).unwrap());
+    });
+}
+
+#[test]
+fn an_f16_state_saturates_and_refuses_what_is_not_finite() {
+    let bytes = random(Version::V7, ODD);
+    let model = bytes.model().unwrap();
+    let mut state = vec![1e6; model.shape().state_len()];
+    state[1] = -1e6;
+    with_states(model, Scalar, 1, 1, |engine: &mut Cpu<'_, _, f16>| {
+        engine.load_state(0, &state).unwrap();
+        let mut elements = vec![f16::ZERO; state.len()];
+        engine.store_elements(0, &mut elements).unwrap();
+        assert_eq!((elements[0], elements[1]), (f16::MAX, f16::MIN));
+        let kept = elements.clone();
+        elements[3] = f16::INFINITY;
+        let refused = Err(StateError::NonFinite { index: 3 });
+        assert_eq!(engine.load_elements(0, &elements), refused);
+        state[3] = f32::NAN;
+        assert_eq!(engine.load_state(0, &state), refused);
+        engine.store_elements(0, &mut elements).unwrap();
+        assert_eq!(elements, kept, "a refused state has left something");
+        let (found, needed) = (kept.len() - 1, kept.len());
+        assert_eq!(engine.load_elements(0, &kept[1..]), Err(StateError::Len { found, needed }));
+        assert_eq!(
+            engine.store_elements(1, &mut elements),
+            Err(StateError::Slot { found: 1, slots: 1 })
+        );
+    });
+}
+
+#[test]
+fn rwkv4_refuses_an_f16_state() {
+    let bytes = random(Version::V4, ODD);
+    let model = bytes.model().unwrap();
+    let mut state = vec![f16::ZERO; model.shape().state_len()];
+    let mut workspace = vec![0.0; workspace_len(model.shape(), 1)];
+    let error = Cpu::new(model, Scalar, 1, &mut state, &mut workspace).unwrap_err();
+    assert_eq!(error, BufferError::F16State { architecture: Architecture::Rwkv4 });
+    assert!(error.to_string().contains("keep it in f32"), "{error}");
 }
 
 #[test]

@@ -82,14 +82,18 @@ enum KingletStatus
   KINGLET_STATUS_TOO_MANY_BANS = 19,
   // The bytes are no state file.
   KINGLET_STATUS_NOT_A_STATE = 20,
-  // The state file is of a newer format, or of a type that this library does not read.
+  // The state file is of a newer format.
   KINGLET_STATUS_STATE_VERSION = 21,
   // The state file is damaged or cut short.
   KINGLET_STATUS_STATE_DAMAGED = 22,
   // The state belongs to a model with other weights.
   KINGLET_STATUS_STATE_OF_OTHER_MODEL = 23,
+  // The state was saved by an engine that keeps its state in the other type, f32 or f16.
+  KINGLET_STATUS_STATE_TYPE = 24,
+  // The model is of an architecture whose state cannot be kept in f16: RWKV-4.
+  KINGLET_STATUS_F16_STATE = 25,
   // Something that this library has no name for.
-  KINGLET_STATUS_OTHER = 24,
+  KINGLET_STATUS_OTHER = 26,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -199,6 +203,10 @@ KingletStatus kinglet_model_info(const struct KingletModel *model, struct Kingle
 // not an open model, as with all functions that return a size.
 size_t kinglet_state_size(const struct KingletModel *model);
 
+// As kinglet_state_size, for kinglet_engine_init_f16: half of it. 0 where the
+// state cannot be kept in f16, with RWKV-4.
+size_t kinglet_state_size_f16(const struct KingletModel *model);
+
 // Bytes of the workspace of an engine that computes up to `block` tokens
 // together; 0 when `block` is 0 or larger than KINGLET_MAX_BLOCK.
 size_t kinglet_workspace_size(const struct KingletModel *model, size_t block);
@@ -211,6 +219,10 @@ size_t kinglet_counts_size(const struct KingletModel *model);
 
 // Bytes of a state file.
 size_t kinglet_state_file_size(const struct KingletModel *model);
+
+// Bytes of a state file of an engine with an f16 state; 0 as
+// kinglet_state_size_f16.
+size_t kinglet_state_file_size_f16(const struct KingletModel *model);
 
 // Writes the tokens of a text of `size` bytes, which need not be UTF-8 nor end
 // with NUL, to `tokens`, which has room for `capacity` of them, and how many
@@ -248,6 +260,21 @@ KingletStatus kinglet_engine_init(struct KingletEngine *engine,
                                   size_t state_size,
                                   void *workspace,
                                   size_t workspace_size);
+
+// As kinglet_engine_init, with a state of kinglet_state_size_f16 bytes: half the
+// memory. After every token each element is rounded to f16, which makes other
+// numbers than an f32 state, and the same ones on every machine and in blocks of
+// any size. Not for RWKV-4: F16_STATE.
+//
+// All other functions serve both kinds of engine. The state files of one, of
+// kinglet_state_file_size_f16 bytes, are refused by the other: STATE_TYPE.
+KingletStatus kinglet_engine_init_f16(struct KingletEngine *engine,
+                                      const struct KingletModel *model,
+                                      size_t block,
+                                      void *state,
+                                      size_t state_size,
+                                      void *workspace,
+                                      size_t workspace_size);
 
 // Puts the engine back to the start of a sequence.
 KingletStatus kinglet_engine_reset(struct KingletEngine *engine);
@@ -295,7 +322,8 @@ KingletStatus kinglet_state_restore(struct KingletEngine *engine,
 // Proves that this build computes the same bits as every other: resets the
 // engine, feeds token (7919 i + 1) mod vocab for i from 0 to `count` - 1, writes
 // the CRC-32 of all logits, as little-endian floats, to `digest`, and resets the
-// engine again. `kinglet digest` prints the number to compare with, of 64 tokens.
+// engine again. `kinglet digest` prints the number to compare with, of 64 tokens;
+// for an f16 state `kinglet digest --state-type f16`, after "f16:".
 KingletStatus kinglet_engine_digest(struct KingletEngine *engine,
                                     size_t count,
                                     float *logits,

@@ -6,28 +6,29 @@ use core::ptr;
 
 use kinglet::cpu::Cpu;
 use kinglet::crc32::Crc32;
-use kinglet::engine::{Column, Engine as _};
-use kinglet::state::StateFile;
+use kinglet::element::{StateElement, f16};
+use kinglet::engine::Column;
 
 use crate::KINGLET_NO_TOKEN;
 use crate::handle::{KingletEngine, KingletModel, get, get_mut, init};
-use crate::kernels::{self, KernelSet};
+use crate::kernels;
 use crate::memory::{check, disjoint, output, place, slice, slice_mut};
 use crate::model::workspace_size;
+use crate::sequence::{AnyCpu, Typed};
 use crate::status::{KingletStatus, status};
 
 /// What a [`KingletEngine`] holds. `'static` stands for as long as the caller
 /// promised to keep model, state and workspace.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    cpu: Cpu<'static, KernelSet>,
+    cpu: AnyCpu,
     /// Where the model, the state and the workspace lie.
     taken: [Range<usize>; 3],
 }
 
 impl Engine {
     fn vocab(&self) -> usize {
-        self.cpu.model().shape().vocab
+        self.cpu.get().model().shape().vocab
     }
 
     /// Refuses a buffer that overlaps what the engine computes with.
@@ -54,17 +55,20 @@ impl Engine {
     }
 }
 
-/// `size` bytes at `pointer` as floats, all of them 0.
+/// `size` bytes at `pointer` as elements, all of them 0.
 ///
 /// # Safety
 /// As [`slice_mut`].
-unsafe fn zeroed<'a>(pointer: *mut c_void, size: usize) -> Result<&'a mut [f32], KingletStatus> {
-    let (floats, len) = (pointer.cast::<f32>(), size / 4);
-    check(floats, len)?;
-    // SAFETY: the memory is there by the caller's promise; all zeros are floats.
-    unsafe { ptr::write_bytes(floats, 0, len) };
+unsafe fn zeroed<'a, S: StateElement>(
+    pointer: *mut c_void,
+    size: usize,
+) -> Result<&'a mut [S], KingletStatus> {
+    let (elements, len) = (pointer.cast::<S>(), size / size_of::<S>());
+    check(elements, len)?;
+    // SAFETY: the memory is there by the caller's promise; all zeros are elements.
+    unsafe { ptr::write_bytes(elements, 0, len) };
     // SAFETY: the caller's promise, and initialised just now.
-    unsafe { slice_mut(floats, len) }
+    unsafe { slice_mut(elements, len) }
 }
 
 /// Where `size` bytes at `pointer` lie, as floats.
@@ -93,12 +97,53 @@ pub unsafe extern "C" fn kinglet_engine_init(
     workspace: *mut c_void,
     workspace_size: usize,
 ) -> KingletStatus {
+    let (state, workspace) = ((state, state_size), (workspace, workspace_size));
+    // SAFETY: the caller's promise.
+    status(unsafe { make::<f32>(engine, model, block, state, workspace) })
+}
+
+/// As kinglet_engine_init, with a state of kinglet_state_size_f16 bytes: half the
+/// memory. After every token each element is rounded to f16, which makes other
+/// numbers than an f32 state, and the same ones on every machine and in blocks of
+/// any size. Not for RWKV-4: F16_STATE.
+///
+/// All other functions serve both kinds of engine. The state files of one, of
+/// kinglet_state_file_size_f16 bytes, are refused by the other: STATE_TYPE.
+///
+/// # Safety
+/// The pointers and lengths are what they say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_engine_init_f16(
+    engine: *mut KingletEngine,
+    model: *const KingletModel,
+    block: usize,
+    state: *mut c_void,
+    state_size: usize,
+    workspace: *mut c_void,
+    workspace_size: usize,
+) -> KingletStatus {
+    let (state, workspace) = ((state, state_size), (workspace, workspace_size));
+    // SAFETY: the caller's promise.
+    status(unsafe { make::<f16>(engine, model, block, state, workspace) })
+}
+
+/// Makes an engine that keeps its state in `S`; buffers are pointer and size.
+///
+/// # Safety
+/// The pointers and lengths are what they say.
+unsafe fn make<S: Typed>(
+    engine: *mut KingletEngine,
+    model: *const KingletModel,
+    block: usize,
+    (state, state_size): (*mut c_void, usize),
+    (workspace, workspace_size): (*mut c_void, usize),
+) -> Result<(), KingletStatus> {
     let make = || {
         // SAFETY: the caller's promise.
         let opened = unsafe { get(model) }?;
         let shape = opened.model.shape();
         let (needed_state, needed_workspace) = (
-            4 * shape.state_len(),
+            size_of::<S>() * shape.state_len(),
             self::workspace_size(shape, block).ok_or(KingletStatus::Block)?,
         );
         if state_size < needed_state || workspace_size < needed_workspace {
@@ -114,12 +159,12 @@ pub unsafe extern "C" fn kinglet_engine_init(
         }
         // SAFETY: the caller's promise; no more than the sizes given, and apart.
         let (state, workspace) =
-            unsafe { (zeroed(state, needed_state)?, zeroed(workspace, needed_workspace)?) };
+            unsafe { (zeroed::<S>(state, needed_state)?, zeroed(workspace, needed_workspace)?) };
         let cpu = Cpu::new(opened.model, kernels::best(), block, state, workspace)?;
-        Ok(Engine { cpu, taken })
+        Ok(Engine { cpu: S::any(cpu), taken })
     };
     // SAFETY: the caller's promise about `engine`.
-    status(unsafe { init(engine, make) })
+    unsafe { init(engine, make) }
 }
 
 /// Puts the engine back to the start of a sequence.
@@ -130,7 +175,7 @@ pub unsafe extern "C" fn kinglet_engine_init(
 pub unsafe extern "C" fn kinglet_engine_reset(engine: *mut KingletEngine) -> KingletStatus {
     // SAFETY: the caller's promise.
     let engine = unsafe { get_mut(engine) };
-    status(engine.and_then(|engine| Ok(engine.cpu.reset(0)?)))
+    status(engine.and_then(|engine| engine.cpu.get_mut().reset()))
 }
 
 /// The name of the kernels that the engine computes with, such as "dsp" or
@@ -143,7 +188,7 @@ pub unsafe extern "C" fn kinglet_engine_reset(engine: *mut KingletEngine) -> Kin
 pub unsafe extern "C" fn kinglet_engine_kernels(engine: *const KingletEngine) -> *const c_char {
     // SAFETY: the caller's promise.
     let engine = unsafe { get(engine) };
-    engine.map_or(ptr::null(), |engine| kernels::name(engine.cpu.kernels()).as_ptr())
+    engine.map_or(ptr::null(), |engine| kernels::name(engine.cpu.get().kernels()).as_ptr())
 }
 
 /// Feeds a token and writes the logits after it, a float for each id of the
@@ -165,7 +210,7 @@ pub unsafe extern "C" fn kinglet_engine_step(
         let wanted = !logits.is_null();
         // SAFETY: the caller's promise.
         let logits = if wanted { unsafe { engine.logits(logits, logits_size) }? } else { &mut [] };
-        Ok(engine.cpu.forward(&[Column { token, slot: 0, logits: wanted }], logits)?)
+        engine.cpu.get_mut().forward(&[Column { token, slot: 0, logits: wanted }], logits)
     }))
 }
 
@@ -191,7 +236,7 @@ pub unsafe extern "C" fn kinglet_engine_prefill(
             unsafe { (slice(tokens, count)?, engine.logits(logits, logits_size)?) };
         disjoint(&place(tokens), &place(logits))?;
         engine.taken[1..].iter().try_for_each(|taken| disjoint(taken, &place(tokens)))?;
-        Ok(engine.cpu.prefill(0, tokens, logits)?)
+        engine.cpu.get_mut().prefill(tokens, logits)
     }))
 }
 
@@ -216,8 +261,7 @@ pub unsafe extern "C" fn kinglet_state_save(
         let file = unsafe { slice_mut(file, size) }?;
         engine.apart(file)?;
         let next = (next != KINGLET_NO_TOKEN).then_some(next);
-        let store = |values: &mut [f32]| Ok(engine.cpu.store_state(0, values)?);
-        StateFile::write_with(engine.cpu.model().header(), next, file, store).map(|_| ())
+        engine.cpu.get().save(next, file)
     }))
 }
 
@@ -241,20 +285,21 @@ pub unsafe extern "C" fn kinglet_state_restore(
         // SAFETY: the caller's promise.
         let file = unsafe { slice(file, size) }?;
         engine.apart(file)?;
-        let file = StateFile::parse(engine.cpu.model().header(), file)?;
-        let values = file.values()?;
-        if !next.is_null() {
-            // SAFETY: the caller's promise.
-            *unsafe { output(next) }? = file.next_token().unwrap_or(KINGLET_NO_TOKEN);
+        // SAFETY: the caller's promise.
+        let next = if next.is_null() { None } else { Some(unsafe { output(next) }?) };
+        let found = engine.cpu.get_mut().restore(file)?;
+        if let Some(next) = next {
+            *next = found.unwrap_or(KINGLET_NO_TOKEN);
         }
-        Ok(engine.cpu.load_state(0, values)?)
+        Ok(())
     }))
 }
 
 /// Proves that this build computes the same bits as every other: resets the
 /// engine, feeds token (7919 i + 1) mod vocab for i from 0 to `count` - 1, writes
 /// the CRC-32 of all logits, as little-endian floats, to `digest`, and resets the
-/// engine again. `kinglet digest` prints the number to compare with, of 64 tokens.
+/// engine again. `kinglet digest` prints the number to compare with, of 64 tokens;
+/// for an f16 state `kinglet digest --state-type f16`, after "f16:".
 ///
 /// # Safety
 /// The pointers and lengths are what they say.
@@ -271,17 +316,18 @@ pub unsafe extern "C" fn kinglet_engine_digest(
     status(engine.and_then(|engine| {
         // SAFETY: the caller's promise.
         let (logits, digest) = unsafe { (engine.logits(logits, logits_size)?, output(digest)?) };
-        engine.cpu.reset(0)?;
+        engine.cpu.get_mut().reset()?;
         let vocab = engine.vocab() as u64;
         let mut crc = Crc32::new();
         for i in 0..count as u64 {
             let token = (i % vocab * 7919 + 1) % vocab;
-            engine.cpu.step(0, token as u32, logits)?;
+            let column = Column { token: token as u32, slot: 0, logits: true };
+            engine.cpu.get_mut().forward(&[column], logits)?;
             for logit in &*logits {
                 crc = crc.update(&logit.to_le_bytes());
             }
         }
         *digest = crc.finish();
-        Ok(engine.cpu.reset(0)?)
+        engine.cpu.get_mut().reset()
     }))
 }

@@ -30,6 +30,7 @@ mod memory;
 mod model;
 mod panic;
 mod sampler;
+mod sequence;
 mod status;
 mod text;
 

@@ -1,6 +1,7 @@
 //! Models: opening, sizes, tokens.
 
 use kinglet::cpu::workspace_len;
+use kinglet::element::f16;
 use kinglet::model::{Model, Section};
 use kinglet::shape::Shape;
 use kinglet::state::StateFile;
@@ -136,6 +137,19 @@ unsafe fn size(model: *const KingletModel, f: impl FnOnce(&Opened) -> usize) -> 
     unsafe { get(model) }.map_or(0, f)
 }
 
+/// A size for an engine with an f16 state; 0 where the model has none.
+///
+/// # Safety
+/// The pointer is to a model.
+unsafe fn size_f16(model: *const KingletModel, f: impl FnOnce(&Shape) -> usize) -> usize {
+    let size = |opened: &Opened| {
+        let shape = opened.model.shape();
+        if shape.architecture.allows_f16_state() { f(shape) } else { 0 }
+    };
+    // SAFETY: the caller's promise.
+    unsafe { self::size(model, size) }
+}
+
 /// Bytes of the state of one sequence, whatever its length. 0 when `model` is
 /// not an open model, as with all functions that return a size.
 ///
@@ -145,6 +159,17 @@ unsafe fn size(model: *const KingletModel, f: impl FnOnce(&Opened) -> usize) -> 
 pub unsafe extern "C" fn kinglet_state_size(model: *const KingletModel) -> usize {
     // SAFETY: the caller's promise.
     unsafe { size(model, |opened| 4 * opened.model.shape().state_len()) }
+}
+
+/// As kinglet_state_size, for kinglet_engine_init_f16: half of it. 0 where the
+/// state cannot be kept in f16, with RWKV-4.
+///
+/// # Safety
+/// The pointer is to a model.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_state_size_f16(model: *const KingletModel) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { size_f16(model, |shape| size_of::<f16>() * shape.state_len()) }
 }
 
 /// Bytes of the workspace of an engine that computes up to `block` tokens
@@ -196,7 +221,18 @@ pub unsafe extern "C" fn kinglet_counts_size(model: *const KingletModel) -> usiz
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_state_file_size(model: *const KingletModel) -> usize {
     // SAFETY: the caller's promise.
-    unsafe { size(model, |opened| StateFile::len(opened.model.shape())) }
+    unsafe { size(model, |opened| StateFile::<f32>::len(opened.model.shape())) }
+}
+
+/// Bytes of a state file of an engine with an f16 state; 0 as
+/// kinglet_state_size_f16.
+///
+/// # Safety
+/// The pointer is to a model.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_state_file_size_f16(model: *const KingletModel) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { size_f16(model, StateFile::<f16>::len) }
 }
 
 /// Writes the tokens of a text of `size` bytes, which need not be UTF-8 nor end

@@ -55,19 +55,23 @@ pub enum KingletStatus {
     TooManyBans = 19,
     /// The bytes are no state file.
     NotAState = 20,
-    /// The state file is of a newer format, or of a type that this library does not read.
+    /// The state file is of a newer format.
     StateVersion = 21,
     /// The state file is damaged or cut short.
     StateDamaged = 22,
     /// The state belongs to a model with other weights.
     StateOfOtherModel = 23,
+    /// The state was saved by an engine that keeps its state in the other type, f32 or f16.
+    StateType = 24,
+    /// The model is of an architecture whose state cannot be kept in f16: RWKV-4.
+    F16State = 25,
     /// Something that this library has no name for.
-    Other = 24,
+    Other = 26,
 }
 
 impl KingletStatus {
     /// All of them, each at the index that is its code.
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::Ok,
         Self::NullPointer,
         Self::Misaligned,
@@ -92,6 +96,8 @@ impl KingletStatus {
         Self::StateVersion,
         Self::StateDamaged,
         Self::StateOfOtherModel,
+        Self::StateType,
+        Self::F16State,
         Self::Other,
     ];
 
@@ -124,6 +130,8 @@ impl KingletStatus {
             Self::StateVersion => c"the state is newer than this library",
             Self::StateDamaged => c"the state is damaged or cut short",
             Self::StateOfOtherModel => c"the state belongs to another model",
+            Self::StateType => c"the state was saved by an engine with the other type of state",
+            Self::F16State => c"the model's state cannot be kept in f16",
             Self::Other => c"unknown error",
         }
     }
@@ -168,8 +176,11 @@ impl From<ModelError> for KingletStatus {
 }
 
 impl From<BufferError> for KingletStatus {
-    fn from(_: BufferError) -> Self {
-        Self::BufferTooSmall
+    fn from(error: BufferError) -> Self {
+        match error {
+            BufferError::F16State { .. } => Self::F16State,
+            _ => Self::BufferTooSmall,
+        }
     }
 }
 
@@ -198,12 +209,13 @@ impl From<StateFileError> for KingletStatus {
     fn from(error: StateFileError) -> Self {
         match error {
             StateFileError::TooShort { .. } | StateFileError::Magic { .. } => Self::NotAState,
-            StateFileError::Version { .. } | StateFileError::Element { .. } => Self::StateVersion,
+            StateFileError::Version { .. } => Self::StateVersion,
+            StateFileError::Element { .. } => Self::StateType,
             StateFileError::Model { .. } => Self::StateOfOtherModel,
             StateFileError::Token { .. } => Self::Token,
             StateFileError::NonFinite { .. } => Self::NonFinite,
             StateFileError::Buffer { .. } => Self::BufferTooSmall,
-            StateFileError::Misaligned => Self::Misaligned,
+            StateFileError::Misaligned { .. } => Self::Misaligned,
             _ => Self::StateDamaged,
         }
     }

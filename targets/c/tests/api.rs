@@ -16,6 +16,9 @@ static MODEL: &[u8] = kinglet::include_model!("../../../models/stories/stories.k
 /// `kinglet digest` of the shipped model.
 const DIGEST: u32 = 0x5774_C7A9;
 
+/// The number of `kinglet digest --state-type f16`.
+const DIGEST_F16: u32 = 0x2A6F_0C98;
+
 /// A zeroed handle.
 macro_rules! handle {
     ($name:ident) => {
@@ -39,29 +42,55 @@ struct Rig {
     logits: Vec<f32>,
 }
 
+/// A function that makes an engine.
+type Init = unsafe extern "C" fn(
+    *mut KingletEngine,
+    *const KingletModel,
+    usize,
+    *mut c_void,
+    usize,
+    *mut c_void,
+    usize,
+) -> Status;
+
 impl Rig {
     fn new(model: &KingletModel, block: usize) -> Self {
         // SAFETY: an open model.
-        let sizes = unsafe {
-            [
-                kinglet_state_size(model),
-                kinglet_workspace_size(model, block),
-                kinglet_logits_size(model),
-            ]
-        };
-        // What is in the buffers does not matter.
-        let [state, workspace, logits] = sizes.map(|size| vec![f32::NAN; size / 4]);
-        let mut rig = Self { engine: handle!(KingletEngine), state, workspace, logits };
+        let state = unsafe { kinglet_state_size(model) };
+        let mut rig = Self::sized(model, block, state);
         assert_eq!(rig.init(model, block), Status::Ok);
         rig
     }
 
+    /// With an f16 state.
+    fn new_f16(model: &KingletModel, block: usize) -> Self {
+        // SAFETY: an open model.
+        let state = unsafe { kinglet_state_size_f16(model) };
+        let mut rig = Self::sized(model, block, state);
+        assert_eq!(rig.init_with(kinglet_engine_init_f16, model, block), Status::Ok);
+        rig
+    }
+
+    /// Buffers with a state of `state` bytes, and no engine yet.
+    fn sized(model: &KingletModel, block: usize, state: usize) -> Self {
+        // SAFETY: an open model.
+        let sizes =
+            unsafe { [state, kinglet_workspace_size(model, block), kinglet_logits_size(model)] };
+        // What is in the buffers does not matter.
+        let [state, workspace, logits] = sizes.map(|size| vec![f32::NAN; size / 4]);
+        Self { engine: handle!(KingletEngine), state, workspace, logits }
+    }
+
     fn init(&mut self, model: &KingletModel, block: usize) -> Status {
+        self.init_with(kinglet_engine_init, model, block)
+    }
+
+    fn init_with(&mut self, init: Init, model: &KingletModel, block: usize) -> Status {
         let Self { engine, state, workspace, .. } = self;
         let (state_size, workspace_size) = (4 * state.len(), 4 * workspace.len());
         // SAFETY: the buffers are the rig's and have these sizes.
         unsafe {
-            kinglet_engine_init(
+            init(
                 engine,
                 model,
                 block,
@@ -91,6 +120,15 @@ impl Rig {
         let size = size_of_val(file);
         // SAFETY: the file has this size.
         unsafe { kinglet_state_save(&self.engine, next, file.as_mut_ptr().cast(), size) }
+    }
+
+    /// The digest of 64 tokens.
+    fn digest(&mut self) -> (Status, u32) {
+        let (logits, size, mut digest) = (self.logits.as_mut_ptr(), 4 * self.logits.len(), 0);
+        // SAFETY: the rig's buffers.
+        let status =
+            unsafe { kinglet_engine_digest(&mut self.engine, 64, logits, size, &mut digest) };
+        (status, digest)
     }
 
     fn restore(&mut self, file: &[u32], size: usize) -> (Status, u32) {
@@ -144,15 +182,48 @@ fn the_numbers_are_those_of_the_core() {
         assert_eq!(rig.logits, expected(&tokens));
         assert_eq!(rig.step(9), Status::Ok);
         assert_eq!(rig.logits, expected(&[&tokens[..], &[9]].concat()));
-        let mut digest = 0;
-        let size = 4 * rig.logits.len();
-        // SAFETY: the rig's buffers.
-        let status = unsafe {
-            let logits = rig.logits.as_mut_ptr();
-            kinglet_engine_digest(&mut rig.engine, 64, logits, size, &mut digest)
-        };
-        assert_eq!((status, digest), (Status::Ok, DIGEST));
+        assert_eq!(rig.digest(), (Status::Ok, DIGEST));
     }
+}
+
+#[test]
+fn an_f16_state_takes_half_and_has_numbers_of_its_own() {
+    let model = open();
+    // SAFETY: an open model.
+    let (state, file_size, f32_file_size) = unsafe {
+        assert_eq!(2 * kinglet_state_size_f16(&model), kinglet_state_size(&model));
+        assert_eq!(kinglet_state_size_f16(&handle!(KingletModel)), 0);
+        let file_size = kinglet_state_file_size_f16(&model);
+        (kinglet_state_size_f16(&model), file_size, kinglet_state_file_size(&model))
+    };
+    assert_eq!(file_size - 64, state);
+    for block in [1, 7] {
+        let mut rig = Rig::new_f16(&model, block);
+        assert_eq!(rig.digest(), (Status::Ok, DIGEST_F16));
+        // As if nothing had been computed.
+        assert_eq!(rig.digest(), (Status::Ok, DIGEST_F16));
+    }
+
+    let mut rig = Rig::new_f16(&model, 2);
+    assert_eq!(rig.prefill(&[0, 5, 300]), Status::Ok);
+    let mut file = vec![0u32; file_size / 4];
+    assert_eq!(rig.save(7, &mut file), Status::Ok);
+    assert_eq!(rig.save(7, &mut file[1..]), Status::BufferTooSmall);
+    assert_eq!(rig.step(7), Status::Ok);
+    let mut other = Rig::new_f16(&model, 1);
+    assert_eq!(other.restore(&file, file_size), (Status::Ok, 7));
+    assert_eq!(other.step(7), Status::Ok);
+    assert_eq!(other.logits, rig.logits);
+
+    let mut exact = Rig::new(&model, 1);
+    assert_eq!(exact.restore(&file, file_size).0, Status::StateType);
+    let mut exact_file = vec![0u32; f32_file_size / 4];
+    assert_eq!(exact.save(7, &mut exact_file), Status::Ok);
+    assert_eq!(rig.restore(&exact_file, f32_file_size).0, Status::StateType);
+
+    let mut short = Rig::sized(&model, 1, state - 4);
+    assert_eq!(short.init_with(kinglet_engine_init_f16, &model, 1), Status::BufferTooSmall);
+    assert_eq!(short.init(&model, 1), Status::BufferTooSmall);
 }
 
 #[test]

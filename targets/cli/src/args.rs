@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use kinglet::element::{StateElement, f16};
 use kinglet::sampler::SamplerOptions;
 use kinglet::shape::Shape;
 use kinglet_quantize::synthetic::OFFICIAL;
@@ -72,7 +73,7 @@ pub(crate) struct ResidenceArgs {
     pub(crate) lock: bool,
 }
 
-/// How a command computes; the numbers do not depend on it.
+/// How a command computes; of this the numbers depend on the state's type alone.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct EngineArgs {
     /// Kernel set; the fastest that this machine has if not given
@@ -81,6 +82,42 @@ pub(crate) struct EngineArgs {
     /// Number of threads; the physical cores if not given
     #[arg(short, long, value_name = "N")]
     pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) state: StateTypeArgs,
+}
+
+/// What the state is kept in.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct StateTypeArgs {
+    /// What the state is kept in; f16 takes half the memory and rounds after every token
+    #[arg(long, value_name = "TYPE", value_enum, default_value_t)]
+    pub(crate) state_type: StateType,
+}
+
+/// The type of a state's elements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StateType {
+    #[default]
+    F32,
+    F16,
+}
+
+impl StateType {
+    /// The name, as on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => f32::NAME,
+            Self::F16 => f16::NAME,
+        }
+    }
+
+    /// Bytes of an element.
+    pub(crate) const fn size(self) -> usize {
+        match self {
+            Self::F32 => size_of::<f32>(),
+            Self::F16 => size_of::<f16>(),
+        }
+    }
 }
 
 #[derive(Args, Clone, Debug)]
@@ -237,6 +274,8 @@ pub(crate) struct FitArgs {
     /// Counts the memory that presence and frequency penalties need
     #[arg(long)]
     pub(crate) penalties: bool,
+    #[command(flatten)]
+    pub(crate) state: StateTypeArgs,
     /// Prints JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -330,6 +369,8 @@ pub(crate) struct BenchArgs {
     /// Kernel set; the fastest that this machine has if not given
     #[arg(long, value_name = "NAME")]
     pub(crate) kernel: Option<String>,
+    #[command(flatten)]
+    pub(crate) state: StateTypeArgs,
     /// Tokens of the prompt computed together; what `run` takes if not given
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) block: Option<usize>,

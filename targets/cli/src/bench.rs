@@ -49,7 +49,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
 
 /// Measures with every thread count, and prints.
 fn measure(args: &BenchArgs, name: &str, model: Model<'_>) -> Result<()> {
-    let one = EngineArgs { kernel: args.kernel.clone(), threads: None };
+    let one = EngineArgs { kernel: args.kernel.clone(), threads: None, state: args.state };
     let engines = if args.threads.is_empty() {
         vec![EngineArgs { threads: Some(one.threads()?), ..one.clone() }]
     } else {
@@ -67,7 +67,8 @@ fn measure(args: &BenchArgs, name: &str, model: Model<'_>) -> Result<()> {
     for engine in &engines {
         let threads = engine.threads()?;
         let figures = Figures::measure(args, model, engine, threads)?;
-        results.push(Measured { model: name, kernel, threads, zeros, traffic, figures });
+        let state = args.state.state_type.name();
+        results.push(Measured { model: name, kernel, threads, state, zeros, traffic, figures });
     }
     if args.json {
         let array: Vec<Value> = results.iter().map(Measured::json).collect();
@@ -301,6 +302,8 @@ struct Measured<'a> {
     model: &'a str,
     kernel: &'static str,
     threads: usize,
+    /// What the state is kept in.
+    state: &'static str,
     /// Share of zero activations in the channel mix.
     zeros: f64,
     traffic: Traffic,
@@ -323,6 +326,7 @@ impl Measured<'_> {
             "model": self.model,
             "threads": self.threads,
             "kernel": self.kernel,
+            "state_type": self.state,
             "prefill_tps": prefill.json(),
             "decode_tps": decode.json(),
             "ms_per_token": { "p50": p50, "p99": p99 },
@@ -371,9 +375,9 @@ const COLUMNS: [&str; 10] = [
 
 /// What is the same for all thread counts.
 fn summary(results: &[Measured<'_>]) -> Option<String> {
-    let Measured { model, kernel, zeros, traffic, .. } = results.first()?;
+    let Measured { model, kernel, state, zeros, traffic, .. } = results.first()?;
     Some(format!(
-        "{model}, kernel {kernel}; {:.0} % of the channel mix's activations are zero, which \
+        "{model}, kernel {kernel}, {state} state; {:.0} % of the channel mix's activations are zero, which \
          leaves {} of {} bytes to read per token",
         100.0 * zeros,
         grouped(traffic.read),
@@ -502,10 +506,10 @@ mod tests {
             peak_memory: None,
         };
         let traffic = Traffic::new(&model, 0.5);
-        let (model, kernel) = ("a \"b\"", "scalar");
-        let measured = Measured { model, kernel, threads: 1, zeros: 0.5, traffic, figures };
+        let (model, kernel, state) = ("a \"b\"", "scalar", "f32");
+        let measured = Measured { model, kernel, threads: 1, state, zeros: 0.5, traffic, figures };
         let json = measured.json();
-        for key in ["model", "threads", "kernel", "achieved_gbps", "machine_gbps"] {
+        for key in ["model", "threads", "kernel", "state_type", "achieved_gbps", "machine_gbps"] {
             assert!(!json[key].is_null(), "{key}");
         }
         assert_eq!(json["bandwidth_ratio"], 0.5);

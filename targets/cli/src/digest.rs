@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use kinglet::crc32::Crc32;
 use kinglet::engine::{Column, Engine};
 
-use crate::args::DigestArgs;
+use crate::args::{DigestArgs, StateType};
 use crate::engine::with_engine;
 use crate::model::Opened;
 
@@ -34,7 +34,12 @@ pub(crate) fn run(args: &DigestArgs) -> Result<()> {
     } else {
         crc
     };
-    println!("{:08x}", crc.finish());
+    // The label keeps the checksum of other numbers from being taken for this machine's fault.
+    let label = match args.engine.state.state_type {
+        StateType::F32 => "",
+        StateType::F16 => "f16:",
+    };
+    println!("{label}{:08x}", crc.finish());
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 
 use anyhow::{Result, bail};
 use kinglet::cpu::{Cpu, workspace_len};
+use kinglet::element::{StateElement, f16};
 use kinglet::engine::Engine;
 use kinglet::model::Model;
 use kinglet_host::{Floats, Threaded, default_threads};
@@ -12,7 +13,7 @@ use kinglet_desktop::Set;
 #[cfg(target_arch = "aarch64")]
 use kinglet_neon::Set;
 
-use crate::args::EngineArgs;
+use crate::args::{EngineArgs, StateType};
 
 /// More threads than this help nobody.
 const MOST_THREADS: usize = 256;
@@ -55,9 +56,23 @@ pub(crate) fn with_engine<R>(
     block: usize,
     f: impl FnOnce(&mut dyn Engine) -> Result<R>,
 ) -> Result<R> {
+    match args.state.state_type {
+        StateType::F32 => with_states::<f32, R>(model, args, slots, block, f),
+        StateType::F16 => with_states::<f16, R>(model, args, slots, block, f),
+    }
+}
+
+/// [`with_engine`], with states kept in `S`.
+fn with_states<S: StateElement, R>(
+    model: Model<'_>,
+    args: &EngineArgs,
+    slots: usize,
+    block: usize,
+    f: impl FnOnce(&mut dyn Engine) -> Result<R>,
+) -> Result<R> {
     let kernels = Threaded::new(args.set()?, args.threads()?);
-    let mut states = Floats::new(slots * model.shape().state_len())?;
-    let mut workspace = Floats::new(workspace_len(model.shape(), block))?;
+    let mut states = Floats::<S>::new(slots * model.shape().state_len())?;
+    let mut workspace = Floats::<f32>::new(workspace_len(model.shape(), block))?;
     let mut engine = Cpu::new(model, kernels, block, &mut states, &mut workspace)?;
     f(&mut engine)
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use self::boards::{BOARDS, Bank, Board, board};
 use self::shapes::{KNOWN, Known};
-use crate::args::FitArgs;
+use crate::args::{FitArgs, StateType};
 use crate::info::grouped;
 use crate::model::Opened;
 
@@ -30,7 +30,15 @@ const LINUX: u64 = 128 << 20;
 pub(crate) fn run(args: &FitArgs) -> Result<bool> {
     let opened = Opened::new(&args.model)?;
     let model = opened.model()?;
-    let need = Need::new(model.shape(), model.bytes().len() as u64, args.penalties);
+    let shape = model.shape();
+    if args.state.state_type == StateType::F16 && !shape.architecture.allows_f16_state() {
+        bail!(
+            "{}: the state of {} cannot be kept in f16; leave out --state-type f16",
+            opened.name(),
+            shape.architecture
+        );
+    }
+    let need = Need::new(shape, model.bytes().len() as u64, args.into());
     let Some(place) = place(args)? else {
         if args.json {
             println!("{}", serde_json::to_string_pretty(&all_json(opened.name(), &need, args))?);
@@ -89,6 +97,19 @@ fn place(args: &FitArgs) -> Result<Option<Place>> {
     }))
 }
 
+/// How a model is used, as far as it takes memory.
+#[derive(Clone, Copy)]
+struct Use {
+    penalties: bool,
+    state_type: StateType,
+}
+
+impl From<&FitArgs> for Use {
+    fn from(args: &FitArgs) -> Self {
+        Self { penalties: args.penalties, state_type: args.state.state_type }
+    }
+}
+
 /// What a model needs, in bytes.
 struct Need {
     model: u64,
@@ -97,21 +118,21 @@ struct Need {
 }
 
 impl Need {
-    fn new(shape: &Shape, model: u64, penalties: bool) -> Self {
+    fn new(shape: &Shape, model: u64, how: Use) -> Self {
         let mut buffers = vec![
-            ("state", 4 * shape.state_len() as u64),
+            ("state", (how.state_type.size() * shape.state_len()) as u64),
             ("workspace", 4 * workspace_len(shape, 1) as u64),
             ("logits", 4 * shape.vocab as u64),
             ("stack", STACK),
         ];
-        if penalties {
+        if how.penalties {
             buffers.push(("sampler counts", 4 * shape.vocab as u64));
         }
         Self { model, buffers }
     }
 
-    fn of(known: &Known, penalties: bool) -> Self {
-        Self::new(&known.shape, known.file_len(), penalties)
+    fn of(known: &Known, how: Use) -> Self {
+        Self::new(&known.shape, known.file_len(), how)
     }
 
     fn flash(&self) -> u64 {
@@ -179,13 +200,13 @@ impl Fit {
 }
 
 /// The largest shape that fits.
-fn largest(place: &Place, penalties: bool) -> Option<&'static Known> {
-    let fits = |known: &&Known| Fit::new(&Need::of(known, penalties), place).fits();
+fn largest(place: &Place, how: Use) -> Option<&'static Known> {
+    let fits = |known: &&Known| Fit::new(&Need::of(known, how), place).fits();
     KNOWN.iter().rev().find(fits)
 }
 
-fn largest_name(place: &Place, penalties: bool) -> &'static str {
-    largest(place, penalties).map_or("none", |known| known.name)
+fn largest_name(place: &Place, how: Use) -> &'static str {
+    largest(place, how).map_or("none", |known| known.name)
 }
 
 fn print_all(name: &str, need: &Need, args: &FitArgs) {
@@ -206,7 +227,7 @@ fn print_all(name: &str, need: &Need, args: &FitArgs) {
             board.id,
             board.name,
             answer.map_or("yes".to_owned(), |problem| format!("no: {problem}")),
-            largest_name(&place, args.penalties),
+            largest_name(&place, args.into()),
         );
     }
     println!();
@@ -236,7 +257,7 @@ fn print_fit(name: &str, need: &Need, place: &Place, fit: &Fit, args: &FitArgs) 
     let ram = fit.banks.iter().map(|(_, bytes, _)| bytes).sum::<u64>() + place.kept;
     let has: u64 = place.ram.iter().map(|bank| bank.bytes).sum();
     println!("  {:>14} in all, of {}", grouped(ram), grouped(has));
-    println!("largest known shape that fits: {}", largest_name(place, args.penalties));
+    println!("largest known shape that fits: {}", largest_name(place, args.into()));
     if let Some(board) = place.board {
         println!("sizes: {}", board.source);
         if !board.note.is_empty() {
@@ -280,7 +301,7 @@ fn place_json(place: &Place, fit: &Fit, args: &FitArgs) -> Value {
         "fits": fit.fits(),
         "problem": fit.problem(),
         "placement": pieces,
-        "largest_known": largest(place, args.penalties).map(|known| known.name),
+        "largest_known": largest(place, args.into()).map(|known| known.name),
         "source": place.board.map(|board| board.source),
         "note": place.board.map(|board| board.note),
     })
@@ -419,14 +440,16 @@ mod tests {
 
     #[test]
     fn more_memory_fits_no_smaller_shape() {
+        let how = Use { penalties: false, state_type: StateType::F32 };
         let mut before = 0;
         for shift in 12..36 {
             let place = place(Some(1 << shift), &[1 << shift]);
-            let len = largest(&place, false).map_or(0, Known::file_len);
+            let len = largest(&place, how).map_or(0, Known::file_len);
             assert!(len >= before);
             before = len;
         }
-        assert_eq!(largest_name(&place(Some(1 << 35), &[1 << 35]), true), "13.3B");
-        assert_eq!(largest_name(&place(Some(1 << 10), &[1 << 10]), true), "none");
+        let how = Use { penalties: true, ..how };
+        assert_eq!(largest_name(&place(Some(1 << 35), &[1 << 35]), how), "13.3B");
+        assert_eq!(largest_name(&place(Some(1 << 10), &[1 << 10]), how), "none");
     }
 }

@@ -4,16 +4,17 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use kinglet::element::{StateElement, f16};
 use kinglet::engine::Engine;
 use kinglet::model::Header;
 use kinglet::sampler::{Sampler, is_uncounted};
-use kinglet::state::StateFile;
+use kinglet::state::{StateFile, StateFileError};
 use kinglet::text::TextStream;
 use kinglet::tokenizer::Tokenizer;
 use kinglet_quantize::write_beside;
 
-use crate::args::RunArgs;
+use crate::args::{RunArgs, StateType};
 use crate::engine::{BLOCK, with_engine};
 use crate::model::{self, Opened, tokenizer};
 use crate::terminal;
@@ -24,7 +25,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let tokenizer = tokenizer(&model, opened.name())?;
     let prompt = prompt(args)?;
     let start = match &args.state {
-        Some(path) => Some(SavedState::read(model.header(), path)?),
+        Some(path) => Some(match args.engine.state.state_type {
+            StateType::F32 => SavedState::read::<f32>(model.header(), path)?,
+            StateType::F16 => SavedState::read::<f16>(model.header(), path)?,
+        }),
         None => None,
     };
     let first = start.as_ref().map_or(tokenizer.end_of_text(), |start| start.next);
@@ -53,7 +57,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         let times = story.tell(&tokens[..tokens.len() - hold], args.tokens, &mut out)?;
         if let Some(path) = &args.save_state {
             let next = times.last.or(tokens.last().copied());
-            save_state(model.header(), story.engine, next, path)?;
+            match args.engine.state.state_type {
+                StateType::F32 => save_state::<f32>(model.header(), story.engine, next, path)?,
+                StateType::F16 => save_state::<f16>(model.header(), story.engine, next, path)?,
+            }
         }
         let seed = if args.seed.is_some() || args.temperature == 0.0 {
             String::new()
@@ -86,20 +93,35 @@ struct SavedState {
 }
 
 impl SavedState {
-    fn read(model: &Header, path: &Path) -> Result<Self> {
+    /// The state file of an engine that keeps states in `S`.
+    fn read<S: StateElement>(model: &Header, path: &Path) -> Result<Self> {
         let bytes = model::read(path)?;
-        let mut values = vec![0.0; model.shape.state_len()];
-        let next = StateFile::read(model, &bytes, &mut values)
-            .with_context(|| format!("{}", path.display()))?;
+        let mut elements = vec![S::zeroed(); model.shape.state_len()];
+        let next = StateFile::read(model, &bytes, &mut elements).map_err(|error| {
+            let hint = match error {
+                StateFileError::Element { found: f32::CODE, .. } => " (--state-type f32)",
+                StateFileError::Element { found: f16::CODE, .. } => " (--state-type f16)",
+                _ => "",
+            };
+            anyhow!("{}: {error}{hint}", path.display())
+        })?;
+        let values = elements.into_iter().map(S::widen).collect();
         Ok(Self { values, next })
     }
 }
 
-fn save_state(model: &Header, engine: &dyn Engine, next: Option<u32>, path: &Path) -> Result<()> {
+/// Writes the state file of an engine that keeps states in `S`.
+fn save_state<S: StateElement>(
+    model: &Header,
+    engine: &dyn Engine,
+    next: Option<u32>,
+    path: &Path,
+) -> Result<()> {
     let mut values = vec![0.0; model.shape.state_len()];
     engine.store_state(0, &mut values)?;
-    let mut bytes = vec![0; StateFile::len(&model.shape)];
-    StateFile::write(model, &values, next, &mut bytes)?;
+    let elements: Vec<S> = values.into_iter().map(S::narrow).collect();
+    let mut bytes = vec![0; StateFile::<S>::len(&model.shape)];
+    StateFile::write(model, &elements, next, &mut bytes)?;
     write_beside(path, |partial| std::fs::write(partial, &bytes))
         .with_context(|| format!("cannot write {}", path.display()))
 }

@@ -21,7 +21,7 @@ pub(crate) fn run(args: &StateArgs) -> Result<()> {
     let header = model.header();
     let state = TunedState::read(&checkpoint, model.shape())
         .with_context(|| format!("{}, for {}", args.state.display(), opened.name()))?;
-    let mut bytes = vec![0; StateFile::len(model.shape())];
+    let mut bytes = vec![0; StateFile::<f32>::len(model.shape())];
     // The token that every text begins with, so that the file starts one as a model does that
     // has the state in it; most vocabularies have 0 for it.
     let first = match tokenizer(&model, opened.name()) {

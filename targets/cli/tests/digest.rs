@@ -1,5 +1,6 @@
 //! `kinglet digest` is one value for every kernel set of the machine, number of
-//! threads and size of a chunk, with and without a saved state in between.
+//! threads and size of a chunk, with and without a saved state in between; for
+//! each type of state one of its own.
 
 use std::process::Command;
 
@@ -10,6 +11,8 @@ use kinglet_neon::Set;
 
 /// What the shipped model's digest is on every machine.
 const DIGEST: &str = "5774c7a9";
+/// The same with an f16 state.
+const DIGEST_F16: &str = "f16:2a6f0c98";
 /// No multiple of any chunk but 1 and 2, and more than the largest.
 const TOKENS: &str = "130";
 const CHUNKS: [&str; 6] = ["1", "2", "7", "16", "64", "100"];
@@ -27,17 +30,22 @@ fn digest(args: &[&str]) -> String {
 fn the_digest_is_that_of_every_machine() {
     assert_eq!(digest(&[]), DIGEST);
     assert_ne!(digest(&["--tokens", "63"]), DIGEST);
+    assert_eq!(digest(&["--state-type", "f32"]), DIGEST);
+    assert_eq!(digest(&["--state-type", "f16"]), DIGEST_F16);
 }
 
-#[test]
-fn the_digest_does_not_depend_on_how_it_is_computed() {
-    let expected = digest(&["--tokens", TOKENS, "--kernel", "scalar", "-t", "1", "--chunk", "1"]);
+/// Every way to compute, with states of a type.
+fn check(state: &str) {
+    let state = ["--state-type", state, "--tokens", TOKENS];
+    let one = [&state[..], &["--kernel", "scalar", "-t", "1", "--chunk", "1"]].concat();
+    let expected = digest(&one);
     let mut sets = 0;
     for set in Set::names() {
         sets += 1;
         for threads in THREADS {
             for chunk in CHUNKS {
-                let plain = ["--tokens", TOKENS, "--kernel", set, "-t", threads, "--chunk", chunk];
+                let how = ["--kernel", set, "-t", threads, "--chunk", chunk];
+                let plain = [&state[..], &how].concat();
                 assert_eq!(digest(&plain), expected, "{plain:?}");
                 let restored = [&plain[..], &["--restore"]].concat();
                 assert_eq!(digest(&restored), expected, "{restored:?}");
@@ -45,4 +53,14 @@ fn the_digest_does_not_depend_on_how_it_is_computed() {
         }
     }
     assert!(sets >= 1, "every machine has the scalar set");
+}
+
+#[test]
+fn the_digest_does_not_depend_on_how_it_is_computed() {
+    check("f32");
+}
+
+#[test]
+fn the_digest_of_an_f16_state_does_not_either() {
+    check("f16");
 }

@@ -24,6 +24,10 @@ fn the_status_is_the_answer() {
     assert_eq!(status(&["--flash", "2M", "--ram", "256K"]), Some(0));
     assert_eq!(status(&["--flash", "1M", "--ram", "256K"]), Some(1), "the model has 1.8 MB");
     assert_eq!(status(&["--flash", "2M", "--ram", "192K"]), Some(1), "the state has 198 KB");
+    assert_eq!(status(&["--flash", "2M", "--ram", "128K"]), Some(1));
+    let f16 = ["--state-type", "f16", "--flash", "2M", "--ram"];
+    assert_eq!(status(&[&f16[..], &["128K"]].concat()), Some(0));
+    assert_eq!(status(&[&f16[..], &["96K"]].concat()), Some(1), "the state has 99 KB");
     assert_eq!(status(&["--board", "rp2350"]), Some(0));
     assert_eq!(status(&["--board", "stm32f746"]), Some(1));
     for wrong in [
@@ -56,6 +60,9 @@ fn the_numbers_are_those_of_the_model() {
     assert_eq!(fit["ram"]["workspace_bytes"], info["workspace_bytes"]);
     assert_eq!(fit["fits"], true);
     assert_eq!(fit["place"]["largest_known"], "6 x 192, bytes");
+    let halved = json(&["--board", "rp2350", "--state-type", "f16"]);
+    let state_bytes = |json: &serde_json::Value| json["ram"]["state_bytes"].as_u64();
+    assert_eq!(state_bytes(&halved).map(|bytes| 2 * bytes), state_bytes(&fit));
     let boards = json(&[]);
     assert_eq!(boards["boards"].as_array().expect("boards").len(), 13);
     let counts = json(&["--board", "rp2350", "--penalties"]);

@@ -90,3 +90,24 @@ fn a_state_that_is_not_the_models_is_refused() {
     let missing = refusal(&["--state", &folder.file("absent")]);
     assert!(missing.contains("absent"), "{missing}");
 }
+
+#[test]
+fn an_f16_state_is_continued_as_f16_alone() {
+    let folder = Folder::new("state-f16");
+    let state = folder.file("fox.state");
+    let f16 = ["--state-type", "f16"];
+    let whole = text(&[&[PROMPT, "-n", "60"], &f16[..]].concat());
+    let start = text(&[&[PROMPT, "-n", "25", "--save-state", &state], &f16[..]].concat());
+    let f16_bytes = std::fs::metadata(&state).expect("the state").len();
+    let end = text(&[&["-n", "35", "--state", &state], &f16[..]].concat());
+    assert_eq!(start + &end, whole);
+    let as_f32 = refusal(&["--state", &state]);
+    assert!(as_f32.contains("has an f16 state, the engine keeps f32"), "{as_f32}");
+    assert!(as_f32.contains("--state-type f16"), "{as_f32}");
+    text(&[PROMPT, "-n", "2", "--save-state", &state]);
+    let f32_bytes = std::fs::metadata(&state).expect("the state").len();
+    assert_eq!(2 * (f16_bytes - 64), f32_bytes - 64);
+    let as_f16 = refusal(&["--state", &state, "--state-type", "f16"]);
+    assert!(as_f16.contains("has an f32 state, the engine keeps f16"), "{as_f16}");
+    assert!(as_f16.contains("--state-type f32"), "{as_f16}");
+}

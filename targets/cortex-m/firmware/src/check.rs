@@ -11,23 +11,27 @@ use kinglet::scalar::Scalar;
 use kinglet::tensors::tensor_count;
 
 use crate::console::{Failed, fail, say};
+use crate::memory::Element;
 
 /// What the desktop computes with the shipped model.
 pub(crate) struct Golden {
     /// The model that these are of.
     content_hash: [u8; 4],
-    /// `kinglet digest`, of 64 tokens.
+    /// `kinglet digest`, of 64 tokens, with this image's type of state.
     pub(crate) digest: u32,
-    /// The first tokens of `kinglet run --temp 0`.
+    /// The first tokens of `kinglet run --temp 0`, the same with either type.
     pub(crate) tokens: [u32; 16],
 }
 
 /// The golden values of the shipped model.
 pub(crate) const GOLDEN: Golden = Golden {
     content_hash: [0x66, 0x98, 0x72, 0x72],
-    digest: 0x5774_c7a9,
+    digest: if cfg!(feature = "f16-state") { 0x2a6f_0c98 } else { 0x5774_c7a9 },
     tokens: [742, 694, 308, 670, 45, 665, 705, 308, 522, 450, 551, 282, 47, 293, 533, 671],
 };
+
+/// What `kinglet digest` writes before the number of such a state.
+pub(crate) const LABEL: &str = if cfg!(feature = "f16-state") { "f16:" } else { "" };
 
 impl Golden {
     /// These values, if they are of `model`.
@@ -43,7 +47,7 @@ impl Golden {
 /// The CRC-32 of the logits of `tokens` tokens: (7919 i + 1) mod vocab for each i.
 #[inline(never)]
 pub(crate) fn digest<K: Kernels>(
-    engine: &mut Cpu<'_, K>,
+    engine: &mut Cpu<'_, K, Element>,
     tokens: usize,
     logits: &mut [f32],
 ) -> Result<u32, Failed> {

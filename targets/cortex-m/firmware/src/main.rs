@@ -12,7 +12,7 @@ mod memory;
 mod model;
 mod story;
 
-use check::Golden;
+use check::{Golden, LABEL};
 use clock::Clock;
 use console::{Failed, fail, say};
 use kinglet::cpu::Cpu;
@@ -23,6 +23,7 @@ use kinglet::tensors::tensor_count;
 use kinglet::tokenizer::Tokenizer;
 use kinglet_cortex_m::Best;
 use measure::{Measured, Phase};
+use memory::Element;
 use story::Cost;
 
 /// Tokens of the digest.
@@ -37,7 +38,8 @@ fn main() -> ! {
 }
 
 fn run() -> Result<(), Failed> {
-    say!("kinglet {}, model {}", env!("KINGLET_TARGET"), model::PLACE);
+    let element = <Element as kinglet::element::StateElement>::NAME;
+    say!("kinglet {}, model {}, {} state", env!("KINGLET_TARGET"), model::PLACE, element);
     let Some(kernels) = Best::new() else {
         return fail!("this core's instructions or its FPU's modes are not what the image is for");
     };
@@ -66,9 +68,9 @@ fn run() -> Result<(), Failed> {
 fn prepare<'a, K: Kernels>(
     kernels: K,
     clock: Clock,
-    state: &'a mut [f32],
+    state: &'a mut [Element],
     workspace: &'a mut [f32],
-) -> Result<Cpu<'a, Measured<K>>, Failed> {
+) -> Result<Cpu<'a, Measured<K>, Element>, Failed> {
     let model = match Model::open(model::bytes()) {
         Ok(model) => model,
         Err(error) => return fail!("model: {}", error),
@@ -82,18 +84,21 @@ fn prepare<'a, K: Kernels>(
 
 /// Compares the digest with the desktop's where that is known.
 #[inline(never)]
-fn check_digest<K: Kernels>(engine: &mut Cpu<'_, K>, logits: &mut [f32]) -> Result<(), Failed> {
+fn check_digest<K: Kernels>(
+    engine: &mut Cpu<'_, K, Element>,
+    logits: &mut [f32],
+) -> Result<(), Failed> {
     let found = check::digest(engine, DIGEST, logits)?;
     match Golden::of(engine.model()).map(|golden| golden.digest) {
         Some(expected) if expected != found => {
-            fail!("digest of {} tokens: {:08x}, expected {:08x}", DIGEST, found, expected)
+            fail!("digest of {} tokens: {}{:08x}, expected {:08x}", DIGEST, LABEL, found, expected)
         }
         Some(_) => {
-            say!("digest of {} tokens: {:08x}, as on the desktop", DIGEST, found);
+            say!("digest of {} tokens: {}{:08x}, as on the desktop", DIGEST, LABEL, found);
             Ok(())
         }
         None => {
-            say!("digest of {} tokens: {:08x}", DIGEST, found);
+            say!("digest of {} tokens: {}{:08x}", DIGEST, LABEL, found);
             Ok(())
         }
     }
@@ -102,7 +107,7 @@ fn check_digest<K: Kernels>(engine: &mut Cpu<'_, K>, logits: &mut [f32]) -> Resu
 /// Tells the story and compares its first tokens with the desktop's where those are known.
 #[inline(never)]
 fn tell<K: Kernels>(
-    engine: &mut Cpu<'_, Measured<K>>,
+    engine: &mut Cpu<'_, Measured<K>, Element>,
     clock: &Clock,
     logits: &mut [f32],
     cost: &mut Cost,
@@ -127,9 +132,9 @@ fn tell<K: Kernels>(
 fn engine<'a, K: Kernels>(
     model: Model<'a>,
     kernels: K,
-    state: &'a mut [f32],
+    state: &'a mut [Element],
     workspace: &'a mut [f32],
-) -> Result<Cpu<'a, K>, Failed> {
+) -> Result<Cpu<'a, K, Element>, Failed> {
     let (needed, found) = (model.shape().state_len(), state.len());
     let Some(state) = state.get_mut(..needed) else {
         return fail!("the state has {} elements, the model needs {}", found, needed);

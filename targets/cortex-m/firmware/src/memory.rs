@@ -5,16 +5,30 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use kinglet::cpu::workspace_len;
+#[cfg(feature = "f16-state")]
+use kinglet::element::f16;
 use kinglet::shape::Shape;
 
 use crate::model::HEADER;
 
 const SHAPE: Shape = HEADER.shape;
 
+/// What the state is kept in.
+#[cfg(not(feature = "f16-state"))]
+pub(crate) type Element = f32;
+/// What the state is kept in.
+#[cfg(feature = "f16-state")]
+pub(crate) type Element = f16;
+
+#[cfg(not(feature = "f16-state"))]
+const ZERO: Element = 0.0;
+#[cfg(feature = "f16-state")]
+const ZERO: Element = f16::ZERO;
+
 /// The buffers of an engine that steps one sequence token by token.
 pub(crate) struct Buffers {
     /// One state.
-    pub(crate) state: [f32; SHAPE.state_len()],
+    pub(crate) state: [Element; SHAPE.state_len()],
     /// The engine's scratch.
     pub(crate) workspace: [f32; workspace_len(&SHAPE, 1)],
     /// `[vocab]`
@@ -23,7 +37,7 @@ pub(crate) struct Buffers {
 
 /// What each buffer takes, in bytes.
 pub(crate) const SIZES: [(&str, usize); 3] = [
-    ("state", 4 * SHAPE.state_len()),
+    ("state", size_of::<Element>() * SHAPE.state_len()),
     ("workspace", 4 * workspace_len(&SHAPE, 1)),
     ("logits", 4 * SHAPE.vocab),
 ];
@@ -38,7 +52,7 @@ unsafe impl Sync for Once {}
 
 static BUFFERS: Once = Once {
     buffers: UnsafeCell::new(Buffers {
-        state: [0.0; SHAPE.state_len()],
+        state: [ZERO; SHAPE.state_len()],
         workspace: [0.0; workspace_len(&SHAPE, 1)],
         logits: [0.0; SHAPE.vocab],
     }),

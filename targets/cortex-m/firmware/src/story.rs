@@ -10,6 +10,7 @@ use kinglet::tokenizer::Tokenizer;
 use crate::clock::Clock;
 use crate::console::{Failed, fail, write};
 use crate::measure::{Measured, Phase};
+use crate::memory::Element;
 
 /// Starts every text, and ends it.
 const END_OF_TEXT: u32 = 0;
@@ -31,7 +32,7 @@ pub(crate) struct Cost {
 /// they took is added to `cost`.
 #[inline(never)]
 pub(crate) fn tell<K: Kernels>(
-    engine: &mut Cpu<'_, Measured<K>>,
+    engine: &mut Cpu<'_, Measured<K>, Element>,
     tokenizer: &Tokenizer<'_>,
     clock: &Clock,
     most: usize,

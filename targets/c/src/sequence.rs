@@ -1,0 +1,124 @@
+//! The engine of the core behind a handle, whichever type it keeps its state in.
+
+use kinglet::cpu::Cpu;
+use kinglet::element::{StateElement, f16};
+use kinglet::engine::{Column, Engine};
+use kinglet::model::Model;
+use kinglet::state::StateFile;
+
+use crate::kernels::KernelSet;
+use crate::status::KingletStatus;
+
+/// What C does with one sequence.
+pub(crate) trait Sequence {
+    /// The model.
+    fn model(&self) -> &Model<'static>;
+
+    /// The kernels that it computes with.
+    fn kernels(&self) -> &KernelSet;
+
+    /// Back to the start.
+    fn reset(&mut self) -> Result<(), KingletStatus>;
+
+    /// [`Engine::forward`].
+    fn forward(&mut self, columns: &[Column], logits: &mut [f32]) -> Result<(), KingletStatus>;
+
+    /// [`Engine::prefill`].
+    fn prefill(&mut self, tokens: &[u32], logits: &mut [f32]) -> Result<(), KingletStatus>;
+
+    /// Writes the state file, without another copy of the state.
+    fn save(&self, next: Option<u32>, file: &mut [u8]) -> Result<(), KingletStatus>;
+
+    /// Goes on from a state file; the token to feed next.
+    fn restore(&mut self, file: &[u8]) -> Result<Option<u32>, KingletStatus>;
+}
+
+impl<S: StateElement> Sequence for Cpu<'static, KernelSet, S> {
+    fn model(&self) -> &Model<'static> {
+        self.model()
+    }
+
+    fn kernels(&self) -> &KernelSet {
+        self.kernels()
+    }
+
+    fn reset(&mut self) -> Result<(), KingletStatus> {
+        Ok(Engine::reset(self, 0)?)
+    }
+
+    fn forward(&mut self, columns: &[Column], logits: &mut [f32]) -> Result<(), KingletStatus> {
+        Ok(Engine::forward(self, columns, logits)?)
+    }
+
+    fn prefill(&mut self, tokens: &[u32], logits: &mut [f32]) -> Result<(), KingletStatus> {
+        Ok(Engine::prefill(self, 0, tokens, logits)?)
+    }
+
+    fn save(&self, next: Option<u32>, file: &mut [u8]) -> Result<(), KingletStatus> {
+        let store = |state: &mut [S]| Ok(self.store_elements(0, state)?);
+        StateFile::write_with(self.model().header(), next, file, store).map(|_| ())
+    }
+
+    fn restore(&mut self, file: &[u8]) -> Result<Option<u32>, KingletStatus> {
+        let file = StateFile::<S>::parse(self.model().header(), file)?;
+        self.load_elements(0, file.values()?)?;
+        Ok(file.next_token())
+    }
+}
+
+/// An engine and where its functions are. They are reached through pointers that
+/// are taken where an engine is made: a program that makes engines with an f32
+/// state alone does not link the code for f16.
+#[derive(Debug)]
+pub(crate) struct AnyCpu {
+    cpu: Either,
+    get: fn(&Either) -> &dyn Sequence,
+    get_mut: fn(&mut Either) -> &mut dyn Sequence,
+}
+
+/// The engine itself.
+#[derive(Debug)]
+enum Either {
+    F32(Cpu<'static, KernelSet, f32>),
+    F16(Cpu<'static, KernelSet, f16>),
+}
+
+impl AnyCpu {
+    pub(crate) fn get(&self) -> &dyn Sequence {
+        (self.get)(&self.cpu)
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut dyn Sequence {
+        (self.get_mut)(&mut self.cpu)
+    }
+}
+
+/// A type of state that engines behind a handle have.
+pub(crate) trait Typed: StateElement {
+    /// The engine with its functions.
+    fn any(cpu: Cpu<'static, KernelSet, Self>) -> AnyCpu;
+}
+
+/// [`Typed`] for the type that a variant of [`Either`] is of.
+macro_rules! typed {
+    ($element:ty, $variant:ident) => {
+        impl Typed for $element {
+            fn any(cpu: Cpu<'static, KernelSet, Self>) -> AnyCpu {
+                AnyCpu {
+                    cpu: Either::$variant(cpu),
+                    get: |cpu| match cpu {
+                        Either::$variant(cpu) => cpu,
+                        _ => unreachable!("made with this variant"),
+                    },
+                    get_mut: |cpu| match cpu {
+                        Either::$variant(cpu) => cpu,
+                        _ => unreachable!("made with this variant"),
+                    },
+                }
+            }
+        }
+    };
+}
+
+typed!(f32, F32);
+typed!(f16, F16);
