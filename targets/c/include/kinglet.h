@@ -106,7 +106,7 @@ typedef int32_t KingletStatus;
 // An open model: a view of the model file's bytes. Its contents are private.
 // It may be copied, and may be gone while engines made from it are used.
 typedef struct KingletModel {
-  uint64_t opaque[64];
+  uint64_t opaque[96];
 } KingletModel;
 
 // What a model is.
@@ -136,7 +136,7 @@ typedef struct KingletModelInfo {
 // One sequence of tokens on its way through a model. Its contents are private;
 // it is not to be copied.
 typedef struct KingletEngine {
-  uint64_t opaque[80];
+  uint64_t opaque[96];
 } KingletEngine;
 
 // What a sampler does to the logits before it draws.

@@ -15,7 +15,7 @@ use crate::text::Stream;
 #[repr(C)]
 pub struct KingletModel {
     /// Private.
-    pub opaque: [u64; 64],
+    pub opaque: [u64; 96],
 }
 
 /// One sequence of tokens on its way through a model. Its contents are private;
@@ -24,7 +24,7 @@ pub struct KingletModel {
 #[repr(C)]
 pub struct KingletEngine {
     /// Private.
-    pub opaque: [u64; 80],
+    pub opaque: [u64; 96],
 }
 
 /// What draws tokens from logits. Its contents are private; it may be copied
