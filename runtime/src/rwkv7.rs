@@ -237,6 +237,7 @@ impl<'a> ChannelMix<'a> {
 ///   same of the channel mix, `S [head][slot][key][value]`
 /// * `v_first`: [`carried_len`] elements, written by layer 0
 /// * `scratch`: [`workspace_len`] elements
+#[inline(never)]
 pub(crate) fn layer<K: Kernels, S: StateElement>(
     block: &Block<'_, K>,
     model: &Model<'_>,

@@ -92,6 +92,7 @@ impl<'a> ChannelMix<'a> {
 }
 
 /// Computes a layer: as [`rwkv7::layer`], with [`workspace_len`] elements of `scratch`.
+#[inline(never)]
 pub(crate) fn layer<K: Kernels, S: StateElement>(
     block: &Block<'_, K>,
     model: &Model<'_>,
