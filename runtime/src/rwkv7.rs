@@ -268,10 +268,38 @@ impl TimeMix<'_> {
         scratch: &mut [f32],
     ) {
         let shape = &block.shape;
-        let (columns, width, ranks) = (block.len(), shape.width, shape.ranks);
+        let (columns, width) = (block.len(), shape.width);
+        let mut carver = Carver::new(scratch);
+        let [r, k, v, w, a, residual, gate, y] = [(); 8].map(|()| carver.floats(columns * width));
+        let vectors = carver.floats(HEAD_VECTORS * width);
+        let scratch = carver.rest();
+
+        let outputs = [&mut *r, &mut *k, &mut *v, &mut *w, &mut *a, &mut *residual, &mut *gate];
+        self.inputs(block, x, shift, outputs, scratch);
+
+        let inputs = HeadInputs { r, k, v, w, a, residual, gate };
+        self.heads(block, &inputs, heads, v_first, vectors, y);
+
+        let mut quantized = Carver::new(scratch).quantized(columns, width);
+        block.project(y, shape.head_size, self.output, [r, k], &mut quantized, x);
+    }
+
+    /// From the residual stream to what the recurrence reads: `outputs` are r, k, v,
+    /// w, a, residual and gate, as in [`HeadInputs`]. Not inlined: its locals are the
+    /// most of a layer's, and are not to lie on the stack during the recurrence.
+    #[inline(never)]
+    fn inputs<K: Kernels, S: StateElement>(
+        &self,
+        block: &Block<'_, K>,
+        x: &[f32],
+        shift: &mut [S],
+        outputs: [&mut [f32]; 7],
+        scratch: &mut [f32],
+    ) {
+        let (columns, width, ranks) = (block.len(), block.shape.width, block.shape.ranks);
+        let [r, k, v, w, a, residual, gate] = outputs;
         let mut carver = Carver::new(scratch);
         let normed = carver.floats(columns * width);
-        let [r, k, v, w, a, residual, gate, y] = [(); 8].map(|()| carver.floats(columns * width));
         let mut mixed = [(); 6].map(|()| carver.quantized(columns, width));
 
         block.norm(x, self.ln1, normed);
@@ -316,12 +344,6 @@ impl TimeMix<'_> {
             }
             block.kernels.products(&mut jobs);
         }
-
-        let vectors = carver.floats(HEAD_VECTORS * width);
-        let inputs = HeadInputs { r, k, v, w, a, residual, gate };
-        self.heads(block, &inputs, heads, v_first, vectors, y);
-
-        block.project(y, shape.head_size, self.output, [r, k], &mut mixed[0], x);
     }
 
     /// The recurrence, head by head: from the products to the input of `output`.
