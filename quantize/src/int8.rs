@@ -19,8 +19,10 @@ const ROUND: f32 = 12_582_912.0;
 /// that of groups of 32.
 const DENSE_TOLERANCE: f64 = 1.15;
 /// The same where the scales of a group are read for few of its inputs: a
-/// small group would cost more traffic than the weights that zeros save.
+/// small group would cost more traffic than the weights that zeros save. Only
+/// groups of [`SPARSE_LEAST`] and more save enough of it to be worth the error.
 const SPARSE_TOLERANCE: f64 = 1.75;
+const SPARSE_LEAST: usize = 128;
 /// Exponent that the multiplier gives the largest scale of a tensor: near the
 /// top of f16, so that 2^28 fit between it and the smallest normal scale.
 const TOP_EXPONENT: i32 = 14;
@@ -149,9 +151,12 @@ impl Errors {
     /// The group size of a tensor with `inputs` inputs: the largest whose
     /// error the storage tolerates, and no larger than needed for one group.
     pub fn group(&self, storage: Storage, inputs: usize) -> usize {
-        let tolerance = if storage == Storage::Sparse { SPARSE_TOLERANCE } else { DENSE_TOLERANCE };
+        let tolerance = |group| match storage {
+            Storage::Sparse if group >= SPARSE_LEAST => SPARSE_TOLERANCE,
+            _ => DENSE_TOLERANCE,
+        };
         let best = self.noise[0];
-        let fits = |&(_, noise): &(usize, f64)| noise <= tolerance * best;
+        let fits = |&(group, noise): &(usize, f64)| noise <= tolerance(group) * best;
         let sizes = GROUPS.into_iter().zip(self.noise);
         let sizes = sizes.filter(|&(group, _)| group < 2 * padded_inputs(inputs));
         sizes.filter(fits).map(|(group, _)| group).max().unwrap_or(GROUPS[0])

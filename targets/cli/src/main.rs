@@ -32,6 +32,9 @@ const FAILED: u8 = 2;
 const UNFIT: u8 = 1;
 
 fn main() -> ExitCode {
+    // Whoever reads the output may stop, as `head` does: end quietly then.
+    #[cfg(unix)]
+    sigpipe::reset();
     let cli = Cli::parse();
     let result = match cli.command.unwrap_or_default() {
         Command::Run(args) => run::run(&args),

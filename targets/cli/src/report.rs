@@ -283,9 +283,11 @@ mod tests {
     }
 
     #[test]
-    fn documents_start_with_token_0() {
-        let bytes = Vocabulary::bytes(0);
-        let texts = tokenize(b"ab\n<|endoftext|>\nc".to_vec(), &bytes).unwrap();
-        assert_eq!(texts, [vec![0, 97, 98], vec![0, 99]]);
+    fn documents_start_with_the_end_of_a_text() {
+        let text = b"abc\n<|endoftext|>\nd";
+        let texts = tokenize(text.to_vec(), &Vocabulary::bytes(1)).unwrap();
+        assert_eq!(texts, [vec![0, 98, 99, 100], vec![0, 101]]);
+        let texts = tokenize(text.to_vec(), &Vocabulary::bytes(0)).unwrap();
+        assert_eq!(texts, [vec![97, 98, 99], vec![100]]);
     }
 }

@@ -218,23 +218,27 @@ pub(crate) unsafe fn terms<M: Multiply>(job: &Sparse<'_>, range: Range<usize>, t
     let rows = job.matrix.rows;
     assert_eq!(terms.len(), range.len() * rows, "terms of other groups");
     assert!(range.end <= job.matrix.groups(), "no such group");
-    terms.fill(0.0);
     let mut run = Run::new();
     let mut lists = [Active::new(), Active::new()];
-    let start = range.start;
     let len = run_len(rows);
     for first in (0..rows).step_by(len) {
         let len = len.min(rows - first);
         let padded = padded_rows(len);
+        let mut of_run = terms.chunks_exact_mut(rows).map(|terms| &mut terms[first..first + len]);
+        let mut group = range.start;
         // SAFETY: the caller's promise; the rows of the run are in the matrix.
         unsafe {
             groups::<M>(job, range.clone(), &mut lists, |active, next| {
+                of_run.by_ref().take(active.group - group).for_each(|idle| idle.fill(0.0));
+                group = active.group + 1;
                 run.totals[..padded].fill(0.0);
                 add_fours::<M>(job, active, next, first, padded, &mut run);
-                let at = (active.group - start) * rows + first;
-                terms[at..at + len].copy_from_slice(&run.totals[..len]);
+                if let Some(terms) = of_run.next() {
+                    terms.copy_from_slice(&run.totals[..len]);
+                }
             });
         }
+        of_run.for_each(|idle| idle.fill(0.0));
     }
 }
 
