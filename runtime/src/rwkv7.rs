@@ -47,7 +47,7 @@ use crate::matrix::{Matrix, SparseMatrix};
 use crate::model::Model;
 use crate::quantized::QuantizedMut;
 use crate::reduce;
-use crate::shape::Shape;
+use crate::shape::{Ranks, Shape};
 use crate::tensors::{RWKV7, position};
 use crate::workspace::{Carver, floats_len, quantized_len};
 
@@ -247,11 +247,28 @@ pub(crate) fn layer<K: Kernels, S: StateElement>(
     v_first: &mut [f32],
     scratch: &mut [f32],
 ) {
+    time_mix(block, model, layer, x, state, v_first, scratch);
     let shifts = block.slots * block.shape.width;
-    let (time_shift, state) = state.split_at_mut(shifts);
-    let (channel_shift, heads) = state.split_at_mut(shifts);
-    TimeMix::new(model, layer).forward(block, x, time_shift, heads, v_first, scratch);
+    let channel_shift = &mut state[shifts..2 * shifts];
     ChannelMix::new(model, layer).forward(block, x, channel_shift, scratch);
+}
+
+/// The first half of [`layer`], whose arguments it has.
+// Its weights are not to lie on the stack during the channel mix.
+#[inline(never)]
+pub(crate) fn time_mix<K: Kernels, S: StateElement>(
+    block: &Block<'_, K>,
+    model: &Model<'_>,
+    layer: usize,
+    x: &mut [f32],
+    state: &mut [S],
+    v_first: &mut [f32],
+    scratch: &mut [f32],
+) {
+    let shifts = block.slots * block.shape.width;
+    let (shift, state) = state.split_at_mut(shifts);
+    let heads = &mut state[shifts..];
+    TimeMix::new(model, layer).forward(block, x, shift, heads, v_first, scratch);
 }
 
 impl TimeMix<'_> {
@@ -272,10 +289,16 @@ impl TimeMix<'_> {
         let mut carver = Carver::new(scratch);
         let [r, k, v, w, a, residual, gate, y] = [(); 8].map(|()| carver.floats(columns * width));
         let vectors = carver.floats(HEAD_VECTORS * width);
+        let Ranks { decay, iclr, value, gate: gate_rank, .. } = shape.ranks;
+        let [w_hidden, a_hidden, v_hidden, g_hidden] =
+            [decay, iclr, value, gate_rank].map(|rank| carver.floats(columns * rank));
         let scratch = carver.rest();
 
-        let outputs = [&mut *r, &mut *k, &mut *v, &mut *w, &mut *a, &mut *residual, &mut *gate];
-        self.inputs(block, x, shift, outputs, scratch);
+        let hidden = [&mut *w_hidden, &mut *a_hidden, &mut *v_hidden, &mut *g_hidden];
+        self.products(block, x, shift, [&mut *r, &mut *k, &mut *v], hidden, scratch);
+        let hidden = [w_hidden, a_hidden, v_hidden, g_hidden];
+        let outputs = [&mut *w, &mut *a, &mut *residual, &mut *gate];
+        self.low_rank(block, hidden, outputs, scratch);
 
         let inputs = HeadInputs { r, k, v, w, a, residual, gate };
         self.heads(block, &inputs, heads, v_first, vectors, y);
@@ -284,20 +307,21 @@ impl TimeMix<'_> {
         block.project(y, shape.head_size, self.output, [r, k], &mut quantized, x);
     }
 
-    /// From the residual stream to what the recurrence reads: `outputs` are r, k, v,
-    /// w, a, residual and gate, as in [`HeadInputs`]. Not inlined: its locals are the
-    /// most of a layer's, and are not to lie on the stack during the recurrence.
+    /// Norm, token shift, and the products of the shifted inputs: r, k and v, and
+    /// `hidden`, as in [`low_rank`](Self::low_rank).
+    // Not inlined, like its siblings: their locals are not to lie on the stack together.
     #[inline(never)]
-    fn inputs<K: Kernels, S: StateElement>(
+    fn products<K: Kernels, S: StateElement>(
         &self,
         block: &Block<'_, K>,
         x: &[f32],
         shift: &mut [S],
-        outputs: [&mut [f32]; 7],
+        [r, k, v]: [&mut [f32]; 3],
+        hidden: [&mut [f32]; 4],
         scratch: &mut [f32],
     ) {
-        let (columns, width, ranks) = (block.len(), block.shape.width, block.shape.ranks);
-        let [r, k, v, w, a, residual, gate] = outputs;
+        let (columns, width) = (block.len(), block.shape.width);
+        let [w_hidden, a_hidden, v_hidden, g_hidden] = hidden;
         let mut carver = Carver::new(scratch);
         let normed = carver.floats(columns * width);
         let mut mixed = [(); 6].map(|()| carver.quantized(columns, width));
@@ -306,26 +330,40 @@ impl TimeMix<'_> {
         block.mix(normed, shift, self.shift, toward_previous, r, &mut mixed);
         block.remember(normed, shift);
 
-        let mut low_rank = |rank| (carver.floats(columns * rank), carver.quantized(columns, rank));
-        let (w_hidden, mut w_input) = low_rank(ranks.decay);
-        let (a_hidden, mut a_input) = low_rank(ranks.iclr);
-        let (v_hidden, mut v_input) = low_rank(ranks.value);
-        let (g_hidden, mut g_input) = low_rank(ranks.gate);
-        {
-            let [n_r, n_w, n_k, n_v, n_a, n_g] = mixed.each_ref().map(QuantizedMut::view);
-            let mut jobs = heapless::Vec::<_, 7>::from_array([
-                Product { matrix: self.receptance, input: n_r, output: r },
-                Product { matrix: self.key, input: n_k, output: k },
-                Product { matrix: self.value, input: n_v, output: v },
-                Product { matrix: self.w.first, input: n_w, output: w_hidden },
-                Product { matrix: self.a.first, input: n_a, output: a_hidden },
-                Product { matrix: self.g.first, input: n_g, output: g_hidden },
-            ]);
-            if let Some(p) = &self.residual {
-                let _ = jobs.push(Product { matrix: p.v.first, input: n_v, output: v_hidden });
-            }
-            block.kernels.products(&mut jobs);
+        let [n_r, n_w, n_k, n_v, n_a, n_g] = mixed.each_ref().map(QuantizedMut::view);
+        let mut jobs = heapless::Vec::<_, 7>::from_array([
+            Product { matrix: self.receptance, input: n_r, output: r },
+            Product { matrix: self.key, input: n_k, output: k },
+            Product { matrix: self.value, input: n_v, output: v },
+            Product { matrix: self.w.first, input: n_w, output: w_hidden },
+            Product { matrix: self.a.first, input: n_a, output: a_hidden },
+            Product { matrix: self.g.first, input: n_g, output: g_hidden },
+        ]);
+        if let Some(p) = &self.residual {
+            let _ = jobs.push(Product { matrix: p.v.first, input: n_v, output: v_hidden });
         }
+        block.kernels.products(&mut jobs);
+    }
+
+    /// `second f(first n)` of the low-rank pairs, from `hidden`, which is `first n`
+    /// of w, a, v and g.
+    ///
+    /// * `hidden`: `[column][rank]` each
+    /// * `outputs`: w, a, residual and gate as in [`HeadInputs`]
+    #[inline(never)]
+    fn low_rank<K: Kernels>(
+        &self,
+        block: &Block<'_, K>,
+        hidden: [&mut [f32]; 4],
+        outputs: [&mut [f32]; 4],
+        scratch: &mut [f32],
+    ) {
+        let [w_hidden, a_hidden, v_hidden, g_hidden] = hidden;
+        let [w, a, residual, gate] = outputs;
+        let mut carver = Carver::new(scratch);
+        let Ranks { decay, iclr, value, gate: gate_rank, .. } = block.shape.ranks;
+        let [mut w_input, mut a_input, mut v_input, mut g_input] =
+            [decay, iclr, value, gate_rank].map(|rank| carver.quantized(block.len(), rank));
         block.activate(w_hidden, math::tanh, &mut w_input);
         block.activate(a_hidden, |x| x, &mut a_input);
         block.activate(g_hidden, math::sigmoid, &mut g_input);
@@ -351,6 +389,7 @@ impl TimeMix<'_> {
     /// * `state`: `[head][slot][key][value]`
     /// * `v_first`, `y`: `[head][column][channel]`
     /// * `vectors`: `[head][HEAD_VECTORS][channel]`, scratch
+    #[inline(never)]
     fn heads<K: Kernels, S: StateElement>(
         &self,
         block: &Block<'_, K>,
