@@ -370,18 +370,16 @@ impl TimeMix<'_> {
         if self.residual.is_some() {
             block.activate(v_hidden, |x| x, &mut v_input);
         }
-        {
-            let mut jobs = heapless::Vec::<_, 4>::from_array([
-                Product { matrix: self.w.second, input: w_input.view(), output: w },
-                Product { matrix: self.a.second, input: a_input.view(), output: a },
-                Product { matrix: self.g.second, input: g_input.view(), output: gate },
-            ]);
-            if let Some(p) = &self.residual {
-                let (input, output) = (v_input.view(), &mut *residual);
-                let _ = jobs.push(Product { matrix: p.v.second, input, output });
-            }
-            block.kernels.products(&mut jobs);
+        let mut jobs = heapless::Vec::<_, 4>::from_array([
+            Product { matrix: self.w.second, input: w_input.view(), output: w },
+            Product { matrix: self.a.second, input: a_input.view(), output: a },
+            Product { matrix: self.g.second, input: g_input.view(), output: gate },
+        ]);
+        if let Some(p) = &self.residual {
+            let _ =
+                jobs.push(Product { matrix: p.v.second, input: v_input.view(), output: residual });
         }
+        block.kernels.products(&mut jobs);
     }
 
     /// The recurrence, head by head: from the products to the input of `output`.

@@ -20,8 +20,9 @@ use crate::model::Opened;
 /// the C program in `targets/c/examples/story.c` takes on a Cortex-M4, rounded
 /// up. `.ci/c` measures it with RWKV-7 and fails above this.
 const CODE: u64 = 104 << 10;
-/// What the encoder of byte pairs adds, whose Unicode tables are large.
-const BYTE_PAIRS: u64 = 48 << 10;
+/// What the encoder of byte pairs adds there to a program that encodes, most of
+/// it Unicode tables: 52,222 bytes.
+const BYTE_PAIRS: u64 = 52 << 10;
 /// Stack: 4 KiB for a token, the bound that `.ci/c` measures against, and 4 KiB
 /// for interrupts and the program around.
 const STACK: u64 = 8 << 10;
