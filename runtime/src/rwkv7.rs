@@ -45,7 +45,6 @@ use crate::kernels::{Kernels, Product, Rows};
 use crate::math;
 use crate::matrix::{Matrix, SparseMatrix};
 use crate::model::Model;
-use crate::quantized::QuantizedMut;
 use crate::reduce;
 use crate::shape::{Ranks, Shape};
 use crate::tensors::{RWKV7, position};
@@ -330,17 +329,20 @@ impl TimeMix<'_> {
         block.mix(normed, shift, self.shift, toward_previous, r, &mut mixed);
         block.remember(normed, shift);
 
-        let [n_r, n_w, n_k, n_v, n_a, n_g] = mixed.each_ref().map(QuantizedMut::view);
-        let mut jobs = heapless::Vec::<_, 7>::from_array([
-            Product { matrix: self.receptance, input: n_r, output: r },
-            Product { matrix: self.key, input: n_k, output: k },
-            Product { matrix: self.value, input: n_v, output: v },
-            Product { matrix: self.w.first, input: n_w, output: w_hidden },
-            Product { matrix: self.a.first, input: n_a, output: a_hidden },
-            Product { matrix: self.g.first, input: n_g, output: g_hidden },
-        ]);
+        let [n_r, n_w, n_k, n_v, n_a, n_g] = &mixed;
+        let mut jobs = heapless::Vec::<_, 7>::new();
+        // One by one: an array would lie on the stack a second time.
+        let mut push = |matrix, input, output| {
+            let _ = jobs.push(Product { matrix, input, output });
+        };
+        push(self.receptance, n_r.view(), r);
+        push(self.key, n_k.view(), k);
+        push(self.value, n_v.view(), v);
+        push(self.w.first, n_w.view(), w_hidden);
+        push(self.a.first, n_a.view(), a_hidden);
+        push(self.g.first, n_g.view(), g_hidden);
         if let Some(p) = &self.residual {
-            let _ = jobs.push(Product { matrix: p.v.first, input: n_v, output: v_hidden });
+            push(p.v.first, n_v.view(), v_hidden);
         }
         block.kernels.products(&mut jobs);
     }
