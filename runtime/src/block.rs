@@ -217,6 +217,7 @@ impl<K: Kernels> Block<'_, K> {
     ///
     /// * `y`: `[head][column][channel]`, heads of `n` channels
     /// * `x`, `input`, `output`: `[column][width]`, the latter two scratch
+    #[inline(never)]
     pub(crate) fn project(
         &self,
         y: &[f32],

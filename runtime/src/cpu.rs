@@ -263,6 +263,42 @@ fn for_slot_pieces(
     }
 }
 
+/// A layer of the model's architecture; those that are not enabled are not linked.
+fn forward_layer<K: Kernels, S: StateElement>(
+    block: &Block<'_, K>,
+    model: &Model<'_>,
+    layer: usize,
+    x: &mut [f32],
+    state: &mut [S],
+    carried: &mut [f32],
+    scratch: &mut [f32],
+) {
+    match block.shape.architecture {
+        Architecture::Rwkv4 if const { Architecture::Rwkv4.enabled() } => {
+            // `Cpu::new` has refused other elements.
+            if let Some(state) = S::as_f32_mut(state) {
+                rwkv4::layer(block, model, layer, x, state, scratch);
+            }
+        }
+        Architecture::Rwkv5_0 | Architecture::Rwkv5_1 | Architecture::Rwkv5_2
+            if const { Architecture::Rwkv5_0.enabled() } =>
+        {
+            rwkv5::layer(block, model, layer, x, state, scratch)
+        }
+        Architecture::Rwkv6 if const { Architecture::Rwkv6.enabled() } => {
+            rwkv6::layer(block, model, layer, x, state, scratch)
+        }
+        Architecture::Rwkv7 if const { Architecture::Rwkv7.enabled() } => {
+            rwkv7::layer(block, model, layer, x, state, carried, scratch)
+        }
+        Architecture::Rwkv7a if const { Architecture::Rwkv7a.enabled() } => {
+            rwkv7a::layer(block, model, layer, x, state, carried, scratch)
+        }
+        // `Model::open` has refused them.
+        _ => {}
+    }
+}
+
 /// ln_out and head for the columns that want logits.
 #[inline(never)]
 fn head<K: Kernels>(
@@ -350,24 +386,7 @@ impl<K: Kernels, S: StateElement> Engine for Cpu<'_, K, S> {
         let block = Block { shape, columns, slots: *slots, kernels };
         let layer_states = states.chunks_exact_mut(shape.layer_state_len() * *slots);
         for (layer, state) in layer_states.enumerate() {
-            match shape.architecture {
-                Architecture::Rwkv4 => {
-                    // `new` has refused other elements.
-                    if let Some(state) = S::as_f32_mut(state) {
-                        rwkv4::layer(&block, model, layer, x, state, scratch);
-                    }
-                }
-                Architecture::Rwkv5_0 | Architecture::Rwkv5_1 | Architecture::Rwkv5_2 => {
-                    rwkv5::layer(&block, model, layer, x, state, scratch)
-                }
-                Architecture::Rwkv6 => rwkv6::layer(&block, model, layer, x, state, scratch),
-                Architecture::Rwkv7 => {
-                    rwkv7::layer(&block, model, layer, x, state, carried, scratch)
-                }
-                Architecture::Rwkv7a => {
-                    rwkv7a::layer(&block, model, layer, x, state, carried, scratch)
-                }
-            }
+            forward_layer(&block, model, layer, x, state, carried, scratch);
             if hook(layer + 1).is_break() {
                 return Err(StepError::Cancelled { layers: layer + 1 });
             }

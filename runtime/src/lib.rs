@@ -59,6 +59,15 @@
 //!
 //! # Features
 //!
+//! All of these are on by default; code of those left out is not linked.
+//!
+//! * `rwkv4`, `rwkv5` (5.0 to 5.2), `rwkv6`, `rwkv7`, `rwkv7a`: the architectures whose
+//!   models are run. [`Header::parse`](model::Header::parse) refuses a model of another one,
+//!   in a constant too, and names the feature
+//! * `bpe`: byte-pair vocabularies, whose encoder takes 52 KB of flash on a Cortex-M4
+//!
+//! These are off:
+//!
 //! * `defmt`: `defmt::Format` for errors and small structs
 //! * `testing`: the tests that every kernel set instantiates
 #![no_std]

@@ -211,6 +211,11 @@ pub enum ModelError {
         /// Its number in the file.
         code: u32,
     },
+    /// The architecture's feature is not on: [`Architecture::feature`].
+    Disabled {
+        /// The file's.
+        architecture: Architecture,
+    },
     /// A dimension is outside what this crate accepts.
     Shape(ShapeError),
     /// A section does not lie inside the file at a multiple of 64, after the one before.
@@ -268,6 +273,11 @@ impl fmt::Display for ModelError {
                 "the header is damaged: CRC-32 is {found:08x}, the header says {expected:08x}"
             ),
             Self::Architecture { code } => write!(f, "architecture {code} is not known"),
+            Self::Disabled { architecture } => write!(
+                f,
+                "the model is of {architecture}, which was left out of this build; build with the feature `{}`",
+                architecture.feature()
+            ),
             Self::Shape(error) => write!(f, "the header's shape is impossible: {error}"),
             Self::SectionBounds { section, offset, len, file } => write!(
                 f,
@@ -343,8 +353,8 @@ impl Header {
     /// ```
     ///
     /// # Errors
-    /// When `bytes` are not a whole model file of a known version and
-    /// architecture, as far as the header tells.
+    /// When `bytes` are not a whole model file of a known version and an
+    /// [enabled](Architecture::enabled) architecture, as far as the header tells.
     pub const fn parse(bytes: &[u8]) -> Result<Self, ModelError> {
         if bytes.len() >= MAGIC.len() {
             let magic: [u8; 8] = bytes_at(bytes, 0);
@@ -375,6 +385,9 @@ impl Header {
         let Some(architecture) = Architecture::from_code(code) else {
             return Err(ModelError::Architecture { code });
         };
+        if !architecture.enabled() {
+            return Err(ModelError::Disabled { architecture });
+        }
         let shape = Shape {
             architecture,
             layers: u32_at(bytes, 20) as usize,

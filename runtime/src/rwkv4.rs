@@ -134,6 +134,7 @@ fn channel_mix<'a>(model: &Model<'a>, layer: usize) -> GatedChannelMix<'a> {
 ///   same of the channel mix, then aa, bb and pp, each
 ///   `[width/channels][slot][channels]` with [`channels_together`]
 /// * `scratch`: [`workspace_len`] elements
+#[inline(never)]
 pub(crate) fn layer<K: Kernels>(
     block: &Block<'_, K>,
     model: &Model<'_>,

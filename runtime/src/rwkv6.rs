@@ -163,6 +163,7 @@ fn channel_mix<'a>(model: &Model<'a>, layer: usize) -> GatedChannelMix<'a> {
 /// * `state`: the layer's states, `shift [slot][width]` of the time mix, the
 ///   same of the channel mix, `S [head][slot][key][value]`
 /// * `scratch`: [`workspace_len`] elements
+#[inline(never)]
 pub(crate) fn layer<K: Kernels, S: StateElement>(
     block: &Block<'_, K>,
     model: &Model<'_>,

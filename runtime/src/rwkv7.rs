@@ -45,9 +45,8 @@ use crate::kernels::{Kernels, Product, Rows};
 use crate::math;
 use crate::matrix::{Matrix, SparseMatrix};
 use crate::model::Model;
-use crate::quantized::QuantizedMut;
 use crate::reduce;
-use crate::shape::Shape;
+use crate::shape::{Ranks, Shape};
 use crate::tensors::{RWKV7, position};
 use crate::workspace::{Carver, floats_len, quantized_len};
 
@@ -237,6 +236,7 @@ impl<'a> ChannelMix<'a> {
 ///   same of the channel mix, `S [head][slot][key][value]`
 /// * `v_first`: [`carried_len`] elements, written by layer 0
 /// * `scratch`: [`workspace_len`] elements
+#[inline(never)]
 pub(crate) fn layer<K: Kernels, S: StateElement>(
     block: &Block<'_, K>,
     model: &Model<'_>,
@@ -246,11 +246,28 @@ pub(crate) fn layer<K: Kernels, S: StateElement>(
     v_first: &mut [f32],
     scratch: &mut [f32],
 ) {
+    time_mix(block, model, layer, x, state, v_first, scratch);
     let shifts = block.slots * block.shape.width;
-    let (time_shift, state) = state.split_at_mut(shifts);
-    let (channel_shift, heads) = state.split_at_mut(shifts);
-    TimeMix::new(model, layer).forward(block, x, time_shift, heads, v_first, scratch);
+    let channel_shift = &mut state[shifts..2 * shifts];
     ChannelMix::new(model, layer).forward(block, x, channel_shift, scratch);
+}
+
+/// The first half of [`layer`], whose arguments it has.
+// Its weights are not to lie on the stack during the channel mix.
+#[inline(never)]
+pub(crate) fn time_mix<K: Kernels, S: StateElement>(
+    block: &Block<'_, K>,
+    model: &Model<'_>,
+    layer: usize,
+    x: &mut [f32],
+    state: &mut [S],
+    v_first: &mut [f32],
+    scratch: &mut [f32],
+) {
+    let shifts = block.slots * block.shape.width;
+    let (shift, state) = state.split_at_mut(shifts);
+    let heads = &mut state[shifts..];
+    TimeMix::new(model, layer).forward(block, x, shift, heads, v_first, scratch);
 }
 
 impl TimeMix<'_> {
@@ -267,60 +284,104 @@ impl TimeMix<'_> {
         scratch: &mut [f32],
     ) {
         let shape = &block.shape;
-        let (columns, width, ranks) = (block.len(), shape.width, shape.ranks);
+        let (columns, width) = (block.len(), shape.width);
+        let mut carver = Carver::new(scratch);
+        let [r, k, v, w, a, residual, gate, y] = [(); 8].map(|()| carver.floats(columns * width));
+        let vectors = carver.floats(HEAD_VECTORS * width);
+        let Ranks { decay, iclr, value, gate: gate_rank, .. } = shape.ranks;
+        let [w_hidden, a_hidden, v_hidden, g_hidden] =
+            [decay, iclr, value, gate_rank].map(|rank| carver.floats(columns * rank));
+        let scratch = carver.rest();
+
+        let hidden = [&mut *w_hidden, &mut *a_hidden, &mut *v_hidden, &mut *g_hidden];
+        self.products(block, x, shift, [&mut *r, &mut *k, &mut *v], hidden, scratch);
+        let hidden = [w_hidden, a_hidden, v_hidden, g_hidden];
+        let outputs = [&mut *w, &mut *a, &mut *residual, &mut *gate];
+        self.low_rank(block, hidden, outputs, scratch);
+
+        let inputs = HeadInputs { r, k, v, w, a, residual, gate };
+        self.heads(block, &inputs, heads, v_first, vectors, y);
+
+        let mut quantized = Carver::new(scratch).quantized(columns, width);
+        block.project(y, shape.head_size, self.output, [r, k], &mut quantized, x);
+    }
+
+    /// Norm, token shift, and the products of the shifted inputs: r, k and v, and
+    /// `hidden`, as in [`low_rank`](Self::low_rank).
+    // Not inlined, like its siblings: their locals are not to lie on the stack together.
+    #[inline(never)]
+    fn products<K: Kernels, S: StateElement>(
+        &self,
+        block: &Block<'_, K>,
+        x: &[f32],
+        shift: &mut [S],
+        [r, k, v]: [&mut [f32]; 3],
+        hidden: [&mut [f32]; 4],
+        scratch: &mut [f32],
+    ) {
+        let (columns, width) = (block.len(), block.shape.width);
+        let [w_hidden, a_hidden, v_hidden, g_hidden] = hidden;
         let mut carver = Carver::new(scratch);
         let normed = carver.floats(columns * width);
-        let [r, k, v, w, a, residual, gate, y] = [(); 8].map(|()| carver.floats(columns * width));
         let mut mixed = [(); 6].map(|()| carver.quantized(columns, width));
 
         block.norm(x, self.ln1, normed);
         block.mix(normed, shift, self.shift, toward_previous, r, &mut mixed);
         block.remember(normed, shift);
 
-        let mut low_rank = |rank| (carver.floats(columns * rank), carver.quantized(columns, rank));
-        let (w_hidden, mut w_input) = low_rank(ranks.decay);
-        let (a_hidden, mut a_input) = low_rank(ranks.iclr);
-        let (v_hidden, mut v_input) = low_rank(ranks.value);
-        let (g_hidden, mut g_input) = low_rank(ranks.gate);
-        {
-            let [n_r, n_w, n_k, n_v, n_a, n_g] = mixed.each_ref().map(QuantizedMut::view);
-            let mut jobs = heapless::Vec::<_, 7>::from_array([
-                Product { matrix: self.receptance, input: n_r, output: r },
-                Product { matrix: self.key, input: n_k, output: k },
-                Product { matrix: self.value, input: n_v, output: v },
-                Product { matrix: self.w.first, input: n_w, output: w_hidden },
-                Product { matrix: self.a.first, input: n_a, output: a_hidden },
-                Product { matrix: self.g.first, input: n_g, output: g_hidden },
-            ]);
-            if let Some(p) = &self.residual {
-                let _ = jobs.push(Product { matrix: p.v.first, input: n_v, output: v_hidden });
-            }
-            block.kernels.products(&mut jobs);
+        let [n_r, n_w, n_k, n_v, n_a, n_g] = &mixed;
+        let mut jobs = heapless::Vec::<_, 7>::new();
+        // One by one: an array would lie on the stack a second time.
+        let mut push = |matrix, input, output| {
+            let _ = jobs.push(Product { matrix, input, output });
+        };
+        push(self.receptance, n_r.view(), r);
+        push(self.key, n_k.view(), k);
+        push(self.value, n_v.view(), v);
+        push(self.w.first, n_w.view(), w_hidden);
+        push(self.a.first, n_a.view(), a_hidden);
+        push(self.g.first, n_g.view(), g_hidden);
+        if let Some(p) = &self.residual {
+            push(p.v.first, n_v.view(), v_hidden);
         }
+        block.kernels.products(&mut jobs);
+    }
+
+    /// `second f(first n)` of the low-rank pairs, from `hidden`, which is `first n`
+    /// of w, a, v and g.
+    ///
+    /// * `hidden`: `[column][rank]` each
+    /// * `outputs`: w, a, residual and gate as in [`HeadInputs`]
+    #[inline(never)]
+    fn low_rank<K: Kernels>(
+        &self,
+        block: &Block<'_, K>,
+        hidden: [&mut [f32]; 4],
+        outputs: [&mut [f32]; 4],
+        scratch: &mut [f32],
+    ) {
+        let [w_hidden, a_hidden, v_hidden, g_hidden] = hidden;
+        let [w, a, residual, gate] = outputs;
+        let mut carver = Carver::new(scratch);
+        let Ranks { decay, iclr, value, gate: gate_rank, .. } = block.shape.ranks;
+        let [mut w_input, mut a_input, mut v_input, mut g_input] =
+            [decay, iclr, value, gate_rank].map(|rank| carver.quantized(block.len(), rank));
         block.activate(w_hidden, math::tanh, &mut w_input);
         block.activate(a_hidden, |x| x, &mut a_input);
         block.activate(g_hidden, math::sigmoid, &mut g_input);
         if self.residual.is_some() {
             block.activate(v_hidden, |x| x, &mut v_input);
         }
-        {
-            let mut jobs = heapless::Vec::<_, 4>::from_array([
-                Product { matrix: self.w.second, input: w_input.view(), output: w },
-                Product { matrix: self.a.second, input: a_input.view(), output: a },
-                Product { matrix: self.g.second, input: g_input.view(), output: gate },
-            ]);
-            if let Some(p) = &self.residual {
-                let (input, output) = (v_input.view(), &mut *residual);
-                let _ = jobs.push(Product { matrix: p.v.second, input, output });
-            }
-            block.kernels.products(&mut jobs);
+        let mut jobs = heapless::Vec::<_, 4>::from_array([
+            Product { matrix: self.w.second, input: w_input.view(), output: w },
+            Product { matrix: self.a.second, input: a_input.view(), output: a },
+            Product { matrix: self.g.second, input: g_input.view(), output: gate },
+        ]);
+        if let Some(p) = &self.residual {
+            let _ =
+                jobs.push(Product { matrix: p.v.second, input: v_input.view(), output: residual });
         }
-
-        let vectors = carver.floats(HEAD_VECTORS * width);
-        let inputs = HeadInputs { r, k, v, w, a, residual, gate };
-        self.heads(block, &inputs, heads, v_first, vectors, y);
-
-        block.project(y, shape.head_size, self.output, [r, k], &mut mixed[0], x);
+        block.kernels.products(&mut jobs);
     }
 
     /// The recurrence, head by head: from the products to the input of `output`.
@@ -328,6 +389,7 @@ impl TimeMix<'_> {
     /// * `state`: `[head][slot][key][value]`
     /// * `v_first`, `y`: `[head][column][channel]`
     /// * `vectors`: `[head][HEAD_VECTORS][channel]`, scratch
+    #[inline(never)]
     fn heads<K: Kernels, S: StateElement>(
         &self,
         block: &Block<'_, K>,

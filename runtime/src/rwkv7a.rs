@@ -20,7 +20,7 @@ use crate::element::StateElement;
 use crate::kernels::{Kernels, Product, Rows};
 use crate::matrix::{Matrix, RowTable, SparseMatrix};
 use crate::model::Model;
-use crate::rwkv7::{self, TimeMix};
+use crate::rwkv7;
 use crate::shape::Shape;
 use crate::tensors::{RWKV7A, position};
 use crate::workspace::{Carver, floats_len, quantized_len};
@@ -92,6 +92,7 @@ impl<'a> ChannelMix<'a> {
 }
 
 /// Computes a layer: as [`rwkv7::layer`], with [`workspace_len`] elements of `scratch`.
+#[inline(never)]
 pub(crate) fn layer<K: Kernels, S: StateElement>(
     block: &Block<'_, K>,
     model: &Model<'_>,
@@ -101,10 +102,9 @@ pub(crate) fn layer<K: Kernels, S: StateElement>(
     v_first: &mut [f32],
     scratch: &mut [f32],
 ) {
+    rwkv7::time_mix(block, model, layer, x, state, v_first, scratch);
     let shifts = block.slots * block.shape.width;
-    let (time_shift, state) = state.split_at_mut(shifts);
-    let (channel_shift, heads) = state.split_at_mut(shifts);
-    TimeMix::new(model, layer).forward(block, x, time_shift, heads, v_first, scratch);
+    let channel_shift = &mut state[shifts..2 * shifts];
     ChannelMix::new(model, layer).forward(block, x, channel_shift, scratch);
 }
 

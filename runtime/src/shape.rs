@@ -50,6 +50,28 @@ impl Architecture {
         }
     }
 
+    /// The feature of this crate with which models of the architecture are run.
+    pub const fn feature(self) -> &'static str {
+        match self {
+            Self::Rwkv4 => "rwkv4",
+            Self::Rwkv5_0 | Self::Rwkv5_1 | Self::Rwkv5_2 => "rwkv5",
+            Self::Rwkv6 => "rwkv6",
+            Self::Rwkv7 => "rwkv7",
+            Self::Rwkv7a => "rwkv7a",
+        }
+    }
+
+    /// Whether that feature is on.
+    pub const fn enabled(self) -> bool {
+        match self {
+            Self::Rwkv4 => cfg!(feature = "rwkv4"),
+            Self::Rwkv5_0 | Self::Rwkv5_1 | Self::Rwkv5_2 => cfg!(feature = "rwkv5"),
+            Self::Rwkv6 => cfg!(feature = "rwkv6"),
+            Self::Rwkv7 => cfg!(feature = "rwkv7"),
+            Self::Rwkv7a => cfg!(feature = "rwkv7a"),
+        }
+    }
+
     /// Whether the state can be kept in f16 instead of f32. All but that of
     /// RWKV-4, whose sums aa and bb grow with the number of tokens that they
     /// remember, until a f16 of 11 significant bits no longer changes when a

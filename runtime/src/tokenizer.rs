@@ -106,6 +106,10 @@ use self::greedy::Greedy;
 use self::layout::{HEADER_LEN, Header, Kind};
 use self::strings::Tables;
 
+/// Whether byte-pair vocabularies are read: the feature `bpe`. Where it is a constant
+/// false, nothing reaches their encoder, and it is not linked.
+const BYTE_PAIRS: bool = cfg!(feature = "bpe");
+
 /// A vocabulary with its encoder and decoder: a view of the packed section, cheap to copy.
 ///
 /// # Examples
@@ -143,8 +147,8 @@ impl<'a> Tokenizer<'a> {
     ///
     /// # Errors
     ///
-    /// [`TokenizerError`] when the header is not one that this version writes, or when the section
-    /// is shorter or longer than its header says.
+    /// [`TokenizerError`] when the header is not one that this version writes, when the section
+    /// is shorter or longer than its header says, or for byte pairs without the feature `bpe`.
     pub fn parse(section: &'a [u8]) -> Result<Self, TokenizerError> {
         let (bytes, tables) =
             section.split_first_chunk::<HEADER_LEN>().ok_or(TokenizerError::Length {
@@ -162,6 +166,7 @@ impl<'a> Tokenizer<'a> {
             Kind::Greedy { .. } => {
                 Scheme::Greedy(Greedy::new(&header, Tables(tables)).ok_or(length)?)
             }
+            Kind::BytePair { .. } if !BYTE_PAIRS => return Err(TokenizerError::BytePairs),
             Kind::BytePair { .. } => {
                 Scheme::BytePair(BytePair::new(&header, Tables(tables)).ok_or(length)?)
             }
@@ -225,7 +230,9 @@ impl<'a> Tokenizer<'a> {
         'a: 't,
     {
         let (pairs, text) = match self.scheme {
-            Scheme::BytePair(vocabulary) => (Some(bpe::Text::new(vocabulary, text)), &[][..]),
+            Scheme::BytePair(vocabulary) if BYTE_PAIRS => {
+                (Some(bpe::Text::new(vocabulary, text)), &[][..])
+            }
             _ => (None, text),
         };
         Encode { tokenizer: *self, text, position: 0, pairs }
@@ -281,7 +288,7 @@ impl Encode<'_> {
     }
 
     fn next_pair(&mut self) -> Option<Result<u32, EncodeError>> {
-        let pairs = self.pairs.as_mut()?;
+        let pairs = self.pairs.as_mut().filter(|_| BYTE_PAIRS)?;
         let token = pairs.next()?;
         self.position = pairs.position();
         Some(token.map_err(|(position, byte)| {
@@ -336,6 +343,8 @@ pub enum TokenizerError {
         /// The header's kind.
         found: u8,
     },
+    /// The vocabulary is of byte pairs and the feature `bpe` is not on.
+    BytePairs,
     /// The layout version of the section's kind is not one that this version reads.
     Layout {
         /// The header's layout version.
@@ -367,6 +376,10 @@ impl fmt::Display for TokenizerError {
                     "the tokenizer is of kind {found}, expected 0 (bytes), 1 (greedy) or 2 (byte pairs)"
                 )
             }
+            Self::BytePairs => f.write_str(
+                "the tokenizer is of byte pairs, which were left out of this build; build with \
+                 the feature `bpe`",
+            ),
             Self::Layout { found } => {
                 write!(f, "the tokenizer has layout version {found}, expected 0")
             }

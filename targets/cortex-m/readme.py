@@ -16,6 +16,7 @@ README = FIGURES.parents[2] / "README.md"
 # Heading of a column in the README, and its name in figures.csv.
 COLUMNS = {
     "core": "core",
+    "state": "state_type",
     "flash": "code",
     "RAM": "ram",
     "stack": "stack",
@@ -32,10 +33,10 @@ def cell(value):
 
 def table():
     """The lines of the table."""
-    rule = "|".join(["---"] + ["--:"] * (len(COLUMNS) - 1))
+    rule = "|".join(["---"] * 2 + ["--:"] * (len(COLUMNS) - 2))
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{rule}|"]
     with FIGURES.open(newline="") as file:
-        for row in (row for row in csv.DictReader(file) if row["state_type"] == "f32"):
+        for row in csv.DictReader(file):
             lines.append(f"| {' | '.join(cell(row[name]) for name in COLUMNS.values())} |")
     return lines
 

@@ -92,8 +92,12 @@ enum KingletStatus
   KINGLET_STATUS_STATE_TYPE = 24,
   // The model is of an architecture whose state cannot be kept in f16: RWKV-4.
   KINGLET_STATUS_F16_STATE = 25,
+  // The library was built without the model's architecture.
+  KINGLET_STATUS_ARCHITECTURE = 26,
+  // The library was built without the model's kind of tokenizer.
+  KINGLET_STATUS_TOKENIZER_KIND = 27,
   // Something that this library has no name for.
-  KINGLET_STATUS_OTHER = 26,
+  KINGLET_STATUS_OTHER = 28,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

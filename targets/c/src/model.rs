@@ -27,7 +27,7 @@ impl Opened {
         let tokenizer = if section.is_empty() {
             Err(KingletStatus::NoTokenizer)
         } else {
-            Tokenizer::parse(section).map_err(|_| KingletStatus::Tokenizer)
+            Tokenizer::parse(section).map_err(KingletStatus::from)
         };
         Ok(Self { model, tokenizer })
     }

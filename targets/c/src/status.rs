@@ -7,6 +7,7 @@ use kinglet::engine::{StateError, StepError};
 use kinglet::model::ModelError;
 use kinglet::sampler::{BanError, OptionsError, SampleError};
 use kinglet::state::StateFileError;
+use kinglet::tokenizer::TokenizerError;
 
 /// What a function reports: 0 is success. Unless its description says
 /// otherwise, a function that fails has changed nothing.
@@ -65,13 +66,17 @@ pub enum KingletStatus {
     StateType = 24,
     /// The model is of an architecture whose state cannot be kept in f16: RWKV-4.
     F16State = 25,
+    /// The library was built without the model's architecture.
+    Architecture = 26,
+    /// The library was built without the model's kind of tokenizer.
+    TokenizerKind = 27,
     /// Something that this library has no name for.
-    Other = 26,
+    Other = 28,
 }
 
 impl KingletStatus {
     /// All of them, each at the index that is its code.
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 29] = [
         Self::Ok,
         Self::NullPointer,
         Self::Misaligned,
@@ -98,6 +103,8 @@ impl KingletStatus {
         Self::StateOfOtherModel,
         Self::StateType,
         Self::F16State,
+        Self::Architecture,
+        Self::TokenizerKind,
         Self::Other,
     ];
 
@@ -132,6 +139,8 @@ impl KingletStatus {
             Self::StateOfOtherModel => c"the state belongs to another model",
             Self::StateType => c"the state was saved by an engine with the other type of state",
             Self::F16State => c"the model's state cannot be kept in f16",
+            Self::Architecture => c"the library was built without the model's architecture",
+            Self::TokenizerKind => c"the library was built without the model's kind of tokenizer",
             Self::Other => c"unknown error",
         }
     }
@@ -169,8 +178,18 @@ impl From<ModelError> for KingletStatus {
         match error {
             ModelError::TooShort { .. } | ModelError::Magic { .. } => Self::NotAModel,
             ModelError::Version { .. } | ModelError::Architecture { .. } => Self::ModelVersion,
+            ModelError::Disabled { .. } => Self::Architecture,
             ModelError::Misaligned { .. } => Self::Misaligned,
             _ => Self::ModelDamaged,
+        }
+    }
+}
+
+impl From<TokenizerError> for KingletStatus {
+    fn from(error: TokenizerError) -> Self {
+        match error {
+            TokenizerError::BytePairs => Self::TokenizerKind,
+            _ => Self::Tokenizer,
         }
     }
 }

@@ -55,7 +55,7 @@ fn run() -> Result<(), Failed> {
     say!("kernels {}: as the reference", engine.kernels().name());
     check_digest(engine, logits)?;
     let mut cost = Cost::default();
-    tell(engine, &clock, logits, &mut cost)?;
+    tell(engine, &clock, logits, &mut buffers.tokens, &mut cost)?;
     report(&cost, &clock, engine.model());
     Ok(())
 }
@@ -110,6 +110,7 @@ fn tell<K: Kernels>(
     engine: &mut Cpu<'_, Measured<K>, Element>,
     clock: &Clock,
     logits: &mut [f32],
+    tokens: &mut [u32; 16],
     cost: &mut Cost,
 ) -> Result<(), Failed> {
     if engine.reset(0).is_err() {
@@ -119,8 +120,7 @@ fn tell<K: Kernels>(
         return fail!("the model has no tokenizer");
     };
     say!("story:");
-    let mut tokens = [0; 16];
-    story::tell(engine, &tokenizer, clock, STORY, logits, &mut tokens, cost)?;
+    story::tell(engine, &tokenizer, clock, STORY, logits, tokens, cost)?;
     let same = (cost.steps as usize).min(tokens.len());
     if Golden::of(engine.model()).is_some_and(|golden| golden.tokens[..same] != tokens[..same]) {
         return fail!("the story is not the desktop's");

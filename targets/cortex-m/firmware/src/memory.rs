@@ -33,6 +33,8 @@ pub(crate) struct Buffers {
     pub(crate) workspace: [f32; workspace_len(&SHAPE, 1)],
     /// `[vocab]`
     pub(crate) logits: [f32; SHAPE.vocab],
+    /// The first tokens of the story; here, not on the stack of every token.
+    pub(crate) tokens: [u32; 16],
 }
 
 /// What each buffer takes, in bytes.
@@ -55,6 +57,7 @@ static BUFFERS: Once = Once {
         state: [ZERO; SHAPE.state_len()],
         workspace: [0.0; workspace_len(&SHAPE, 1)],
         logits: [0.0; SHAPE.vocab],
+        tokens: [0; 16],
     }),
     taken: AtomicBool::new(false),
 };

@@ -3,6 +3,7 @@
 #[cfg(not(external_model))]
 use kinglet::model::Aligned;
 use kinglet::model::{Header, ModelError};
+use kinglet::shape::Architecture;
 
 /// The file that the image holds or, with a model outside, that its buffers are made for.
 const FILE: &[u8] = include_bytes!(env!("KINGLET_MODEL"));
@@ -22,7 +23,19 @@ const fn refusal(error: &ModelError) -> &'static str {
         }
         ModelError::HeaderCrc { .. } => "KINGLET_MODEL has a damaged header",
         ModelError::Version { .. } => "KINGLET_MODEL is of a newer version of the format",
+        ModelError::Disabled { architecture } => left_out(*architecture),
         _ => "KINGLET_MODEL is not a model file that this version reads: see `kinglet info`",
+    }
+}
+
+/// The architecture's code is not in the image.
+const fn left_out(architecture: Architecture) -> &'static str {
+    match architecture {
+        Architecture::Rwkv4 => "KINGLET_MODEL is of RWKV-4: build with --features rwkv4",
+        Architecture::Rwkv6 => "KINGLET_MODEL is of RWKV-6: build with --features rwkv6",
+        Architecture::Rwkv7 => "KINGLET_MODEL is of RWKV-7: build with --features rwkv7",
+        Architecture::Rwkv7a => "KINGLET_MODEL is of RWKV-7a: build with --features rwkv7a",
+        _ => "KINGLET_MODEL is of RWKV-5: build with --features rwkv5",
     }
 }
 
