@@ -78,7 +78,7 @@ impl core::error::Error for BufferError {}
 
 /// Runs a model on a kernel set, with states kept in `S`.
 ///
-/// With [`f16`] a state takes half the memory, and the numbers are other ones
+/// With [`struct@f16`] a state takes half the memory, and the numbers are other ones
 /// than with f32: each element is rounded after every token, inside a block too,
 /// so that again every target, block size and thread count computes the same bits.
 ///

@@ -6,7 +6,7 @@
 
 pub use half::f16;
 
-/// A type that states are kept in: f32 or [`f16`].
+/// A type that states are kept in: f32 or [`struct@f16`].
 ///
 /// The trait is sealed: a state file names the type by a code.
 pub trait StateElement: bytemuck::Pod + Send + Sync + private::Sealed {
@@ -21,7 +21,7 @@ pub trait StateElement: bytemuck::Pod + Send + Sync + private::Sealed {
 
     /// The nearest value of the type, of two the one with an even significand.
     ///
-    /// [`f16`] saturates: what is beyond its range becomes 65504 of that sign, the
+    /// [`struct@f16`] saturates: what is beyond its range becomes 65504 of that sign, the
     /// infinities too. So does NaN, on which the step that computes it fails, so that
     /// an f16 state is always finite.
     fn narrow(value: f32) -> Self;
