@@ -9,15 +9,13 @@ use kinglet::model::{HEADER_LEN, Header, RECORD_LEN, Record, Section, SectionEnt
 use kinglet::shape::Shape;
 use kinglet::tensors;
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 
-use crate::output::beside;
+use crate::output::Partial;
 
 /// A model file that is being written. Dropped before [`finish`](Self::finish),
 /// it leaves nothing behind.
 pub(crate) struct Writer {
-    target: PathBuf,
-    file: BufWriter<NamedTempFile>,
+    file: BufWriter<Partial>,
     /// Bytes written so far.
     position: u64,
     shape: Shape,
@@ -42,8 +40,7 @@ impl Writer {
     /// Starts a file that will replace `target`.
     pub(crate) fn new(target: &Path, shape: Shape) -> io::Result<Self> {
         let mut writer = Self {
-            target: target.to_owned(),
-            file: BufWriter::with_capacity(1 << 20, beside(target)?),
+            file: BufWriter::with_capacity(1 << 20, Partial::new(target)?),
             position: 0,
             shape,
             records: vec![Record::ABSENT; tensors::tensor_count(&shape)],
@@ -141,8 +138,7 @@ impl Writer {
         self.file.write_all(&header.emit())?;
         self.file.write_all(&directory)?;
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.as_file().sync_all()?;
-        file.persist(&self.target).map_err(|error| error.error)?;
+        file.persist()?;
         Ok((header, self.position))
     }
 }
