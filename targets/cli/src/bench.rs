@@ -1,13 +1,11 @@
 //! `kinglet bench`: how fast a model runs here, beside what memory allows.
 #![expect(clippy::print_stdout, reason = "the figures are the output")]
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kinglet::cpu::{Cpu, workspace_len};
 use kinglet::engine::Engine;
-use kinglet::kernels::{Kernels, Product, SparseProduct, Split};
 use kinglet::model::{Model, Tensor};
 use kinglet::tensors;
 use kinglet_host::{ReadBandwidth, ResidentMemory, Threaded, Vectors};
@@ -112,63 +110,21 @@ impl Traffic {
     }
 }
 
-/// A kernel set that counts the zeros among the inputs of sparse products.
-struct Counting<K> {
-    inner: K,
-    zeros: AtomicU64,
-    inputs: AtomicU64,
-}
-
-impl<K: Kernels> Kernels for Counting<K> {
-    fn name(&self) -> &'static str {
-        self.inner.name()
-    }
-
-    fn pack(&self, q: &mut [i16]) {
-        self.inner.pack(q);
-    }
-
-    fn products(&self, jobs: &mut [Product<'_>]) {
-        self.inner.products(jobs);
-    }
-
-    fn sparse_product(&self, job: SparseProduct<'_>) {
-        for column in 0..job.input.columns {
-            let inputs = &job.input.column(column)[..job.input.inputs];
-            let zeros = inputs.iter().filter(|&&q| q == 0).count();
-            self.zeros.fetch_add(zeros as u64, Ordering::Relaxed);
-            self.inputs.fetch_add(inputs.len() as u64, Ordering::Relaxed);
-        }
-        self.inner.sparse_product(job);
-    }
-
-    fn for_parts<S: Split>(&self, whole: S, work: usize, f: impl Fn(S) + Sync) {
-        self.inner.for_parts(whole, work, f);
-    }
-}
-
-/// Share of zeros among the channel mix's activations.
+/// Share of zeros among the channel mix's activations; 0 where no product is sparse.
 fn zero_share(model: &Model<'_>, args: &EngineArgs) -> Result<f64> {
-    let inner = Threaded::new(args.set()?, args.threads()?);
-    let kernels = Counting { inner, zeros: AtomicU64::new(0), inputs: AtomicU64::new(0) };
+    let kernels = Threaded::new(args.set()?, args.threads()?).counting_zeros();
     let shape = model.shape();
     let mut state = vec![0.0; shape.state_len()];
     let mut workspace = vec![0.0; workspace_len(shape, 1)];
     let mut logits = vec![0.0; shape.vocab];
     let mut engine = Cpu::new(*model, kernels, 1, &mut state, &mut workspace)?;
-    let counts = |engine: &Cpu<'_, Counting<_>>| {
-        let Counting { zeros, inputs, .. } = engine.kernels();
-        (zeros.load(Ordering::Relaxed), inputs.load(Ordering::Relaxed))
-    };
-    let mut before = (0, 0);
     for i in 0..2 * COUNTED {
         if i == COUNTED {
-            before = counts(&engine);
+            engine.kernels().take_zero_share();
         }
         engine.step(0, token(i, shape.vocab), &mut logits)?;
     }
-    let after = counts(&engine);
-    Ok((after.0 - before.0) as f64 / (after.1 - before.1) as f64)
+    Ok(engine.kernels().take_zero_share().unwrap_or(0.0))
 }
 
 /// Median, smallest and largest of several measurements.

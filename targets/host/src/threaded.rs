@@ -1,6 +1,7 @@
 //! Kernels on the threads of a machine with an operating system.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use kinglet::kernels::{Kernels, Product, Rows, SparseProduct, Split};
 use kinglet::matrix::{Matrix, SparseMatrix, TILE_ROWS, padded_inputs, padded_rows};
@@ -44,6 +45,26 @@ pub struct Threaded<V> {
     pool: Option<Pool>,
     /// Terms of a sparse product, `[group][row]`; as long as the largest so far.
     terms: Mutex<Vec<f32>>,
+    /// None where nobody wants to know.
+    counted: Option<Counted>,
+}
+
+/// Inputs of sparse products: all, and those that are zero.
+#[derive(Debug, Default)]
+struct Counted {
+    inputs: AtomicU64,
+    zeros: AtomicU64,
+}
+
+impl Counted {
+    fn count(&self, input: &Quantized<'_>) {
+        for column in 0..input.columns {
+            let values = &input.column(column)[..input.inputs];
+            let zeros = values.iter().filter(|&&q| q == 0).count();
+            self.inputs.fetch_add(values.len() as u64, Ordering::Relaxed);
+            self.zeros.fetch_add(zeros as u64, Ordering::Relaxed);
+        }
+    }
 }
 
 impl<V: Vectors> Threaded<V> {
@@ -52,7 +73,26 @@ impl<V: Vectors> Threaded<V> {
     ///
     /// [`default_threads`](crate::default_threads) is a good number.
     pub fn new(vectors: V, threads: usize) -> Self {
-        Self { vectors, pool: (threads > 1).then(|| Pool::new(threads)), terms: Mutex::default() }
+        Self {
+            vectors,
+            pool: (threads > 1).then(|| Pool::new(threads)),
+            terms: Mutex::default(),
+            counted: None,
+        }
+    }
+
+    /// The same kernel set, which counts the zeros among the inputs of sparse products
+    /// for [`take_zero_share`](Self::take_zero_share).
+    pub fn counting_zeros(self) -> Self {
+        Self { counted: Some(Counted::default()), ..self }
+    }
+
+    /// The share of zeros, 0 to 1, among the inputs of all sparse products since the
+    /// last call; `None` where there were none, or they are not counted.
+    pub fn take_zero_share(&self) -> Option<f64> {
+        let Counted { inputs, zeros } = self.counted.as_ref()?;
+        let [inputs, zeros] = [inputs, zeros].map(|count| count.swap(0, Ordering::Relaxed));
+        (inputs > 0).then(|| zeros as f64 / inputs as f64)
     }
 
     /// Number of threads, the caller's included.
@@ -220,6 +260,9 @@ impl<V: Vectors> Kernels for Threaded<V> {
     }
 
     fn sparse_product(&self, mut job: SparseProduct<'_>) {
+        if let Some(counted) = &self.counted {
+            counted.count(&job.input);
+        }
         let (threads, groups) = (self.threads(), job.matrix.groups());
         if job.input.columns == 1
             && groups >= threads
