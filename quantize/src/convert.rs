@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use crate::architecture::{self, LN0};
 use crate::checkpoint::{Checkpoint, Role, Source, Tensor};
 use crate::error::ConvertError;
-use crate::int8::{self, Errors, Packing, multiplier};
+use crate::int8::{self, Errors, Measured, Packing, multiplier};
 use crate::tuned::{self, TunedState};
 use crate::vectors::vectorized;
 use crate::vocabulary::Vocabulary;
@@ -353,9 +353,13 @@ impl<'a> Conversion<'a> {
         // Matrices that are stacked in one tensor follow one another row by row.
         let first = spec.part.map_or(0, |part| part.index * count);
         let rows = Rows { tensor: &view, first, count };
-        let largest = rows.largest()?;
+        let mut measured = rows.measure(None)?;
+        let largest = measured.largest;
         let multiplier = multiplier(largest);
-        let errors = rows.errors(multiplier);
+        if !measured.fits(multiplier) {
+            measured = rows.measure(Some(multiplier))?;
+        }
+        let errors = measured.errors;
         let group = errors.group(spec.storage, inputs);
         let packing = Packing { storage: spec.storage, inputs, group, multiplier };
         self.writer.tensor(index, self.record(spec, group, multiplier));
@@ -486,10 +490,9 @@ impl<'a> Conversion<'a> {
         let measured = self.pack(&packing, &rows, |first, rows| {
             finite(tensor, first, rows)?;
             f(first, rows);
-            Ok((int8::largest(rows), errors(rows, inputs, 1.0)))
+            Ok(measure(rows, inputs, Some(1.0)))
         })?;
-        let largest = measured.iter().fold(0.0f32, |most, (largest, _)| most.max(*largest));
-        let errors = total(measured.into_iter().flat_map(|(_, errors)| errors));
+        let Measured { errors, largest, .. } = total(&measured);
         let name = tensor.name().to_owned();
         self.report(name, spec, ROW_GROUP, &errors, largest);
         Ok(())
@@ -651,16 +654,17 @@ impl Rows<'_> {
         each.collect()
     }
 
-    /// The largest magnitude, after checking that all values are finite.
-    fn largest(&self) -> Result<f32, ConvertError> {
-        let blocks = self.map(|first, values| finite(self.tensor, first, values));
-        blocks.into_iter().try_fold(0.0f32, |most, largest| Ok(most.max(largest?)))
-    }
-
-    fn errors(&self, multiplier: f32) -> Errors {
+    /// Measures all rows, after checking that all values are finite.
+    fn measure(&self, multiplier: Option<f32>) -> Result<Measured, ConvertError> {
         let inputs = self.tensor.columns();
-        let blocks = self.map(|_, values| errors(values, inputs, multiplier));
-        total(blocks.into_iter().flatten())
+        let blocks = self.map(|first, values| {
+            let measured = measure(values, inputs, multiplier);
+            if !measured.iter().all(|row| row.largest.is_finite()) {
+                finite(self.tensor, first, values)?;
+            }
+            Ok::<_, ConvertError>(measured)
+        });
+        Ok(total(&blocks.into_iter().collect::<Result<Vec<_>, _>>()?))
     }
 
     /// Quantizes rows, after `f` has changed them, and returns what it returned for each block.
@@ -711,17 +715,16 @@ fn finite(tensor: &Tensor<'_>, first: usize, values: &[f32]) -> Result<f32, Conv
     })
 }
 
-/// The errors of every row.
-fn errors(rows: &[f32], inputs: usize, multiplier: f32) -> Vec<Errors> {
-    rows.chunks(inputs).map(|row| Errors::of_row(row, multiplier)).collect()
+/// Measures every row.
+fn measure(rows: &[f32], inputs: usize, multiplier: Option<f32>) -> Vec<Measured> {
+    rows.chunks(inputs).map(|row| Measured::of_row(row, multiplier)).collect()
 }
 
-/// The sum over rows, in order.
-fn total(rows: impl Iterator<Item = Errors>) -> Errors {
-    rows.fold(Errors::default(), |mut sum, row| {
-        sum.add(&row);
-        sum
-    })
+/// All rows of some blocks, in order.
+fn total(blocks: &[Vec<Measured>]) -> Measured {
+    let mut sum = Measured::NONE;
+    blocks.iter().flatten().for_each(|row| sum.add(row));
+    sum
 }
 
 /// All values of a tensor, which must be finite.

@@ -45,14 +45,19 @@ pub fn multiplier(largest: f32) -> f32 {
 /// normal.
 #[inline(always)]
 fn scale(largest: f32, multiplier: f32) -> f32 {
+    let scale = mantissa_of_f16(largest / MAX_Q / multiplier).clamp(LEAST_SCALE, MOST_SCALE);
+    if largest == 0.0 { 0.0 } else { scale }
+}
+
+/// `x`, which is not negative, rounded to the precision of f16, ties to even, but with the
+/// exponents of f32.
+#[inline(always)]
+fn mantissa_of_f16(x: f32) -> f32 {
     /// Bits of an f32 mantissa that an f16 has no room for.
     const DROPPED: u32 = 13;
-    let exact = (largest / MAX_Q / multiplier).to_bits();
-    // To nearest, ties to even, as if exponents had no end; only then is the range that of f16.
-    let half = (1 << (DROPPED - 1)) - 1 + (exact >> DROPPED & 1);
-    let rounded = f32::from_bits((exact + half) & !((1 << DROPPED) - 1));
-    let scale = rounded.clamp(LEAST_SCALE, MOST_SCALE);
-    if largest == 0.0 { 0.0 } else { scale }
+    let bits = x.to_bits();
+    let half = (1 << (DROPPED - 1)) - 1 + (bits >> DROPPED & 1);
+    f32::from_bits((bits + half) & !((1 << DROPPED) - 1))
 }
 
 /// What the weights of a group of this scale are multiples of. A group of zeros has any step.
@@ -99,6 +104,12 @@ fn largest_of(w: &[f32]) -> f32 {
     f32::from_bits(most.unwrap_or(0) as u32)
 }
 
+/// The larger of two magnitudes; NaN when one of them is.
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    f32::from_bits(a.to_bits().max(b.to_bits()))
+}
+
 /// Inputs of the smallest group.
 const LEAST: usize = GROUPS[0];
 /// Blocks of the largest group.
@@ -115,29 +126,78 @@ pub struct Errors {
     pub noise: [f64; GROUPS.len()],
 }
 
+/// What is known of some rows after one look at them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measured {
+    pub(crate) errors: Errors,
+    /// Largest magnitude of a weight; infinite or NaN when one of them is.
+    pub(crate) largest: f32,
+    /// The least of the blocks' largest magnitudes that are not zero.
+    least: f32,
+}
+
+impl Measured {
+    /// Of no rows.
+    pub(crate) const NONE: Self = Self {
+        errors: Errors { signal: 0.0, noise: [0.0; GROUPS.len()] },
+        largest: 0.0,
+        least: f32::INFINITY,
+    };
+
+    /// The errors of one row. They depend on the multiplier only where a scale leaves the range of
+    /// f16; without one they are those of scales that have no range.
+    pub(crate) fn of_row(row: &[f32], multiplier: Option<f32>) -> Self {
+        measure_row(row, multiplier)
+    }
+
+    /// Adds other rows. Sums of f64 depend on their order: rows come in ascending order.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.errors.add(&other.errors);
+        self.largest = larger(self.largest, other.largest);
+        self.least = self.least.min(other.least);
+    }
+
+    /// Whether, with this multiplier, the scales of all groups are normal numbers of f16, so that
+    /// errors that were measured without a multiplier are right.
+    pub(crate) fn fits(&self, multiplier: f32) -> bool {
+        // Nor is a product of scale and multiplier less than the least normal f32.
+        multiplier >= f32::MIN_POSITIVE / LEAST_SCALE
+            && self.least / MAX_Q / multiplier >= LEAST_SCALE
+            && self.largest / MAX_Q / multiplier <= MOST_SCALE
+    }
+}
+
 /// Sums of one row, side by side.
-#[derive(Default)]
 struct Sums {
     signal: [f64; LANES],
     noise: [[f64; LANES]; GROUPS.len()],
+    largest: f32,
+    least: f32,
 }
 
 vectorized! {
-    /// The errors of one row.
-    fn row_errors(row: &[f32], multiplier: f32) -> Errors {
-        let mut sums = Sums::default();
+    /// The errors of one row, and the largest magnitudes of its blocks.
+    fn measure_row(row: &[f32], multiplier: Option<f32>) -> Measured {
+        let mut sums = Sums::new();
         for span in row.chunks(BLOCKS * LEAST) {
             sums.add_span(span, multiplier);
         }
         let total = |lanes: [f64; LANES]| lanes.iter().sum();
-        Errors { signal: total(sums.signal), noise: sums.noise.map(total) }
+        let errors = Errors { signal: total(sums.signal), noise: sums.noise.map(total) };
+        Measured { errors, largest: sums.largest, least: sums.least }
     }
 }
 
 impl Sums {
+    #[inline(always)]
+    fn new() -> Self {
+        let noise = [[0.0; LANES]; GROUPS.len()];
+        Self { signal: [0.0; LANES], noise, largest: 0.0, least: f32::INFINITY }
+    }
+
     /// Adds the errors of the largest group that a part of a row can be in, or of the rest of it.
     #[inline(always)]
-    fn add_span(&mut self, span: &[f32], multiplier: f32) {
+    fn add_span(&mut self, span: &[f32], multiplier: Option<f32>) {
         // Zeros after the end change neither a maximum nor a sum.
         let (blocks, rest) = span.as_chunks::<LEAST>();
         let mut last = [0.0; LEAST];
@@ -148,10 +208,22 @@ impl Sums {
         for (most, block) in maxima.iter_mut().zip(blocks()) {
             *most = largest_of(block);
         }
+        for most in maxima {
+            self.largest = larger(self.largest, most);
+            self.least = self.least.min(if most == 0.0 { f32::INFINITY } else { most });
+        }
         let mut steps = [[0.0f32; BLOCKS]; GROUPS.len()];
-        for (size, steps) in steps.iter_mut().enumerate() {
-            for (out, &most) in steps.iter_mut().zip(&maxima) {
-                *out = step(scale(most, multiplier), multiplier);
+        let mut reciprocals = steps;
+        let sizes = steps.iter_mut().zip(&mut reciprocals).enumerate();
+        for (size, (steps, reciprocals)) in sizes {
+            let blocks = steps.iter_mut().zip(reciprocals).zip(&maxima);
+            for ((step_of, reciprocal), &most) in blocks {
+                *step_of = match multiplier {
+                    Some(multiplier) => step(scale(most, multiplier), multiplier),
+                    None => step(mantissa_of_f16(most / MAX_Q), 1.0),
+                };
+                // Finite, so that a zero stays one.
+                *reciprocal = (1.0 / *step_of).min(f32::MAX);
             }
             // A block's neighbour at the distance of a group is in the group of twice the size.
             let before = maxima;
@@ -159,10 +231,19 @@ impl Sums {
                 *most = most.max(before[(block ^ (1 << size)) % BLOCKS]);
             }
         }
-        for (index, block) in blocks().enumerate() {
+        for block in blocks() {
             add_squares(&mut self.signal, block);
-            for (noise, steps) in self.noise.iter_mut().zip(&steps) {
-                add_errors(noise, block, steps[index]);
+        }
+        for (noise, steps) in self.noise.iter_mut().zip(steps.iter().zip(&reciprocals)) {
+            // In memory, so that registers full of f32 are not cut to the length of those of f64.
+            let mut squares = [[0.0; LANES]; BLOCKS];
+            let steps = steps.0.iter().zip(steps.1);
+            let each = squares.iter_mut().zip(blocks()).zip(steps);
+            for ((squares, block), (&step, &reciprocal)) in each {
+                *squares = squared_errors(block, step, reciprocal);
+            }
+            for squares in squares {
+                noise.iter_mut().zip(squares).for_each(|(sum, square)| *sum += f64::from(square));
             }
         }
     }
@@ -178,41 +259,32 @@ fn add_squares(sums: &mut [f64; LANES], w: &[f32; LEAST]) {
     }
 }
 
-/// Adds the squared rounding errors of a block.
+/// Sums of the squared rounding errors of a block: of every eighth one.
 ///
-/// The step's reciprocal is several times as fast as a division. Where it leads to the other
+/// Multiplying by the step's reciprocal is several times as fast as dividing. Where it leads to the other
 /// neighbour of a weight, both are as far from it, up to the rounding.
 #[inline(always)]
-fn add_errors(sums: &mut [f64; LANES], w: &[f32; LEAST], step: f32) {
-    // Finite, so that a zero stays one.
-    let reciprocal = (1.0 / step).min(f32::MAX);
+fn squared_errors(w: &[f32; LEAST], step: f32, reciprocal: f32) -> [f32; LANES] {
     // Within a block the errors are of one magnitude, so f32 holds the sums of four.
-    let mut squares = [0.0f32; LANES];
+    let mut sums = [0.0f32; LANES];
     for w in w.as_chunks::<LANES>().0 {
-        for (sum, &w) in squares.iter_mut().zip(w) {
+        for (sum, &w) in sums.iter_mut().zip(w) {
             let error = w - (rounded(w * reciprocal) - ROUND) * step;
             *sum += error * error;
         }
     }
-    for (sum, square) in sums.iter_mut().zip(squares) {
-        *sum += f64::from(square);
-    }
+    sums
 }
 
 impl Errors {
     /// Adds what the rows of `weights`, `[row][inputs]`, contribute.
     pub fn measure(&mut self, weights: &[f32], inputs: usize, multiplier: f32) {
-        let rows = weights.par_chunks(inputs).map(|row| Self::of_row(row, multiplier));
+        let rows = weights.par_chunks(inputs);
+        let rows = rows.map(|row| Measured::of_row(row, Some(multiplier)).errors);
         rows.collect::<Vec<_>>().iter().for_each(|row| self.add(row));
     }
 
-    /// The errors of one row.
-    pub(crate) fn of_row(row: &[f32], multiplier: f32) -> Self {
-        row_errors(row, multiplier)
-    }
-
-    /// Adds those of other rows. Sums of f64 depend on their order: rows come in ascending order.
-    pub(crate) fn add(&mut self, other: &Self) {
+    fn add(&mut self, other: &Self) {
         self.signal += other.signal;
         for (noise, other) in self.noise.iter_mut().zip(other.noise) {
             *noise += other;
@@ -558,6 +630,91 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn scales_are_those_of_f16() {
+        let expected = |x: f32| f16::from_f32(x).clamp(f16::MIN_POSITIVE, f16::MAX);
+        // Around every f16, around the middle between it and the next, and beyond both ends.
+        let every = (1..0x7C00).map(|bits| f16::from_bits(bits).to_f32().to_bits());
+        let around = every.flat_map(|bits| [bits, bits + 0x1000].map(|bits| bits - 1..bits + 2));
+        let ends = [1, f32::MIN_POSITIVE.to_bits(), 65536f32.to_bits(), f32::MAX.to_bits()];
+        for bits in around.flatten().chain(ends) {
+            let x = f32::from_bits(bits);
+            let rounded = mantissa_of_f16(x).clamp(LEAST_SCALE, MOST_SCALE);
+            assert_eq!(narrow(rounded).to_bits(), expected(x).to_bits(), "{x:e}");
+            assert_eq!(rounded.to_bits(), expected(x).to_f32().to_bits(), "{x:e}");
+        }
+        assert_eq!(narrow(scale(0.0, 1.0)).to_bits(), 0);
+    }
+
+    proptest! {
+        /// Without a multiplier the errors are the same, unless `fits` says otherwise, and near
+        /// those of weights that are rounded to the quotient.
+        #[test]
+        fn one_look_measures(
+            inputs in 1usize..1100,
+            // The least is beyond the range of scales.
+            magnitudes in prop::collection::vec(-12i32..3, 4),
+            seed in any::<u32>(),
+        ) {
+            let row = row(inputs, &magnitudes, seed);
+            let free = Measured::of_row(&row, None);
+            prop_assert_eq!(free.largest, largest(&row));
+            let multiplier = multiplier(free.largest);
+            let with = Measured::of_row(&row, Some(multiplier));
+            if free.fits(multiplier) {
+                prop_assert_eq!(free.errors, with.errors);
+            }
+            for (group, noise) in GROUPS.into_iter().zip(with.errors.noise) {
+                let direct: f64 = row.chunks(group).map(|w| {
+                    let step = step(scale(largest(w), multiplier), multiplier);
+                    let error = |w: f32| w - f32::from(quantum(w, step)) * step;
+                    w.iter().map(|&w| f64::from(error(w)).powi(2)).sum::<f64>()
+                }).sum();
+                prop_assert!((noise - direct).abs() <= 1e-5 * direct, "{noise:e} {direct:e}");
+            }
+        }
+
+        /// What the processor's instructions make of a row is what any other's would.
+        #[test]
+        fn instructions_change_nothing(
+            inputs in 1usize..700,
+            group in prop::sample::select(GROUPS.to_vec()),
+            seed in any::<u32>(),
+        ) {
+            let row = row(inputs, &[0], seed);
+            let mut sums = Sums::new();
+            row.chunks(BLOCKS * LEAST).for_each(|span| sums.add_span(span, None));
+            let errors = Measured::of_row(&row, None).errors;
+            prop_assert_eq!(errors.signal, sums.signal.iter().sum::<f64>());
+            prop_assert_eq!(errors.noise, sums.noise.map(|lanes| lanes.iter().sum::<f64>()));
+            for storage in [Storage::Matrix, Storage::Sparse, Storage::Rows] {
+                let packing = Packing { storage, inputs, group, multiplier: 1.0 };
+                let rows = packing.padded(1);
+                let buffers = || (
+                    vec![1i8; rows * packing.values_per_row()],
+                    vec![f16::ONE; rows * packing.scales_per_row()],
+                );
+                let ((mut values, mut scales), mut plain) = (buffers(), buffers());
+                packing.put(&row, &mut values, &mut scales);
+                match storage {
+                    Storage::Rows => packing.lines(&row, &mut plain.0, &mut plain.1),
+                    _ => packing.tile(&row, &mut plain.0, &mut plain.1),
+                }
+                prop_assert_eq!((values, scales), plain);
+            }
+        }
+    }
+
+    /// Random weights, whose blocks of 32 have these magnitudes by turns.
+    fn row(inputs: usize, magnitudes: &[i32], seed: u32) -> Vec<f32> {
+        let mut x = seed;
+        let mut next = || {
+            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            x as f32 / u32::MAX as f32 - 0.5
+        };
+        (0..inputs).map(|i| next() * 10f32.powi(magnitudes[i / LEAST % magnitudes.len()])).collect()
     }
 
     #[test]
