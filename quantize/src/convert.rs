@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use crate::architecture::{self, LN0};
 use crate::checkpoint::{Checkpoint, Role, Source, Tensor};
 use crate::error::ConvertError;
-use crate::int8::{self, Errors, Measured, Packing, multiplier};
+use crate::int8::{self, Errors, MOST_IN_TABLE, Measured, Packing, multiplier};
 use crate::tuned::{self, TunedState};
 use crate::vectors::vectorized;
 use crate::vocabulary::Vocabulary;
@@ -494,6 +494,9 @@ impl<'a> Conversion<'a> {
         })?;
         let Measured { errors, largest, .. } = total(&measured);
         let name = tensor.name().to_owned();
+        if largest.is_nan() || largest > MOST_IN_TABLE {
+            return Err(ConvertError::Range { tensor: name, largest });
+        }
         self.report(name, spec, ROW_GROUP, &errors, largest);
         Ok(())
     }

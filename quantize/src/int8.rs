@@ -34,10 +34,12 @@ const MOST_SCALE: f32 = f16::MAX.to_f32_const();
 
 /// The power of two by which a tensor's scales are multiplied, from its largest magnitude.
 pub fn multiplier(largest: f32) -> f32 {
-    if largest == 0.0 {
+    let scale = largest / MAX_Q;
+    // Of zeros, and of what is too small for f32 to divide.
+    if scale == 0.0 {
         return 1.0;
     }
-    let exponent = f64::from(largest / MAX_Q).log2().floor() as i32 - TOP_EXPONENT;
+    let exponent = f64::from(scale).log2().floor() as i32 - TOP_EXPONENT;
     f32::from_bits(((exponent.clamp(-126, 127) + 127) as u32) << 23)
 }
 
@@ -125,6 +127,9 @@ pub struct Errors {
     /// Sum of squared errors for each of [`GROUPS`].
     pub noise: [f64; GROUPS.len()],
 }
+
+/// The largest magnitude that a row table holds, whose scales have no multiplier.
+pub(crate) const MOST_IN_TABLE: f32 = MAX_Q * MOST_SCALE;
 
 /// What is known of some rows after one look at them.
 #[derive(Clone, Copy, Debug)]
@@ -567,6 +572,18 @@ mod tests {
 
     fn multiplier_of(storage: Storage, w: &[f32]) -> f32 {
         if storage == Storage::Rows { 1.0 } else { multiplier(largest(w)) }
+    }
+
+    #[test]
+    fn the_least_weights_have_a_multiplier() {
+        for bits in [0, 1, 7, 63, 64, 1 << 22] {
+            let w = [f32::from_bits(bits); 32];
+            let multiplier = multiplier(w[0]);
+            assert!(multiplier.is_normal(), "{bits}");
+            for value in read(Storage::Matrix, 32, 32, &w) {
+                assert!((value - w[0]).abs() <= f32::MIN_POSITIVE, "{bits}: {value:e}");
+            }
+        }
     }
 
     /// The value of each weight as the core reads it: `[row][input]`.
