@@ -12,6 +12,7 @@ pub mod quality;
 pub mod reference;
 pub mod synthetic;
 mod tuned;
+mod vectors;
 pub mod vocabulary;
 mod writer;
 

@@ -54,6 +54,11 @@ impl Partial {
         Ok(Self { file: builder.tempfile_in(folder)?, target })
     }
 
+    /// Another handle to the file.
+    pub(crate) fn handle(&self) -> io::Result<fs::File> {
+        self.file.as_file().try_clone()
+    }
+
     /// Puts the file, whose bytes are on the disk then, in the place of its target.
     pub(crate) fn persist(self) -> io::Result<()> {
         self.file.as_file().sync_all()?;
