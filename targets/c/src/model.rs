@@ -8,7 +8,7 @@ use kinglet::state::StateFile;
 use kinglet::tokenizer::Tokenizer;
 
 use crate::handle::{KingletModel, get, init};
-use crate::memory::{output, slice, slice_mut};
+use crate::memory::{all_disjoint, output, slice, slice_mut, span};
 use crate::status::{KingletStatus, status};
 use crate::{KINGLET_MAX_BLOCK, KINGLET_NO_TOKEN};
 
@@ -243,7 +243,7 @@ pub unsafe extern "C" fn kinglet_state_file_size_f16(model: *const KingletModel)
 /// the tokens before the byte.
 ///
 /// # Safety
-/// The pointers and lengths are what they say; `tokens` and the text are apart.
+/// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_encode(
     model: *const KingletModel,
@@ -256,6 +256,7 @@ pub unsafe extern "C" fn kinglet_encode(
     // SAFETY: the caller's promise.
     let pointers = unsafe {
         get(model).and_then(|opened| {
+            all_disjoint(&[span(text, size)?, span(tokens, capacity)?, span(count, 1)?])?;
             let tokens = slice_mut(tokens, capacity)?;
             Ok((opened.tokenizer?, slice(text, size)?, tokens, output(count)?))
         })
