@@ -10,6 +10,7 @@
 //! is an engine of its own on a model with its share of the layers, which hands on
 //! only the message that a block is done, and only the last stage computes logits.
 //! `benches/record/cascade-zen4-2c.csv` is what it printed.
+#![expect(clippy::print_stdout, reason = "the figures are the output")]
 
 use std::env;
 use std::error::Error;
