@@ -259,6 +259,14 @@ impl Checkpoint {
         &self.sources
     }
 
+    /// The files that no output may replace: those that tensors come from, and what belongs to
+    /// them in a Hugging Face directory, the configuration, the index and the vocabulary.
+    pub fn inputs(&self) -> Vec<PathBuf> {
+        let files = self.sources.iter().flat_map(|source| source.files.iter().cloned());
+        let beside = self.sources.iter().flat_map(|source| hugging_face::companions(&source.path));
+        files.chain(beside).collect()
+    }
+
     /// The kind of file.
     pub fn container(&self) -> Container {
         self.container

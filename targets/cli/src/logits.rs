@@ -10,12 +10,14 @@ use kinglet::engine::{Column, Engine};
 use crate::args::LogitsArgs;
 use crate::engine::with_engine;
 use crate::model::{Opened, read};
-use crate::npy;
+use crate::{npy, output};
 
 /// Tokens computed together.
 const BLOCK: usize = 32;
 
 pub(crate) fn run(args: &LogitsArgs) -> Result<()> {
+    let inputs = args.model.model.iter().chain([&args.tokens]);
+    output::keep(inputs, "--output", &args.output)?;
     let path = args.tokens.display();
     let tokens: Vec<u32> = serde_json::from_slice(&read(&args.tokens)?)
         .with_context(|| format!("{path} is not a list of token ids such as [0, 742, 694]"))?;

@@ -11,6 +11,7 @@ mod info;
 mod logits;
 mod model;
 mod npy;
+mod output;
 mod perplexity;
 #[cfg(feature = "quantizer")]
 mod quantize;

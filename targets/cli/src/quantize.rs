@@ -2,7 +2,7 @@
 #![expect(clippy::print_stdout, reason = "the report is the output")]
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use kinglet_quantize::checkpoint::{Checkpoint, CheckpointError, Problem};
@@ -12,21 +12,20 @@ use kinglet_quantize::{Hex, Options, Report, TunedState, convert, shape, write_b
 use crate::args::QuantizeArgs;
 use crate::model::read;
 use crate::report::{self, Texts};
-use crate::terminal;
+use crate::{output, terminal};
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
     let mut checkpoint = Checkpoint::open(&args.checkpoint)?;
     if !args.lora.is_empty() {
         merge(&mut checkpoint, args)?;
     }
-    let inputs = checkpoint.sources().iter().flat_map(|source| source.files());
-    if inputs.chain(&args.state).chain(&args.vocab).any(|input| same_file(input, &args.output)) {
-        bail!("the output would replace an input; give another -o");
+    let state = args.state.as_deref().map(Checkpoint::open).transpose()?;
+    let inputs = inputs(&checkpoint, state.as_ref(), args);
+    output::keep(&inputs, "--output", &args.output)?;
+    if let Some(report) = &args.report {
+        output::keep(inputs.iter().chain([&args.output]), "--report", report)?;
     }
-    let state = match &args.state {
-        None => None,
-        Some(path) => Some(tuned_state(&checkpoint, args, path)?),
-    };
+    let state = state.map(|file| tuned_state(&checkpoint, args, &file)).transpose()?;
     let vocabulary = match &args.vocab {
         None => checkpoint
             .vocabulary()
@@ -51,12 +50,6 @@ fn with_report(
     options: &Options<'_>,
     path: &Path,
 ) -> Result<()> {
-    let inputs = checkpoint.sources().iter().flat_map(|source| source.files());
-    let others = inputs.chain([&args.output]).chain(&args.text).chain(&args.vocab);
-    let mut others = others.chain(&args.state);
-    if others.any(|other| other == path || same_file(other, path)) {
-        bail!("the report would replace {}; give another --report", path.display());
-    }
     if path.is_dir() {
         bail!("cannot write {}: it is a directory; give the file's name as well", path.display());
     }
@@ -135,24 +128,44 @@ fn advise(error: CheckpointError) -> anyhow::Error {
 }
 
 /// The tuned state that the model shall start from.
-fn tuned_state(checkpoint: &Checkpoint, args: &QuantizeArgs, path: &Path) -> Result<TunedState> {
+fn tuned_state(
+    checkpoint: &Checkpoint,
+    args: &QuantizeArgs,
+    file: &Checkpoint,
+) -> Result<TunedState> {
     let shape = shape(checkpoint).with_context(|| format!("{}", args.checkpoint.display()))?;
-    let file = Checkpoint::open(path)?;
-    TunedState::read(&file, &shape)
-        .with_context(|| format!("{}, for {}", path.display(), args.checkpoint.display()))
+    TunedState::read(file, &shape)
+        .with_context(|| format!("{}, for {}", file.path().display(), args.checkpoint.display()))
+}
+
+/// The files that the command reads or that belong to those.
+fn inputs(
+    checkpoint: &Checkpoint,
+    state: Option<&Checkpoint>,
+    args: &QuantizeArgs,
+) -> Vec<PathBuf> {
+    let mut inputs = checkpoint.inputs();
+    inputs.extend(state.into_iter().flat_map(Checkpoint::inputs));
+    inputs.extend(args.vocab.iter().filter(|name| bytes(name).is_none()).cloned());
+    inputs.extend(args.text.clone());
+    inputs
 }
 
 /// The vocabulary that `--vocab` names.
 fn named_vocabulary(name: &Path) -> Result<Vocabulary> {
-    match name.to_str() {
-        Some("bytes") => Ok(Vocabulary::bytes(0)),
-        Some("bytes+1") => Ok(Vocabulary::bytes(1)),
-        _ => Vocabulary::read(&read(name)?).with_context(|| format!("{}", name.display())),
+    match bytes(name) {
+        Some(first) => Ok(Vocabulary::bytes(first)),
+        None => Vocabulary::read(&read(name)?).with_context(|| format!("{}", name.display())),
     }
 }
 
-pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+/// The id of byte 0, where the name is that of a vocabulary of bytes and of no file.
+fn bytes(name: &Path) -> Option<u16> {
+    match name.to_str() {
+        Some("bytes") => Some(0),
+        Some("bytes+1") => Some(1),
+        _ => None,
+    }
 }
 
 /// Prints what was converted; `read` is the bytes of the checkpoint's tensors.

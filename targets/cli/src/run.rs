@@ -17,9 +17,13 @@ use kinglet_quantize::write_beside;
 use crate::args::{RunArgs, StateType};
 use crate::engine::{BLOCK, with_engine};
 use crate::model::{self, Opened, tokenizer};
-use crate::terminal;
+use crate::{output, terminal};
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
+    if let Some(path) = &args.save_state {
+        // The file of --state may be taken further.
+        output::keep(&args.model.model, "--save-state", path)?;
+    }
     let opened = Opened::resident(&args.model, &args.residence)?;
     let model = opened.model()?;
     let tokenizer = tokenizer(&model, opened.name())?;

@@ -1,21 +1,18 @@
 //! `kinglet state`: a tuned state becomes a state file of a model.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use kinglet::state::StateFile;
 use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::{TunedState, write_beside};
 
 use crate::args::StateArgs;
 use crate::model::{Opened, tokenizer};
-use crate::quantize::same_file;
-use crate::terminal;
+use crate::{output, terminal};
 
 pub(crate) fn run(args: &StateArgs) -> Result<()> {
     let checkpoint = Checkpoint::open(&args.state)?;
-    let inputs = checkpoint.sources().iter().flat_map(|source| source.files());
-    if inputs.chain(&args.model.model).any(|input| same_file(input, &args.output)) {
-        bail!("the output would replace an input; give another -o");
-    }
+    let files = checkpoint.inputs();
+    output::keep(files.iter().chain(&args.model.model), "--output", &args.output)?;
     let opened = Opened::new(&args.model)?;
     let model = opened.model()?;
     let header = model.header();

@@ -181,6 +181,6 @@ fn wrong_use_says_what_to_do() {
         std::fs::copy(from, &copy).expect("a copy");
         let all = [&["quantize", &base, input, &copy, "-o", &copy], args].concat();
         let message = refusal(&all);
-        assert!(message.contains("would replace an input"), "{message}");
+        assert!(message.contains(&format!("would replace {copy}")), "{message}");
     }
 }

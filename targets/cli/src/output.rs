@@ -1,0 +1,54 @@
+//! The files that commands write.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+/// Refuses `output`, which `option` names, where writing it would replace one of `inputs`.
+pub(crate) fn keep<'a>(
+    inputs: impl IntoIterator<Item = &'a PathBuf>,
+    option: &str,
+    output: &Path,
+) -> Result<()> {
+    let place = place(output);
+    if let Some(input) = inputs.into_iter().find(|input| self::place(input) == place) {
+        bail!(
+            "{option} {} would replace {}, which the command needs; give another {option}",
+            output.display(),
+            input.display()
+        );
+    }
+    Ok(())
+}
+
+/// Where a path leads, by one name for all paths that lead there; the file need not exist.
+fn place(path: &Path) -> PathBuf {
+    let existing = path.canonicalize();
+    existing.unwrap_or_else(|_| match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) => {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            folder.canonicalize().map_or_else(|_| path.to_owned(), |folder| folder.join(name))
+        }
+        _ => path.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_known_by_any_of_its_names() {
+        let folder = std::env::current_dir().unwrap();
+        let inputs = ["Cargo.toml", "src/not-there"].map(PathBuf::from);
+        for other in ["src/../Cargo.toml", "./src/not-there", "src/../src/not-there"] {
+            for other in [Path::new(other), &folder.join(other)] {
+                let error = keep(&inputs, "-o", other).unwrap_err().to_string();
+                assert!(error.contains("would replace"), "{error}");
+            }
+        }
+        for free in ["src/Cargo.toml", "not-there", "no/such/folder"] {
+            assert!(keep(&inputs, "-o", Path::new(free)).is_ok(), "{free}");
+        }
+    }
+}
