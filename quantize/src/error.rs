@@ -104,7 +104,7 @@ pub enum ConvertError {
         vocab: usize,
     },
     /// The output could not be written.
-    #[error("{}: cannot be written", path.display())]
+    #[error("cannot write {}", path.display())]
     Output {
         /// The output's path.
         path: PathBuf,

@@ -45,6 +45,24 @@ pub(crate) enum Command {
     Bench(BenchArgs),
 }
 
+impl Command {
+    /// Whether it writes a file, which is wanted whatever becomes of the standard output.
+    #[cfg(unix)]
+    pub(crate) const fn writes(&self) -> bool {
+        match self {
+            Self::Run(args) => args.save_state.is_some(),
+            #[cfg(feature = "quantizer")]
+            Self::Quantize(_) | Self::State(_) | Self::Export(_) => true,
+            Self::Logits(_) => true,
+            Self::Info(_)
+            | Self::Fit(_)
+            | Self::Perplexity(_)
+            | Self::Digest(_)
+            | Self::Bench(_) => false,
+        }
+    }
+}
+
 impl Default for Command {
     fn default() -> Self {
         Self::Run(RunArgs::default())
@@ -244,6 +262,8 @@ pub(crate) struct StateArgs {
     pub(crate) state: PathBuf,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) state_type: StateTypeArgs,
     /// State file to write
     #[arg(short, long, value_name = "NAME.state")]
     pub(crate) output: PathBuf,

@@ -1,8 +1,44 @@
 //! The files that commands write.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use kinglet_quantize::Partial;
+
+/// A file that takes its place when it is finished, and leaves nothing behind before.
+/// Its errors name it.
+pub(crate) struct Output {
+    partial: Partial,
+    path: PathBuf,
+}
+
+impl Output {
+    /// Starts the file, so that a path that cannot be written stops the work before it starts.
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        let partial = Partial::new(path).map_err(|error| cannot_write(path, &error))?;
+        Ok(Self { partial, path: path.to_owned() })
+    }
+
+    /// Puts the file in its place.
+    pub(crate) fn finish(self) -> io::Result<()> {
+        self.partial.persist().map_err(|error| cannot_write(&self.path, &error))
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.partial.write(bytes).map_err(|error| cannot_write(&self.path, &error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.partial.flush().map_err(|error| cannot_write(&self.path, &error))
+    }
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot write {}: {error}", path.display()))
+}
 
 /// Refuses `output`, which `option` names, where writing it would replace one of `inputs`.
 pub(crate) fn keep<'a>(

@@ -108,9 +108,9 @@ fn nothing_that_quantize_reads_is_replaced() {
         let path = entry.expect("an entry").path();
         folder.copy(path.to_str().unwrap(), path.file_name().unwrap().to_str().unwrap());
     }
-    for name in ["tokenizer.json", "tokenizer_config.json", "rwkv_vocab_v20230424.txt"] {
-        folder.write(name, "{}");
-    }
+    folder.write("tokenizer.json", "{}");
+    folder.write("tokenizer_config.json", "{}");
+    folder.write("rwkv_vocab_v20230424.txt", "1 'a' 1\n");
     let text = folder.write("text.json", "[1, 2, 3, 4]");
     let names: Vec<_> = folder.contents().into_iter().map(|(path, _)| path).collect();
     let directory = folder.file("");
@@ -134,4 +134,126 @@ fn nothing_that_quantize_reads_is_replaced() {
     // What else lies in the directory is the user's.
     let mine = folder.write("mine.kinglet", "");
     succeed(&["quantize", &directory, "-q", "-o", &mine]);
+}
+
+#[test]
+fn a_folder_that_does_not_exist_is_named_before_any_work() {
+    let folder = Folder::new("output-nowhere");
+    let nowhere = folder.file("nowhere");
+    let out = format!("{nowhere}/out");
+    let tokens = folder.write("tk.json", "[0]");
+    for args in [
+        &["quantize", &stories("stories.pth"), "-o", &out][..],
+        &["export", "-o", &out],
+        &["logits", "--tokens", &tokens, "-o", &out],
+        &["run", "Once", "-n", "1", "--save-state", &out],
+    ] {
+        // Nothing is written to the standard output either: not even the prompt.
+        let error = refusal(args);
+        assert!(error.contains(&format!("folder {nowhere} does not exist")), "{args:?}: {error}");
+        assert!(error.starts_with("kinglet: cannot write ") || error.contains(&out), "{error}");
+        assert!(!error.contains(".partial") && !error.contains("stories.pth"), "{error}");
+    }
+}
+
+/// Programs that write a file while nobody reads what they say.
+#[cfg(unix)]
+mod interrupted {
+    use std::io::Read;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Child, Stdio};
+    use std::thread::sleep;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Nothing takes longer.
+    const PATIENCE: Duration = Duration::from_secs(120);
+
+    /// The status of a program whose reader takes `taken` bytes and goes.
+    fn read_briefly(args: &[&str], taken: usize) -> (Option<i32>, String) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_kinglet"))
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut bytes = vec![0; taken];
+        let mut stdout = child.stdout.take().expect("a pipe");
+        stdout.read_exact(&mut bytes).expect("some output");
+        drop(stdout);
+        let output = child.wait_with_output().expect("the program ends");
+        (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
+    }
+
+    #[test]
+    fn a_state_is_saved_though_the_text_is_not_read() {
+        let folder = Folder::new("output-pipe-state");
+        let [read, unread] = ["read", "unread"].map(|name| folder.file(name));
+        let run = |state| ["run", "--seed", "3", "-n", "300", "Hello", "--save-state", state];
+        succeed(&run(&read));
+        let (status, errors) = read_briefly(&run(&unread), 2);
+        assert_eq!(status, Some(0), "{errors}");
+        assert!(fs::read(read).unwrap() == fs::read(unread).expect("a state"));
+        assert_eq!(folder.contents().len(), 2);
+    }
+
+    #[test]
+    fn a_report_is_written_though_the_summary_is_not_read() {
+        let folder = Folder::new("output-pipe-report");
+        let [model, report] = ["model", "report"].map(|name| folder.file(name));
+        let quantize = ["quantize", &stories("stories.pth"), "-o", &model, "--report", &report];
+        let (status, errors) = read_briefly(&quantize, 1);
+        assert_eq!(status, Some(0), "{errors}");
+        assert_eq!(folder.contents().len(), 2);
+        serde_json::from_slice::<serde_json::Value>(&fs::read(report).unwrap()).expect("JSON");
+    }
+
+    /// `kinglet run` with the file that it writes begun, stopped by an output that is not read
+    /// and shorter than the prompt.
+    fn waiting(folder: &Folder, shell: &str) -> Child {
+        let child = Command::new("sh")
+            .args(["-c", &format!("{shell} exec \"$@\""), "sh", env!("CARGO_BIN_EXE_kinglet")])
+            .args(["run", &"once\n".repeat(20_000), "--save-state", &folder.file("state")])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sh starts");
+        let start = Instant::now();
+        while folder.contents().is_empty() {
+            assert!(start.elapsed() < PATIENCE, "no file was begun");
+            sleep(Duration::from_millis(5));
+        }
+        child
+    }
+
+    fn send(signal: &str, child: &Child) {
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+    }
+
+    #[test]
+    fn a_signal_leaves_nothing_and_is_the_status() {
+        for (signal, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
+            let folder = Folder::new(&format!("output-signal-{signal}"));
+            let mut child = waiting(&folder, "");
+            send(signal, &child);
+            let status = child.wait().expect("the program ends");
+            assert_eq!(status.signal(), Some(number), "{signal}: {status}");
+            assert_eq!(folder.contents(), [], "{signal}");
+        }
+    }
+
+    #[test]
+    fn an_ignored_signal_stays_ignored() {
+        let folder = Folder::new("output-signal-ignored");
+        let mut child = waiting(&folder, "trap '' HUP;");
+        send("HUP", &child);
+        sleep(Duration::from_millis(300));
+        assert!(child.try_wait().expect("a child").is_none(), "ended by a signal it was to ignore");
+        assert_eq!(folder.contents().len(), 1);
+        send("TERM", &child);
+        assert_eq!(child.wait().expect("the program ends").signal(), Some(15));
+        assert_eq!(folder.contents(), []);
+    }
 }

@@ -118,6 +118,27 @@ fn a_tuned_state_starts_every_text_from_the_model_or_from_a_file() {
 }
 
 #[test]
+fn a_tuned_state_becomes_a_file_for_an_f16_engine() {
+    let folder = Folder::new("tuning-f16");
+    let [state, f32, f16] =
+        ["state.safetensors", "f32.state", "f16.state"].map(|name| folder.file(name));
+    write_stories_state(&state);
+    output(&["state", &state, "-o", &f32]);
+    output(&["state", &state, "--state-type", "f16", "-o", &f16]);
+    let [f32, f16_bytes] = [&f32, &f16].map(|path| std::fs::read(path).expect("a state"));
+    let floats = f32[64..].chunks(4).map(|x| f32::from_le_bytes(x.try_into().unwrap()));
+    let halves = f16_bytes[64..].chunks(2).map(|x| u16::from_le_bytes(x.try_into().unwrap()));
+    assert_eq!(floats.len(), halves.len());
+    let rounded = floats.map(|x| kinglet::element::StateElement::narrow(x));
+    assert!(rounded.map(kinglet::element::f16::to_bits).eq(halves));
+
+    let tell = ["run", "--temp", "0", "-n", "20", "--state", &f16];
+    let told = output(&[&tell[..], &["--state-type", "f16"]].concat());
+    assert_ne!(told, output(&["run", "--temp", "0", "-n", "20", "--state-type", "f16"]));
+    assert!(refusal(&tell).contains("--state-type f16"));
+}
+
+#[test]
 fn an_adapter_is_merged_and_named() {
     let folder = Folder::new("tuning-lora");
     let [plain, merged] = ["plain.kinglet", "merged.kinglet"].map(|name| folder.file(name));
