@@ -79,6 +79,14 @@ pub enum ConvertError {
         /// Its name in the file.
         tensor: String,
     },
+    /// A tuned state is of a model with another number of layers.
+    #[error("the tuned state has {found} layers; the model has {expected}")]
+    StateLayers {
+        /// Layers of the state.
+        found: usize,
+        /// Layers of the model.
+        expected: usize,
+    },
     /// A tuned state is of another model.
     #[error("the tuned state has {found} elements; the model's has {expected}")]
     StateLength {

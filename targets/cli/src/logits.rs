@@ -8,8 +8,8 @@ use kinglet::engine::{Column, Engine};
 use crate::args::LogitsArgs;
 use crate::engine::with_engine;
 use crate::model::{Opened, read};
-use crate::output::{self, Output};
 use crate::npy;
+use crate::output::{self, Output};
 
 /// Tokens computed together.
 const BLOCK: usize = 32;

@@ -18,11 +18,11 @@ mod quantize;
 #[cfg(feature = "quantizer")]
 mod report;
 mod run;
+#[cfg(unix)]
+mod signals;
 #[cfg(feature = "quantizer")]
 mod state;
 mod state_file;
-#[cfg(unix)]
-mod signals;
 mod terminal;
 
 use std::process::ExitCode;

@@ -10,8 +10,8 @@ use kinglet_quantize::{ConvertError, Hex, Options, Report, TunedState, convert, 
 
 use crate::args::QuantizeArgs;
 use crate::model::read;
-use crate::report::{self, Texts};
 use crate::output::{self, Output};
+use crate::report::{self, Texts};
 use crate::terminal::{self, Unread};
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
@@ -93,17 +93,19 @@ fn explain(error: ConvertError, args: &QuantizeArgs) -> anyhow::Error {
             return error.into();
         }
         ConvertError::Vocabulary { .. } => {
-            let vocabulary = args.vocab.as_ref().map_or(checkpoint.clone(), |path| {
-                format!("{}, for {checkpoint}", path.display())
-            });
+            let vocabulary = args
+                .vocab
+                .as_ref()
+                .map_or(checkpoint.clone(), |path| format!("{}, for {checkpoint}", path.display()));
             return anyhow::anyhow!(
                 "{vocabulary}: {error}; pass the vocabulary that the model was trained with as \
                  --vocab"
             );
         }
         ConvertError::NonFinite { .. } if !args.lora.is_empty() => {
-            let adapters: Vec<_> = args.lora.iter().map(|path| path.display().to_string()).collect();
-            let alpha = args.alpha.map_or(String::new(), |alpha| format!(", --alpha {alpha:e}"));
+            let adapters: Vec<_> =
+                args.lora.iter().map(|path| path.display().to_string()).collect();
+            let alpha = args.alpha.map_or(String::new(), |alpha| format!(", --alpha {alpha:?}"));
             format!("{checkpoint}, merged with {}{alpha}", adapters.join(" and "))
         }
         _ => checkpoint,

@@ -156,6 +156,17 @@ fn a_folder_that_does_not_exist_is_named_before_any_work() {
     }
 }
 
+#[test]
+fn an_export_is_refused_by_name() {
+    let folder = Folder::new("output-export");
+    let [export, out] = ["weights.safetensors", "out.kinglet"].map(|name| folder.file(name));
+    succeed(&["export", "-o", &export]);
+    let error = refusal(&["quantize", &export, "-o", &out]);
+    assert!(error.contains(&export) && error.contains("what `kinglet export` wrote"), "{error}");
+    assert!(error.contains("use the original checkpoint"), "{error}");
+    assert!(succeed(&["export", "--help"]).contains("ln0 is folded into emb.weight"));
+}
+
 /// Programs that write a file while nobody reads what they say.
 #[cfg(unix)]
 mod interrupted {

@@ -182,7 +182,10 @@ fn wrong_use_says_what_to_do() {
         (&[&base, "--alpha", "16"], &["--lora"]),
         (&[&base, "--lora", &lora, "--alpha", "inf"], &["not a finite number"]),
         (&[&base, "--state", &lora], &["lora.pth", "holds no tuned state"]),
-        (&[&other, "--state", &state], &["state.pth", "blocks.2.att.time_state"]),
+        (
+            &[&other, "--state", &state],
+            &["state.pth", "the tuned state has 3 layers; the model has 2"],
+        ),
         (&[&golden("v4/model.pth"), "--state", &state], &["state.pth", "RWKV-5, 6 or 7"]),
         (&[&lora], &["lora.pth", "--lora"]),
         (&[&state], &["state.pth", "--state", "`kinglet state`"]),
@@ -194,6 +197,9 @@ fn wrong_use_says_what_to_do() {
     }
     let message = refusal(&["state", &state, "-o", &out]);
     assert!(message.contains("state.pth, for the built-in model"), "{message}");
+    assert!(message.contains("has 3 layers; the model has 6"), "{message}");
+    let message = quantize(&[&base, "--lora", &lora, "--alpha", "1e308"]);
+    assert!(message.contains("lora.pth, --alpha 1e308"), "{message}");
     assert_eq!(folder.len(), 0);
 
     for (input, args) in [("--lora", &["--alpha", "16"][..]), ("--state", &[])] {
