@@ -23,10 +23,8 @@ const MOST_THREADS: usize = 256;
 
 /// Tokens of a prompt that are computed together.
 ///
-/// Twice as many would need more than 8 MB of workspace for a model of 1.5B.
-/// Half as many were mostly slower at 0.1B and 0.4B, by 6 to 18 %, on a machine
-/// that was busy with other work: to be measured again on an idle one, with
-/// `kinglet bench --block N`.
+/// Twice as many would need more than 8 MB of workspace for a model of 1.5B. Half
+/// as many are slower by 13 to 18 % on two threads: `benches/record/cascade-zen4-2c.csv`.
 pub(crate) const BLOCK: usize = 64;
 
 impl EngineArgs {
@@ -107,7 +105,7 @@ mod tests {
     fn the_workspace_of_a_block_is_small() {
         for (name, shape) in &OFFICIAL[..3] {
             let bytes = 4 * workspace_len(shape, BLOCK);
-            assert!(bytes < 8_000_000, "{name}: {bytes}");
+            assert!(bytes < 6_000_000, "{name}: {bytes}");
         }
     }
 }
