@@ -91,6 +91,14 @@ pub enum ConvertError {
         /// Its name in the file.
         tensor: String,
     },
+    /// A tuned state is of a model with another number of layers.
+    #[error("the tuned state has {found} layers; the model has {expected}")]
+    StateLayers {
+        /// Layers of the state.
+        found: usize,
+        /// Layers of the model.
+        expected: usize,
+    },
     /// A tuned state is of another model.
     #[error("the tuned state has {found} elements; the model's has {expected}")]
     StateLength {
@@ -116,7 +124,7 @@ pub enum ConvertError {
         vocab: usize,
     },
     /// The output could not be written.
-    #[error("{}: cannot be written", path.display())]
+    #[error("cannot write {}", path.display())]
     Output {
         /// The output's path.
         path: PathBuf,

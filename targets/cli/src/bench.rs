@@ -13,6 +13,7 @@ use kinglet_quantize::synthetic::SyntheticModel;
 use serde_json::{Value, json};
 
 use crate::args::{BenchArgs, EngineArgs, StateType};
+use crate::digest::token;
 use crate::engine::{BLOCK, with_engine};
 use crate::info::{grouped, read_per_token};
 use crate::model::Opened;
@@ -79,11 +80,6 @@ fn measure(args: &BenchArgs, name: &str, model: Model<'_>) -> Result<()> {
         print_table(&results);
     }
     Ok(())
-}
-
-/// Token `i` of the text that is measured on: the same as that of `digest`.
-fn token(i: usize, vocab: usize) -> u32 {
-    ((7919 * i as u64 + 1) % vocab as u64) as u32
 }
 
 /// Bytes that decoding one token reads.
