@@ -100,7 +100,7 @@ impl Partial {
     }
 
     /// Another handle to the file.
-    pub(crate) fn handle(&self) -> io::Result<fs::File> {
+    pub(crate) fn handle(&self) -> io::Result<File> {
         self.file.as_file().try_clone()
     }
 
