@@ -83,7 +83,7 @@ fn architecture(checkpoint: &Checkpoint) -> Architecture {
         Architecture::Rwkv6
     } else if !any(".ln_x.") {
         Architecture::Rwkv4
-    } else if checkpoint.tensor(TIME_DECAY).is_some_and(per_channel) || any(".att.time_faaaa") {
+    } else if checkpoint.tensor(TIME_DECAY).is_some_and(per_channel) {
         Architecture::Rwkv5_2
     } else if any(".att.gate.") {
         Architecture::Rwkv5_1

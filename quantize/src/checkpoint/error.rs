@@ -392,6 +392,17 @@ pub enum Problem {
         /// Its shape in the base.
         expected: Vec<usize>,
     },
+    /// The bonus of an RWKV-5.0 model, stored itself, has no logarithm.
+    #[error(
+        "tensor {tensor:?} holds {found}; RWKV-5.0 runs with its logarithm, so expected a bonus \
+         above 0"
+    )]
+    Bonus {
+        /// The tensor.
+        tensor: String,
+        /// The value.
+        found: f32,
+    },
     /// An adapter holds NaN or infinity.
     #[error("tensor {tensor:?} holds {found}; expected finite values")]
     NonFinite {

@@ -1,7 +1,7 @@
 //! Checkpoints as they are downloaded: one interface to every container.
 //!
 //! A [`Checkpoint`] is a memory-mapped file whose tensors are listed under their official
-//! (BlinkDL) names. Opening it checks every offset and length against the file and reads no value;
+//! (BlinkDL) names. Opening it checks every offset and length against the file and reads no matrix;
 //! rows are decoded to f32 when they are asked for, so a conversion needs memory for the rows it
 //! works on and not for the checkpoint. Nothing in a file is ever executed.
 //!
@@ -29,6 +29,7 @@ mod hugging_face;
 mod names;
 mod pickle;
 mod pth;
+mod rwkv5;
 mod rwkv_cpp;
 mod safetensors;
 mod tensor;
@@ -153,7 +154,7 @@ impl fmt::Debug for Checkpoint {
 impl Checkpoint {
     /// Opens a checkpoint and lists its tensors.
     ///
-    /// `path` is a file, or a directory as Hugging Face lays it out. No value is read. Memory and
+    /// `path` is a file, or a directory as Hugging Face lays it out. No matrix is read. Memory and
     /// time are bounded by the container's directory (some hundred bytes a tensor), whatever the
     /// file claims.
     ///
@@ -235,6 +236,7 @@ impl Checkpoint {
             Some((table, facts)) => names::translate(entries, table, facts)?,
             None => entries,
         };
+        rwkv5::unify_bonus(&mut self.entries, &self.files)?;
         self.index = index(&self.entries)?;
         Ok(())
     }

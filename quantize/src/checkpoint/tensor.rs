@@ -83,6 +83,8 @@ pub(super) enum Recover {
     Stored,
     /// Multiplied by a power of two, which is exact.
     Times(f32),
+    /// The file stores `ln(x)`.
+    Ln,
     /// The file stores `exp(x)`.
     Exp,
     /// The file stores `-exp(x)`.
@@ -105,6 +107,7 @@ impl Recover {
         match self {
             Self::Stored => {}
             Self::Times(factor) => values.iter_mut().for_each(|value| *value *= factor),
+            Self::Ln => each(values, f64::exp),
             Self::Exp => each(values, f64::ln),
             Self::MinusExp => each(values, |y| (-y).ln()),
             // A decay that rounded to 0 or 1 comes back as one that rounds there again.
@@ -202,6 +205,14 @@ impl Layout {
         let strides = [head_size.checked_mul(stride)?, stride, 0, 0];
         let split = Self { rank: 2, shape: [heads, head_size, 1, 1], strides };
         (heads * head_size == len).then_some(split)
+    }
+
+    /// A vector `[heads]` as `[heads, channels / heads]`, each value repeated.
+    pub(super) fn per_head(&self, channels: usize) -> Option<Self> {
+        let Self { shape: [.., heads, _], strides: [.., stride, _], .. } = self.vector()?;
+        let size = channels.checked_div(heads)?;
+        let repeated = Self { rank: 2, shape: [heads, size, 1, 1], strides: [stride, 0, 0, 0] };
+        (size * heads == channels && size > 0).then_some(repeated)
     }
 
     /// Without trailing dimensions of size one.

@@ -1,0 +1,115 @@
+//! Which model a checkpoint is, in the forms that training code and converters have given it.
+
+use std::path::{Path, PathBuf};
+
+use kinglet::shape::Architecture;
+use kinglet_quantize::ConvertError;
+use kinglet_quantize::checkpoint::{Checkpoint, CheckpointError, Problem};
+use kinglet_quantize::reference::Reference;
+use kinglet_tests::metrics::relative_mean_abs_diff;
+use kinglet_tests::oracle::{Oracle, Version};
+use kinglet_tests::quantized::ModelBytes;
+use kinglet_tests::random::{Dims, checkpoint, write_safetensors};
+use kinglet_tests::tensor::{Tensor, Tensors};
+use tempfile::TempDir;
+
+const DIMS: Dims =
+    Dims { layers: 2, width: 64, head_size: 32, ffn: 96, vocab: 50, ranks: [8, 4, 4, 12, 6, 3] };
+const TOKENS: [u32; 9] = [0, 7, 7, 49, 3, 21, 8, 30, 1];
+
+/// A file of its own.
+struct File {
+    _folder: TempDir,
+    path: PathBuf,
+}
+
+/// Writes a checkpoint under a name of this ending.
+fn file(tensors: &Tensors, ending: &str) -> File {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(format!("model.{ending}"));
+    write_safetensors(tensors, &path);
+    File { _folder: folder, path }
+}
+
+fn open(tensors: &Tensors) -> Result<Checkpoint, Problem> {
+    Checkpoint::open(&file(tensors, "safetensors").path).map_err(CheckpointError::into_problem)
+}
+
+fn architecture(tensors: &Tensors) -> Result<Architecture, ConvertError> {
+    let checkpoint = open(tensors).unwrap();
+    kinglet_quantize::shape(&checkpoint).map(|shape| shape.architecture)
+}
+
+fn hash(path: &Path) -> [u8; 32] {
+    ModelBytes::quantize(path).1.content_hash
+}
+
+fn hash_of(tensors: &Tensors) -> [u8; 32] {
+    hash(&file(tensors, "safetensors").path)
+}
+
+/// Replaces every tensor whose name has this ending.
+fn replace(tensors: &mut Tensors, ending: &str, f: impl Fn(&str, Tensor) -> (String, Tensor)) {
+    let names: Vec<String> =
+        tensors.keys().filter(|name| name.ends_with(ending)).cloned().collect();
+    assert!(!names.is_empty(), "{ending}");
+    for name in names {
+        let tensor = tensors.remove(&name).unwrap();
+        let (name, tensor) = f(&name, tensor);
+        tensors.insert(name, tensor);
+    }
+}
+
+fn map(tensor: &Tensor, f: impl Fn(f64) -> f64) -> Tensor {
+    Tensor::new(tensor.shape.clone(), tensor.data.iter().map(|&x| f64::from(f(x) as f32)).collect())
+}
+
+/// The logarithm of the bonus, or the bonus itself, under the other name.
+fn other_bonus(tensors: &mut Tensors, from: &str, to: &str, f: fn(f64) -> f64) {
+    replace(tensors, from, |name, tensor| (name.replace(from, to), map(&tensor, f)));
+}
+
+/// Asserts that a file's tensors are read as the model that the oracle finds in them by itself.
+#[track_caller]
+fn assert_same_model(tensors: &Tensors, tolerance: f64) {
+    let expected = Oracle::new(tensors.clone()).unwrap().forward(&TOKENS);
+    let checkpoint = open(tensors).unwrap();
+    let logits = Reference::open(&checkpoint).unwrap().forward(&TOKENS);
+    let difference = relative_mean_abs_diff(&logits, &expected);
+    assert!(difference <= tolerance, "{difference}");
+}
+
+#[test]
+fn a_bonus_per_head_is_used_as_its_name_says() {
+    // RWKV-5.1: any bonus, zero and negative ones too.
+    let mut gated = checkpoint(Version::V5_1, DIMS, 1);
+    other_bonus(&mut gated, ".att.time_first", ".att.time_faaaa", |x| x);
+    gated.get_mut("blocks.1.att.time_faaaa").unwrap().data[0] = 0.0;
+    assert!(gated["blocks.1.att.time_faaaa"].data[1] < 0.0);
+    assert_eq!(architecture(&gated).unwrap(), Architecture::Rwkv5_2);
+    assert_same_model(&gated, 0.0);
+    let mut repeated = gated.clone();
+    for name in [".att.time_faaaa", ".att.time_decay"] {
+        replace(&mut repeated, name, |name, tensor| {
+            let data = tensor.data.iter().flat_map(|&x| [x; 32]).collect();
+            (name.to_owned(), Tensor::new(vec![2, 32], data))
+        });
+    }
+    assert_eq!(hash_of(&gated), hash_of(&repeated));
+
+    // RWKV-5.0: a positive one.
+    let mut gateless = checkpoint(Version::V5_0, DIMS, 1);
+    other_bonus(&mut gateless, ".att.time_first", ".att.time_faaaa", f64::exp);
+    assert_eq!(architecture(&gateless).unwrap(), Architecture::Rwkv5_0);
+    assert_same_model(&gateless, 1e-6);
+    assert!(ModelBytes::quantize(&file(&gateless, "safetensors").path).0.model().is_ok());
+    for none in [0.0, -0.5] {
+        gateless.get_mut("blocks.1.att.time_faaaa").unwrap().data[1] = none;
+        let problem = open(&gateless).unwrap_err();
+        assert!(
+            matches!(&problem, Problem::Bonus { tensor, found }
+                if tensor == "blocks.1.att.time_faaaa" && f64::from(*found) == none),
+            "{problem}"
+        );
+    }
+}
