@@ -98,7 +98,6 @@ const TIME_DECAY: &str = "blocks.0.att.time_decay";
 fn dimensions(checkpoint: &Checkpoint, architecture: Architecture) -> Result<Shape, ConvertError> {
     let layers = layers(checkpoint)?;
     let width = require(checkpoint, "emb.weight")?.columns();
-    let columns = |name| require(checkpoint, name).map(|tensor| tensor.columns());
     let rows = |name| require(checkpoint, name).map(|tensor| tensor.rows());
     Ok(Shape {
         architecture,
@@ -111,14 +110,23 @@ fn dimensions(checkpoint: &Checkpoint, architecture: Architecture) -> Result<Sha
                 let heads = require(checkpoint, TIME_DECAY)?.elements();
                 width.checked_div(heads).unwrap_or(0)
             }
-            Architecture::Rwkv5_2 => columns(TIME_DECAY)?,
-            Architecture::Rwkv6 => columns("blocks.0.att.time_faaaa")?,
-            _ => columns("blocks.0.att.r_k")?,
+            Architecture::Rwkv5_2 => head_size(checkpoint, TIME_DECAY)?,
+            Architecture::Rwkv6 => head_size(checkpoint, "blocks.0.att.time_faaaa")?,
+            _ => head_size(checkpoint, "blocks.0.att.r_k")?,
         },
         ffn: rows("blocks.0.ffn.key.weight")?,
         vocab: rows("head.weight")?,
         ranks: ranks(checkpoint, architecture, layers)?,
     })
+}
+
+/// N of a parameter `[heads, N]`.
+fn head_size(checkpoint: &Checkpoint, name: &str) -> Result<usize, ConvertError> {
+    let tensor = require(checkpoint, name)?;
+    match *tensor.shape() {
+        [_, size] => Ok(size),
+        _ => Err(ConvertError::PerHead { tensor: name.to_owned(), found: tensor.shape().to_vec() }),
+    }
 }
 
 fn ranks(
@@ -187,10 +195,7 @@ fn check_tensors(checkpoint: &Checkpoint, shape: &Shape) -> Result<(), ConvertEr
         known.insert(name);
     }
     for name in LN0 {
-        let tensor = require(checkpoint, name)?;
-        if tensor.elements() != shape.width {
-            return Err(ConvertError::dims(&tensor, &[shape.width]));
-        }
+        check_vector(&require(checkpoint, name)?, shape.width)?;
         known.insert(name.to_owned());
     }
     if shape.architecture == Architecture::Rwkv7a {
@@ -213,17 +218,32 @@ fn check_tensors(checkpoint: &Checkpoint, shape: &Shape) -> Result<(), ConvertEr
     }
 }
 
-/// Checks a tensor's shape: a matrix exactly, a vector by its length, for
-/// vectors come as `[width]`, `[1, 1, width]` and `[heads, head size]`.
-fn check_dims(tensor: &Tensor<'_>, spec: &TensorSpec, shape: &Shape) -> Result<(), ConvertError> {
-    let dims = stored_dims(spec, shape);
-    if spec.storage == Storage::Vector {
-        let elements = dims.iter().product();
-        if tensor.elements() != elements {
-            return Err(ConvertError::dims(tensor, &[elements]));
-        }
-    } else if tensor.shape() != dims {
-        return Err(ConvertError::dims(tensor, &dims));
+/// Whether a vector of the model is `[heads, head size]` in checkpoints.
+pub(crate) fn is_per_head(architecture: Architecture, spec: &TensorSpec) -> bool {
+    match spec.name {
+        "att.r_k" | "att.time_faaaa" => true,
+        "att.time_decay" => architecture == Architecture::Rwkv5_2,
+        _ => false,
     }
-    Ok(())
+}
+
+/// Checks a tensor's shape: exactly, or that of a vector by its length.
+fn check_dims(tensor: &Tensor<'_>, spec: &TensorSpec, shape: &Shape) -> Result<(), ConvertError> {
+    let dims = match spec.storage {
+        Storage::Vector if is_per_head(shape.architecture, spec) => {
+            vec![shape.heads(), shape.head_size]
+        }
+        Storage::Vector => return check_vector(tensor, spec.cols.of(shape)),
+        _ => stored_dims(spec, shape),
+    };
+    if tensor.shape() == dims { Ok(()) } else { Err(ConvertError::dims(tensor, &dims)) }
+}
+
+/// Checks a vector, which comes as `[len]` or with ones around, as in `[1, 1, len]`.
+fn check_vector(tensor: &Tensor<'_>, len: usize) -> Result<(), ConvertError> {
+    let dimensions = tensor.shape().iter().filter(|&&n| n != 1).count();
+    if tensor.elements() == len && dimensions <= 1 {
+        return Ok(());
+    }
+    Err(ConvertError::dims(tensor, &[len]))
 }

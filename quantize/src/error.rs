@@ -55,6 +55,14 @@ pub enum ConvertError {
         /// The shape that the model needs.
         expected: Vec<usize>,
     },
+    /// A parameter per head does not say by its shape what a head is.
+    #[error("tensor {tensor} has shape {found:?}, expected [heads, head size]")]
+    PerHead {
+        /// Its official name.
+        tensor: String,
+        /// Its shape in the checkpoint.
+        found: Vec<usize>,
+    },
     /// A tensor holds NaN or infinity.
     #[error("tensor {tensor} holds {found} at row {row}, column {column}; expected finite values")]
     NonFinite {

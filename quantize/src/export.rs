@@ -9,7 +9,7 @@ use kinglet::shape::{Architecture, Shape};
 use kinglet::tensors::{self, Storage, TensorName, TensorSpec};
 use safetensors::{Dtype, View};
 
-use crate::architecture::stored_dims;
+use crate::architecture::{is_per_head, stored_dims};
 use crate::error::ConvertError;
 use crate::output::write_beside;
 
@@ -59,10 +59,9 @@ fn official_dims(spec: &TensorSpec, shape: &Shape) -> Vec<usize> {
         return stored_dims(spec, shape);
     }
     let len = spec.cols.of(shape);
-    let per_head = vec![shape.heads(), shape.head_size];
     let name = spec.name.trim_start_matches("att.");
     match (shape.architecture, name) {
-        (_, "r_k" | "time_faaaa") | (Architecture::Rwkv5_2, "time_decay") => per_head,
+        _ if is_per_head(shape.architecture, spec) => vec![shape.heads(), shape.head_size],
         (Architecture::Rwkv6, "time_decay") => vec![1, 1, len],
         (_, "time_decay" | "time_first") => vec![len],
         _ if name.contains("ln") => vec![len],

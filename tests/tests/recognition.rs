@@ -113,3 +113,57 @@ fn a_bonus_per_head_is_used_as_its_name_says() {
         );
     }
 }
+
+/// The tensors with one of them in another shape.
+fn reshaped(tensors: &Tensors, name: &str, shape: &[usize]) -> Tensors {
+    let mut tensors = tensors.clone();
+    let tensor = tensors.get_mut(name).unwrap();
+    *tensor = Tensor::new(shape.to_vec(), tensor.data.clone());
+    tensors
+}
+
+#[test]
+fn a_head_is_what_two_dimensions_say() {
+    for (version, name) in [
+        (Version::V5_2, "blocks.0.att.time_decay"),
+        (Version::V5_2, "blocks.1.att.time_faaaa"),
+        (Version::V6, "blocks.0.att.time_faaaa"),
+        (Version::V7, "blocks.0.att.r_k"),
+    ] {
+        let tensors = checkpoint(version, DIMS, 2);
+        let whole = hash_of(&tensors);
+        assert_eq!(hash_of(&reshaped(&tensors, name, &[1, 2, 32])), whole);
+        for flat in [&[64][..], &[1, 1, 64], &[2, 4, 8]] {
+            let refused = reshaped(&tensors, name, flat);
+            // A flat decay is one of RWKV-5.1, beside which the bonus is refused at once.
+            let error = match open(&refused) {
+                Ok(checkpoint) => kinglet_quantize::shape(&checkpoint).unwrap_err().to_string(),
+                Err(problem) => problem.to_string(),
+            };
+            assert!(error.contains("has shape"), "{name} {flat:?}: {error}");
+        }
+    }
+}
+
+/// What is converted can be compared with its checkpoint.
+#[test]
+fn no_shape_is_converted_that_the_reference_refuses() {
+    for (version, name, shapes) in [
+        (Version::V7, "blocks.0.att.r_k", [&[64][..], &[1, 2, 32], &[2, 32], &[4, 16]]),
+        (Version::V7, "blocks.1.att.k_k", [&[64], &[64, 1], &[1, 1, 64], &[16, 4]]),
+        (Version::V7, "blocks.0.ln0.bias", [&[64], &[1, 64], &[8, 8], &[2, 32]]),
+        (Version::V6, "blocks.0.att.time_decay", [&[64], &[1, 1, 64], &[2, 32], &[64, 1]]),
+        (Version::V5_1, "blocks.0.att.time_first", [&[2], &[1, 1, 2], &[2, 1], &[1, 2]]),
+        (Version::V5_0, "blocks.0.att.time_decay", [&[2], &[1, 1, 2], &[2, 1], &[2, 1, 1]]),
+    ] {
+        let tensors = checkpoint(version, DIMS, 3);
+        let mut accepted = 0;
+        for shape in shapes {
+            let checkpoint = open(&reshaped(&tensors, name, shape)).unwrap();
+            let converts = kinglet_quantize::shape(&checkpoint).is_ok();
+            assert!(!converts || Reference::open(&checkpoint).is_ok(), "{name} {shape:?}");
+            accepted += usize::from(converts);
+        }
+        assert!(accepted > 0, "{name}");
+    }
+}

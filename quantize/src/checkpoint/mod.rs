@@ -236,6 +236,7 @@ impl Checkpoint {
             Some((table, facts)) => names::translate(entries, table, facts)?,
             None => entries,
         };
+        names::drop_leading_ones(&mut self.entries);
         rwkv5::unify_bonus(&mut self.entries, &self.files)?;
         self.index = index(&self.entries)?;
         Ok(())

@@ -286,6 +286,21 @@ pub(super) fn translate(
     Ok(official)
 }
 
+/// Parameters `[heads, head_size]`, of those versions that have them per channel.
+const PER_HEAD: [&str; 3] = [".att.r_k", ".att.time_faaaa", ".att.time_decay"];
+
+/// Gives parameters per head their two dimensions where ones stand before them.
+///
+/// A shape such as `[1, 1, width]` stays, for it does not say what a head is.
+pub(super) fn drop_leading_ones(entries: &mut [Entry]) {
+    let per_head = |entry: &&mut Entry| PER_HEAD.iter().any(|end| entry.name.ends_with(end));
+    for entry in entries.iter_mut().filter(per_head) {
+        if entry.layout.shape().len() > 2 {
+            entry.layout = entry.layout.matrix().unwrap_or(entry.layout);
+        }
+    }
+}
+
 fn apply(
     entry: &Entry,
     captures: &Captures<'_>,

@@ -207,6 +207,15 @@ impl Layout {
         (heads * head_size == len).then_some(split)
     }
 
+    /// Two dimensions and ones before them, as those two; `None` for any other shape.
+    pub(super) fn matrix(&self) -> Option<Self> {
+        let mut layout = *self;
+        while layout.rank > 1 && layout.shape[0] == 1 {
+            (layout, _) = layout.part(0)?;
+        }
+        (layout.rank == 2).then_some(layout)
+    }
+
     /// A vector `[heads]` as `[heads, channels / heads]`, each value repeated.
     pub(super) fn per_head(&self, channels: usize) -> Option<Self> {
         let Self { shape: [.., heads, _], strides: [.., stride, _], .. } = self.vector()?;
