@@ -225,7 +225,7 @@ impl Checkpoint {
             self.container = Container::HuggingFace;
             Some((table, Facts::default()))
         } else if self.container == Container::Safetensors
-            && let Some(naming) = web_rwkv::naming(&entries)
+            && let Some(naming) = web_rwkv::naming(&entries, &self.path)
         {
             self.container = Container::WebRwkv;
             Some(naming)
