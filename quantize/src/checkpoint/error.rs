@@ -217,7 +217,10 @@ pub enum Problem {
         tensor: String,
     },
     /// A tensor's values are not floats.
-    #[error("tensor {tensor:?} is stored as {found}; expected floats or Q4_0 to Q8_0")]
+    #[error(
+        "tensor {tensor:?} is stored as {found}; expected floats, or in GGUF Q4_0 to Q8_0, Q2_K to \
+         Q6_K, IQ4_NL or IQ4_XS"
+    )]
     UnsupportedDtype {
         /// The tensor.
         tensor: String,

@@ -283,7 +283,7 @@ pub(super) fn ggml_entry(
     Entry::new(name, dtype, begin as usize..end as usize, 0, layout)
 }
 
-/// ggml's numbers of the types that decode without loss.
+/// ggml's numbers of the types whose values have one definition.
 fn dtype(kind: u32) -> Option<Dtype> {
     match kind {
         0 => Some(Dtype::F32),
@@ -293,6 +293,13 @@ fn dtype(kind: u32) -> Option<Dtype> {
         6 => Some(Dtype::Q5_0),
         7 => Some(Dtype::Q5_1),
         8 => Some(Dtype::Q8_0),
+        10 => Some(Dtype::Q2K),
+        11 => Some(Dtype::Q3K),
+        12 => Some(Dtype::Q4K),
+        13 => Some(Dtype::Q5K),
+        14 => Some(Dtype::Q6K),
+        20 => Some(Dtype::Iq4Nl),
+        23 => Some(Dtype::Iq4Xs),
         28 => Some(Dtype::F64),
         30 => Some(Dtype::Bf16),
         _ => None,

@@ -26,6 +26,7 @@ mod bytes;
 mod error;
 mod gguf;
 mod hugging_face;
+mod k_quants;
 mod names;
 mod pickle;
 mod pth;
