@@ -18,16 +18,24 @@ pub(crate) fn deep_embed_share(layer: usize) -> String {
 }
 
 /// The shape of the model that the checkpoint's tensors make up, after checking
-/// that all of them are there, with fitting shapes, and no others.
+/// that all of them are there, with fitting shapes, and no others, and that the
+/// container states the same dimensions where it states any.
 ///
 /// # Errors
-/// When the checkpoint is of another architecture (which is then named), or a
-/// tensor is missing, of another shape, or not known.
+/// When the checkpoint is of another architecture (which is then named), a
+/// tensor is missing, of another shape, or not known, or what is stated beside
+/// them is of another model.
 pub fn shape(checkpoint: &Checkpoint) -> Result<Shape, ConvertError> {
     refuse_others(checkpoint)?;
     let shape = dimensions(checkpoint, architecture(checkpoint))?;
     shape.check().map_err(ConvertError::Shape)?;
     check_tensors(checkpoint, &shape)?;
+    for declared in checkpoint.declared() {
+        if let Some(found) = declared.contradicted_by(&shape) {
+            let (key, value) = (declared.key.clone(), declared.value);
+            return Err(ConvertError::Declared { key, value, found });
+        }
+    }
     Ok(shape)
 }
 

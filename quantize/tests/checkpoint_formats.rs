@@ -496,6 +496,18 @@ fn indexes_that_lie_are_refused() {
 }
 
 #[test]
+fn another_epsilon_is_refused() {
+    let with = |epsilon: f32| {
+        let key = "rwkv7.attention.layer_norm_epsilon";
+        let tensors = [("token_embd.weight", &[4, 3][..], F32, counting(12))];
+        open(&gguf(&[rwkv7(), (key, Meta::Float(epsilon))], &tensors))
+    };
+    assert!(with(1e-5).is_ok());
+    let error = with(1e-3).unwrap_err().to_string();
+    assert!(error.contains("rwkv7.attention.layer_norm_epsilon is 0.001; expected"), "{error}");
+}
+
+#[test]
 fn damaged_ggml_containers_are_refused() {
     let good =
         |kind: u32, dims: &[u32]| gguf(&[rwkv7()], &[("output.weight", dims, kind, vec![0; 68])]);

@@ -1,16 +1,19 @@
 //! Which model a checkpoint is, in the forms that training code and converters have given it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use kinglet::shape::Architecture;
 use kinglet_quantize::ConvertError;
 use kinglet_quantize::checkpoint::{Checkpoint, CheckpointError, Problem};
 use kinglet_quantize::reference::Reference;
+use kinglet_tests::fixture::Fixture;
 use kinglet_tests::metrics::relative_mean_abs_diff;
 use kinglet_tests::oracle::{Oracle, Version};
 use kinglet_tests::quantized::ModelBytes;
 use kinglet_tests::random::{Dims, checkpoint, write_safetensors};
 use kinglet_tests::tensor::{Tensor, Tensors};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const DIMS: Dims =
@@ -204,4 +207,122 @@ fn square_low_rank_matrices_have_an_orientation_too() {
             assert_eq!(hash(&file(&tensors, "st").path), expected, "{version} {ranks:?}");
         }
     }
+}
+
+/// Official names and flash-linear-attention's, in the order in which they are replaced.
+const FLA: [(&str, &str); 16] = [
+    ("emb.weight", "model.embeddings.weight"),
+    ("head.weight", "lm_head.weight"),
+    ("ln_out.", "model.norm."),
+    ("blocks.", "model.layers."),
+    (".ln0.", ".pre_norm."),
+    (".ln1.", ".attn_norm."),
+    (".ln2.", ".ffn_norm."),
+    (".att.", ".attn."),
+    (".ln_x.", ".g_norm."),
+    (".attn.receptance.", ".attn.r_proj."),
+    (".attn.key.", ".attn.k_proj."),
+    (".attn.value.", ".attn.v_proj."),
+    (".attn.output.", ".attn.o_proj."),
+    ("w0", "w_lora.lora.2.bias"),
+    ("a0", "a_lora.lora.2.bias"),
+    ("v0", "v_lora.lora.2.bias"),
+];
+
+/// What flash-linear-attention saves of an RWKV-7.
+fn fla(official: &Tensors) -> Tensors {
+    let converted = official.iter().map(|(name, tensor)| {
+        let low_rank = ["w", "a", "v", "g"].into_iter().find_map(|letter| {
+            let (prefix, part) = name.split_once(&format!(".att.{letter}"))?;
+            let part = ["1", "2"].iter().position(|&number| number == part)?;
+            let layer = prefix.replace("blocks", "model.layers");
+            Some(format!("{layer}.attn.{letter}_lora.lora.{}.weight", 2 * part))
+        });
+        match low_rank {
+            Some(name) => (name, tensor.transposed()),
+            None => {
+                let renamed = FLA.iter().fold(name.clone(), |name, (a, b)| name.replace(a, b));
+                (renamed, tensor.clone())
+            }
+        }
+    });
+    converted.collect()
+}
+
+/// A Hugging Face directory.
+fn folder(tensors: &Tensors, config: &Value) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write_safetensors(tensors, &folder.path().join("model.safetensors"));
+    fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    folder
+}
+
+/// What the configuration of [`DIMS`] says.
+fn config() -> Value {
+    json!({
+        "model_type": "rwkv7", "hidden_size": 64, "num_hidden_layers": 2, "head_dim": 32,
+        "intermediate_size": 96, "vocab_size": 50, "norm_eps": 1e-5, "num_heads": null,
+    })
+}
+
+#[test]
+fn a_configuration_that_contradicts_the_tensors_is_refused() {
+    let official = checkpoint(Version::V7, DIMS, 5);
+    let tensors = fla(&official);
+    let shape = |config: &Value| {
+        let folder = folder(&tensors, config);
+        let checkpoint = Checkpoint::open(folder.path())?;
+        kinglet_quantize::shape(&checkpoint)
+    };
+    assert_eq!(hash(folder(&tensors, &config()).path()), hash_of(&official));
+    assert!(shape(&json!({ "intermediate_size": null })).is_ok());
+    for (key, value, found) in [
+        ("hidden_size", 192, 64),
+        ("num_hidden_layers", 7, 2),
+        ("head_dim", 16, 32),
+        ("intermediate_size", 256, 96),
+        ("vocab_size", 51, 50),
+    ] {
+        let mut config = config();
+        config[key] = value.into();
+        let error = shape(&config).unwrap_err().to_string();
+        assert!(error.contains(&format!("{key} in config.json is {value}")), "{error}");
+        assert!(error.contains(&format!("with {found};")), "{error}");
+    }
+    let error = shape(&json!({ "norm_eps": 1e-3 })).unwrap_err().to_string();
+    assert!(error.contains("norm_eps in config.json is 0.001; expected 0.00001"), "{error}");
+    let error = shape(&json!([1])).unwrap_err().to_string();
+    assert!(error.contains("config.json: invalid type"), "{error}");
+}
+
+#[test]
+fn metadata_that_contradict_the_tensors_are_refused() {
+    let path = Fixture::named("golden/v7_formats").path("model-f32.gguf");
+    let bytes = fs::read(path).unwrap();
+    for key in ["embedding_length", "block_count", "feed_forward_length"] {
+        let key = format!("rwkv7.{key}");
+        let mut file = bytes.clone();
+        let at = file.windows(key.len()).position(|part| part == key.as_bytes()).unwrap();
+        // After the key: four bytes of type, then the number.
+        file[at + key.len() + 4] += 1;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.gguf");
+        fs::write(&path, file).unwrap();
+        let error = kinglet_quantize::shape(&Checkpoint::open(&path).unwrap()).unwrap_err();
+        assert!(error.to_string().contains(&format!("{key} is ")), "{error}");
+    }
+}
+
+#[test]
+fn a_flat_bonus_is_split_by_the_configuration() {
+    let official = checkpoint(Version::V7, DIMS, 6);
+    let mut tensors = fla(&official);
+    for layer in 0..2 {
+        tensors = reshaped(&tensors, &format!("model.layers.{layer}.attn.r_k"), &[64]);
+    }
+    assert_eq!(hash(folder(&tensors, &config()).path()), hash_of(&official));
+    let unstated = folder(&tensors, &json!({}));
+    let checkpoint = Checkpoint::open(unstated.path()).unwrap();
+    let error = kinglet_quantize::shape(&checkpoint).unwrap_err();
+    assert!(matches!(error, ConvertError::PerHead { ref found, .. } if found == &[64]), "{error}");
 }

@@ -83,6 +83,22 @@ pub enum Problem {
         /// The architecture that the file names.
         found: String,
     },
+    /// The container states another epsilon of LayerNorm than the runtime's.
+    #[error(
+        "{key} is {found}; expected 0.00001, the epsilon of LayerNorm that models are run with"
+    )]
+    Epsilon {
+        /// The key in the container's metadata.
+        key: String,
+        /// What it states.
+        found: f32,
+    },
+    /// A `config.json` is not the JSON it must be.
+    #[error("config.json: {cause}")]
+    Config {
+        /// What was found and what was expected.
+        cause: String,
+    },
     /// A binary header is cut short or has an impossible value.
     #[error("at byte {position}: {cause}")]
     Malformed {

@@ -6,7 +6,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
+use super::declared::{self, Declared, declare};
 use super::error::{Problem, clip};
 use super::names::{FLA_V7, HF_V4_TO_V6, Rule};
 use super::tensor::Entry;
@@ -16,6 +18,17 @@ const SINGLES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
 /// Longest accepted index: it repeats every tensor's name once.
 const INDEX_LIMIT: u64 = 16 << 20;
+
+/// Longest accepted `config.json`.
+const CONFIG_LIMIT: u64 = 1 << 20;
+
+/// What a `config.json` states of the model.
+#[derive(Default)]
+pub(super) struct Config {
+    /// Channels of a head.
+    pub(super) head_size: Option<usize>,
+    pub(super) declared: Vec<Declared>,
+}
 
 #[derive(Deserialize)]
 pub(super) struct Index {
@@ -43,6 +56,26 @@ pub(super) fn files(directory: &Path) -> Result<(Vec<PathBuf>, Option<Index>), P
     }
 }
 
+/// What the `config.json` of a directory states; nothing where there is none.
+pub(super) fn config(directory: &Path) -> Result<Config, Problem> {
+    let path = directory.join("config.json");
+    if !path.is_file() {
+        return Ok(Config::default());
+    }
+    let text = read_text(&path, CONFIG_LIMIT)?;
+    let values: Map<String, Value> = serde_json::from_slice(&text)
+        .map_err(|error| Problem::Config { cause: clip(&error.to_string()) })?;
+    let mut config = Config::default();
+    for (key, value) in &values {
+        let Some(number) = value.as_f64() else { continue };
+        let full_key = || format!("{key} in config.json");
+        declare(&mut config.declared, declared::CONFIG, key, full_key, number)?;
+    }
+    let size = values.get("head_dim").or_else(|| values.get("head_size"));
+    config.head_size = size.and_then(|size| size.as_u64()?.try_into().ok());
+    Ok(config)
+}
+
 /// The file of a directory's vocabulary: RWKV's own text form before a `tokenizer.json`.
 pub(super) fn vocabulary(directory: &Path) -> Option<PathBuf> {
     let is_text_form = |name: &str| name.starts_with("rwkv_vocab") && name.ends_with(".txt");
@@ -60,11 +93,15 @@ fn existing(directory: &Path, names: [&str; 2]) -> Option<PathBuf> {
     names.iter().map(|name| directory.join(name)).find(|path| path.is_file())
 }
 
-fn read_index(path: &Path) -> Result<Index, Problem> {
+fn read_text(path: &Path, limit: u64) -> Result<Vec<u8>, Problem> {
     let mut text = Vec::new();
     let file = fs::File::open(path).map_err(Problem::Io)?;
-    file.take(INDEX_LIMIT).read_to_end(&mut text).map_err(Problem::Io)?;
-    serde_json::from_slice(&text)
+    file.take(limit).read_to_end(&mut text).map_err(Problem::Io)?;
+    Ok(text)
+}
+
+fn read_index(path: &Path) -> Result<Index, Problem> {
+    serde_json::from_slice(&read_text(path, INDEX_LIMIT)?)
         .map_err(|error| Problem::Index { cause: clip(&error.to_string()) })
 }
 

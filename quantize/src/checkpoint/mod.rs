@@ -23,6 +23,7 @@
 
 mod adapter;
 mod bytes;
+mod declared;
 mod error;
 mod gguf;
 mod hugging_face;
@@ -48,6 +49,8 @@ use memmap2::Mmap;
 pub use adapter::Merged;
 pub use error::{CheckpointError, Problem};
 pub use tensor::{Dtype, Tensor};
+
+pub(crate) use declared::Declared;
 
 use error::clip;
 use names::Facts;
@@ -140,6 +143,8 @@ pub struct Checkpoint {
     entries: Vec<Entry>,
     /// Name -> position in `entries`.
     index: HashMap<String, usize>,
+    /// What the container states beside them.
+    declared: Vec<Declared>,
 }
 
 impl fmt::Debug for Checkpoint {
@@ -191,6 +196,7 @@ impl Checkpoint {
             files: Vec::with_capacity(paths.len()),
             entries: Vec::new(),
             index: HashMap::new(),
+            declared: Vec::new(),
         };
         for path in paths {
             checkpoint.add_file(path).map_err(|problem| CheckpointError::new(path, problem))?;
@@ -204,7 +210,8 @@ impl Checkpoint {
         let mut entries = match self.container {
             Container::Pth => pth::read(&file)?,
             Container::Gguf => {
-                let (entries, table, facts) = gguf::read(&file)?;
+                let gguf::Listing { entries, table, facts, declared } = gguf::read(&file)?;
+                self.declared = declared;
                 names::translate(entries, table, facts)?
             }
             Container::RwkvCpp => {
@@ -224,7 +231,9 @@ impl Checkpoint {
         let entries = std::mem::take(&mut self.entries);
         let naming = if let Some(table) = hugging_face::naming(&entries) {
             self.container = Container::HuggingFace;
-            Some((table, Facts::default()))
+            let config = hugging_face::config(&self.path)?;
+            self.declared = config.declared;
+            Some((table, Facts { head_size: config.head_size, ..Facts::default() }))
         } else if self.container == Container::Safetensors
             && let Some(naming) = web_rwkv::naming(&entries, &self.path)
         {
@@ -261,6 +270,11 @@ impl Checkpoint {
     /// Where the tensors come from: the path that was opened, then what was merged into it.
     pub fn sources(&self) -> &[Source] {
         &self.sources
+    }
+
+    /// What the container states of the model's dimensions.
+    pub(crate) fn declared(&self) -> &[Declared] {
+        &self.declared
     }
 
     /// The kind of file.

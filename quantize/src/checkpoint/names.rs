@@ -20,7 +20,7 @@ pub(super) enum Change {
     TransposeSome,
     /// Part `i` of a fused tensor `[parts, ..]`; official `[1, 1, d]`.
     Part(usize),
-    /// A vector `[heads * head_size]`; official `[heads, head_size]`.
+    /// A vector `[heads * head_size]`, or `[heads, head_size]` as it is officially.
     Heads,
     /// Trailing dimensions of size one were added, and the values are a function of the official
     /// ones.
@@ -58,7 +58,7 @@ pub(super) const FLA_V7: &[Rule] = &[
     ("model.layers.{}.attn.v_proj.weight", "blocks.{}.att.value.weight", Same),
     ("model.layers.{}.attn.o_proj.weight", "blocks.{}.att.output.weight", Same),
     ("model.layers.{}.attn.g_norm.*", "blocks.{}.att.ln_x.*", Same),
-    ("model.layers.{}.attn.r_k", "blocks.{}.att.r_k", Same),
+    ("model.layers.{}.attn.r_k", "blocks.{}.att.r_k", Heads),
     ("model.layers.{}.attn.k_*", "blocks.{}.att.k_*", Vector),
     ("model.layers.{}.attn.x_*", "blocks.{}.att.x_*", Vector),
     ("model.layers.{}.attn.w_lora.lora.2.bias", "blocks.{}.att.w0", Vector),
@@ -325,11 +325,13 @@ fn apply(
             entry.offset += skipped;
             entry.layout = layout.vector().ok_or_else(not_a_vector)?;
         }
+        // Without either, the shape itself says what a head is, or does not.
         Heads => {
-            let size = facts.head_size.unwrap_or(0);
-            entry.layout = entry.layout.heads(size).ok_or_else(|| {
-                wrong(format!("has shape {foreign_shape:?}; expected heads of {size} channels"))
-            })?;
+            if let (Some(size), Some(_)) = (facts.head_size, entry.layout.vector()) {
+                entry.layout = entry.layout.heads(size).ok_or_else(|| {
+                    wrong(format!("has shape {foreign_shape:?}; expected heads of {size} channels"))
+                })?;
+            }
         }
         Trim(recover) => {
             entry.layout = entry.layout.trimmed();
