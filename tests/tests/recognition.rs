@@ -326,3 +326,19 @@ fn a_flat_bonus_is_split_by_the_configuration() {
     let error = kinglet_quantize::shape(&checkpoint).unwrap_err();
     assert!(matches!(error, ConvertError::PerHead { ref found, .. } if found == &[64]), "{error}");
 }
+
+/// The library's first version kept the six token shifts in one tensor.
+#[test]
+fn token_shifts_in_one_tensor_are_split() {
+    let official = checkpoint(Version::V7, DIMS, 7);
+    for shape in [&[6, 64][..], &[6, 1, 1, 64], &[6, 1, 64]] {
+        let mut tensors = fla(&official);
+        for layer in 0..2 {
+            let name = |part: &str| format!("model.layers.{layer}.attn.x_{part}");
+            let shifts = ["r", "w", "k", "v", "a", "g"].map(|part| tensors.remove(&name(part)));
+            let data = shifts.into_iter().flat_map(|shift| shift.unwrap().data).collect();
+            tensors.insert(name("x"), Tensor::new(shape.to_vec(), data));
+        }
+        assert_eq!(hash(folder(&tensors, &config()).path()), hash_of(&official), "{shape:?}");
+    }
+}

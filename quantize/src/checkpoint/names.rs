@@ -60,6 +60,13 @@ pub(super) const FLA_V7: &[Rule] = &[
     ("model.layers.{}.attn.g_norm.*", "blocks.{}.att.ln_x.*", Same),
     ("model.layers.{}.attn.r_k", "blocks.{}.att.r_k", Heads),
     ("model.layers.{}.attn.k_*", "blocks.{}.att.k_*", Vector),
+    // The six in one, as the first versions of the library saved them.
+    ("model.layers.{}.attn.x_x", "blocks.{}.att.x_r", Part(0)),
+    ("model.layers.{}.attn.x_x", "blocks.{}.att.x_w", Part(1)),
+    ("model.layers.{}.attn.x_x", "blocks.{}.att.x_k", Part(2)),
+    ("model.layers.{}.attn.x_x", "blocks.{}.att.x_v", Part(3)),
+    ("model.layers.{}.attn.x_x", "blocks.{}.att.x_a", Part(4)),
+    ("model.layers.{}.attn.x_x", "blocks.{}.att.x_g", Part(5)),
     ("model.layers.{}.attn.x_*", "blocks.{}.att.x_*", Vector),
     ("model.layers.{}.attn.w_lora.lora.2.bias", "blocks.{}.att.w0", Vector),
     ("model.layers.{}.attn.w_lora.lora.0.weight", "blocks.{}.att.w1", Transpose),
