@@ -4,13 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kinglet::shape::Architecture;
-use kinglet_quantize::ConvertError;
 use kinglet_quantize::checkpoint::{Checkpoint, CheckpointError, Problem};
 use kinglet_quantize::reference::Reference;
-use kinglet_tests::fixture::Fixture;
+use kinglet_quantize::{ConvertError, Options, TunedState};
+use kinglet_tests::fixture::{Fixture, load};
 use kinglet_tests::metrics::relative_mean_abs_diff;
 use kinglet_tests::oracle::{Oracle, Version};
-use kinglet_tests::quantized::ModelBytes;
+use kinglet_tests::quantized::{ModelBytes, dequantized};
 use kinglet_tests::random::{Dims, checkpoint, write_safetensors};
 use kinglet_tests::tensor::{Tensor, Tensors};
 use serde_json::{Value, json};
@@ -340,5 +340,45 @@ fn token_shifts_in_one_tensor_are_split() {
             tensors.insert(name("x"), Tensor::new(shape.to_vec(), data));
         }
         assert_eq!(hash(folder(&tensors, &config()).path()), hash_of(&official), "{shape:?}");
+    }
+}
+
+#[test]
+fn a_tied_embedding_is_the_head() {
+    let mut official = checkpoint(Version::V7, DIMS, 8);
+    let mut tensors = fla(&official);
+    tensors.remove("lm_head.weight");
+    let mut tied = config();
+    tied["tie_word_embeddings"] = true.into();
+    official.insert("head.weight".to_owned(), official["emb.weight"].clone());
+    assert_eq!(hash(folder(&tensors, &tied).path()), hash_of(&official));
+
+    let untied = folder(&tensors, &config());
+    let checkpoint = Checkpoint::open(untied.path()).unwrap();
+    let error = kinglet_quantize::shape(&checkpoint).unwrap_err();
+    assert!(error.to_string().contains("head.weight is missing"), "{error}");
+}
+
+#[test]
+fn an_export_has_the_tuned_state() {
+    for fixture in ["golden/v6", "golden/v7"] {
+        let files = Fixture::named(fixture);
+        let base = Checkpoint::open(&files.path("model.pth")).unwrap();
+        let state = Checkpoint::open(&files.path("state.pth")).unwrap();
+        let tuned = TunedState::read(&state, &kinglet_quantize::shape(&base).unwrap()).unwrap();
+        let options = Options { state: Some(&tuned), ..Options::default() };
+        let (bytes, _) = ModelBytes::convert(&base, &options);
+        let exported = dequantized(&bytes.model().unwrap());
+        let states = load(&files.path("state.pth")).unwrap();
+        assert!(!states.is_empty());
+        for (name, expected) in &states {
+            assert_eq!(exported[name].shape, expected.shape, "{name}");
+            assert_eq!(exported[name].data, expected.data, "{name}");
+        }
+        let names = exported.keys().filter(|name| name.ends_with("time_state"));
+        assert!(names.eq(states.keys()));
+        let plain = ModelBytes::quantize(&files.path("model.pth")).0;
+        let plain = dequantized(&plain.model().unwrap());
+        assert!(!plain.keys().any(|name| name.ends_with("time_state")));
     }
 }

@@ -27,6 +27,8 @@ const CONFIG_LIMIT: u64 = 1 << 20;
 pub(super) struct Config {
     /// Channels of a head.
     pub(super) head_size: Option<usize>,
+    /// Whether the embedding, before ln0, is the head as well.
+    pub(super) is_tied: bool,
     pub(super) declared: Vec<Declared>,
 }
 
@@ -73,7 +75,16 @@ pub(super) fn config(directory: &Path) -> Result<Config, Problem> {
     }
     let size = values.get("head_dim").or_else(|| values.get("head_size"));
     config.head_size = size.and_then(|size| size.as_u64()?.try_into().ok());
+    config.is_tied = values.get("tie_word_embeddings") == Some(&Value::Bool(true));
     Ok(config)
+}
+
+/// Lists the embedding as the head where a model says that they are one and has no other.
+pub(super) fn tie(entries: &mut Vec<Entry>) {
+    let entry = |name: &str| entries.iter().find(|entry| entry.name == name);
+    if let (Some(embedding), None) = (entry("emb.weight"), entry("head.weight")) {
+        entries.push(Entry { name: "head.weight".to_owned(), ..embedding.clone() });
+    }
 }
 
 /// The file of a directory's vocabulary: RWKV's own text form before a `tokenizer.json`.

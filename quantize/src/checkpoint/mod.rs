@@ -229,10 +229,12 @@ impl Checkpoint {
     /// Maps names and layouts to the official ones.
     fn make_official(&mut self) -> Result<(), Problem> {
         let entries = std::mem::take(&mut self.entries);
+        let mut is_tied = false;
         let naming = if let Some(table) = hugging_face::naming(&entries) {
             self.container = Container::HuggingFace;
             let config = hugging_face::config(&self.path)?;
             self.declared = config.declared;
+            is_tied = config.is_tied;
             Some((table, Facts { head_size: config.head_size, ..Facts::default() }))
         } else if self.container == Container::Safetensors
             && let Some(naming) = web_rwkv::naming(&entries, &self.path)
@@ -246,6 +248,9 @@ impl Checkpoint {
             Some((table, facts)) => names::translate(entries, table, facts)?,
             None => entries,
         };
+        if is_tied {
+            hugging_face::tie(&mut self.entries);
+        }
         names::drop_leading_ones(&mut self.entries);
         rwkv5::unify_bonus(&mut self.entries, &self.files)?;
         self.index = index(&self.entries)?;
