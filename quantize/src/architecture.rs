@@ -58,6 +58,12 @@ fn refuse_others(checkpoint: &Checkpoint) -> Result<(), ConvertError> {
     if any(".tiny_") {
         return unsupported("RWKV-4a or 4b, which add a small attention with a growing cache");
     }
+    if checkpoint.is_export() {
+        return unsupported(
+            "what `kinglet export` wrote, in which LayerNorm ln0 is folded into emb.weight; use \
+             the original checkpoint",
+        );
+    }
     let official = any("blocks.") && any(".att.") && any("emb.weight");
     if any(".att.time_state") && !official {
         return unsupported(

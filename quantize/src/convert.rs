@@ -1,13 +1,15 @@
 //! From a checkpoint to a model file.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use kinglet::matrix::{ROW_GROUP, TILE_ROWS, layout};
+use half::f16;
+use kinglet::matrix::{ROW_GROUP, layout, padded_inputs};
 use kinglet::model::{Header, Record, Section};
 use kinglet::shape::{Architecture, Shape};
 use kinglet::tensors::{self, Storage, TensorName, TensorSpec};
@@ -16,13 +18,14 @@ use rayon::prelude::*;
 use crate::architecture::{self, LN0};
 use crate::checkpoint::{Checkpoint, Role, Source, Tensor};
 use crate::error::ConvertError;
-use crate::int8::{self, Errors, Packed, multiplier};
+use crate::int8::{self, Errors, MOST_IN_TABLE, Measured, Packing, multiplier};
 use crate::tuned::{self, TunedState};
+use crate::vectors::vectorized;
 use crate::vocabulary::Vocabulary;
 use crate::writer::{Writer, sha256_of};
 
-/// About how many values are decoded at a time: 8 MB of f32.
-const CHUNK: usize = 1 << 21;
+/// About how many bytes are given to the writer at a time.
+const CHUNK: usize = 4 << 20;
 /// Epsilon of LayerNorm.
 const LN_EPS: f64 = 1e-5;
 
@@ -117,8 +120,9 @@ impl fmt::Display for Hex<'_> {
 
 /// Converts a checkpoint into the model file `out`.
 ///
-/// Beyond the checkpoint's memory map, memory is bounded by the int8 form of
-/// the largest tensor and some tens of megabytes. The same checkpoint and
+/// Reading, quantizing, hashing and writing happen side by side. Beyond the
+/// checkpoint's memory map, memory is bounded by the scales of the largest tensor,
+/// the int8 form of the largest `ffn.value` and some tens of megabytes. The same checkpoint and
 /// options give the same bytes. `out` is replaced when all is written, or left
 /// as it was.
 ///
@@ -239,6 +243,8 @@ struct Conversion<'a> {
     parameters: u64,
     all: u64,
     progress: Progress<'a>,
+    /// A sparse matrix before it is turned.
+    tiles: Vec<i8>,
 }
 
 impl<'a> Conversion<'a> {
@@ -250,8 +256,17 @@ impl<'a> Conversion<'a> {
     ) -> Result<Self, ConvertError> {
         let writer = Writer::new(out, shape).map_err(ConvertError::output(out))?;
         let all = checkpoint.tensors().map(|tensor| tensor.elements() as u64).sum();
-        let reports = Vec::new();
-        Ok(Self { checkpoint, shape, out, writer, reports, parameters: 0, all, progress })
+        Ok(Self {
+            checkpoint,
+            shape,
+            out,
+            writer,
+            reports: Vec::new(),
+            parameters: 0,
+            all,
+            progress,
+            tiles: Vec::new(),
+        })
     }
 
     /// Writes all tensors of a section.
@@ -314,8 +329,16 @@ impl<'a> Conversion<'a> {
         tensor: &Tensor<'_>,
     ) -> Result<(), ConvertError> {
         let values = finite_values(tensor)?;
-        let record = self.record(spec, 0, 1.0);
-        self.write(|writer| writer.tensor(index, record, &[bytemuck::cast_slice(&values)]))
+        self.writer.tensor(index, self.record(spec, 0, 1.0));
+        self.bytes(bytemuck::cast_slice(&values))
+    }
+
+    /// Writes a part of a tensor, which ends at a multiple of 64.
+    fn bytes(&mut self, part: &[u8]) -> Result<(), ConvertError> {
+        self.write(|writer| {
+            writer.write(part)?;
+            writer.align()
+        })
     }
 
     fn matrix(
@@ -326,30 +349,78 @@ impl<'a> Conversion<'a> {
         name: TensorName,
     ) -> Result<(), ConvertError> {
         let view = if spec.transposed { tensor.transposed() } else { *tensor };
-        let (rows, inputs) = (spec.rows.of(&self.shape), view.columns());
+        let (count, inputs) = (spec.rows.of(&self.shape), view.columns());
         // Matrices that are stacked in one tensor follow one another row by row.
-        let first = spec.part.map_or(0, |part| part.index * rows);
-        let range = first..first + rows;
-        let mut largest = 0.0f32;
-        for_chunks(&view, range.clone(), |chunk| {
-            largest = largest.max(chunk.largest);
-            Ok(())
-        })?;
+        let first = spec.part.map_or(0, |part| part.index * count);
+        let rows = Rows { tensor: &view, first, count };
+        let mut measured = rows.measure(None)?;
+        let largest = measured.largest;
         let multiplier = multiplier(largest);
-        let mut errors = Errors::default();
-        for_chunks(&view, range.clone(), |chunk| {
-            errors.measure(chunk.values, inputs, multiplier);
-            Ok(())
-        })?;
+        if !measured.fits(multiplier) {
+            measured = rows.measure(Some(multiplier))?;
+        }
+        let errors = measured.errors;
         let group = errors.group(spec.storage, inputs);
-        let mut packed = Packed::new(spec.storage, rows, inputs, group, multiplier);
-        for_chunks(&view, range, |chunk| {
-            packed.put_rows(chunk.first - first, chunk.values);
-            Ok(())
-        })?;
-        self.packed(index, spec, &packed, group, multiplier)?;
+        let packing = Packing { storage: spec.storage, inputs, group, multiplier };
+        self.writer.tensor(index, self.record(spec, group, multiplier));
+        match spec.storage {
+            Storage::Sparse => self.sparse(&packing, &rows)?,
+            _ => self.pack(&packing, &rows, |_, _| Ok(())).map(drop)?,
+        }
         self.report(name.to_string(), spec, group, &errors, largest);
         Ok(())
+    }
+
+    /// Quantizes and writes rows, chunk by chunk, after `f` has changed them: it is given the index
+    /// of the first of some rows and their values. Returns what `f` returned, in order.
+    fn pack<T: Send>(
+        &mut self,
+        packing: &Packing,
+        rows: &Rows<'_>,
+        f: impl Fn(usize, &mut [f32]) -> Result<T, ConvertError> + Sync,
+    ) -> Result<Vec<T>, ConvertError> {
+        let (values_of, scales_of) = (packing.values_per_row(), packing.scales_per_row());
+        let mut scales = vec![f16::ZERO; packing.padded(rows.count) * scales_of];
+        let step = (CHUNK / values_of.max(1)).next_multiple_of(MOST_TOGETHER);
+        let mut results = Vec::new();
+        for first in (0..rows.count).step_by(step) {
+            let chunk = first..rows.count.min(first + step);
+            let mut buffer = self.writer.buffer(packing.padded(chunk.len()) * values_of);
+            let values = bytemuck::cast_slice_mut(&mut buffer);
+            results.extend(rows.put(
+                packing,
+                chunk,
+                values,
+                &mut scales[first * scales_of..],
+                &f,
+            )?);
+            self.write(|writer| writer.put(buffer))?;
+        }
+        self.write(Writer::align)?;
+        self.bytes(bytemuck::cast_slice(&scales))?;
+        Ok(results)
+    }
+
+    /// Quantizes and writes a sparse matrix, in whose file order the last row precedes the second
+    /// input: it is quantized whole, then turned chunk by chunk.
+    fn sparse(&mut self, packing: &Packing, rows: &Rows<'_>) -> Result<(), ConvertError> {
+        let (inputs, padded) = (packing.inputs, packing.padded(rows.count));
+        let groups = packing.scales_per_row();
+        let mut scales = vec![f16::ZERO; padded * groups];
+        let mut tiles = std::mem::take(&mut self.tiles);
+        tiles.resize(padded * inputs, 0);
+        rows.put(packing, 0..rows.count, &mut tiles, &mut scales, |_, _| Ok(()))?;
+        let all = padded_inputs(inputs);
+        let step = (CHUNK / padded).next_multiple_of(MOST_TOGETHER);
+        for first in (0..all).step_by(step) {
+            let mut buffer = self.writer.buffer(step.min(all - first) * padded);
+            int8::turn(&tiles, inputs, padded, first, bytemuck::cast_slice_mut(&mut buffer));
+            self.write(|writer| writer.put(buffer))?;
+        }
+        self.tiles = tiles;
+        self.write(Writer::align)?;
+        let scales = int8::turn_scales(&scales, groups, padded);
+        self.bytes(bytemuck::cast_slice(&scales))
     }
 
     /// Weight and bias of LayerNorm ln0.
@@ -369,12 +440,10 @@ impl<'a> Conversion<'a> {
         self.parameters += (weight.len() + bias.len()) as u64;
         let width = tensor.columns();
         self.row_table(index, spec, tensor, |_, rows| {
-            let mut folded = vec![0.0; rows.len()];
-            rows.par_chunks(width).zip(folded.par_chunks_mut(width)).for_each(|(row, folded)| {
-                let normed = layer_norm(row, &weight, &bias);
-                folded.iter_mut().zip(normed).for_each(|(folded, x)| *folded = x as f32);
-            });
-            Ok(folded)
+            let moments = moments(rows, width);
+            for (row, moments) in rows.chunks_mut(width).zip(moments) {
+                normalize(row, moments, &weight, &bias);
+            }
         })
     }
 
@@ -393,16 +462,16 @@ impl<'a> Conversion<'a> {
         self.parameters += share.len() as u64;
         let width = embedding.columns();
         let share: Vec<f64> = share.into_iter().map(f64::from).collect();
+        // Its values were found finite when the embedding itself was converted.
+        let embedding = Rows { tensor: &embedding, first: 0, count: embedding.rows() };
         self.row_table(index, spec, tensor, |first, rows| {
             let count = rows.len() / tensor.columns();
-            let mut embedded = Vec::with_capacity(count * width);
-            for_chunks(&embedding, first..first + count, |chunk| {
-                for row in chunk.values.chunks(width) {
-                    embedded.extend(layer_norm(row, &weight, &bias));
-                }
-                Ok(())
-            })?;
-            Ok(add_product(rows, &embedded, &share, width))
+            embedding.with(first..first + count, |embedded| {
+                let moments = moments(embedded, width);
+                let normed = embedded.chunks(width).zip(moments);
+                let normed = normed.flat_map(|(row, m)| layer_norm(row, m, &weight, &bias));
+                add_product(rows, &normed.collect::<Vec<_>>(), &share, width);
+            });
         })
     }
 
@@ -412,35 +481,24 @@ impl<'a> Conversion<'a> {
         index: usize,
         spec: &TensorSpec,
         tensor: &Tensor<'_>,
-        f: impl Fn(usize, &[f32]) -> Result<Vec<f32>, ConvertError>,
+        f: impl Fn(usize, &mut [f32]) + Sync,
     ) -> Result<(), ConvertError> {
-        let (rows, cols) = (tensor.rows(), tensor.columns());
-        let (mut errors, mut largest) = (Errors::default(), 0.0f32);
-        let mut packed = Packed::new(spec.storage, rows, cols, ROW_GROUP, 1.0);
-        for_chunks(tensor, 0..rows, |chunk| {
-            let stored = f(chunk.first, chunk.values)?;
-            errors.measure(&stored, cols, 1.0);
-            largest = largest.max(int8::largest(&stored));
-            packed.put_rows(chunk.first, &stored);
-            Ok(())
+        let inputs = tensor.columns();
+        let rows = Rows { tensor, first: 0, count: tensor.rows() };
+        let packing = Packing { storage: spec.storage, inputs, group: ROW_GROUP, multiplier: 1.0 };
+        self.writer.tensor(index, self.record(spec, ROW_GROUP, 1.0));
+        let measured = self.pack(&packing, &rows, |first, rows| {
+            finite(tensor, first, rows)?;
+            f(first, rows);
+            Ok(measure(rows, inputs, Some(1.0)))
         })?;
-        self.packed(index, spec, &packed, ROW_GROUP, 1.0)?;
+        let Measured { errors, largest, .. } = total(&measured);
         let name = tensor.name().to_owned();
+        if largest.is_nan() || largest > MOST_IN_TABLE {
+            return Err(ConvertError::Range { tensor: name, largest });
+        }
         self.report(name, spec, ROW_GROUP, &errors, largest);
         Ok(())
-    }
-
-    fn packed(
-        &mut self,
-        index: usize,
-        spec: &TensorSpec,
-        packed: &Packed,
-        group: usize,
-        multiplier: f32,
-    ) -> Result<(), ConvertError> {
-        let record = self.record(spec, group, multiplier);
-        let (values, scales) = packed.parts();
-        self.write(|writer| writer.tensor(index, record, &[values, scales]))
     }
 
     fn report(
@@ -464,15 +522,66 @@ impl<'a> Conversion<'a> {
     }
 }
 
+/// Mean, and reciprocal of the standard deviation.
+type Moments = (f64, f64);
+
+/// The moments of every row of `[row][width]`.
+fn moments(rows: &[f32], width: usize) -> Vec<Moments> {
+    /// Each row has one sum, in ascending order, whose additions wait for each other; those
+    /// of several rows do not.
+    const TOGETHER: usize = 4;
+    let mut all = Vec::with_capacity(rows.len() / width);
+    for rows in rows.chunks(TOGETHER * width) {
+        if rows.len() == TOGETHER * width {
+            let rows: [&[f32]; TOGETHER] = std::array::from_fn(|i| &rows[i * width..][..width]);
+            all.extend(moments_of(rows));
+        } else {
+            all.extend(rows.chunks(width).flat_map(|row| moments_of([row])));
+        }
+    }
+    all
+}
+
+/// The moments of rows of the same length.
+fn moments_of<const N: usize>(rows: [&[f32]; N]) -> [Moments; N] {
+    let width = rows[0].len();
+    let len = width as f64;
+    let sums = |f: &dyn Fn(usize, f64) -> f64| {
+        let mut sums = [0.0; N];
+        for column in 0..width {
+            for (i, (sum, row)) in sums.iter_mut().zip(rows).enumerate() {
+                *sum += f(i, f64::from(row[column]));
+            }
+        }
+        sums
+    };
+    let means = sums(&|_, x| x).map(|sum| sum / len);
+    let squares = sums(&|i, x| (x - means[i]).powi(2));
+    std::array::from_fn(|i| (means[i], 1.0 / (squares[i] / len + LN_EPS).sqrt()))
+}
+
 /// LayerNorm of an embedding row.
-fn layer_norm(row: &[f32], weight: &[f32], bias: &[f32]) -> impl Iterator<Item = f64> {
-    let len = row.len() as f64;
-    let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / len;
-    let variance = row.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / len;
-    let rstd = 1.0 / (variance + LN_EPS).sqrt();
+#[inline(always)]
+fn layer_norm(
+    row: &[f32],
+    (mean, rstd): Moments,
+    weight: &[f32],
+    bias: &[f32],
+) -> impl Iterator<Item = f64> {
     row.iter().zip(weight).zip(bias).map(move |((&x, &weight), &bias)| {
         (f64::from(x) - mean) * rstd * f64::from(weight) + f64::from(bias)
     })
+}
+
+vectorized! {
+    /// LayerNorm of an embedding row, in place, rounded once.
+    fn normalize(row: &mut [f32], moments: Moments, weight: &[f32], bias: &[f32]) {
+        let (mean, rstd) = moments;
+        for ((x, &weight), &bias) in row.iter_mut().zip(weight).zip(bias) {
+            let normed = (f64::from(*x) - mean) * rstd * f64::from(weight) + f64::from(bias);
+            *x = normed as f32;
+        }
+    }
 }
 
 /// `rows + x share^T`, rounded once.
@@ -480,21 +589,18 @@ fn layer_norm(row: &[f32], weight: &[f32], bias: &[f32]) -> impl Iterator<Item =
 /// * `rows`: `[row][cols]`
 /// * `x`: `[row][width]`
 /// * `share`: `[cols][width]`
-fn add_product(rows: &[f32], x: &[f64], share: &[f64], width: usize) -> Vec<f32> {
+fn add_product(rows: &mut [f32], x: &[f64], share: &[f64], width: usize) {
     /// Rows that use a row of `share` while it is in the cache.
     const TOGETHER: usize = 8;
     let cols = share.len() / width;
-    let mut sums = vec![0.0; rows.len()];
-    let blocks = sums.par_chunks_mut(TOGETHER * cols).zip(rows.par_chunks(TOGETHER * cols));
-    blocks.zip(x.par_chunks(TOGETHER * width)).for_each(|((sums, rows), x)| {
+    for (rows, x) in rows.chunks_mut(TOGETHER * cols).zip(x.chunks(TOGETHER * width)) {
         for (column, share) in share.chunks(width).enumerate() {
             for (row, x) in x.chunks(width).enumerate() {
-                let at = row * cols + column;
-                sums[at] = (f64::from(rows[at]) + dot(x, share)) as f32;
+                let value = &mut rows[row * cols + column];
+                *value = (f64::from(*value) + dot(x, share)) as f32;
             }
         }
-    });
-    sums
+    }
 }
 
 /// The sum of products, in eight sums that do not wait for each other.
@@ -509,65 +615,125 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     sums.iter().sum::<f64>() + a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>()
 }
 
-/// Consecutive rows of a tensor.
-struct Chunk<'a> {
+/// Rows of a tensor, which are worked on in blocks, in parallel. A block stays in the cache of
+/// the core that decodes it.
+struct Rows<'t> {
+    tensor: &'t Tensor<'t>,
     /// Index of the first row.
     first: usize,
-    /// `[row][columns]`
-    values: &'a [f32],
-    /// Largest magnitude among them.
-    largest: f32,
+    count: usize,
 }
 
-/// Calls `f` with chunks of `rows`, each of a multiple of 16 rows, after checking
-/// that they are finite.
-fn for_chunks(
-    tensor: &Tensor<'_>,
-    rows: Range<usize>,
-    mut f: impl FnMut(Chunk<'_>) -> Result<(), ConvertError>,
-) -> Result<(), ConvertError> {
-    let cols = tensor.columns().max(1);
-    let step = (CHUNK / cols).next_multiple_of(TILE_ROWS);
-    let mut values = Vec::new();
-    for first in rows.clone().step_by(step) {
-        let range = first..rows.end.min(first + step);
-        values.resize(range.len() * tensor.columns(), 0.0);
-        let largest = read(tensor, range, &mut values);
-        if !largest.is_finite() {
-            let at = values.iter().position(|x| !x.is_finite()).unwrap_or(0);
-            return Err(ConvertError::NonFinite {
-                tensor: tensor.name().to_owned(),
-                found: values[at],
-                row: first + at / cols,
-                column: at % cols,
-            });
+impl Rows<'_> {
+    /// Calls `f` with the values of some rows, counted from the first of these: `[row][columns]`.
+    fn with<R>(&self, rows: Range<usize>, f: impl FnOnce(&mut [f32]) -> R) -> R {
+        thread_local! {
+            /// Taken while it is in use: a thread that waits for others inside of `f` may be
+            /// given a second block.
+            static VALUES: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
         }
-        f(Chunk { first, values: &values, largest })?;
+        let mut values = VALUES.take();
+        values.resize(rows.len() * self.tensor.columns(), 0.0);
+        self.tensor.read_rows(self.first + rows.start..self.first + rows.end, &mut values);
+        let result = f(&mut values);
+        VALUES.set(values);
+        result
     }
-    Ok(())
+
+    /// The rows of a block.
+    fn block(&self, index: usize) -> Range<usize> {
+        let step = self.tensor.rows_together();
+        index * step..self.count.min((index + 1) * step)
+    }
+
+    /// What `f` makes of each block, in order; it is given the index of the block's first row in
+    /// the tensor as well.
+    fn map<R: Send>(&self, f: impl Fn(usize, &[f32]) -> R + Sync) -> Vec<R> {
+        let blocks = (0..self.count.div_ceil(self.tensor.rows_together())).into_par_iter();
+        let each = blocks.map(|index| {
+            let rows = self.block(index);
+            self.with(rows.clone(), |values| f(self.first + rows.start, values))
+        });
+        each.collect()
+    }
+
+    /// Measures all rows, after checking that all values are finite.
+    fn measure(&self, multiplier: Option<f32>) -> Result<Measured, ConvertError> {
+        let inputs = self.tensor.columns();
+        let blocks = self.map(|first, values| {
+            let measured = measure(values, inputs, multiplier);
+            if !measured.iter().all(|row| row.largest.is_finite()) {
+                finite(self.tensor, first, values)?;
+            }
+            Ok::<_, ConvertError>(measured)
+        });
+        Ok(total(&blocks.into_iter().collect::<Result<Vec<_>, _>>()?))
+    }
+
+    /// Quantizes rows, after `f` has changed them, and returns what it returned for each block.
+    /// `values` and `scales` begin with those of the first row; scales of later rows may follow.
+    fn put<T: Send>(
+        &self,
+        packing: &Packing,
+        rows: Range<usize>,
+        values: &mut [i8],
+        scales: &mut [f16],
+        f: impl Fn(usize, &mut [f32]) -> Result<T, ConvertError> + Sync,
+    ) -> Result<Vec<T>, ConvertError> {
+        let step = self.tensor.rows_together();
+        let blocks = values
+            .par_chunks_mut(step * packing.values_per_row())
+            .zip(scales.par_chunks_mut(step * packing.scales_per_row()))
+            .enumerate();
+        let each = blocks.map(|(index, (values, scales))| {
+            let first = rows.start + index * step;
+            self.with(first..rows.end.min(first + step), |rows| {
+                let result = f(self.first + first, rows)?;
+                packing.put(rows, values, scales);
+                Ok(result)
+            })
+        });
+        // The first error is that of the first row, whichever thread was faster.
+        each.collect::<Vec<_>>().into_iter().collect()
+    }
 }
 
-/// Reads `rows` into `out`, a few for each thread at a time; returns the largest
-/// magnitude, which is not finite when a value is not.
-fn read(tensor: &Tensor<'_>, rows: Range<usize>, out: &mut [f32]) -> f32 {
-    /// Rows of a transposed matrix, which are columns of the file, come 64 at a time.
-    const ROWS: usize = 64;
-    let parts = out.par_chunks_mut(ROWS * tensor.columns().max(1)).enumerate();
-    let largest = parts.map(|(part, out)| {
-        let first = rows.start + part * ROWS;
-        tensor.read_rows(first..rows.end.min(first + ROWS), out);
-        int8::largest(out)
-    });
-    // As bits, for f32::max would drop a NaN.
-    f32::from_bits(largest.map(f32::to_bits).max().unwrap_or(0))
+/// More rows are never read together.
+const MOST_TOGETHER: usize = 64;
+
+/// The largest magnitude of some rows, the first of which is row `first` of the tensor, when all
+/// are finite.
+fn finite(tensor: &Tensor<'_>, first: usize, values: &[f32]) -> Result<f32, ConvertError> {
+    let largest = int8::largest(values);
+    if largest.is_finite() {
+        return Ok(largest);
+    }
+    let at = values.iter().position(|x| !x.is_finite()).unwrap_or(0);
+    let columns = tensor.columns().max(1);
+    Err(ConvertError::NonFinite {
+        tensor: tensor.name().to_owned(),
+        found: values[at],
+        row: first + at / columns,
+        column: at % columns,
+    })
+}
+
+/// Measures every row.
+fn measure(rows: &[f32], inputs: usize, multiplier: Option<f32>) -> Vec<Measured> {
+    rows.chunks(inputs).map(|row| Measured::of_row(row, multiplier)).collect()
+}
+
+/// All rows of some blocks, in order.
+fn total(blocks: &[Vec<Measured>]) -> Measured {
+    let mut sum = Measured::NONE;
+    blocks.iter().flatten().for_each(|row| sum.add(row));
+    sum
 }
 
 /// All values of a tensor, which must be finite.
 pub(crate) fn finite_values(tensor: &Tensor<'_>) -> Result<Vec<f32>, ConvertError> {
-    let mut all = Vec::with_capacity(tensor.elements());
-    for_chunks(tensor, 0..tensor.rows(), |chunk| {
-        all.extend_from_slice(chunk.values);
-        Ok(())
-    })?;
-    Ok(all)
+    let mut values = Vec::new();
+    tensor.read_all(&mut values);
+    finite(tensor, 0, &values)?;
+    Ok(values)
 }

@@ -88,6 +88,18 @@ pub enum ConvertError {
         /// Column.
         column: usize,
     },
+    /// A row table holds more than its scales can.
+    #[error(
+        "tensor {tensor} has a row with {largest:e} in it as it is stored (LN0 included); int8 rows hold \
+         at most {most:e}",
+        most = crate::int8::MOST_IN_TABLE
+    )]
+    Range {
+        /// Its official name.
+        tensor: String,
+        /// The largest magnitude: infinite or NaN where f32 has no number for it.
+        largest: f32,
+    },
     /// The file holds no tuned state.
     #[error("holds no tuned state; expected tensors blocks.N.att.time_state")]
     NoState,
@@ -99,6 +111,14 @@ pub enum ConvertError {
     NotState {
         /// Its name in the file.
         tensor: String,
+    },
+    /// A tuned state is of a model with another number of layers.
+    #[error("the tuned state has {found} layers; the model has {expected}")]
+    StateLayers {
+        /// Layers of the state.
+        found: usize,
+        /// Layers of the model.
+        expected: usize,
     },
     /// A tuned state is of another model.
     #[error("the tuned state has {found} elements; the model's has {expected}")]
@@ -125,7 +145,7 @@ pub enum ConvertError {
         vocab: usize,
     },
     /// The output could not be written.
-    #[error("{}: cannot be written", path.display())]
+    #[error("cannot write {}", path.display())]
     Output {
         /// The output's path.
         path: PathBuf,

@@ -1,6 +1,7 @@
 //! From a model file back to f32 tensors under the official names.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
@@ -10,6 +11,7 @@ use kinglet::tensors::{self, Storage, TensorName, TensorSpec};
 use safetensors::{Dtype, View};
 
 use crate::architecture::{is_per_head, stored_dims};
+use crate::checkpoint::EXPORT_MARK;
 use crate::error::ConvertError;
 use crate::output::write_beside;
 use crate::tuned::TIME_STATE;
@@ -17,8 +19,9 @@ use crate::tuned::TIME_STATE;
 /// Writes the dequantized weights as a safetensors file of f32, with the names
 /// and shapes of official checkpoints, and the state that the model starts from
 /// where it is tuned. LayerNorm ln0 is folded into `emb.weight` and
-/// `ffn.s_emb_x` of RWKV-7a into `ffn.s_emb`, so their keys are absent. One
-/// tensor is in memory at a time.
+/// `ffn.s_emb_x` of RWKV-7a into `ffn.s_emb`, so their keys are absent: the
+/// file's metadata says so, and a conversion refuses it. One tensor is in memory
+/// at a time.
 /// Returns the number of tensors.
 ///
 /// # Errors
@@ -28,7 +31,9 @@ pub fn export(model: &Model<'_>, out: &Path) -> Result<usize, ConvertError> {
     views.extend(start_state(model));
     let count = views.len();
     write_beside(out, |path| {
-        safetensors::serialize_to_file(views, None, path).map_err(io::Error::other)
+        let mark = (EXPORT_MARK.to_owned(), "ln0 is folded into emb.weight".to_owned());
+        safetensors::serialize_to_file(views, Some(HashMap::from([mark])), path)
+            .map_err(io::Error::other)
     })
     .map_err(ConvertError::output(out))?;
     Ok(count)

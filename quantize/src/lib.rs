@@ -12,6 +12,7 @@ pub mod quality;
 pub mod reference;
 pub mod synthetic;
 mod tuned;
+mod vectors;
 pub mod vocabulary;
 mod writer;
 
@@ -19,5 +20,5 @@ pub use architecture::shape;
 pub use convert::{Hex, Options, Progress, Report, TensorReport, convert};
 pub use error::ConvertError;
 pub use export::export;
-pub use output::write_beside;
+pub use output::{Partial, abandon, write_beside};
 pub use tuned::TunedState;

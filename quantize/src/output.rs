@@ -1,9 +1,11 @@
 //! Output files: written beside the target, then renamed, so that nothing is
 //! lost and nothing half-written is left.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
+use std::mem;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::NamedTempFile;
 
@@ -28,16 +30,52 @@ fn place(target: &Path) -> io::Result<PathBuf> {
     }
 }
 
+/// The partial files of the process. Whoever makes one or renames it has this locked.
+static PARTIALS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn partials() -> MutexGuard<'static, Vec<PathBuf>> {
+    // A list of paths is whole whatever panicked.
+    PARTIALS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes every [`Partial`] file of the process, for a program that a signal is about to
+/// end, when nothing is dropped any more. From then on, threads that begin or end such a
+/// file wait for the end of the process.
+pub fn abandon() {
+    let partials = partials();
+    for path in partials.iter() {
+        // There is nobody left to tell.
+        let _ = fs::remove_file(path);
+    }
+    mem::forget(partials);
+}
+
+/// A path in the list of partial files, taken out when dropped.
+#[derive(Debug)]
+struct Listed(PathBuf);
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        partials().retain(|path| *path != self.0);
+    }
+}
+
 /// A file that is being written beside the one that it will replace. Dropped before
 /// [`persist`](Self::persist), it leaves nothing behind.
-pub(crate) struct Partial {
+#[derive(Debug)]
+pub struct Partial {
     file: NamedTempFile,
+    /// Dropped after the file, which is removed first.
+    listed: Listed,
     target: PathBuf,
 }
 
 impl Partial {
     /// An empty file in the folder of `target`.
-    pub(crate) fn new(target: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When none can be made there; that `target` is neither a file nor free to become one.
+    pub fn new(target: &Path) -> io::Result<Self> {
         let target = place(target)?;
         let folder = match target.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -45,19 +83,40 @@ impl Partial {
         };
         let mut builder = tempfile::Builder::new();
         builder.prefix(".kinglet-").suffix(".partial");
-        #[cfg(unix)]
-        {
-            // What any other new file gets, rather than a private temporary's 0600.
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
-        Ok(Self { file: builder.tempfile_in(folder)?, target })
+        let mut partials = partials();
+        // With the permissions that any other new file gets, not a private temporary's.
+        let create = |path: &Path| File::options().write(true).create_new(true).open(path);
+        let file = builder.make_in(folder, create).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                let message = format!("folder {} does not exist", folder.display());
+                io::Error::new(io::ErrorKind::NotFound, message)
+            }
+            _ => error,
+        })?;
+        let listed = Listed(file.path().to_owned());
+        partials.push(listed.0.clone());
+        drop(partials);
+        Ok(Self { file, listed, target })
+    }
+
+    /// Another handle to the file.
+    pub(crate) fn handle(&self) -> io::Result<File> {
+        self.file.as_file().try_clone()
     }
 
     /// Puts the file, whose bytes are on the disk then, in the place of its target.
-    pub(crate) fn persist(self) -> io::Result<()> {
-        self.file.as_file().sync_all()?;
-        self.file.persist(self.target).map(drop).map_err(|error| error.error)
+    ///
+    /// # Errors
+    /// When the system does not write or rename it.
+    pub fn persist(self) -> io::Result<()> {
+        // The file goes before its entry, should this end early.
+        let Self { listed, file, target } = self;
+        file.as_file().sync_all()?;
+        let renaming = partials();
+        let persisted = file.persist(target);
+        drop(renaming);
+        drop(listed);
+        persisted.map(drop).map_err(|error| error.error)
     }
 }
 
@@ -87,13 +146,13 @@ pub fn write_beside<E: From<io::Error>>(
     target: &Path,
     f: impl FnOnce(&Path) -> Result<(), E>,
 ) -> Result<(), E> {
-    let Partial { file, target } = Partial::new(target)?;
-    let permissions = file.as_file().metadata()?.permissions();
-    let path = file.into_temp_path();
-    f(&path)?;
+    let partial = Partial::new(target)?;
+    let path = partial.file.path();
+    let permissions = partial.file.as_file().metadata()?.permissions();
+    f(path)?;
     // `f` may have put another file there, with permissions of its own.
-    fs::set_permissions(&path, permissions)?;
-    path.persist(target).map_err(|error| error.error)?;
+    fs::set_permissions(path, permissions)?;
+    partial.persist()?;
     Ok(())
 }
 
@@ -135,5 +194,33 @@ mod tests {
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(write(&dangling).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn errors_name_the_folder_and_no_partial_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let nowhere = folder.path().join("nowhere");
+        let error = write(&nowhere.join("file")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert_eq!(error.to_string(), format!("folder {} does not exist", nowhere.display()));
+    }
+
+    #[test]
+    fn what_is_listed_is_what_is_being_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("file");
+        let listed = || partials().iter().filter(|path| path.starts_with(folder.path())).count();
+        let (first, second) = (Partial::new(&target).unwrap(), Partial::new(&target).unwrap());
+        assert_eq!((listed(), fs::read_dir(folder.path()).unwrap().count()), (2, 2));
+        drop(first);
+        assert_eq!((listed(), target.exists()), (1, false));
+        second.persist().unwrap();
+        assert_eq!((listed(), fs::read_dir(folder.path()).unwrap().count()), (0, 1));
+        write_beside(&target, |path| {
+            assert!(partials().iter().any(|listed| listed == path));
+            fs::write(path, "new")
+        })
+        .unwrap();
+        assert_eq!((listed(), fs::read_to_string(&target).unwrap().as_str()), (0, "new"));
     }
 }

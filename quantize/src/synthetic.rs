@@ -263,12 +263,11 @@ impl<'a> Recipe<'a> {
         if spec.storage == Storage::Sparse {
             weights = draw(panel_rows, panel_inputs);
         }
-        let mut packed = Packed::new(spec.storage, panel_rows, panel_inputs, group, factor);
-        packed.put_rows(0, &weights);
-        let (values, scales) = packed.parts();
+        let Packed { values, scales } =
+            Packed::new(spec.storage, panel_inputs, group, factor, &weights);
         panel.rows = panel_rows;
-        panel.values = values.to_vec();
-        panel.scales = scales.to_vec();
+        panel.values = bytemuck::cast_slice(&values).to_vec();
+        panel.scales = bytemuck::cast_slice(&scales).to_vec();
         panel
     }
 

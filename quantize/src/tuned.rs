@@ -33,6 +33,7 @@ impl TunedState {
         if !is_tuned(checkpoint) {
             return Err(ConvertError::NoState);
         }
+        check_layers(checkpoint, shape)?;
         let whole = checkpoint.tensor("emb.weight").is_some();
         for tensor in checkpoint.tensors() {
             let name = tensor.name();
@@ -62,6 +63,17 @@ pub(crate) fn is_time_state(tensor: &Tensor<'_>) -> bool {
 /// Whether any layer of a checkpoint has a tuned state.
 pub(crate) fn is_tuned(checkpoint: &Checkpoint) -> bool {
     checkpoint.tensors().any(|tensor| is_time_state(&tensor))
+}
+
+/// Refuses the whole tuned state of more or fewer layers; what has gaps lacks a tensor.
+fn check_layers(checkpoint: &Checkpoint, shape: &Shape) -> Result<(), ConvertError> {
+    let found = checkpoint.tensors().filter(is_time_state).count();
+    let whole = (0..found).all(|layer| checkpoint.tensor(&name_of(layer)).is_some());
+    let expected = shape.layers;
+    if whole && found != expected && shape.architecture != Architecture::Rwkv4 {
+        return Err(ConvertError::StateLayers { found, expected });
+    }
+    Ok(())
 }
 
 /// Whether a tuned state of this name belongs to a model of this shape.

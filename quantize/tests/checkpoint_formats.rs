@@ -479,6 +479,18 @@ fn hugging_face_directories_are_one_checkpoint() {
 }
 
 #[test]
+fn an_index_is_blamed_by_its_name() {
+    let wrong_file = r#"{"weight_map":{"head.weight":"../x"}}"#;
+    let wrong_shard = r#"{"weight_map":{"no.such.tensor":"a.safetensors"}}"#;
+    for index in ["[]", wrong_file, wrong_shard] {
+        let directory = sharded(index);
+        let error = Checkpoint::open(directory.path()).unwrap_err();
+        let expected = directory.path().join("model.safetensors.index.json");
+        assert_eq!(error.path(), expected, "{index}: {error}");
+    }
+}
+
+#[test]
 fn indexes_that_lie_are_refused() {
     let open = |index: &str| open_directory(sharded(index).path()).unwrap_err();
     let swapped = r#"{"weight_map":{"head.weight":"a.safetensors"}}"#;

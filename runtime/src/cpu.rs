@@ -14,7 +14,8 @@ use crate::workspace::{Carver, floats_len, quantized_len};
 use crate::{rwkv4, rwkv5, rwkv6, rwkv7, rwkv7a};
 
 /// Elements (f32) of the workspace of an engine that computes up to `block`
-/// columns together.
+/// columns together. Where that may be more than memory can hold, on a 32-bit
+/// machine and for a shape from outside, ask [`checked_workspace_len`].
 pub const fn workspace_len(shape: &Shape, block: usize) -> usize {
     let head = floats_len(block * shape.width) + quantized_len(block, shape.width);
     let layer = match shape.architecture {
@@ -29,6 +30,28 @@ pub const fn workspace_len(shape: &Shape, block: usize) -> usize {
     floats_len(block * shape.width)
         + floats_len(carried_len(shape, block))
         + if layer > head { layer } else { head }
+}
+
+/// [`workspace_len`], or `None` where so many elements may be more than a memory of
+/// this machine's address width can hold.
+///
+/// Its bound is `block` workspaces of a single column, each of which fits 32 bits
+/// for every shape that [`Shape::check`] accepts.
+pub const fn checked_workspace_len(shape: &Shape, block: usize) -> Option<usize> {
+    if workspace_fits(shape, block, isize::MAX as u64) {
+        Some(workspace_len(shape, block))
+    } else {
+        None
+    }
+}
+
+/// Whether the bytes of a workspace are surely no more than `limit`.
+const fn workspace_fits(shape: &Shape, block: usize, limit: u64) -> bool {
+    let column = size_of::<f32>() as u64 * workspace_len(shape, 1) as u64;
+    match column.checked_mul(block as u64) {
+        Some(bound) => bound <= limit,
+        None => false,
+    }
 }
 
 /// Elements that one layer hands to the next besides the residual stream.
@@ -132,7 +155,7 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
         if found == 0 || !found.is_multiple_of(needed) {
             return Err(BufferError::Len { buffer: "states", found, needed });
         }
-        let needed = workspace_len(model.shape(), block);
+        let needed = checked_workspace_len(model.shape(), block).unwrap_or(usize::MAX);
         if workspace.len() < needed || block == 0 {
             return Err(BufferError::Len { buffer: "workspace", found: workspace.len(), needed });
         }
@@ -421,5 +444,76 @@ impl<K: Kernels, S: StateElement> Engine for Cpu<'_, K, S> {
             at += len;
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::shape::Ranks;
+
+    const ARCHITECTURES: [Architecture; 7] = [
+        Architecture::Rwkv4,
+        Architecture::Rwkv5_0,
+        Architecture::Rwkv5_1,
+        Architecture::Rwkv5_2,
+        Architecture::Rwkv6,
+        Architecture::Rwkv7,
+        Architecture::Rwkv7a,
+    ];
+
+    /// A shape of two layers, with `rank` for every rank that the architecture has.
+    fn shape(architecture: Architecture, width: usize, ffn: usize, rank: usize) -> Shape {
+        let has = |wanted: &[Architecture]| if wanted.contains(&architecture) { rank } else { 0 };
+        let seven = has(&[Architecture::Rwkv7, Architecture::Rwkv7a]);
+        let ranks = Ranks {
+            decay: seven.max(has(&[Architecture::Rwkv6])),
+            iclr: seven,
+            value: seven,
+            gate: seven,
+            shift: has(&[Architecture::Rwkv6]),
+            deep_embed: has(&[Architecture::Rwkv7a]).min(256),
+        };
+        let shape = Shape { architecture, layers: 2, width, head_size: 1, ffn, vocab: 1, ranks };
+        shape.check().unwrap();
+        shape
+    }
+
+    #[test]
+    fn one_column_of_the_largest_shape_fits_32_bits() {
+        for architecture in ARCHITECTURES {
+            let largest = shape(architecture, 1 << 20, 1 << 20, 1 << 20);
+            assert!(workspace_fits(&largest, 1, i32::MAX as u64), "{architecture}");
+            assert_eq!(checked_workspace_len(&largest, usize::MAX), None);
+        }
+    }
+
+    /// Ranks alone make a workspace too large.
+    #[test]
+    fn workspaces_beyond_32_bits_are_told() {
+        for (architecture, rank) in [(Architecture::Rwkv6, 1 << 20), (Architecture::Rwkv7a, 256)] {
+            let shape = shape(architecture, 64, 64, rank);
+            let block = 1 << 14;
+            assert!(4 * workspace_len(&shape, block) as u64 > u64::from(u32::MAX));
+            assert!(!workspace_fits(&shape, block, i32::MAX as u64), "{architecture}");
+            assert!(workspace_fits(&shape, 16, i32::MAX as u64), "{architecture}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_workspace_is_no_longer_than_one_for_each_column(
+            architecture in prop::sample::select(&ARCHITECTURES[..]),
+            dimensions in prop::array::uniform3(1_usize..5000),
+            block in 1_usize..300,
+        ) {
+            let [width, ffn, rank] = dimensions;
+            let shape = shape(architecture, width, ffn, rank);
+            let len = workspace_len(&shape, block);
+            prop_assert!(len <= block * workspace_len(&shape, 1));
+            prop_assert_eq!(checked_workspace_len(&shape, block), Some(len));
+        }
     }
 }

@@ -27,7 +27,7 @@
 //! | 508 | u32 | CRC-32 of bytes 0 to 507 |
 //!
 //! A section entry is offset u64, length u64, CRC-32 of the section's bytes u32,
-//! reserved u32. An absent section has length 0. Entries past the number of
+//! reserved u32. An absent section has length 0 and an offset within the file. Entries past the number of
 //! sections are zero; a reader ignores entries that it does not know.
 //!
 //! **Directory.** One record of 32 bytes for each tensor, first those of
@@ -218,7 +218,7 @@ pub enum ModelError {
     },
     /// A dimension is outside what this crate accepts.
     Shape(ShapeError),
-    /// A section does not lie inside the file at a multiple of 64, after the one before.
+    /// A section does not lie inside the file, or not at a multiple of 64 after the one before.
     SectionBounds {
         /// The section.
         section: Section,
@@ -424,16 +424,15 @@ impl Header {
                 len: u64_at(bytes, at + 8),
                 crc: u32_at(bytes, at + 16),
             };
-            let inside = entry.offset >= end
-                && entry.offset.is_multiple_of(ALIGN as u64)
-                && entry.offset <= file
-                && entry.len <= file - entry.offset;
+            let inside = entry.offset <= file && entry.len <= file - entry.offset;
+            let in_order = entry.offset >= end && entry.offset.is_multiple_of(ALIGN as u64);
+            // An absent section has no place among the others; its offset is mostly 0.
+            if !inside || (entry.len != 0 && !in_order) {
+                let SectionEntry { offset, len, .. } = entry;
+                let section = Section::ALL[i];
+                return Err(ModelError::SectionBounds { section, offset, len, file });
+            }
             if entry.len != 0 {
-                if !inside {
-                    let SectionEntry { offset, len, .. } = entry;
-                    let section = Section::ALL[i];
-                    return Err(ModelError::SectionBounds { section, offset, len, file });
-                }
                 end = entry.offset + entry.len;
             }
             sections[i] = entry;
@@ -871,9 +870,11 @@ pub enum Tensor<'a> {
     Rows(RowTable<'a>),
 }
 
+/// The bytes of a section; [`Header::parse`] has checked that they are there.
 fn section_bytes<'a>(bytes: &'a [u8], header: &Header, section: Section) -> &'a [u8] {
     let SectionEntry { offset, len, .. } = header.section(section);
-    &bytes[offset as usize..][..len as usize]
+    let (start, len) = (offset as usize, len as usize);
+    bytes.get(start..).and_then(|rest| rest.get(..len)).unwrap_or_default()
 }
 
 /// Bytes at an address that is a multiple of 64, as a model must be.

@@ -70,19 +70,24 @@ pub(crate) const fn workspace_len(shape: &Shape, columns: usize) -> usize {
 }
 
 pub(crate) const fn time_mix_len(shape: &Shape, columns: usize) -> usize {
-    let ranks = shape.ranks;
-    // normed, r, k, v, decay, iclr, value residual, gate, y
-    9 * floats_len(columns * shape.width)
-        + 6 * quantized_len(columns, shape.width)
-        + low_rank_len(columns, ranks.decay)
-        + low_rank_len(columns, ranks.iclr)
-        + low_rank_len(columns, ranks.value)
-        + low_rank_len(columns, ranks.gate)
+    let Ranks { decay, iclr, value, gate, .. } = shape.ranks;
+    let row = floats_len(columns * shape.width);
+    // normed and its shifted columns, which are gone before there are
+    // w, a, residual, gate, made of the low-rank columns
+    let shifted = row + 6 * quantized_len(columns, shape.width);
+    let low_rank = 4 * row
+        + quantized_len(columns, decay)
+        + quantized_len(columns, iclr)
+        + quantized_len(columns, value)
+        + quantized_len(columns, gate);
+    // r, k, v, y
+    4 * row
         + floats_len(HEAD_VECTORS * shape.width)
-}
-
-const fn low_rank_len(columns: usize, rank: usize) -> usize {
-    floats_len(columns * rank) + quantized_len(columns, rank)
+        + floats_len(columns * decay)
+        + floats_len(columns * iclr)
+        + floats_len(columns * value)
+        + floats_len(columns * gate)
+        + if shifted > low_rank { shifted } else { low_rank }
 }
 
 const fn channel_mix_len(shape: &Shape, columns: usize) -> usize {
@@ -286,7 +291,7 @@ impl TimeMix<'_> {
         let shape = &block.shape;
         let (columns, width) = (block.len(), shape.width);
         let mut carver = Carver::new(scratch);
-        let [r, k, v, w, a, residual, gate, y] = [(); 8].map(|()| carver.floats(columns * width));
+        let [r, k, v, y] = [(); 4].map(|()| carver.floats(columns * width));
         let vectors = carver.floats(HEAD_VECTORS * width);
         let Ranks { decay, iclr, value, gate: gate_rank, .. } = shape.ranks;
         let [w_hidden, a_hidden, v_hidden, g_hidden] =
@@ -295,9 +300,13 @@ impl TimeMix<'_> {
 
         let hidden = [&mut *w_hidden, &mut *a_hidden, &mut *v_hidden, &mut *g_hidden];
         self.products(block, x, shift, [&mut *r, &mut *k, &mut *v], hidden, scratch);
+        // In the place of what the products have read.
+        let mut carver = Carver::new(&mut *scratch);
+        let [w, a, residual, gate] = [(); 4].map(|()| carver.floats(columns * width));
+        let low_rank = carver.rest();
         let hidden = [w_hidden, a_hidden, v_hidden, g_hidden];
         let outputs = [&mut *w, &mut *a, &mut *residual, &mut *gate];
-        self.low_rank(block, hidden, outputs, scratch);
+        self.low_rank(block, hidden, outputs, low_rank);
 
         let inputs = HeadInputs { r, k, v, w, a, residual, gate };
         self.heads(block, &inputs, heads, v_first, vectors, y);

@@ -306,7 +306,8 @@ impl<'a, S: StateElement> StateFile<'a, S> {
     ///
     /// # Errors
     /// As [`write`](Self::write), what `store` says, and when the file does not
-    /// lie at a multiple of an element's size in memory. `out` is then no state file.
+    /// lie at a multiple of an element's size in memory. After an error of `store` or
+    /// a value that is not finite `out` is no state file; otherwise it is as it was.
     pub fn write_with<E: From<StateFileError>>(
         model: &Header,
         next: Option<u32>,
@@ -315,9 +316,9 @@ impl<'a, S: StateElement> StateFile<'a, S> {
     ) -> Result<usize, E> {
         check_next(model, next)?;
         let (header, elements) = parts::<S>(model, out)?;
-        header.fill(0);
         let values: &mut [S] =
             bytemuck::try_cast_slice_mut(elements).map_err(|_| misaligned::<S>())?;
+        header.fill(0);
         store(values)?;
         check_finite(values.iter().copied())?;
         Ok(seal::<S>(model, next, header, elements))

@@ -446,6 +446,28 @@ fn rwkv4_starts_below_every_exponent() {
     assert!(start_state(rwkv7.model().unwrap().shape()).iter().all(|&x| x == 0.0));
 }
 
+/// Row tables have no multiplier: what their scales cannot hold is refused.
+#[test]
+fn rows_that_int8_cannot_hold_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let [path, out] = ["model.safetensors", "model.kinglet"].map(|name| dir.path().join(name));
+    for (scale, fits) in [(1e5, true), (1e8, false), (3e37, false)] {
+        let mut tensors = checkpoint(Version::V7, ODD, 3);
+        let weight = tensors.get_mut("blocks.0.ln0.weight").unwrap();
+        weight.data.iter_mut().for_each(|w| *w *= scale);
+        write_safetensors(&tensors, &path);
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        let result = convert(&checkpoint, &out, &Options::default(), &mut |_, _| ());
+        assert_eq!(result.is_ok(), fits, "{scale}");
+        if let Err(error) = result {
+            assert!(error.to_string().starts_with("tensor emb.weight has a row with"), "{error}");
+            assert!(!out.exists());
+        } else {
+            std::fs::remove_file(&out).unwrap();
+        }
+    }
+}
+
 /// Keys far outside the range of `exp`, of either sign, reproduce the equations.
 #[test]
 fn rwkv4_keys_may_be_of_any_size() {

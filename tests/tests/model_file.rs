@@ -50,6 +50,52 @@ fn damage_in_any_section_is_found() {
     }
 }
 
+/// Wherever the header puts a section, with a checksum that fits, opening the file and reading
+/// it through gives an error or a model, never a panic.
+#[test]
+fn no_section_entry_panics() {
+    let bytes = small();
+    let file = bytes.len() as u64;
+    let header = Header::parse(&bytes).unwrap();
+    let offsets = [0, 1, 63, 64, 512, file & !63, file - 1, file, file + 1, (file + 64) & !63];
+    let far = [u64::from(u32::MAX), 1 << 32, 1 << 40, u64::MAX - 63, u64::MAX - 64, u64::MAX];
+    for section in Section::ALL {
+        for offset in offsets.into_iter().chain(far) {
+            for len in [0, 1, 64, file, file + 1, u64::MAX - offset, u64::MAX] {
+                let mut header = header;
+                let entry = &mut header.sections[section as usize];
+                (entry.offset, entry.len) = (offset, len);
+                let mut hostile = bytes.clone();
+                hostile[..HEADER_LEN].copy_from_slice(&header.emit());
+                let hostile = ModelBytes::new(&hostile);
+                let opened = Model::open(hostile.bytes());
+                if offset > file || len > file - offset {
+                    let expected = ModelError::SectionBounds { section, offset, len, file };
+                    assert_eq!(opened.err(), Some(expected));
+                } else if let Ok(model) = opened {
+                    assert_eq!(model.section(section).len() as u64, len);
+                    let _ = (model.verify(), model.start_state(), model.provenance());
+                }
+            }
+        }
+    }
+}
+
+/// A writer may say where an absent section would be.
+#[test]
+fn an_absent_section_may_lie_anywhere_in_the_file() {
+    let bytes = small();
+    let mut header = Header::parse(&bytes).unwrap();
+    for offset in [0, 1, HEADER_LEN as u64, bytes.len() as u64] {
+        let entry = &mut header.sections[Section::StartState as usize];
+        assert_eq!(entry.len, 0);
+        entry.offset = offset;
+        let mut moved = bytes.clone();
+        moved[..HEADER_LEN].copy_from_slice(&header.emit());
+        assert_eq!(ModelBytes::new(&moved).model().map(|_| ()), Ok(()), "offset {offset}");
+    }
+}
+
 /// Whatever stands in the directory, opening it and reading it through gives
 /// an error or a model, never a panic.
 #[test]

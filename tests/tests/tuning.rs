@@ -276,7 +276,7 @@ fn states_that_do_not_fit_are_refused() {
         let state = s[name].clone();
         s.insert("blocks.3.att.time_state".to_owned(), state);
     };
-    refuse("a layer more", &more, "blocks.3.att.time_state is not part of the model's");
+    refuse("a layer more", &more, "the tuned state has 4 layers; the model has 3");
     refuse("another head", &|s| s.get_mut(name).unwrap().shape = vec![1, 24, 8], "[3, 8, 8]");
     refuse("NaN", &|s| s.get_mut(name).unwrap().data[70] = f64::NAN, "NaN at row 14, column 0");
     let other = |s: &mut Tensors| {

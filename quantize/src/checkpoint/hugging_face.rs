@@ -9,12 +9,24 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::declared::{self, Declared, declare};
-use super::error::{Problem, clip};
+use super::error::{CheckpointError, Problem, clip};
 use super::names::{FLA_V7, HF_V4_TO_V6, Rule};
 use super::tensor::Entry;
 
 const INDEXES: [&str; 2] = ["model.safetensors.index.json", "pytorch_model.bin.index.json"];
 const SINGLES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+/// What transformers saves beside the weights.
+const COMPANIONS: [&str; 9] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+];
 
 /// Longest accepted index: it repeats every tensor's name once.
 const INDEX_LIMIT: u64 = 16 << 20;
@@ -34,27 +46,26 @@ pub(super) struct Config {
 
 #[derive(Deserialize)]
 pub(super) struct Index {
+    #[serde(skip)]
+    pub(super) path: PathBuf,
     /// Tensor -> file, both by the names that they have on disk.
     weight_map: BTreeMap<String, String>,
 }
 
 /// The files of a checkpoint in a directory, in the order in which to list them, and the index if
 /// there is one.
-pub(super) fn files(directory: &Path) -> Result<(Vec<PathBuf>, Option<Index>), Problem> {
+pub(super) fn files(directory: &Path) -> Result<(Vec<PathBuf>, Option<Index>), CheckpointError> {
     if let Some(path) = existing(directory, INDEXES) {
-        let index = read_index(&path)?;
+        let index = read_index(&path).map_err(|problem| CheckpointError::new(&path, problem))?;
         let mut names: Vec<&String> = index.weight_map.values().collect();
         names.sort_unstable();
         names.dedup();
-        for name in &names {
-            check_file_name(name)?;
-        }
         let files = names.iter().map(|name| directory.join(name)).collect();
         return Ok((files, Some(index)));
     }
     match existing(directory, SINGLES) {
         Some(path) => Ok((vec![path], None)),
-        None => Err(Problem::Directory),
+        None => Err(CheckpointError::new(directory, Problem::Directory)),
     }
 }
 
@@ -87,13 +98,30 @@ pub(super) fn tie(entries: &mut Vec<Entry>) {
     }
 }
 
+/// Whether a file is named as vocabularies in RWKV's own text form are.
+fn is_text_form(name: &str) -> bool {
+    name.starts_with("rwkv_vocab") && name.ends_with(".txt")
+}
+
+/// The files of a directory whose names `is_wanted`; none of what is no directory.
+fn named(directory: &Path, is_wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(move |path| path.file_name().and_then(|name| name.to_str()).is_some_and(&is_wanted))
+}
+
+/// The files that belong to the checkpoint in a directory, whether they are read or not.
+pub(super) fn companions(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    named(directory, |name| {
+        let listed = [&INDEXES[..], &SINGLES, &COMPANIONS].concat().contains(&name);
+        listed || is_text_form(name) || name.ends_with(".safetensors")
+    })
+}
+
 /// The file of a directory's vocabulary: RWKV's own text form before a `tokenizer.json`.
 pub(super) fn vocabulary(directory: &Path) -> Option<PathBuf> {
-    let is_text_form = |name: &str| name.starts_with("rwkv_vocab") && name.ends_with(".txt");
-    let paths = fs::read_dir(directory).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut text_forms: Vec<_> = paths
-        .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_text_form))
-        .collect();
+    let mut text_forms: Vec<_> = named(directory, is_text_form).collect();
     // Names have dates; the newest is last.
     text_forms.sort_unstable();
     let json = directory.join("tokenizer.json");
@@ -112,8 +140,10 @@ fn read_text(path: &Path, limit: u64) -> Result<Vec<u8>, Problem> {
 }
 
 fn read_index(path: &Path) -> Result<Index, Problem> {
-    serde_json::from_slice(&read_text(path, INDEX_LIMIT)?)
-        .map_err(|error| Problem::Index { cause: clip(&error.to_string()) })
+    let index: Index = serde_json::from_slice(&read_text(path, INDEX_LIMIT)?)
+        .map_err(|error| Problem::Index { cause: clip(&error.to_string()) })?;
+    index.weight_map.values().try_for_each(|name| check_file_name(name))?;
+    Ok(Index { path: path.to_owned(), ..index })
 }
 
 /// An index may name files of its own directory only.

@@ -54,6 +54,7 @@ pub(crate) use declared::Declared;
 
 use error::clip;
 use names::Facts;
+pub(crate) use safetensors::EXPORT_MARK;
 use tensor::Entry;
 
 use crate::vocabulary::Vocabulary;
@@ -135,6 +136,8 @@ impl Source {
 pub struct Checkpoint {
     path: PathBuf,
     container: Container,
+    /// Whether a file says that [`export`](crate::export()) wrote it.
+    exported: bool,
     /// The base, and what was merged into it.
     sources: Vec<Source>,
     /// Those of all sources.
@@ -170,14 +173,12 @@ impl Checkpoint {
     /// float tensors; see [`Problem`].
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let fault = |problem| CheckpointError::new(path, problem);
-        let (paths, index) = if path.is_dir() {
-            hugging_face::files(path).map_err(fault)?
-        } else {
-            (vec![path.to_owned()], None)
-        };
+        let (paths, index) =
+            if path.is_dir() { hugging_face::files(path)? } else { (vec![path.to_owned()], None) };
         let mut checkpoint = Self::read(path, &paths)?;
         if let Some(index) = index {
-            hugging_face::check(&index, &checkpoint.entries, &paths).map_err(fault)?;
+            hugging_face::check(&index, &checkpoint.entries, &paths)
+                .map_err(|problem| CheckpointError::new(&index.path, problem))?;
         }
         checkpoint.make_official().map_err(fault)?;
         Ok(checkpoint)
@@ -188,6 +189,7 @@ impl Checkpoint {
         let mut checkpoint = Self {
             path: path.to_owned(),
             container: Container::Pth,
+            exported: false,
             sources: vec![Source {
                 role: Role::Base,
                 path: path.to_owned(),
@@ -218,7 +220,11 @@ impl Checkpoint {
                 let (entries, table) = rwkv_cpp::read(&file)?;
                 names::translate(entries, table, Facts::default())?
             }
-            _ => safetensors::read(&file)?,
+            _ => {
+                let (entries, exported) = safetensors::read(&file)?;
+                self.exported |= exported;
+                entries
+            }
         };
         entries.iter_mut().for_each(|entry| entry.file = self.files.len());
         self.entries.append(&mut entries);
@@ -277,6 +283,14 @@ impl Checkpoint {
         &self.sources
     }
 
+    /// The files that no output may replace: those that tensors come from, and what belongs to
+    /// them in a Hugging Face directory, the configuration, the index and the vocabulary.
+    pub fn inputs(&self) -> Vec<PathBuf> {
+        let files = self.sources.iter().flat_map(|source| source.files.iter().cloned());
+        let beside = self.sources.iter().flat_map(|source| hugging_face::companions(&source.path));
+        files.chain(beside).collect()
+    }
+
     /// What the container states of the model's dimensions.
     pub(crate) fn declared(&self) -> &[Declared] {
         &self.declared
@@ -285,6 +299,12 @@ impl Checkpoint {
     /// The kind of file.
     pub fn container(&self) -> Container {
         self.container
+    }
+
+    /// Whether it is what [`export`](crate::export()) wrote of a model file, in which LayerNorm
+    /// ln0 is folded into the embedding, and no checkpoint that could be converted again.
+    pub fn is_export(&self) -> bool {
+        self.exported
     }
 
     /// The vocabulary that the container brings: a GGUF file's tokenizer metadata, or in a

@@ -26,8 +26,23 @@ struct Description {
     data_offsets: (u64, u64),
 }
 
+/// Key of the metadata of what [`export`](crate::export()) writes.
+pub(crate) const EXPORT_MARK: &str = "kinglet-export";
+
+/// The metadata, as far as it says anything here.
+#[derive(Deserialize)]
+struct Metadata {
+    /// [`EXPORT_MARK`]
+    #[serde(rename = "kinglet-export")]
+    export: Option<IgnoredAny>,
+}
+
 /// The header in the order of the file, names that occur twice included.
-struct Header(Vec<(String, Description)>);
+struct Header {
+    tensors: Vec<(String, Description)>,
+    /// Whether the metadata has the mark of an export.
+    exported: bool,
+}
 
 impl<'de> Deserialize<'de> for Header {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -40,15 +55,16 @@ impl<'de> Deserialize<'de> for Header {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-                let mut tensors = Vec::new();
+                let (mut tensors, mut exported) = (Vec::new(), false);
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
-                        map.next_value::<IgnoredAny>()?;
+                        let metadata = map.next_value::<Option<Metadata>>()?;
+                        exported |= metadata.is_some_and(|metadata| metadata.export.is_some());
                     } else {
                         tensors.push((name, map.next_value()?));
                     }
                 }
-                Ok(Header(tensors))
+                Ok(Header { tensors, exported })
             }
         }
         deserializer.deserialize_map(Tensors)
@@ -60,9 +76,10 @@ pub(super) fn recognises(file: &[u8]) -> bool {
     file.get(PREFIX) == Some(&b'{')
 }
 
-/// Lists the tensors of a safetensors file in the order of their data.
-pub(super) fn read(file: &[u8]) -> Result<Vec<Entry>, Problem> {
-    let (Header(mut tensors), start) = header(file)?;
+/// Lists the tensors of a safetensors file in the order of their data, and says whether it is
+/// an export.
+pub(super) fn read(file: &[u8]) -> Result<(Vec<Entry>, bool), Problem> {
+    let (Header { mut tensors, exported }, start) = header(file)?;
     tensors.sort_by(|a, b| {
         let key = |t: &(String, Description)| t.1.data_offsets;
         key(a).cmp(&key(b)).then_with(|| a.0.cmp(&b.0))
@@ -73,7 +90,7 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<Entry>, Problem> {
         entries.push(entry(name, tensor, start, available)?);
     }
     check_tiling(&tensors, available)?;
-    Ok(entries)
+    Ok((entries, exported))
 }
 
 /// The parsed header, and where the data begins.

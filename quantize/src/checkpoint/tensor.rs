@@ -8,6 +8,7 @@ use memmap2::Mmap;
 use super::error::{Problem, clip};
 use super::k_quants;
 use super::update::Update;
+use crate::vectors::vectorized;
 
 /// Largest number of dimensions of a tensor.
 pub(super) const MAX_RANK: usize = 4;
@@ -456,6 +457,13 @@ impl<'a> Tensor<'a> {
         Self { layout: self.layout.transposed(), transposed: !self.transposed, ..self }
     }
 
+    /// How many rows it is best to read together, at most 64: some share what has to be read
+    /// for one of them.
+    pub(crate) fn rows_together(&self) -> usize {
+        let contiguous = self.layout.dimension(0).1 == 1 && self.update.is_none();
+        if contiguous { 16 } else { 64 }
+    }
+
     /// Decodes rows `rows` into `out`, shape `[rows.len()][columns]`.
     ///
     /// bf16, f16 and f32 are exact; f64 is rounded to nearest. Allocates nothing, unless an
@@ -559,9 +567,7 @@ impl<'a> Tensor<'a> {
         match self.dtype {
             Dtype::F64 => decode_with(plain(8), out, |b| f64::from_le_bytes(b) as f32),
             Dtype::F32 => decode_with(plain(4), out, f32::from_le_bytes),
-            Dtype::Bf16 => decode_with(plain(2), out, |b| {
-                f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)
-            }),
+            Dtype::Bf16 => decode_bf16(plain(2), out),
             Dtype::F16 => decode_f16(plain(2), out),
             _ => self.decode_blocks(first, out),
         }
@@ -626,10 +632,18 @@ fn decode_plain_block(dtype: Dtype, block: &[u8], out: &mut [f32]) {
     }
 }
 
+#[inline(always)]
 fn decode_with<const N: usize>(bytes: &[u8], out: &mut [f32], decode: impl Fn([u8; N]) -> f32) {
     let (values, _) = bytes.as_chunks::<N>();
     for (value, &stored) in out.iter_mut().zip(values) {
         *value = decode(stored);
+    }
+}
+
+vectorized! {
+    fn decode_bf16(bytes: &[u8], out: &mut [f32]) {
+        let upper = |stored| f32::from_bits(u32::from(u16::from_le_bytes(stored)) << 16);
+        decode_with(bytes, out, upper);
     }
 }
 

@@ -308,7 +308,8 @@ KingletStatus kinglet_engine_prefill(struct KingletEngine *engine,
 // Writes the state file of the sequence to `file`, at least
 // kinglet_state_file_size bytes at a multiple of KINGLET_BUFFER_ALIGN. `next` is
 // a token that the sequence has reached but the engine has not been fed, or
-// KINGLET_NO_TOKEN. When this fails, `file` is no state file.
+// KINGLET_NO_TOKEN. After NON_FINITE, `file` is no state file; after any other
+// failure it is as it was.
 KingletStatus kinglet_state_save(const struct KingletEngine *engine,
                                  uint32_t next,
                                  uint8_t *file,

@@ -12,7 +12,7 @@ use kinglet::engine::Column;
 use crate::KINGLET_NO_TOKEN;
 use crate::handle::{KingletEngine, KingletModel, get, get_mut, init};
 use crate::kernels;
-use crate::memory::{check, disjoint, output, place, slice, slice_mut};
+use crate::memory::{all_disjoint, check, disjoint, output, place, slice, slice_mut, span};
 use crate::model::workspace_size;
 use crate::sequence::{AnyCpu, Typed};
 use crate::status::{KingletStatus, status};
@@ -69,12 +69,6 @@ unsafe fn zeroed<'a, S: StateElement>(
     unsafe { ptr::write_bytes(elements, 0, len) };
     // SAFETY: the caller's promise, and initialised just now.
     unsafe { slice_mut(elements, len) }
-}
-
-/// Where `size` bytes at `pointer` lie, as floats.
-fn span(pointer: *mut c_void, size: usize) -> Result<Range<usize>, KingletStatus> {
-    check(pointer.cast::<f32>(), size / 4)?;
-    Ok(pointer.addr()..pointer.addr() + size)
 }
 
 /// Makes an engine over a model, at the start of a sequence. It computes up to
@@ -151,12 +145,12 @@ unsafe fn make<S: Typed>(
         }
         let taken = [
             place(opened.model.bytes()),
-            span(state, needed_state)?,
-            span(workspace, needed_workspace)?,
+            span(state.cast::<S>(), needed_state / size_of::<S>())?,
+            span(workspace.cast::<f32>(), needed_workspace / size_of::<f32>())?,
         ];
-        for (a, b) in [(0, 1), (0, 2), (1, 2)] {
-            disjoint(&taken[a], &taken[b])?;
-        }
+        all_disjoint(&taken)?;
+        let handle = span(engine, 1)?;
+        taken.iter().try_for_each(|taken| disjoint(taken, &handle))?;
         // SAFETY: the caller's promise; no more than the sizes given, and apart.
         let (state, workspace) =
             unsafe { (zeroed::<S>(state, needed_state)?, zeroed(workspace, needed_workspace)?) };
@@ -243,7 +237,8 @@ pub unsafe extern "C" fn kinglet_engine_prefill(
 /// Writes the state file of the sequence to `file`, at least
 /// kinglet_state_file_size bytes at a multiple of KINGLET_BUFFER_ALIGN. `next` is
 /// a token that the sequence has reached but the engine has not been fed, or
-/// KINGLET_NO_TOKEN. When this fails, `file` is no state file.
+/// KINGLET_NO_TOKEN. After NON_FINITE, `file` is no state file; after any other
+/// failure it is as it was.
 ///
 /// # Safety
 /// The pointers and lengths are what they say.

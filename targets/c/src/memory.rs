@@ -69,6 +69,25 @@ pub(crate) fn place<T>(slice: &[T]) -> Range<usize> {
     start..start + size_of_val(slice)
 }
 
+/// Where `len` elements at a pointer lie: addresses.
+///
+/// Before there are references to buffers of one call, this tells whether they are apart.
+pub(crate) fn span<T>(pointer: *const T, len: usize) -> Result<Range<usize>, KingletStatus> {
+    if len == 0 {
+        return Ok(0..0);
+    }
+    check(pointer, len)?;
+    Ok(pointer.addr()..pointer.addr() + len * size_of::<T>())
+}
+
+/// Refuses buffers of which any two share a byte.
+pub(crate) fn all_disjoint(buffers: &[Range<usize>]) -> Result<(), KingletStatus> {
+    for (i, a) in buffers.iter().enumerate() {
+        buffers.iter().take(i).try_for_each(|b| disjoint(a, b))?;
+    }
+    Ok(())
+}
+
 /// Refuses two buffers that share a byte.
 pub(crate) fn disjoint(a: &Range<usize>, b: &Range<usize>) -> Result<(), KingletStatus> {
     if a.is_empty() || b.is_empty() || a.end <= b.start || b.end <= a.start {

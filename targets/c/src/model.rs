@@ -1,6 +1,6 @@
 //! Models: opening, sizes, tokens.
 
-use kinglet::cpu::workspace_len;
+use kinglet::cpu::checked_workspace_len;
 use kinglet::element::f16;
 use kinglet::model::{Model, Section};
 use kinglet::shape::Shape;
@@ -8,7 +8,7 @@ use kinglet::state::StateFile;
 use kinglet::tokenizer::Tokenizer;
 
 use crate::handle::{KingletModel, get, init};
-use crate::memory::{output, slice, slice_mut};
+use crate::memory::{all_disjoint, output, slice, slice_mut, span};
 use crate::status::{KingletStatus, status};
 use crate::{KINGLET_MAX_BLOCK, KINGLET_NO_TOKEN};
 
@@ -183,15 +183,12 @@ pub unsafe extern "C" fn kinglet_workspace_size(model: *const KingletModel, bloc
     unsafe { size(model, |opened| workspace_size(opened.model.shape(), block).unwrap_or(0)) }
 }
 
-/// Bytes of a workspace, if `block` is allowed and the size can be told.
+/// Bytes of a workspace, if `block` is allowed and memory can be that large.
 pub(crate) fn workspace_size(shape: &Shape, block: usize) -> Option<usize> {
-    let Shape { width, ffn, ranks, .. } = *shape;
-    // No workspace holds more than 64 f32 per column and channel; a product that
-    // fits keeps the exact one from overflowing.
-    let channels = width + ffn + ranks.decay + ranks.iclr + ranks.value + ranks.gate;
-    let bound = channels.checked_mul(64 * 4)?.checked_mul(block)?;
-    let allowed = (1..=KINGLET_MAX_BLOCK).contains(&block) && bound <= isize::MAX as usize;
-    allowed.then(|| 4 * workspace_len(shape, block))
+    if !(1..=KINGLET_MAX_BLOCK).contains(&block) {
+        return None;
+    }
+    Some(4 * checked_workspace_len(shape, block)?)
 }
 
 /// Bytes of the logits of one token: a float for each id of the vocabulary.
@@ -243,7 +240,7 @@ pub unsafe extern "C" fn kinglet_state_file_size_f16(model: *const KingletModel)
 /// the tokens before the byte.
 ///
 /// # Safety
-/// The pointers and lengths are what they say; `tokens` and the text are apart.
+/// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_encode(
     model: *const KingletModel,
@@ -256,6 +253,7 @@ pub unsafe extern "C" fn kinglet_encode(
     // SAFETY: the caller's promise.
     let pointers = unsafe {
         get(model).and_then(|opened| {
+            all_disjoint(&[span(text, size)?, span(tokens, capacity)?, span(count, 1)?])?;
             let tokens = slice_mut(tokens, capacity)?;
             Ok((opened.tokenizer?, slice(text, size)?, tokens, output(count)?))
         })

@@ -1,14 +1,21 @@
 //! Samplers: from logits to the next token.
 
+use core::ops::Range;
+
 use kinglet::sampler::{Sampler, SamplerOptions, is_uncounted};
 
 use crate::handle::{KingletModel, KingletSampler, get, get_mut, init};
-use crate::memory::{output, slice_mut};
+use crate::memory::{all_disjoint, disjoint, output, slice_mut, span};
 use crate::status::{KingletStatus, status};
 
 /// What a [`KingletSampler`] holds. `'static` stands for as long as the caller
 /// promised to keep the counts.
-pub(crate) type Drawing = Sampler<&'static mut [f32]>;
+#[derive(Debug)]
+pub(crate) struct Drawing {
+    sampler: Sampler<&'static mut [f32]>,
+    /// Where the counts lie.
+    counts: Range<usize>,
+}
 
 /// What a sampler does to the logits before it draws.
 #[derive(Clone, Copy, Debug)]
@@ -71,9 +78,12 @@ pub unsafe extern "C" fn kinglet_sampler_init(
 ) -> KingletStatus {
     let make = || {
         let len = if counts.is_null() { 0 } else { counts_size / 4 };
-        // SAFETY: the caller's promise.
+        let place = span(counts, len)?;
+        disjoint(&place, &span(sampler, 1)?)?;
+        // SAFETY: the caller's promise, and apart from the handle.
         let counts: &'static mut [f32] = unsafe { slice_mut(counts, len) }?;
-        Ok(Sampler::with_counts(options.into(), seed, counts)?)
+        let sampler = Sampler::with_counts(options.into(), seed, counts)?;
+        Ok(Drawing { sampler, counts: place })
     };
     // SAFETY: the caller's promise about `sampler`.
     status(unsafe { init(sampler, make) })
@@ -89,8 +99,8 @@ pub unsafe extern "C" fn kinglet_sampler_set_options(
     options: KingletSamplerOptions,
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
-    let sampler = unsafe { get_mut(sampler) };
-    status(sampler.and_then(|sampler| Ok(sampler.set_options(options.into())?)))
+    let drawing = unsafe { get_mut(sampler) };
+    status(drawing.and_then(|drawing| Ok(drawing.sampler.set_options(options.into())?)))
 }
 
 /// Forgets all counts and seeds the generator anew; options and bans stay.
@@ -103,8 +113,8 @@ pub unsafe extern "C" fn kinglet_sampler_restart(
     seed: u64,
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
-    let sampler = unsafe { get_mut(sampler) };
-    status(sampler.map(|sampler| sampler.restart(seed)))
+    let drawing = unsafe { get_mut(sampler) };
+    status(drawing.map(|drawing| drawing.sampler.restart(seed)))
 }
 
 /// Draws a token from the first `count` logits and leaves unspecified numbers in
@@ -122,11 +132,14 @@ pub unsafe extern "C" fn kinglet_sampler_sample(
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
     let pointers = unsafe {
-        get_mut(sampler)
-            .and_then(|sampler| Ok((sampler, slice_mut(logits, count)?, output(token)?)))
+        get(sampler).map(|drawing| drawing.counts.clone()).and_then(|counts| {
+            let places = [counts, span(sampler, 1)?, span(logits, count)?, span(token, 1)?];
+            all_disjoint(&places)?;
+            Ok((get_mut(sampler)?, slice_mut(logits, count)?, output(token)?))
+        })
     };
-    status(pointers.and_then(|(sampler, logits, token)| {
-        *token = sampler.sample(logits)?;
+    status(pointers.and_then(|(drawing, logits, token)| {
+        *token = drawing.sampler.sample(logits)?;
         Ok(())
     }))
 }
@@ -144,8 +157,8 @@ pub unsafe extern "C" fn kinglet_sampler_accept(
     token: u32,
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
-    let sampler = unsafe { get_mut(sampler) };
-    status(sampler.and_then(|sampler| {
+    let drawing = unsafe { get_mut(sampler) };
+    status(drawing.and_then(|Drawing { sampler, .. }| {
         let mut counted = true;
         if !model.is_null() {
             // SAFETY: the caller's promise.
@@ -171,8 +184,8 @@ pub unsafe extern "C" fn kinglet_sampler_ban(
     token: u32,
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
-    let sampler = unsafe { get_mut(sampler) };
-    status(sampler.and_then(|sampler| Ok(sampler.ban(token)?)))
+    let drawing = unsafe { get_mut(sampler) };
+    status(drawing.and_then(|drawing| Ok(drawing.sampler.ban(token)?)))
 }
 
 /// Allows a token again.
@@ -185,6 +198,6 @@ pub unsafe extern "C" fn kinglet_sampler_unban(
     token: u32,
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
-    let sampler = unsafe { get_mut(sampler) };
-    status(sampler.map(|sampler| sampler.unban(token)))
+    let drawing = unsafe { get_mut(sampler) };
+    status(drawing.map(|drawing| drawing.sampler.unban(token)))
 }

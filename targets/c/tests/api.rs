@@ -477,6 +477,70 @@ fn buffers_that_do_not_serve_are_refused() {
     }
 }
 
+/// Buffers of one call that share a byte are refused before there are references to them.
+#[test]
+fn buffers_of_one_call_are_apart() {
+    let model = open();
+    let mut memory = [0_u32; 64];
+    let start = memory.as_mut_ptr();
+    let mut count = 7;
+    let encode = |text: *const u32, tokens: *mut u32, count: *mut usize| {
+        // SAFETY: 16 bytes of text and 4 tokens are inside `memory`, or refused.
+        unsafe { kinglet_encode(&model, text.cast(), 16, tokens, 4, count) }
+    };
+    assert_eq!(encode(start, start, &mut count), Status::Overlap);
+    assert_eq!(encode(start.wrapping_add(3), start, &mut count), Status::Overlap);
+    assert_eq!(encode(start.wrapping_add(4), start, start.cast()), Status::Overlap);
+    assert_eq!(encode(start, start.wrapping_add(4), start.cast()), Status::Overlap);
+    assert_eq!(count, 7);
+    assert_eq!(encode(start.wrapping_add(4), start, &mut count), Status::BufferTooSmall);
+
+    let mut sampler = handle!(KingletSampler);
+    let handle = &raw mut sampler;
+    let options = kinglet_sampler_defaults();
+    let mut floats = [0_f32; 64];
+    let counts = floats.as_mut_ptr();
+    let mut token = 0;
+    // SAFETY: 32 counts and 32 logits are inside `floats`, or refused.
+    unsafe {
+        let init = |counts: *mut f32| kinglet_sampler_init(handle, options, 1, counts, 128);
+        assert_eq!(init(handle.cast::<f32>().wrapping_add(8)), Status::Overlap);
+        let sample =
+            |logits: *mut f32, token: *mut u32| kinglet_sampler_sample(handle, logits, 32, token);
+        assert_eq!(sample(counts, &mut token), Status::InvalidHandle);
+        assert_eq!(init(counts), Status::Ok);
+        let apart = counts.wrapping_add(32);
+        assert_eq!(sample(counts, &mut token), Status::Overlap);
+        assert_eq!(sample(counts.wrapping_add(31), &mut token), Status::Overlap);
+        assert_eq!(sample(handle.cast(), &mut token), Status::Overlap);
+        assert_eq!(sample(apart, apart.cast()), Status::Overlap);
+        assert_eq!(sample(apart, counts.cast()), Status::Overlap);
+        assert_eq!(sample(apart, &mut token), Status::Ok);
+    }
+}
+
+#[test]
+fn a_state_file_that_is_refused_is_as_it_was() {
+    let model = open();
+    let rig = Rig::new(&model, 1);
+    // SAFETY: an open model.
+    let mut file = vec![0x5A5A_5A5A_u32; unsafe { kinglet_state_file_size(&model) } / 4];
+    assert_eq!(rig.save(1 << 20, &mut file), Status::Token);
+    assert_eq!(rig.save(0, &mut file[1..]), Status::BufferTooSmall);
+    let size = 4 * file.len() - 2;
+    let odd = file.as_mut_ptr().wrapping_byte_add(2).cast();
+    // SAFETY: inside the file.
+    let status = unsafe { kinglet_state_save(&rig.engine, 0, odd, size) };
+    assert_eq!(status, Status::BufferTooSmall);
+    file.push(0x5A5A_5A5A);
+    let odd = file.as_mut_ptr().wrapping_byte_add(2).cast();
+    // SAFETY: inside the file.
+    let status = unsafe { kinglet_state_save(&rig.engine, 0, odd, size + 2) };
+    assert_eq!(status, Status::Misaligned);
+    assert!(file.iter().all(|&word| word == 0x5A5A_5A5A));
+    assert_eq!(rig.save(0, &mut file), Status::Ok);
+}
+
 #[test]
 fn the_model_tells_what_it_is() {
     let model = open();

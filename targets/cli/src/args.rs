@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kinglet::element::{StateElement, f16};
@@ -35,6 +36,9 @@ pub(crate) enum Command {
     /// Measures how well a model predicts a text
     Perplexity(PerplexityArgs),
     /// Writes the dequantized weights as f32 safetensors under the official names
+    ///
+    /// For looking at what the model computes with: LayerNorm ln0 is folded into emb.weight and
+    /// absent, so that `quantize` refuses the file.
     #[cfg(feature = "quantizer")]
     Export(ExportArgs),
     /// Writes the logits after every token of a list, as .npy
@@ -43,6 +47,24 @@ pub(crate) enum Command {
     Digest(DigestArgs),
     /// Measures how fast a model runs here, beside the speed of this machine's memory
     Bench(BenchArgs),
+}
+
+impl Command {
+    /// Whether it writes a file, which is wanted whatever becomes of the standard output.
+    #[cfg(unix)]
+    pub(crate) const fn writes(&self) -> bool {
+        match self {
+            Self::Run(args) => args.save_state.is_some(),
+            #[cfg(feature = "quantizer")]
+            Self::Quantize(_) | Self::State(_) | Self::Export(_) => true,
+            Self::Logits(_) => true,
+            Self::Info(_)
+            | Self::Fit(_)
+            | Self::Perplexity(_)
+            | Self::Digest(_)
+            | Self::Bench(_) => false,
+        }
+    }
 }
 
 impl Default for Command {
@@ -136,25 +158,25 @@ pub(crate) struct RunArgs {
     #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 512)]
     pub(crate) tokens: usize,
     /// Spread of the choice; 0 always takes the most probable token
-    #[arg(long = "temp", value_name = "T", default_value_t = TEMPERATURE)]
+    #[arg(long = "temp", value_name = "T", default_value_t = TEMPERATURE, allow_hyphen_values = true, value_parser = finite::<f32>)]
     pub(crate) temperature: f32,
     /// Keeps the most probable tokens that together have this probability; 1 keeps all
-    #[arg(long, value_name = "P", default_value_t = TOP_P)]
+    #[arg(long, value_name = "P", default_value_t = TOP_P, allow_hyphen_values = true, value_parser = finite::<f32>)]
     pub(crate) top_p: f32,
     /// Keeps this many of the most probable tokens; 0 keeps all
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub(crate) top_k: u32,
     /// Keeps tokens that have this share of the largest probability; 0 keeps all
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    #[arg(long, value_name = "P", default_value_t = 0.0, allow_hyphen_values = true, value_parser = finite::<f32>)]
     pub(crate) min_p: f32,
     /// Taken off the logit of every token that was generated before
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_hyphen_values = true, value_parser = finite::<f32>)]
     pub(crate) presence: f32,
     /// Taken off for each time that a token was generated before
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_hyphen_values = true, value_parser = finite::<f32>)]
     pub(crate) frequency: f32,
     /// What remains of those counts after each token
-    #[arg(long, value_name = "X", default_value_t = 0.996)]
+    #[arg(long, value_name = "X", default_value_t = 0.996, allow_hyphen_values = true, value_parser = finite::<f32>)]
     pub(crate) penalty_decay: f32,
     /// Seed of the choice; drawn, and shown at the end, if not given
     #[arg(long, value_name = "N")]
@@ -199,7 +221,7 @@ impl RunArgs {
 
 #[cfg(feature = "quantizer")]
 #[derive(Args, Clone, Debug)]
-#[command(after_long_help = crate::report::KEYS)]
+#[command(after_long_help = crate::report::KEYS, allow_negative_numbers = true)]
 pub(crate) struct QuantizeArgs {
     /// Checkpoint: .pth, .safetensors, .st, .gguf, rwkv.cpp .bin, or a Hugging Face directory
     pub(crate) checkpoint: PathBuf,
@@ -211,7 +233,7 @@ pub(crate) struct QuantizeArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) lora: Vec<PathBuf>,
     /// LoRA's alpha, as training was given it; its files do not tell
-    #[arg(long, value_name = "N", requires = "lora", value_parser = finite)]
+    #[arg(long, value_name = "N", requires = "lora", allow_hyphen_values = true, value_parser = finite::<f64>)]
     pub(crate) alpha: Option<f64>,
     /// Tuned state (blocks.N.att.time_state) that every text shall start from
     #[arg(long, value_name = "FILE")]
@@ -244,6 +266,8 @@ pub(crate) struct StateArgs {
     pub(crate) state: PathBuf,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) state_type: StateTypeArgs,
     /// State file to write
     #[arg(short, long, value_name = "NAME.state")]
     pub(crate) output: PathBuf,
@@ -259,6 +283,7 @@ pub(crate) struct InfoArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct FitArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -282,6 +307,7 @@ pub(crate) struct FitArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct PerplexityArgs {
     /// Text file; a line `<|endoftext|>` separates documents
     pub(crate) file: PathBuf,
@@ -307,6 +333,7 @@ pub(crate) struct ExportArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct LogitsArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -323,6 +350,7 @@ pub(crate) struct LogitsArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct DigestArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -342,6 +370,7 @@ pub(crate) struct DigestArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -396,17 +425,21 @@ fn official(name: &str) -> Result<Official, String> {
     })
 }
 
-#[cfg(feature = "quantizer")]
-fn finite(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(number) if number.is_finite() => Ok(number),
-        _ => Err("not a finite number".to_owned()),
+fn finite<T: FromStr + Copy + Into<f64>>(text: &str) -> Result<T, String> {
+    match text.parse::<T>() {
+        Ok(number) if number.into().is_finite() => Ok(number),
+        Ok(_) => Err("not a finite number, or too large for one".to_owned()),
+        Err(_) => Err("not a number".to_owned()),
     }
 }
+
+/// What nobody waits for, and far less than memory has room for.
+const MOST_MEASURED: usize = 1 << 20;
 
 fn positive(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
         Ok(0) => Err("0 measures nothing; give 1 or more".to_owned()),
+        Ok(MOST_MEASURED..) => Err(format!("too many; give less than {MOST_MEASURED}")),
         number => number.map_err(|error| error.to_string()),
     }
 }
@@ -464,6 +497,11 @@ mod tests {
             ("--ffn-sparsity 0.5", "--shape <SHAPE>"),
             ("--shape rwkv7-0.1b --ffn-sparsity 1.5", "not in 0 to 1"),
             ("--shape rwkv7-0.1b --ffn-sparsity NaN", "not in 0 to 1"),
+            ("-p 18446744073709551615", "give less than 1048576"),
+            ("-p 1000000000000", "give less than 1048576"),
+            ("-n 1048576", "give less than 1048576"),
+            ("-p -1", "invalid digit"),
+            ("--ffn-sparsity -0.5 --shape rwkv7-0.1b", "not in 0 to 1"),
             ("-p 0", "0 measures nothing"),
             ("-n 0", "0 measures nothing"),
             ("-r 0", "0 measures nothing"),

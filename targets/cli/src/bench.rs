@@ -12,7 +12,8 @@ use kinglet_host::{ReadBandwidth, ResidentMemory, Threaded, Vectors};
 use kinglet_quantize::synthetic::SyntheticModel;
 use serde_json::{Value, json};
 
-use crate::args::{BenchArgs, EngineArgs};
+use crate::args::{BenchArgs, EngineArgs, StateType};
+use crate::digest::token;
 use crate::engine::{BLOCK, with_engine};
 use crate::info::{grouped, read_per_token};
 use crate::model::Opened;
@@ -60,7 +61,7 @@ fn measure(args: &BenchArgs, name: &str, model: Model<'_>) -> Result<()> {
     }
     let kernel = one.set()?.name();
     let zeros = zero_share(&model, &one)?;
-    let traffic = Traffic::new(&model, zeros);
+    let traffic = Traffic::new(&model, zeros, args.state.state_type);
     let mut results = Vec::new();
     for engine in &engines {
         let threads = engine.threads()?;
@@ -81,15 +82,10 @@ fn measure(args: &BenchArgs, name: &str, model: Model<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Token `i` of the text that is measured on: the same as that of `digest`.
-fn token(i: usize, vocab: usize) -> u32 {
-    ((7919 * i as u64 + 1) % vocab as u64) as u32
-}
-
-/// Bytes of the file that decoding one token reads.
+/// Bytes that decoding one token reads.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Traffic {
-    /// All vectors and matrices, and one row of the embedding.
+    /// All vectors and matrices, one row of the embedding, and the state.
     dense: u64,
     /// The same without the weights that zero activations spare.
     read: u64,
@@ -98,8 +94,9 @@ struct Traffic {
 impl Traffic {
     /// Of sparse matrices the values of inputs that are not zero count, and all
     /// scales: a group of inputs is rarely all zeros.
-    fn new(model: &Model<'_>, zeros: f64) -> Self {
-        let dense = read_per_token(model);
+    fn new(model: &Model<'_>, zeros: f64, state: StateType) -> Self {
+        let state = model.shape().state_len() * state.size();
+        let dense = read_per_token(model) + state as u64;
         let spared: u64 = (0..tensors::tensor_count(model.shape()))
             .map(|index| match model.tensor(index) {
                 Some(Tensor::Sparse(matrix)) => (matrix.weights.len() as f64 * zeros) as u64,
@@ -428,12 +425,13 @@ mod tests {
         let synthetic = tiny(0.5);
         let model = Model::open(synthetic.bytes()).unwrap();
         let sparse_values = 3 * 128 * 512;
-        let Traffic { dense, read } = Traffic::new(&model, 1.0);
+        let Traffic { dense, read } = Traffic::new(&model, 1.0, StateType::F32);
         assert_eq!(dense - read, sparse_values);
-        assert_eq!(Traffic::new(&model, 0.0).read, dense);
-        // All but the embedding's other rows, header and directory.
+        assert_eq!(Traffic::new(&model, 0.0, StateType::F32).read, dense);
+        // The state, and all but the embedding's other rows, header and directory.
         let embedding = 512 * (128 + 2 * 128 / 32);
-        let file = synthetic.bytes().len() as u64;
+        let state = 4 * model.shape().state_len();
+        let file = (synthetic.bytes().len() + state) as u64;
         assert!(dense < file - embedding + embedding / 512);
         assert!(dense > file - embedding - 8192, "{dense} of {file}");
     }
@@ -458,10 +456,10 @@ mod tests {
             decode: spread,
             p50: 0.5,
             p99: 0.6,
-            bandwidth: 4.0 * Traffic::new(&model, 0.5).read as f64,
+            bandwidth: 4.0 * Traffic::new(&model, 0.5, StateType::F32).read as f64,
             peak_memory: None,
         };
-        let traffic = Traffic::new(&model, 0.5);
+        let traffic = Traffic::new(&model, 0.5, StateType::F32);
         let (model, kernel, state) = ("a \"b\"", "scalar", "f32");
         let measured = Measured { model, kernel, threads: 1, state, zeros: 0.5, traffic, figures };
         let json = measured.json();

@@ -1,12 +1,14 @@
 //! `kinglet digest`: the proof of same bits.
 #![expect(clippy::print_stdout, reason = "the digest is the output")]
 
+use std::ops::Range;
+
 use anyhow::{Result, bail};
 use kinglet::crc32::Crc32;
 use kinglet::engine::{Column, Engine};
 
 use crate::args::{DigestArgs, StateType};
-use crate::engine::with_engine;
+use crate::engine::{memory, with_engine};
 use crate::model::Opened;
 
 pub(crate) fn run(args: &DigestArgs) -> Result<()> {
@@ -43,20 +45,37 @@ pub(crate) fn run(args: &DigestArgs) -> Result<()> {
     Ok(())
 }
 
-/// Feeds token (7919 i + 1) mod vocab for each i of `range` and adds the logits to `crc`.
-fn feed(engine: &mut dyn Engine, range: std::ops::Range<usize>, mut crc: Crc32) -> Result<Crc32> {
-    let vocab = engine.shape().vocab;
-    let indices: Vec<usize> = range.collect();
-    let mut logits = vec![0.0; engine.block() * vocab];
-    for chunk in indices.chunks(engine.block()) {
-        let token = |i: usize| ((7919 * i as u64 + 1) % vocab as u64) as u32;
-        let columns: Vec<Column> =
-            chunk.iter().map(|&i| Column { token: token(i), slot: 0, logits: true }).collect();
-        let logits = &mut logits[..chunk.len() * vocab];
+/// Token `i` of the text that is fed: (7919 i + 1) mod vocab.
+pub(crate) fn token(i: usize, vocab: usize) -> u32 {
+    ((7919 * (i % vocab) as u64 + 1) % vocab as u64) as u32
+}
+
+/// Feeds the tokens of `range` and adds the logits after each to `crc`.
+fn feed(engine: &mut dyn Engine, range: Range<usize>, mut crc: Crc32) -> Result<Crc32> {
+    let (vocab, block) = (engine.shape().vocab, engine.block());
+    let mut logits = memory::<f32>("the logits of a chunk", block.checked_mul(vocab))?;
+    for first in range.clone().step_by(block) {
+        let last = range.end.min(first.saturating_add(block));
+        let column = |i| Column { token: token(i, vocab), slot: 0, logits: true };
+        let columns: Vec<Column> = (first..last).map(column).collect();
+        let logits = &mut logits[..columns.len() * vocab];
         engine.forward(&columns, logits)?;
-        for logit in logits {
+        for logit in &*logits {
             crc = crc.update(&logit.to_le_bytes());
         }
     }
     Ok(crc)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_any_index_are_those_of_the_formula() {
+        for (i, vocab) in [(0, 1), (5, 1024), (usize::MAX, 65536), (usize::MAX - 1, 1 << 20)] {
+            let expected = (7919 * i as u128 + 1) % vocab as u128;
+            assert_eq!(u128::from(token(i, vocab)), expected, "token {i} of {vocab}");
+        }
+    }
 }

@@ -4,9 +4,10 @@ use anyhow::Result;
 
 use crate::args::ExportArgs;
 use crate::model::Opened;
-use crate::terminal;
+use crate::{output, terminal};
 
 pub(crate) fn run(args: &ExportArgs) -> Result<()> {
+    output::keep(&args.model.model, "--output", &args.output)?;
     let opened = Opened::new(&args.model)?;
     let tensors = kinglet_quantize::export(&opened.model()?, &args.output)?;
     terminal::note(&format!("{}: {tensors} tensors, f32", args.output.display()));

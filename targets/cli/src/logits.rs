@@ -1,8 +1,6 @@
 //! `kinglet logits`: what the model says after every token of a list.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::io::{BufWriter, IntoInnerError, Write};
 
 use anyhow::{Context, Result, bail};
 use kinglet::engine::{Column, Engine};
@@ -11,11 +9,14 @@ use crate::args::LogitsArgs;
 use crate::engine::with_engine;
 use crate::model::{Opened, read};
 use crate::npy;
+use crate::output::{self, Output};
 
 /// Tokens computed together.
 const BLOCK: usize = 32;
 
 pub(crate) fn run(args: &LogitsArgs) -> Result<()> {
+    let inputs = args.model.model.iter().chain([&args.tokens]);
+    output::keep(inputs, "--output", &args.output)?;
     let path = args.tokens.display();
     let tokens: Vec<u32> = serde_json::from_slice(&read(&args.tokens)?)
         .with_context(|| format!("{path} is not a list of token ids such as [0, 742, 694]"))?;
@@ -30,15 +31,15 @@ pub(crate) fn run(args: &LogitsArgs) -> Result<()> {
     }
     let block = BLOCK.min(tokens.len());
     with_engine(model, &args.engine, 1, block, |engine| {
-        kinglet_quantize::write_beside(&args.output, |path| write(engine, &tokens, path))
-            .with_context(|| format!("cannot write {}", args.output.display()))
+        let mut file = BufWriter::new(Output::create(&args.output)?);
+        write(engine, &tokens, &mut file)?;
+        Ok(file.into_inner().map_err(IntoInnerError::into_error)?.finish()?)
     })
 }
 
-fn write(engine: &mut dyn Engine, tokens: &[u32], path: &Path) -> Result<()> {
+fn write(engine: &mut dyn Engine, tokens: &[u32], out: &mut impl Write) -> Result<()> {
     let vocab = engine.shape().vocab;
-    let mut out = BufWriter::new(File::create(path)?);
-    npy::write_header(&mut out, tokens.len(), vocab)?;
+    npy::write_header(out, tokens.len(), vocab)?;
     let mut logits = vec![0.0f32; engine.block() * vocab];
     for chunk in tokens.chunks(engine.block()) {
         let columns: Vec<_> =
@@ -49,6 +50,5 @@ fn write(engine: &mut dyn Engine, tokens: &[u32], path: &Path) -> Result<()> {
             out.write_all(&logit.to_le_bytes())?;
         }
     }
-    out.flush()?;
     Ok(())
 }

@@ -11,14 +11,18 @@ mod info;
 mod logits;
 mod model;
 mod npy;
+mod output;
 mod perplexity;
 #[cfg(feature = "quantizer")]
 mod quantize;
 #[cfg(feature = "quantizer")]
 mod report;
 mod run;
+#[cfg(unix)]
+mod signals;
 #[cfg(feature = "quantizer")]
 mod state;
+mod state_file;
 mod terminal;
 
 use std::process::ExitCode;
@@ -32,11 +36,15 @@ const FAILED: u8 = 2;
 const UNFIT: u8 = 1;
 
 fn main() -> ExitCode {
-    // Whoever reads the output may stop, as `head` does: end quietly then.
+    let command = Cli::parse().command.unwrap_or_default();
     #[cfg(unix)]
-    sigpipe::reset();
-    let cli = Cli::parse();
-    let result = match cli.command.unwrap_or_default() {
+    if command.writes() {
+        signals::abandon_files();
+    } else {
+        // Whoever reads the output may stop, as `head` does: end quietly then.
+        sigpipe::reset();
+    }
+    let result = match command {
         Command::Run(args) => run::run(&args),
         #[cfg(feature = "quantizer")]
         Command::Quantize(args) => quantize::run(&args),

@@ -12,7 +12,7 @@ use crate::model::{Opened, read, tokenizer};
 use crate::terminal;
 
 /// A line of its own between two documents.
-const SEPARATOR: &str = "\n<|endoftext|>\n";
+const SEPARATOR: &str = "<|endoftext|>";
 /// Tokens computed together.
 const BLOCK: usize = 32;
 
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &PerplexityArgs) -> Result<()> {
     let opened = Opened::resident(&args.model, &args.residence)?;
     let model = opened.model()?;
     let tokenizer = tokenizer(&model, opened.name())?;
-    let documents: Vec<&str> = documents(&text).collect();
+    let documents = documents(&text);
     if documents.is_empty() {
         bail!("{path} has no text");
     }
@@ -44,24 +44,28 @@ pub(crate) fn run(args: &PerplexityArgs) -> Result<()> {
             text.len() as u64,
             "{bar:30} {percent}% · {bytes} of {total_bytes} · {msg} · {eta} left",
         );
-        let mut sum = Sum { nats: 0.0, tokens: 0 };
-        let mut bytes = 0;
-        for document in &documents {
+        let mut sum = Sum { nats: 0.0, tokens: 0, bytes: 0 };
+        for (index, document) in documents.iter().enumerate() {
             sum.document(engine, &tokenizer, document)
-                .with_context(|| format!("{path}, the document at byte {bytes} of the text"))?;
-            bytes += document.len();
+                .with_context(|| format!("{path}, document {} of it", index + 1))?;
             bar.set_message(format!("perplexity {:.4}", sum.nats_per_token().exp()));
-            bar.inc((document.len() + SEPARATOR.len()) as u64);
+            bar.inc((document.len() + SEPARATOR.len() + 2) as u64);
         }
         bar.finish_and_clear();
+        if sum.tokens == 0 {
+            bail!(
+                "{path} has no token to score: the vocabulary has none that begins a text, so \
+                 that each document's first only predicts; give a longer text"
+            );
+        }
         let nats = sum.nats_per_token();
         Ok(Figures {
             documents: documents.len(),
             tokens: sum.tokens,
-            bytes,
+            bytes: sum.bytes,
             nats_per_token: nats,
             perplexity: nats.exp(),
-            bits_per_byte: sum.nats / std::f64::consts::LN_2 / bytes as f64,
+            bits_per_byte: sum.nats / std::f64::consts::LN_2 / sum.bytes as f64,
         })
     })?;
     if args.json {
@@ -77,15 +81,31 @@ pub(crate) fn run(args: &PerplexityArgs) -> Result<()> {
     Ok(())
 }
 
-/// The documents of a text: what stands between separators, if not empty.
-pub(crate) fn documents(text: &str) -> impl Iterator<Item = &str> {
-    text.split(SEPARATOR).filter(|document| !document.is_empty())
+/// The documents of a text: what stands between lines that are separators, without the end
+/// of the line before one, if not empty. Lines end in `\n`.
+pub(crate) fn documents(text: &str) -> Vec<&str> {
+    let mut documents = Vec::new();
+    let (mut start, mut line_start) = (0, 0);
+    for line in text.split_inclusive('\n') {
+        let line_end = line_start + line.len();
+        if line.strip_suffix('\n').unwrap_or(line) == SEPARATOR {
+            let document = &text[start..line_start];
+            documents.push(document.strip_suffix('\n').unwrap_or(document));
+            start = line_end;
+        }
+        line_start = line_end;
+    }
+    documents.push(&text[start..]);
+    documents.retain(|document| !document.is_empty());
+    documents
 }
 
 /// What the scored tokens cost.
 struct Sum {
     nats: f64,
     tokens: usize,
+    /// The text that they stand for.
+    bytes: usize,
 }
 
 impl Sum {
@@ -108,7 +128,13 @@ impl Sum {
         let vocab = engine.shape().vocab;
         let mut logits = vec![0.0; engine.block() * vocab];
         engine.reset(0)?;
-        let Some((_, targets)) = tokens.split_first() else { return Ok(()) };
+        let Some((&first, targets)) = tokens.split_first() else { return Ok(()) };
+        let unscored = match tokenizer.end_of_text() {
+            // No byte of the document.
+            Some(_) => 0,
+            None => tokenizer.token(first).map_or(0, <[u8]>::len),
+        };
+        self.bytes += document.len().saturating_sub(unscored);
         for (inputs, targets) in tokens.chunks(engine.block()).zip(targets.chunks(engine.block())) {
             let inputs = &inputs[..targets.len()];
             let columns: Vec<_> =
@@ -138,7 +164,24 @@ mod tests {
     #[test]
     fn separators_are_lines() {
         let text = "one\n<|endoftext|>\ntwo <|endoftext|> still\n<|endoftext|>\n";
-        assert_eq!(documents(text).collect::<Vec<_>>(), ["one", "two <|endoftext|> still"]);
+        assert_eq!(documents(text), ["one", "two <|endoftext|> still"]);
+    }
+
+    #[test]
+    fn separators_are_found_at_either_end_and_side_by_side() {
+        const LINE: &str = "<|endoftext|>\n";
+        for (text, expected) in [
+            (format!("{LINE}one\n"), &["one\n"][..]),
+            ("one\n<|endoftext|>".to_owned(), &["one"]),
+            (format!("one\n{LINE}{LINE}two"), &["one", "two"]),
+            (format!("one\n{LINE}\n{LINE}two"), &["one", "two"]),
+            (format!("one\n\n{LINE}\ntwo\n\n"), &["one\n", "\ntwo\n\n"]),
+            (format!("one {LINE}<|endoftext|> two"), &["one <|endoftext|>\n<|endoftext|> two"]),
+            (LINE.repeat(3), &[]),
+            (String::new(), &[]),
+        ] {
+            assert_eq!(documents(&text), expected, "{text:?}");
+        }
     }
 
     #[test]

@@ -1,32 +1,31 @@
 //! `kinglet quantize`: from a checkpoint to a model file.
-#![expect(clippy::print_stdout, reason = "the report is the output")]
 
-use std::io;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use kinglet_quantize::checkpoint::{Checkpoint, CheckpointError, Problem};
 use kinglet_quantize::vocabulary::Vocabulary;
-use kinglet_quantize::{Hex, Options, Report, TunedState, convert, shape, write_beside};
+use kinglet_quantize::{ConvertError, Hex, Options, Report, TunedState, convert, shape};
 
 use crate::args::QuantizeArgs;
 use crate::model::read;
+use crate::output::{self, Output};
 use crate::report::{self, Texts};
-use crate::terminal;
+use crate::terminal::{self, Unread};
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
     let mut checkpoint = Checkpoint::open(&args.checkpoint)?;
     if !args.lora.is_empty() {
         merge(&mut checkpoint, args)?;
     }
-    let inputs = checkpoint.sources().iter().flat_map(|source| source.files());
-    if inputs.chain(&args.state).chain(&args.vocab).any(|input| same_file(input, &args.output)) {
-        bail!("the output would replace an input; give another -o");
+    let state = args.state.as_deref().map(Checkpoint::open).transpose()?;
+    let inputs = inputs(&checkpoint, state.as_ref(), args);
+    output::keep(&inputs, "--output", &args.output)?;
+    if let Some(report) = &args.report {
+        output::keep(inputs.iter().chain([&args.output]), "--report", report)?;
     }
-    let state = match &args.state {
-        None => None,
-        Some(path) => Some(tuned_state(&checkpoint, args, path)?),
-    };
+    let state = state.map(|file| tuned_state(&checkpoint, args, &file)).transpose()?;
     let vocabulary = match &args.vocab {
         None => checkpoint
             .vocabulary()
@@ -51,27 +50,12 @@ fn with_report(
     options: &Options<'_>,
     path: &Path,
 ) -> Result<()> {
-    let inputs = checkpoint.sources().iter().flat_map(|source| source.files());
-    let others = inputs.chain([&args.output]).chain(&args.text).chain(&args.vocab);
-    let mut others = others.chain(&args.state);
-    if others.any(|other| other == path || same_file(other, path)) {
-        bail!("the report would replace {}; give another --report", path.display());
-    }
-    if path.is_dir() {
-        bail!("cannot write {}: it is a directory; give the file's name as well", path.display());
-    }
     let model = shape(checkpoint).with_context(|| args.checkpoint.display().to_string())?;
     let texts = Texts::read(args.text.as_deref(), options.vocabulary, model.vocab)?;
-    // The report's file is made first, so that a path that cannot be written stops
-    // the work before it starts.
-    let mut measured = Ok(());
-    let written = write_beside(path, |partial| {
-        measured = convert_and_print(checkpoint, args, options)
-            .and_then(|converted| report::write(partial, args, checkpoint, &converted, &texts));
-        if measured.is_ok() { Ok(()) } else { Err(io::Error::other("not measured")) }
-    });
-    measured?;
-    written.with_context(|| format!("cannot write {}", path.display()))
+    let mut file = Output::create(path)?;
+    let converted = convert_and_print(checkpoint, args, options)?;
+    report::write(&mut file, args, checkpoint, &converted, &texts)?;
+    Ok(file.finish()?)
 }
 
 /// Converts, with a progress bar, and prints what int8 costs each tensor.
@@ -89,9 +73,9 @@ fn convert_and_print(
         bar.set_position(done);
     });
     bar.finish_and_clear();
-    let report = report.with_context(|| format!("{}", args.checkpoint.display()))?;
+    let report = report.map_err(|error| explain(error, args))?;
     let read = checkpoint.tensors().map(|tensor| tensor.byte_len() as u64).sum();
-    print(&report, args, read);
+    print(&report, args, read)?;
     if options.vocabulary.is_none() {
         terminal::note(
             "note: the checkpoint brings no vocabulary and no --vocab was given; `run` and \
@@ -99,6 +83,34 @@ fn convert_and_print(
         );
     }
     Ok(report)
+}
+
+/// The error with the file that it is about, where it does not say so itself.
+fn explain(error: ConvertError, args: &QuantizeArgs) -> anyhow::Error {
+    let checkpoint = args.checkpoint.display().to_string();
+    let about = match &error {
+        ConvertError::Checkpoint(_) | ConvertError::Source { .. } | ConvertError::Output { .. } => {
+            return error.into();
+        }
+        ConvertError::Vocabulary { .. } => {
+            let vocabulary = args
+                .vocab
+                .as_ref()
+                .map_or(checkpoint.clone(), |path| format!("{}, for {checkpoint}", path.display()));
+            return anyhow::anyhow!(
+                "{vocabulary}: {error}; pass the vocabulary that the model was trained with as \
+                 --vocab"
+            );
+        }
+        ConvertError::NonFinite { .. } if !args.lora.is_empty() => {
+            let adapters: Vec<_> =
+                args.lora.iter().map(|path| path.display().to_string()).collect();
+            let alpha = args.alpha.map_or(String::new(), |alpha| format!(", --alpha {alpha:?}"));
+            format!("{checkpoint}, merged with {}{alpha}", adapters.join(" and "))
+        }
+        _ => checkpoint,
+    };
+    anyhow::Error::from(error).context(about)
 }
 
 /// Merges the adapter into the checkpoint.
@@ -135,55 +147,80 @@ fn advise(error: CheckpointError) -> anyhow::Error {
 }
 
 /// The tuned state that the model shall start from.
-fn tuned_state(checkpoint: &Checkpoint, args: &QuantizeArgs, path: &Path) -> Result<TunedState> {
+fn tuned_state(
+    checkpoint: &Checkpoint,
+    args: &QuantizeArgs,
+    file: &Checkpoint,
+) -> Result<TunedState> {
     let shape = shape(checkpoint).with_context(|| format!("{}", args.checkpoint.display()))?;
-    let file = Checkpoint::open(path)?;
-    TunedState::read(&file, &shape)
-        .with_context(|| format!("{}, for {}", path.display(), args.checkpoint.display()))
+    TunedState::read(file, &shape)
+        .with_context(|| format!("{}, for {}", file.path().display(), args.checkpoint.display()))
+}
+
+/// The files that the command reads or that belong to those.
+fn inputs(
+    checkpoint: &Checkpoint,
+    state: Option<&Checkpoint>,
+    args: &QuantizeArgs,
+) -> Vec<PathBuf> {
+    let mut inputs = checkpoint.inputs();
+    inputs.extend(state.into_iter().flat_map(Checkpoint::inputs));
+    inputs.extend(args.vocab.iter().filter(|name| bytes(name).is_none()).cloned());
+    inputs.extend(args.text.clone());
+    inputs
 }
 
 /// The vocabulary that `--vocab` names.
 fn named_vocabulary(name: &Path) -> Result<Vocabulary> {
-    match name.to_str() {
-        Some("bytes") => Ok(Vocabulary::bytes(0)),
-        Some("bytes+1") => Ok(Vocabulary::bytes(1)),
-        _ => Vocabulary::read(&read(name)?).with_context(|| format!("{}", name.display())),
+    match bytes(name) {
+        Some(first) => Ok(Vocabulary::bytes(first)),
+        None => Vocabulary::read(&read(name)?).with_context(|| format!("{}", name.display())),
     }
 }
 
-pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+/// The id of byte 0, where the name is that of a vocabulary of bytes and of no file.
+fn bytes(name: &Path) -> Option<u16> {
+    match name.to_str() {
+        Some("bytes") => Some(0),
+        Some("bytes+1") => Some(1),
+        _ => None,
+    }
 }
 
 /// Prints what was converted; `read` is the bytes of the checkpoint's tensors.
-fn print(report: &Report, args: &QuantizeArgs, read: u64) {
+fn print(report: &Report, args: &QuantizeArgs, read: u64) -> io::Result<()> {
+    let mut out = Unread::new(io::stdout().lock());
     if !args.quiet {
         let name_width = report.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
-        println!(
+        writeln!(
+            out,
             "{:name_width$}  {:>13}  {:>5}  {:>6}  {:>6}",
             "tensor", "shape", "group", "bits", "SNR"
-        );
+        )?;
         for tensor in &report.tensors {
             let shape = format!("{} x {}", tensor.rows, tensor.cols);
-            println!(
+            writeln!(
+                out,
                 "{:name_width$}  {shape:>13}  {:>5}  {:>6.3}  {:>3.1} dB",
                 tensor.name,
                 tensor.group,
                 tensor.bits_per_weight(),
                 tensor.snr_db(),
-            );
+            )?;
         }
-        println!();
+        writeln!(out)?;
     }
     let weights: f64 = report.tensors.iter().map(|t| t.rows as f64 * t.cols as f64).sum();
     let bytes: u64 = report.tensors.iter().map(|tensor| tensor.bytes).sum();
     let signal: f64 = report.tensors.iter().map(|tensor| tensor.signal).sum();
     let noise: f64 = report.tensors.iter().map(|tensor| tensor.noise).sum();
-    println!(
+    writeln!(
+        out,
         "{}, {} layers of width {}, {} parameters",
         report.shape.architecture, report.shape.layers, report.shape.width, report.parameters,
-    );
-    println!(
+    )?;
+    writeln!(
+        out,
         "{}: {} bytes, {:.3} bits per weight, SNR {:.1} dB, {:.1} s, {:.2} GB/s",
         args.output.display(),
         report.file_len,
@@ -191,6 +228,6 @@ fn print(report: &Report, args: &QuantizeArgs, read: u64) {
         10.0 * (signal / noise).log10(),
         report.elapsed.as_secs_f64(),
         read as f64 / 1e9 / report.elapsed.as_secs_f64(),
-    );
-    println!("content hash {}", Hex(&report.content_hash));
+    )?;
+    writeln!(out, "content hash {}", Hex(&report.content_hash))
 }

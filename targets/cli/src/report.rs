@@ -1,7 +1,6 @@
 //! `kinglet quantize --report`: what int8 changes in what the model says.
-#![expect(clippy::print_stdout, reason = "the summary is the output")]
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -17,7 +16,7 @@ use crate::args::{EngineArgs, ModelArgs, QuantizeArgs};
 use crate::engine::with_engine;
 use crate::model::{Opened, read};
 use crate::perplexity::documents;
-use crate::terminal;
+use crate::terminal::{self, Unread};
 
 /// The keys of the report, for `--help`.
 pub(crate) const KEYS: &str = "\
@@ -167,9 +166,9 @@ impl<'a> JsonTensor<'a> {
     }
 }
 
-/// Measures the model that was just written, and writes the report to `out`.
+/// Measures the model that was just written, and writes the report to `file`.
 pub(crate) fn write(
-    out: &Path,
+    file: &mut impl Write,
     args: &QuantizeArgs,
     checkpoint: &Checkpoint,
     converted: &Report,
@@ -203,11 +202,9 @@ pub(crate) fn write(
         perplexity_ratio: quality.perplexity_ratio(),
         tensors: worst.iter().map(|tensor| JsonTensor::new(tensor)).collect(),
     };
-    let mut file = std::fs::File::create(out)?;
-    serde_json::to_writer_pretty(&mut file, &json)?;
+    serde_json::to_writer_pretty(&mut *file, &json).map_err(io::Error::from)?;
     file.write_all(b"\n")?;
-    print(&quality, &worst, told);
-    Ok(())
+    Ok(print(&quality, &worst, told)?)
 }
 
 /// Both sides on the texts.
@@ -241,30 +238,35 @@ fn compare(args: &QuantizeArgs, checkpoint: &Checkpoint, texts: &Texts) -> Resul
     })
 }
 
-fn print(quality: &Quality, worst: &[&TensorReport], told: bool) {
+fn print(quality: &Quality, worst: &[&TensorReport], told: bool) -> io::Result<()> {
+    let mut out = Unread::new(io::stdout().lock());
     let texts = if told { "texts of its own" } else { "texts" };
-    println!(
+    writeln!(
+        out,
         "int8 against the checkpoint, at {} tokens of {} {texts}:",
         quality.positions, quality.sequences
-    );
-    println!("  KL divergence {:.2e} nats, at most {:.2e}", quality.kl, quality.largest_kl);
-    println!("  the same most probable token at {:.2} %", 100.0 * quality.top1);
-    println!(
+    )?;
+    writeln!(out, "  KL divergence {:.2e} nats, at most {:.2e}", quality.kl, quality.largest_kl)?;
+    writeln!(out, "  the same most probable token at {:.2} %", 100.0 * quality.top1)?;
+    writeln!(
+        out,
         "  perplexity {:.4} for {:.4}, a ratio of {:.5}",
         quality.int8_perplexity,
         quality.checkpoint_perplexity,
         quality.perplexity_ratio()
-    );
-    println!("  largest relative errors of rounding:");
+    )?;
+    writeln!(out, "  largest relative errors of rounding:")?;
     for tensor in worst.iter().take(WORST) {
-        println!(
+        writeln!(
+            out,
             "    {:.2} %  {}, groups of {}, largest weight {:.1} times the rms",
             100.0 * tensor.relative_error(),
             tensor.name,
             tensor.group,
             tensor.outlier_ratio(),
-        );
+        )?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

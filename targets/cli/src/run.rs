@@ -1,36 +1,33 @@
 //! `kinglet run`: text from a prompt.
 
 use std::io::{self, Read, Write};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
-use kinglet::element::{StateElement, f16};
-use kinglet::engine::Engine;
-use kinglet::model::Header;
+use anyhow::{Context, Result, bail};
+use kinglet::engine::{Engine, StepError};
 use kinglet::sampler::{Sampler, is_uncounted};
-use kinglet::state::{StateFile, StateFileError};
 use kinglet::text::TextStream;
 use kinglet::tokenizer::Tokenizer;
-use kinglet_quantize::write_beside;
 
-use crate::args::{RunArgs, StateType};
+use crate::args::RunArgs;
 use crate::engine::{BLOCK, with_engine};
-use crate::model::{self, Opened, tokenizer};
-use crate::terminal;
+use crate::model::{Opened, tokenizer};
+use crate::output::{self, Output};
+use crate::state_file::SavedState;
+use crate::terminal::{self, Unread};
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
+    if let Some(path) = &args.save_state {
+        // The file of --state may be taken further.
+        output::keep(&args.model.model, "--save-state", path)?;
+    }
     let opened = Opened::resident(&args.model, &args.residence)?;
     let model = opened.model()?;
     let tokenizer = tokenizer(&model, opened.name())?;
     let prompt = prompt(args)?;
-    let start = match &args.state {
-        Some(path) => Some(match args.engine.state.state_type {
-            StateType::F32 => SavedState::read::<f32>(model.header(), path)?,
-            StateType::F16 => SavedState::read::<f16>(model.header(), path)?,
-        }),
-        None => None,
-    };
+    let state_type = args.engine.state.state_type;
+    let start = args.state.as_ref().map(|path| SavedState::read(state_type, model.header(), path));
+    let start = start.transpose()?;
     let first = start.as_ref().map_or(tokenizer.end_of_text(), |start| start.next);
     let mut tokens = Vec::from_iter(first);
     for token in tokenizer.encode(prompt.as_bytes()) {
@@ -45,22 +42,28 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let drawable = vocab.min(tokenizer.vocab_len());
     let sampler = Sampler::with_counts(args.sampler_options(), seed, vec![0.0; drawable])?;
     let block = BLOCK.min(tokens.len());
+    let saved = args.save_state.as_deref().map(Output::create).transpose()?;
     with_engine(model, &args.engine, 1, block, |engine| {
         if let Some(start) = &start {
             engine.load_state(0, &start.values)?;
         }
         let mut story = Story { engine, tokenizer, sampler, text: TextStream::new(), drawable };
-        let mut out = io::stdout().lock();
+        let stdout = io::stdout().lock();
+        let mut out: Box<dyn Write> = match &saved {
+            Some(_) => Box::new(Unread::new(stdout)),
+            None => Box::new(stdout),
+        };
         out.write_all(prompt.as_bytes())?;
         // A state is saved before its next token, so that this can be fed again.
         let hold = usize::from(args.save_state.is_some() && args.tokens == 0);
-        let times = story.tell(&tokens[..tokens.len() - hold], args.tokens, &mut out)?;
-        if let Some(path) = &args.save_state {
+        let told = story.tell(&tokens[..tokens.len() - hold], args.tokens, &mut out);
+        let times = told.map_err(|error| explain(error, args, &mut out))?;
+        if let Some(mut file) = saved {
             let next = times.last.or(tokens.last().copied());
-            match args.engine.state.state_type {
-                StateType::F32 => save_state::<f32>(model.header(), story.engine, next, path)?,
-                StateType::F16 => save_state::<f16>(model.header(), story.engine, next, path)?,
-            }
+            let mut values = vec![0.0; model.shape().state_len()];
+            story.engine.store_state(0, &mut values)?;
+            file.write_all(&SavedState { values, next }.bytes(state_type, model.header())?)?;
+            file.finish()?;
         }
         let seed = if args.seed.is_some() || args.temperature == 0.0 {
             String::new()
@@ -70,6 +73,21 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         terminal::note(&format!("[{times}{seed}]"));
         Ok(())
     })
+}
+
+/// The error with where it may come from, on a line of its own below the text.
+fn explain(error: anyhow::Error, args: &RunArgs, out: &mut dyn Write) -> anyhow::Error {
+    if terminal::is_broken_pipe(&error) {
+        return error;
+    }
+    // The error at hand says more than one of this line.
+    let _ = writeln!(out).and_then(|()| out.flush());
+    match (&args.state, error.downcast_ref::<StepError>()) {
+        (Some(path), Some(StepError::NonFinite)) => {
+            error.context(format!("from the state in {}", path.display()))
+        }
+        _ => error,
+    }
 }
 
 /// The prompt's text.
@@ -83,47 +101,6 @@ fn prompt(args: &RunArgs) -> Result<String> {
         }
         Some(text) => Ok(text.to_owned()),
     }
-}
-
-/// A state file's contents.
-struct SavedState {
-    /// `[layer]` of the architecture's layer state.
-    values: Vec<f32>,
-    next: Option<u32>,
-}
-
-impl SavedState {
-    /// The state file of an engine that keeps states in `S`.
-    fn read<S: StateElement>(model: &Header, path: &Path) -> Result<Self> {
-        let bytes = model::read(path)?;
-        let mut elements = vec![S::zeroed(); model.shape.state_len()];
-        let next = StateFile::read(model, &bytes, &mut elements).map_err(|error| {
-            let hint = match error {
-                StateFileError::Element { found: f32::CODE, .. } => " (--state-type f32)",
-                StateFileError::Element { found: f16::CODE, .. } => " (--state-type f16)",
-                _ => "",
-            };
-            anyhow!("{}: {error}{hint}", path.display())
-        })?;
-        let values = elements.into_iter().map(S::widen).collect();
-        Ok(Self { values, next })
-    }
-}
-
-/// Writes the state file of an engine that keeps states in `S`.
-fn save_state<S: StateElement>(
-    model: &Header,
-    engine: &dyn Engine,
-    next: Option<u32>,
-    path: &Path,
-) -> Result<()> {
-    let mut values = vec![0.0; model.shape.state_len()];
-    engine.store_state(0, &mut values)?;
-    let elements: Vec<S> = values.into_iter().map(S::narrow).collect();
-    let mut bytes = vec![0; StateFile::<S>::len(&model.shape)];
-    StateFile::write(model, &elements, next, &mut bytes)?;
-    write_beside(path, |partial| std::fs::write(partial, &bytes))
-        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// A seed that differs between runs.
@@ -167,7 +144,7 @@ struct Story<'a> {
 
 impl Story<'_> {
     /// Reads the prompt and writes at most `most` tokens that follow it.
-    fn tell(&mut self, prompt: &[u32], most: usize, out: &mut impl Write) -> Result<Times> {
+    fn tell(&mut self, prompt: &[u32], most: usize, out: &mut dyn Write) -> Result<Times> {
         let mut logits = vec![0.0; self.engine.shape().vocab];
         let start = Instant::now();
         self.engine.prefill(0, prompt, &mut logits)?;
@@ -192,7 +169,7 @@ impl Story<'_> {
         Ok(Times { last, prompt_tokens: prompt.len(), prompt: read - start, tokens, decode })
     }
 
-    fn write(&mut self, token: u32, out: &mut impl Write) -> Result<()> {
+    fn write(&mut self, token: u32, out: &mut dyn Write) -> Result<()> {
         let bytes = self.tokenizer.token(token).unwrap_or_default();
         if is_uncounted(bytes) {
             self.sampler.accept_uncounted(token);

@@ -1,24 +1,56 @@
 //! What goes to standard error: messages and progress.
-#![expect(clippy::print_stderr, reason = "this is where the program speaks")]
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Reports why the program failed, with every cause.
 pub(crate) fn error(error: &anyhow::Error) {
-    eprintln!("kinglet: {error:#}");
+    note(&format!("kinglet: {error:#}"));
 }
 
 /// Says something beside the output.
 pub(crate) fn note(message: &str) {
-    eprintln!("{message}");
+    // Nobody may be listening, which is no reason to end.
+    let _ = writeln!(io::stderr(), "{message}");
 }
 
 /// Whether the output's reader is gone.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     io.into_iter().any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// An output whose reader may stop, as `head` does: what is written from then on is
+/// dropped, for a file depends on the work that remains.
+pub(crate) struct Unread<W>(Option<W>);
+
+impl<W: Write> Unread<W> {
+    pub(crate) fn new(output: W) -> Self {
+        Self(Some(output))
+    }
+
+    /// Does `f` with the output while it is read.
+    fn attempt<T>(&mut self, f: impl FnOnce(&mut W) -> io::Result<T>, dropped: T) -> io::Result<T> {
+        let Some(output) = &mut self.0 else { return Ok(dropped) };
+        match f(output) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.0 = None;
+                Ok(dropped)
+            }
+            result => result,
+        }
+    }
+}
+
+impl<W: Write> Write for Unread<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.attempt(|output| output.write(bytes), bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.attempt(W::flush, ())
+    }
 }
 
 /// A progress bar over `len` units on a terminal, nothing elsewhere.

@@ -64,3 +64,50 @@ fn the_digest_does_not_depend_on_how_it_is_computed() {
 fn the_digest_of_an_f16_state_does_not_either() {
     check("f16");
 }
+
+#[cfg(unix)]
+#[test]
+fn too_large_a_number_says_so() {
+    // What a machine with much memory would give; the time ends what computes for ever.
+    const LIMITS: &str = "ulimit -v 2000000 && ulimit -t 1 && exec \"$@\"";
+    let run = |args: &[&str]| {
+        let mut command = Command::new("sh");
+        command.args(["-c", LIMITS, "sh", env!("CARGO_BIN_EXE_kinglet"), "digest", "-t", "1"]);
+        command.args(args).output().expect("sh starts")
+    };
+    for tokens in ["1000000000000", "18446744073709551615"] {
+        let endless = run(&["--tokens", tokens]);
+        let errors = String::from_utf8_lossy(&endless.stderr);
+        // It computes until its time is up.
+        assert_eq!((endless.status.code(), &*errors), (None, ""), "{tokens}");
+    }
+    for (chunk, said) in [
+        ("100000000", "needs "),
+        ("18446744073709551615", "needs more bytes than there are addresses"),
+    ] {
+        let refused = run(&["--tokens", "18446744073709551615", "--chunk", chunk]);
+        let errors = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{chunk}: {errors}");
+        let what = format!("the workspace for {chunk} tokens together (a smaller --chunk");
+        assert!(errors.contains(&what) && errors.contains(said), "{errors}");
+    }
+}
+
+#[test]
+fn a_negative_number_is_an_argument() {
+    for args in [
+        &["digest", "--tokens", "-1"][..],
+        &["digest", "--chunk", "-1"],
+        &["fit", "--ram", "-5"],
+        &["run", "--temp", "-inf"],
+        &["run", "--temp", "1e40"],
+        &["run", "--top-p", "nan"],
+        &["perplexity", "x", "-t", "-2"],
+        &["quantize", "x", "-o", "y", "--lora", "z", "--alpha", "-inf"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_kinglet")).args(args).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {errors}");
+        assert!(errors.contains(&format!("invalid value '{}'", args.last().unwrap())), "{errors}");
+    }
+}

@@ -111,3 +111,22 @@ fn an_f16_state_is_continued_as_f16_alone() {
     assert!(as_f16.contains("has an f32 state, the engine keeps f16"), "{as_f16}");
     assert!(as_f16.contains("--state-type f32"), "{as_f16}");
 }
+
+#[test]
+fn a_state_that_overflows_is_named() {
+    let folder = Folder::new("state-huge");
+    let state = folder.file("huge.state");
+    text(&[PROMPT, "-n", "2", "--save-state", &state]);
+    let mut bytes = std::fs::read(&state).expect("the state");
+    for value in bytes[64..].chunks_exact_mut(4) {
+        value.copy_from_slice(&f32::MAX.to_le_bytes());
+    }
+    let crc = kinglet::crc32::crc32(&[&bytes[..60], &bytes[64..]].concat());
+    bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(&state, bytes).expect("the huge state");
+    let output = kinglet(&["run", "--temp", "0", "-n", "4", "--state", &state, "More"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains(&format!("from the state in {state}: ")), "{errors}");
+    assert_eq!(output.stdout, b"More\n");
+}

@@ -118,6 +118,27 @@ fn a_tuned_state_starts_every_text_from_the_model_or_from_a_file() {
 }
 
 #[test]
+fn a_tuned_state_becomes_a_file_for_an_f16_engine() {
+    let folder = Folder::new("tuning-f16");
+    let [state, f32, f16] =
+        ["state.safetensors", "f32.state", "f16.state"].map(|name| folder.file(name));
+    write_stories_state(&state);
+    output(&["state", &state, "-o", &f32]);
+    output(&["state", &state, "--state-type", "f16", "-o", &f16]);
+    let [f32, f16_bytes] = [&f32, &f16].map(|path| std::fs::read(path).expect("a state"));
+    let floats = f32[64..].chunks(4).map(|x| f32::from_le_bytes(x.try_into().unwrap()));
+    let halves = f16_bytes[64..].chunks(2).map(|x| u16::from_le_bytes(x.try_into().unwrap()));
+    assert_eq!(floats.len(), halves.len());
+    let rounded = floats.map(kinglet::element::StateElement::narrow);
+    assert!(rounded.map(kinglet::element::f16::to_bits).eq(halves));
+
+    let tell = ["run", "--temp", "0", "-n", "20", "--state", &f16];
+    let told = output(&[&tell[..], &["--state-type", "f16"]].concat());
+    assert_ne!(told, output(&["run", "--temp", "0", "-n", "20", "--state-type", "f16"]));
+    assert!(refusal(&tell).contains("--state-type f16"));
+}
+
+#[test]
 fn an_adapter_is_merged_and_named() {
     let folder = Folder::new("tuning-lora");
     let [plain, merged] = ["plain.kinglet", "merged.kinglet"].map(|name| folder.file(name));
@@ -161,7 +182,10 @@ fn wrong_use_says_what_to_do() {
         (&[&base, "--alpha", "16"], &["--lora"]),
         (&[&base, "--lora", &lora, "--alpha", "inf"], &["not a finite number"]),
         (&[&base, "--state", &lora], &["lora.pth", "holds no tuned state"]),
-        (&[&other, "--state", &state], &["state.pth", "blocks.2.att.time_state"]),
+        (
+            &[&other, "--state", &state],
+            &["state.pth", "the tuned state has 3 layers; the model has 2"],
+        ),
         (&[&golden("v4/model.pth"), "--state", &state], &["state.pth", "RWKV-5, 6 or 7"]),
         (&[&lora], &["lora.pth", "--lora"]),
         (&[&state], &["state.pth", "--state", "`kinglet state`"]),
@@ -173,6 +197,9 @@ fn wrong_use_says_what_to_do() {
     }
     let message = refusal(&["state", &state, "-o", &out]);
     assert!(message.contains("state.pth, for the built-in model"), "{message}");
+    assert!(message.contains("has 3 layers; the model has 6"), "{message}");
+    let message = quantize(&[&base, "--lora", &lora, "--alpha", "1e308"]);
+    assert!(message.contains("lora.pth, --alpha 1e308"), "{message}");
     assert_eq!(folder.len(), 0);
 
     for (input, args) in [("--lora", &["--alpha", "16"][..]), ("--state", &[])] {
@@ -181,6 +208,6 @@ fn wrong_use_says_what_to_do() {
         std::fs::copy(from, &copy).expect("a copy");
         let all = [&["quantize", &base, input, &copy, "-o", &copy], args].concat();
         let message = refusal(&all);
-        assert!(message.contains("would replace an input"), "{message}");
+        assert!(message.contains(&format!("would replace {copy}")), "{message}");
     }
 }

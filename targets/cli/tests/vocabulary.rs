@@ -166,6 +166,8 @@ fn a_vocabulary_that_does_not_fit_is_refused() {
     checkpoint(&from, 4300);
     let error = refusal(&["quantize", &from, "--vocab", NEOX, "-o", &model]);
     assert!(error.contains("has token id 4363, but the model has 4300"), "{error}");
+    assert!(error.contains(&format!("{NEOX}, for {from}: ")), "{error}");
+    assert!(error.contains("pass the vocabulary that the model was trained with"), "{error}");
 
     let json = fs::read_to_string(NEOX).expect("the tokenizer");
     let other = folder.file("other.json");
@@ -178,4 +180,35 @@ fn a_vocabulary_that_does_not_fit_is_refused() {
     let error = refusal(&["quantize", folder.0.to_str().unwrap(), "-o", &model]);
     assert!(error.contains("tokenizer.json") && error.contains("--vocab FILE"), "{error}");
     assert!(!Path::new(&model).exists());
+}
+
+#[test]
+fn perplexity_counts_what_it_scores() {
+    let folder = Folder::new("vocab-perplexity");
+    let (from, text) = (folder.file("small.safetensors"), folder.file("text"));
+    let model = folder.file("small.kinglet");
+    checkpoint(&from, 257);
+    let measure = |content: &str| {
+        fs::write(&text, content).expect("a text");
+        kinglet(&["perplexity", "--json", "-m", &model, &text])
+    };
+    let figures = |content: &str| {
+        let output = measure(content);
+        assert!(output.status.success(), "{output:?}");
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let of = |key: &str| json[key].as_f64().expect(key);
+        let bits = of("nats_per_token") / std::f64::consts::LN_2 * of("tokens") / of("bytes");
+        assert!((bits - of("bits_per_byte")).abs() < 1e-9, "{json}");
+        [of("documents"), of("tokens"), of("bytes")]
+    };
+    // No token begins a text, so that the first byte of each only predicts.
+    succeed(&["quantize", &from, "--vocab", "bytes", "-q", "-o", &model]);
+    assert_eq!(figures("abcd\n<|endoftext|>\nxyz"), [2.0, 5.0, 5.0]);
+    let refused = measure("a\n<|endoftext|>\nb");
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.stdout.is_empty() && error.contains("has no token to score"), "{error}");
+    succeed(&["quantize", &from, "--vocab", "bytes+1", "-q", "-o", &model]);
+    assert_eq!(figures("abcd\n<|endoftext|>\nxyz"), [2.0, 7.0, 7.0]);
+    assert_eq!(figures("a"), [1.0, 1.0, 1.0]);
 }

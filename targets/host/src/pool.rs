@@ -227,7 +227,7 @@ impl Shared {
     /// region then, and the next one wakes it: no region needs it.
     fn wake(&self, count: usize) {
         let asleep =
-            |worker: &&Worker| worker.asleep.load(Relaxed) && worker.asleep.swap(false, Relaxed);
+            |worker: &&Worker| worker.asleep.load(Relaxed) && worker.asleep.swap(false, Acquire);
         for worker in self.workers.iter().filter(asleep).take(count) {
             if let Some(thread) = worker.thread.get() {
                 thread.unpark();
@@ -258,7 +258,8 @@ impl Shared {
 
     /// Sleeps until woken, or until the pool ends.
     fn sleep(&self, worker: &Worker) {
-        worker.asleep.store(true, Relaxed);
+        // Whoever sees it sees the handle, too, by which the worker is woken.
+        worker.asleep.store(true, Release);
         while worker.asleep.load(Relaxed) && !self.is_ending() {
             thread::park();
         }
