@@ -84,8 +84,8 @@ pub(super) fn config(directory: &Path) -> Result<Config, Problem> {
         let full_key = || format!("{key} in config.json");
         declare(&mut config.declared, declared::CONFIG, key, full_key, number)?;
     }
-    let size = values.get("head_dim").or_else(|| values.get("head_size"));
-    config.head_size = size.and_then(|size| size.as_u64()?.try_into().ok());
+    let size = ["head_dim", "head_size"].into_iter().find_map(|key| values.get(key)?.as_u64());
+    config.head_size = size.and_then(|size| size.try_into().ok());
     config.is_tied = values.get("tie_word_embeddings") == Some(&Value::Bool(true));
     Ok(config)
 }
