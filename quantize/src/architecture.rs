@@ -18,16 +18,24 @@ pub(crate) fn deep_embed_share(layer: usize) -> String {
 }
 
 /// The shape of the model that the checkpoint's tensors make up, after checking
-/// that all of them are there, with fitting shapes, and no others.
+/// that all of them are there, with fitting shapes, and no others, and that the
+/// container states the same dimensions where it states any.
 ///
 /// # Errors
-/// When the checkpoint is of another architecture (which is then named), or a
-/// tensor is missing, of another shape, or not known.
+/// When the checkpoint is of another architecture (which is then named), a
+/// tensor is missing, of another shape, or not known, or what is stated beside
+/// them is of another model.
 pub fn shape(checkpoint: &Checkpoint) -> Result<Shape, ConvertError> {
     refuse_others(checkpoint)?;
     let shape = dimensions(checkpoint, architecture(checkpoint))?;
     shape.check().map_err(ConvertError::Shape)?;
     check_tensors(checkpoint, &shape)?;
+    for declared in checkpoint.declared() {
+        if let Some(found) = declared.contradicted_by(&shape) {
+            let (key, value) = (declared.key.clone(), declared.value);
+            return Err(ConvertError::Declared { key, value, found });
+        }
+    }
     Ok(shape)
 }
 
@@ -89,7 +97,7 @@ fn architecture(checkpoint: &Checkpoint) -> Architecture {
         Architecture::Rwkv6
     } else if !any(".ln_x.") {
         Architecture::Rwkv4
-    } else if checkpoint.tensor(TIME_DECAY).is_some_and(per_channel) || any(".att.time_faaaa") {
+    } else if checkpoint.tensor(TIME_DECAY).is_some_and(per_channel) {
         Architecture::Rwkv5_2
     } else if any(".att.gate.") {
         Architecture::Rwkv5_1
@@ -104,7 +112,6 @@ const TIME_DECAY: &str = "blocks.0.att.time_decay";
 fn dimensions(checkpoint: &Checkpoint, architecture: Architecture) -> Result<Shape, ConvertError> {
     let layers = layers(checkpoint)?;
     let width = require(checkpoint, "emb.weight")?.columns();
-    let columns = |name| require(checkpoint, name).map(|tensor| tensor.columns());
     let rows = |name| require(checkpoint, name).map(|tensor| tensor.rows());
     Ok(Shape {
         architecture,
@@ -117,14 +124,23 @@ fn dimensions(checkpoint: &Checkpoint, architecture: Architecture) -> Result<Sha
                 let heads = require(checkpoint, TIME_DECAY)?.elements();
                 width.checked_div(heads).unwrap_or(0)
             }
-            Architecture::Rwkv5_2 => columns(TIME_DECAY)?,
-            Architecture::Rwkv6 => columns("blocks.0.att.time_faaaa")?,
-            _ => columns("blocks.0.att.r_k")?,
+            Architecture::Rwkv5_2 => head_size(checkpoint, TIME_DECAY)?,
+            Architecture::Rwkv6 => head_size(checkpoint, "blocks.0.att.time_faaaa")?,
+            _ => head_size(checkpoint, "blocks.0.att.r_k")?,
         },
         ffn: rows("blocks.0.ffn.key.weight")?,
         vocab: rows("head.weight")?,
         ranks: ranks(checkpoint, architecture, layers)?,
     })
+}
+
+/// N of a parameter `[heads, N]`.
+fn head_size(checkpoint: &Checkpoint, name: &str) -> Result<usize, ConvertError> {
+    let tensor = require(checkpoint, name)?;
+    match *tensor.shape() {
+        [_, size] => Ok(size),
+        _ => Err(ConvertError::PerHead { tensor: name.to_owned(), found: tensor.shape().to_vec() }),
+    }
 }
 
 fn ranks(
@@ -193,10 +209,7 @@ fn check_tensors(checkpoint: &Checkpoint, shape: &Shape) -> Result<(), ConvertEr
         known.insert(name);
     }
     for name in LN0 {
-        let tensor = require(checkpoint, name)?;
-        if tensor.elements() != shape.width {
-            return Err(ConvertError::dims(&tensor, &[shape.width]));
-        }
+        check_vector(&require(checkpoint, name)?, shape.width)?;
         known.insert(name.to_owned());
     }
     if shape.architecture == Architecture::Rwkv7a {
@@ -219,17 +232,32 @@ fn check_tensors(checkpoint: &Checkpoint, shape: &Shape) -> Result<(), ConvertEr
     }
 }
 
-/// Checks a tensor's shape: a matrix exactly, a vector by its length, for
-/// vectors come as `[width]`, `[1, 1, width]` and `[heads, head size]`.
-fn check_dims(tensor: &Tensor<'_>, spec: &TensorSpec, shape: &Shape) -> Result<(), ConvertError> {
-    let dims = stored_dims(spec, shape);
-    if spec.storage == Storage::Vector {
-        let elements = dims.iter().product();
-        if tensor.elements() != elements {
-            return Err(ConvertError::dims(tensor, &[elements]));
-        }
-    } else if tensor.shape() != dims {
-        return Err(ConvertError::dims(tensor, &dims));
+/// Whether a vector of the model is `[heads, head size]` in checkpoints.
+pub(crate) fn is_per_head(architecture: Architecture, spec: &TensorSpec) -> bool {
+    match spec.name {
+        "att.r_k" | "att.time_faaaa" => true,
+        "att.time_decay" => architecture == Architecture::Rwkv5_2,
+        _ => false,
     }
-    Ok(())
+}
+
+/// Checks a tensor's shape: exactly, or that of a vector by its length.
+fn check_dims(tensor: &Tensor<'_>, spec: &TensorSpec, shape: &Shape) -> Result<(), ConvertError> {
+    let dims = match spec.storage {
+        Storage::Vector if is_per_head(shape.architecture, spec) => {
+            vec![shape.heads(), shape.head_size]
+        }
+        Storage::Vector => return check_vector(tensor, spec.cols.of(shape)),
+        _ => stored_dims(spec, shape),
+    };
+    if tensor.shape() == dims { Ok(()) } else { Err(ConvertError::dims(tensor, &dims)) }
+}
+
+/// Checks a vector, which comes as `[len]` or with ones around, as in `[1, 1, len]`.
+fn check_vector(tensor: &Tensor<'_>, len: usize) -> Result<(), ConvertError> {
+    let dimensions = tensor.shape().iter().filter(|&&n| n != 1).count();
+    if tensor.elements() == len && dimensions <= 1 {
+        return Ok(());
+    }
+    Err(ConvertError::dims(tensor, &[len]))
 }

@@ -55,6 +55,27 @@ pub enum ConvertError {
         /// The shape that the model needs.
         expected: Vec<usize>,
     },
+    /// The container states a dimension that the tensors do not have.
+    #[error(
+        "{key} is {value}, but the tensors make up a model with {found}; use the weights and the \
+         metadata of one model"
+    )]
+    Declared {
+        /// The key in the container's metadata.
+        key: String,
+        /// What it states.
+        value: f64,
+        /// What the tensors say.
+        found: usize,
+    },
+    /// A parameter per head does not say by its shape what a head is.
+    #[error("tensor {tensor} has shape {found:?}, expected [heads, head size]")]
+    PerHead {
+        /// Its official name.
+        tensor: String,
+        /// Its shape in the checkpoint.
+        found: Vec<usize>,
+    },
     /// A tensor holds NaN or infinity.
     #[error("tensor {tensor} holds {found} at row {row}, column {column}; expected finite values")]
     NonFinite {

@@ -10,35 +10,25 @@ use kinglet::shape::{Architecture, Shape};
 use kinglet::tensors::{self, Storage, TensorName, TensorSpec};
 use safetensors::{Dtype, View};
 
-use crate::architecture::stored_dims;
+use crate::architecture::{is_per_head, stored_dims};
 use crate::checkpoint::EXPORT_MARK;
 use crate::error::ConvertError;
 use crate::output::write_beside;
+use crate::tuned::TIME_STATE;
 
 /// Writes the dequantized weights as a safetensors file of f32, with the names
-/// and shapes of official checkpoints. LayerNorm ln0 is folded into
-/// `emb.weight` and `ffn.s_emb_x` of RWKV-7a into `ffn.s_emb`, so their keys are
-/// absent: the file's metadata says so, and a conversion refuses it. One tensor is in memory at a time.
+/// and shapes of official checkpoints, and the state that the model starts from
+/// where it is tuned. LayerNorm ln0 is folded into `emb.weight` and
+/// `ffn.s_emb_x` of RWKV-7a into `ffn.s_emb`, so their keys are absent: the
+/// file's metadata says so, and a conversion refuses it. One tensor is in memory
+/// at a time.
 /// Returns the number of tensors.
 ///
 /// # Errors
 /// When the file cannot be written.
 pub fn export(model: &Model<'_>, out: &Path) -> Result<usize, ConvertError> {
-    let mut views: Vec<(String, Exported<'_>)> = Vec::new();
-    for index in 0..tensors::tensor_count(model.shape()) {
-        let Some(tensor) = model.tensor(index) else { continue };
-        let (layer, spec) = tensors::tensor(model.shape(), index);
-        match views.last_mut() {
-            Some((_, stack)) if spec.part.is_some_and(|part| part.index > 0) => {
-                stack.parts.push(tensor);
-            }
-            _ => {
-                let name = TensorName { layer, name: spec.stored_name() }.to_string();
-                let dims = official_dims(spec, model.shape());
-                views.push((name, Exported { parts: vec![tensor], spec, dims }));
-            }
-        }
-    }
+    let mut views = weights(model);
+    views.extend(start_state(model));
     let count = views.len();
     write_beside(out, |path| {
         let mark = (EXPORT_MARK.to_owned(), "ln0 is folded into emb.weight".to_owned());
@@ -49,12 +39,55 @@ pub fn export(model: &Model<'_>, out: &Path) -> Result<usize, ConvertError> {
     Ok(count)
 }
 
+fn weights<'a>(model: &Model<'a>) -> Vec<(String, Exported<'a>)> {
+    let mut views: Vec<(String, Exported<'_>)> = Vec::new();
+    for index in 0..tensors::tensor_count(model.shape()) {
+        let Some(tensor) = model.tensor(index) else { continue };
+        let (layer, spec) = tensors::tensor(model.shape(), index);
+        match views.last_mut() {
+            Some((_, Exported { values: Values::Weights { parts, .. }, .. }))
+                if spec.part.is_some_and(|part| part.index > 0) =>
+            {
+                parts.push(tensor);
+            }
+            _ => {
+                let name = TensorName { layer, name: spec.stored_name() }.to_string();
+                let dims = official_dims(spec, model.shape());
+                let values = Values::Weights { parts: vec![tensor], spec };
+                views.push((name, Exported { values, dims }));
+            }
+        }
+    }
+    views
+}
+
+/// `blocks.N.att.time_state` of every layer, `[head][value][key]`. RWKV-4 has none.
+fn start_state<'a>(model: &Model<'a>) -> Vec<(String, Exported<'a>)> {
+    let shape = model.shape();
+    let size = shape.head_size;
+    let layers = model.start_state().unwrap_or_default().chunks_exact(shape.layer_state_len());
+    let heads = layers.map(|state| &state[2 * shape.width..]).enumerate();
+    heads
+        .filter(|_| shape.architecture != Architecture::Rwkv4)
+        .map(|(layer, state)| {
+            let name = TensorName { layer: Some(layer), name: TIME_STATE }.to_string();
+            let dims = vec![shape.heads(), size, size];
+            (name, Exported { values: Values::State { state, size }, dims })
+        })
+        .collect()
+}
+
 /// A tensor that is dequantized when it is written.
 struct Exported<'a> {
-    /// One tensor, or those that the checkpoint stacks in one.
-    parts: Vec<Tensor<'a>>,
-    spec: &'static TensorSpec,
+    values: Values<'a>,
     dims: Vec<usize>,
+}
+
+enum Values<'a> {
+    /// One tensor, or those that the checkpoint stacks in one.
+    Weights { parts: Vec<Tensor<'a>>, spec: &'static TensorSpec },
+    /// `[head][key][value]`, with heads of `size` channels.
+    State { state: &'a [f32], size: usize },
 }
 
 /// The shape that official checkpoints give a tensor.
@@ -63,10 +96,9 @@ fn official_dims(spec: &TensorSpec, shape: &Shape) -> Vec<usize> {
         return stored_dims(spec, shape);
     }
     let len = spec.cols.of(shape);
-    let per_head = vec![shape.heads(), shape.head_size];
     let name = spec.name.trim_start_matches("att.");
     match (shape.architecture, name) {
-        (_, "r_k" | "time_faaaa") | (Architecture::Rwkv5_2, "time_decay") => per_head,
+        _ if is_per_head(shape.architecture, spec) => vec![shape.heads(), shape.head_size],
         (Architecture::Rwkv6, "time_decay") => vec![1, 1, len],
         (_, "time_decay" | "time_first") => vec![len],
         _ if name.contains("ln") => vec![len],
@@ -74,37 +106,46 @@ fn official_dims(spec: &TensorSpec, shape: &Shape) -> Vec<usize> {
     }
 }
 
-impl Exported<'_> {
-    fn values(&self, tensor: &Tensor<'_>) -> Vec<f32> {
-        match tensor {
-            Tensor::Vector(values) => values.to_vec(),
-            Tensor::Matrix(matrix) => {
-                self.matrix(matrix.rows, matrix.inputs, |row, input| matrix.weight(row, input))
-            }
-            Tensor::Sparse(matrix) => {
-                self.matrix(matrix.rows, matrix.inputs, |row, input| matrix.weight(row, input))
-            }
-            Tensor::Rows(table) => {
-                let mut values = vec![0.0; table.rows * table.width];
-                for (row, values) in values.chunks_mut(table.width).enumerate() {
-                    table.read(row, values);
-                }
-                values
-            }
-            _ => unreachable!("every storage of the format"),
+/// Dequantized values as the checkpoint has them.
+fn values(tensor: &Tensor<'_>, spec: &TensorSpec) -> Vec<f32> {
+    match tensor {
+        Tensor::Vector(values) => values.to_vec(),
+        Tensor::Matrix(matrix) => {
+            self::matrix(spec, matrix.rows, matrix.inputs, |row, input| matrix.weight(row, input))
         }
+        Tensor::Sparse(matrix) => {
+            self::matrix(spec, matrix.rows, matrix.inputs, |row, input| matrix.weight(row, input))
+        }
+        Tensor::Rows(table) => {
+            let mut values = vec![0.0; table.rows * table.width];
+            for (row, values) in values.chunks_mut(table.width).enumerate() {
+                table.read(row, values);
+            }
+            values
+        }
+        _ => unreachable!("every storage of the format"),
     }
+}
 
-    fn matrix(&self, rows: usize, cols: usize, weight: impl Fn(usize, usize) -> f32) -> Vec<f32> {
-        let (outer, inner) = if self.spec.transposed { (cols, rows) } else { (rows, cols) };
-        let mut values = Vec::with_capacity(rows * cols);
-        for i in 0..outer {
-            values.extend(
-                (0..inner).map(|j| if self.spec.transposed { weight(j, i) } else { weight(i, j) }),
-            );
-        }
+fn matrix(
+    spec: &TensorSpec,
+    rows: usize,
+    cols: usize,
+    weight: impl Fn(usize, usize) -> f32,
+) -> Vec<f32> {
+    let (outer, inner) = if spec.transposed { (cols, rows) } else { (rows, cols) };
+    let mut values = Vec::with_capacity(rows * cols);
+    for i in 0..outer {
         values
+            .extend((0..inner).map(|j| if spec.transposed { weight(j, i) } else { weight(i, j) }));
     }
+    values
+}
+
+/// `[head][key][value]` to `[head][value][key]`.
+fn time_state(state: &[f32], size: usize) -> Vec<f32> {
+    let heads = state.chunks_exact(size * size);
+    heads.flat_map(|head| (0..size * size).map(|i| head[i % size * size + i / size])).collect()
 }
 
 impl View for Exported<'_> {
@@ -117,9 +158,13 @@ impl View for Exported<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let values = self.parts.iter().flat_map(|part| self.values(part));
-        let bytes = values.flat_map(f32::to_le_bytes).collect();
-        Cow::Owned(bytes)
+        let values: Vec<f32> = match &self.values {
+            Values::Weights { parts, spec } => {
+                parts.iter().flat_map(|part| values(part, spec)).collect()
+            }
+            Values::State { state, size } => time_state(state, *size),
+        };
+        Cow::Owned(values.into_iter().flat_map(f32::to_le_bytes).collect())
     }
 
     fn data_len(&self) -> usize {

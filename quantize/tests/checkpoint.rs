@@ -507,3 +507,22 @@ fn golden_bad_checkpoints_are_refused() {
         assert_eq!(refused, !WRONG_ABOVE_THE_CONTAINER.contains(&case), "{case}");
     }
 }
+
+/// In safetensors the same name and shape are web-rwkv's for the bonus itself.
+#[test]
+fn a_logarithmic_bonus_per_channel_becomes_the_bonus() {
+    let mut pickle = StateDict::new();
+    let att = |name: &str| format!("blocks.0.att.{name}");
+    for (key, name) in ["time_decay", "time_first"].into_iter().enumerate() {
+        let key = key.to_string();
+        pickle.tensor(&att(name), "FloatStorage", &key, 4, 0, &[2, 2], &[2, 1]);
+    }
+    pickle.tensor(&att("ln_x.weight"), "FloatStorage", "0", 4, 0, &[4], &[1]);
+    let storages = [("0", le(&[1.0; 4])), ("1", le(&[0.0, 1.0, -2.0, 0.5]))];
+    let checkpoint = open(&pth(&pickle.finish(), &storages)).unwrap();
+    assert!(checkpoint.tensor("blocks.0.att.time_first").is_none());
+    let bonus = [0.0f64, 1.0, -2.0, 0.5].map(|x| x.exp() as f32);
+    assert_eq!(all(&checkpoint, "blocks.0.att.time_faaaa"), bonus);
+    assert_eq!(checkpoint.tensor("blocks.0.att.time_faaaa").unwrap().shape(), [2, 2]);
+    assert!(!checkpoint.tensor("blocks.0.att.time_faaaa").unwrap().is_exact());
+}

@@ -83,6 +83,22 @@ pub enum Problem {
         /// The architecture that the file names.
         found: String,
     },
+    /// The container states another epsilon of LayerNorm than the runtime's.
+    #[error(
+        "{key} is {found}; expected 0.00001, the epsilon of LayerNorm that models are run with"
+    )]
+    Epsilon {
+        /// The key in the container's metadata.
+        key: String,
+        /// What it states.
+        found: f32,
+    },
+    /// A `config.json` is not the JSON it must be.
+    #[error("config.json: {cause}")]
+    Config {
+        /// What was found and what was expected.
+        cause: String,
+    },
     /// A binary header is cut short or has an impossible value.
     #[error("at byte {position}: {cause}")]
     Malformed {
@@ -217,7 +233,10 @@ pub enum Problem {
         tensor: String,
     },
     /// A tensor's values are not floats.
-    #[error("tensor {tensor:?} is stored as {found}; expected floats or Q4_0 to Q8_0")]
+    #[error(
+        "tensor {tensor:?} is stored as {found}; expected floats, or in GGUF Q4_0 to Q8_0, Q2_K to \
+         Q6_K, IQ4_NL or IQ4_XS"
+    )]
     UnsupportedDtype {
         /// The tensor.
         tensor: String,
@@ -391,6 +410,17 @@ pub enum Problem {
         found: Vec<usize>,
         /// Its shape in the base.
         expected: Vec<usize>,
+    },
+    /// The bonus of an RWKV-5.0 model, stored itself, has no logarithm.
+    #[error(
+        "tensor {tensor:?} holds {found}; RWKV-5.0 runs with its logarithm, so expected a bonus \
+         above 0"
+    )]
+    Bonus {
+        /// The tensor.
+        tensor: String,
+        /// The value.
+        found: f32,
     },
     /// An adapter holds NaN or infinity.
     #[error("tensor {tensor:?} holds {found}; expected finite values")]

@@ -4,6 +4,7 @@
 //! data at the next multiple of the alignment.
 
 use super::bytes::Bytes;
+use super::declared::{self, Declared, declare};
 use super::error::{Problem, clip};
 use super::names::{Facts, GGUF_V6, GGUF_V7, Rule};
 use super::tensor::{Dtype, Entry, Layout, MAX_RANK};
@@ -15,14 +16,27 @@ pub(super) const MAGIC: &[u8] = b"GGUF";
 const COUNT_LIMIT: u64 = 1 << 16;
 
 /// Numbers of the metadata's value types.
+const FLOAT: u32 = 6;
 const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 
 /// Most tokens and merges of a tokenizer; a vocabulary has at most 65,536.
 const TOKEN_LIMIT: u64 = 1 << 20;
 
-/// Lists the tensors under their GGUF names, with the table and the facts that translate them.
-pub(super) fn read(file: &[u8]) -> Result<(Vec<Entry>, &'static [Rule], Facts), Problem> {
+/// The weights' part of a file.
+pub(super) struct Listing {
+    /// The tensors under their GGUF names.
+    pub(super) entries: Vec<Entry>,
+    /// The table that translates them,
+    pub(super) table: &'static [Rule],
+    /// and the facts for it.
+    pub(super) facts: Facts,
+    /// What the metadata state of the model.
+    pub(super) declared: Vec<Declared>,
+}
+
+/// Lists the tensors.
+pub(super) fn read(file: &[u8]) -> Result<Listing, Problem> {
     let mut bytes = Bytes::new(file);
     let (tensors, values) = counts(&mut bytes)?;
     let metadata = Metadata::read(&mut bytes, values)?;
@@ -38,7 +52,8 @@ pub(super) fn read(file: &[u8]) -> Result<(Vec<Entry>, &'static [Rule], Facts), 
         rescale_every: metadata.rescale_every,
         ..Facts::default()
     };
-    Ok((entries.collect::<Result<_, _>>()?, table, facts))
+    let entries = entries.collect::<Result<_, _>>()?;
+    Ok(Listing { entries, table, facts, declared: metadata.declared })
 }
 
 /// The tokenizer that the metadata describe.
@@ -130,12 +145,18 @@ struct Metadata<'a> {
     alignment: u64,
     head_size: Option<usize>,
     rescale_every: usize,
+    declared: Vec<Declared>,
 }
 
 impl<'a> Metadata<'a> {
     fn read(bytes: &mut Bytes<'a>, count: u64) -> Result<Self, Problem> {
-        let mut metadata =
-            Self { architecture: "", alignment: 32, head_size: None, rescale_every: 0 };
+        let mut metadata = Self {
+            architecture: "",
+            alignment: 32,
+            head_size: None,
+            rescale_every: 0,
+            declared: Vec::new(),
+        };
         for _ in 0..count {
             let len = bytes.u64("metadata key")?;
             let key = bytes.text(len, "metadata key")?;
@@ -149,6 +170,9 @@ impl<'a> Metadata<'a> {
         // The architecture comes before the keys that begin with its name.
         let of_model =
             key.strip_prefix(self.architecture).filter(|_| !self.architecture.is_empty());
+        if let (Some(of_model), Some(number)) = (of_model, value.number()) {
+            declare(&mut self.declared, declared::GGUF, of_model, || key.to_owned(), number)?;
+        }
         match (key, of_model, value) {
             ("general.architecture", _, Value::Text(name)) => self.architecture = name,
             ("general.alignment", _, Value::Number(n)) if n.is_power_of_two() => {
@@ -170,13 +194,25 @@ impl<'a> Metadata<'a> {
 enum Value<'a> {
     Text(&'a str),
     Number(u32),
+    Float(f32),
     Other,
+}
+
+impl Value<'_> {
+    fn number(&self) -> Option<f64> {
+        match *self {
+            Self::Number(number) => Some(number.into()),
+            Self::Float(number) => Some(number.into()),
+            _ => None,
+        }
+    }
 }
 
 fn value<'a>(bytes: &mut Bytes<'a>) -> Result<Value<'a>, Problem> {
     match bytes.u32("metadata type")? {
         // u32 and i32; the numbers that are looked at are small and positive.
         4 | 5 => Ok(Value::Number(bytes.u32("metadata number")?)),
+        FLOAT => Ok(Value::Float(f32::from_bits(bytes.u32("metadata number")?))),
         STRING => {
             let len = bytes.u64("metadata string")?;
             // A vocabulary may hold any bytes; the only text that is looked at is ASCII.
@@ -283,7 +319,7 @@ pub(super) fn ggml_entry(
     Entry::new(name, dtype, begin as usize..end as usize, 0, layout)
 }
 
-/// ggml's numbers of the types that decode without loss.
+/// ggml's numbers of the types whose values have one definition.
 fn dtype(kind: u32) -> Option<Dtype> {
     match kind {
         0 => Some(Dtype::F32),
@@ -293,6 +329,13 @@ fn dtype(kind: u32) -> Option<Dtype> {
         6 => Some(Dtype::Q5_0),
         7 => Some(Dtype::Q5_1),
         8 => Some(Dtype::Q8_0),
+        10 => Some(Dtype::Q2K),
+        11 => Some(Dtype::Q3K),
+        12 => Some(Dtype::Q4K),
+        13 => Some(Dtype::Q5K),
+        14 => Some(Dtype::Q6K),
+        20 => Some(Dtype::Iq4Nl),
+        23 => Some(Dtype::Iq4Xs),
         28 => Some(Dtype::F64),
         30 => Some(Dtype::Bf16),
         _ => None,

@@ -6,7 +6,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
+use super::declared::{self, Declared, declare};
 use super::error::{CheckpointError, Problem, clip};
 use super::names::{FLA_V7, HF_V4_TO_V6, Rule};
 use super::tensor::Entry;
@@ -28,6 +30,19 @@ const COMPANIONS: [&str; 9] = [
 
 /// Longest accepted index: it repeats every tensor's name once.
 const INDEX_LIMIT: u64 = 16 << 20;
+
+/// Longest accepted `config.json`.
+const CONFIG_LIMIT: u64 = 1 << 20;
+
+/// What a `config.json` states of the model.
+#[derive(Default)]
+pub(super) struct Config {
+    /// Channels of a head.
+    pub(super) head_size: Option<usize>,
+    /// Whether the embedding, before ln0, is the head as well.
+    pub(super) is_tied: bool,
+    pub(super) declared: Vec<Declared>,
+}
 
 #[derive(Deserialize)]
 pub(super) struct Index {
@@ -51,6 +66,35 @@ pub(super) fn files(directory: &Path) -> Result<(Vec<PathBuf>, Option<Index>), C
     match existing(directory, SINGLES) {
         Some(path) => Ok((vec![path], None)),
         None => Err(CheckpointError::new(directory, Problem::Directory)),
+    }
+}
+
+/// What the `config.json` of a directory states; nothing where there is none.
+pub(super) fn config(directory: &Path) -> Result<Config, Problem> {
+    let path = directory.join("config.json");
+    if !path.is_file() {
+        return Ok(Config::default());
+    }
+    let text = read_text(&path, CONFIG_LIMIT)?;
+    let values: Map<String, Value> = serde_json::from_slice(&text)
+        .map_err(|error| Problem::Config { cause: clip(&error.to_string()) })?;
+    let mut config = Config::default();
+    for (key, value) in &values {
+        let Some(number) = value.as_f64() else { continue };
+        let full_key = || format!("{key} in config.json");
+        declare(&mut config.declared, declared::CONFIG, key, full_key, number)?;
+    }
+    let size = ["head_dim", "head_size"].into_iter().find_map(|key| values.get(key)?.as_u64());
+    config.head_size = size.and_then(|size| size.try_into().ok());
+    config.is_tied = values.get("tie_word_embeddings") == Some(&Value::Bool(true));
+    Ok(config)
+}
+
+/// Lists the embedding as the head where a model says that they are one and has no other.
+pub(super) fn tie(entries: &mut Vec<Entry>) {
+    let entry = |name: &str| entries.iter().find(|entry| entry.name == name);
+    if let (Some(embedding), None) = (entry("emb.weight"), entry("head.weight")) {
+        entries.push(Entry { name: "head.weight".to_owned(), ..embedding.clone() });
     }
 }
 
@@ -88,11 +132,15 @@ fn existing(directory: &Path, names: [&str; 2]) -> Option<PathBuf> {
     names.iter().map(|name| directory.join(name)).find(|path| path.is_file())
 }
 
-fn read_index(path: &Path) -> Result<Index, Problem> {
+fn read_text(path: &Path, limit: u64) -> Result<Vec<u8>, Problem> {
     let mut text = Vec::new();
     let file = fs::File::open(path).map_err(Problem::Io)?;
-    file.take(INDEX_LIMIT).read_to_end(&mut text).map_err(Problem::Io)?;
-    let index: Index = serde_json::from_slice(&text)
+    file.take(limit).read_to_end(&mut text).map_err(Problem::Io)?;
+    Ok(text)
+}
+
+fn read_index(path: &Path) -> Result<Index, Problem> {
+    let index: Index = serde_json::from_slice(&read_text(path, INDEX_LIMIT)?)
         .map_err(|error| Problem::Index { cause: clip(&error.to_string()) })?;
     index.weight_map.values().try_for_each(|name| check_file_name(name))?;
     Ok(Index { path: path.to_owned(), ..index })

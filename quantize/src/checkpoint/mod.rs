@@ -1,7 +1,7 @@
 //! Checkpoints as they are downloaded: one interface to every container.
 //!
 //! A [`Checkpoint`] is a memory-mapped file whose tensors are listed under their official
-//! (BlinkDL) names. Opening it checks every offset and length against the file and reads no value;
+//! (BlinkDL) names. Opening it checks every offset and length against the file and reads no matrix;
 //! rows are decoded to f32 when they are asked for, so a conversion needs memory for the rows it
 //! works on and not for the checkpoint. Nothing in a file is ever executed.
 //!
@@ -23,12 +23,15 @@
 
 mod adapter;
 mod bytes;
+mod declared;
 mod error;
 mod gguf;
 mod hugging_face;
+mod k_quants;
 mod names;
 mod pickle;
 mod pth;
+mod rwkv5;
 mod rwkv_cpp;
 mod safetensors;
 mod tensor;
@@ -46,6 +49,8 @@ use memmap2::Mmap;
 pub use adapter::Merged;
 pub use error::{CheckpointError, Problem};
 pub use tensor::{Dtype, Tensor};
+
+pub(crate) use declared::Declared;
 
 use error::clip;
 use names::Facts;
@@ -141,6 +146,8 @@ pub struct Checkpoint {
     entries: Vec<Entry>,
     /// Name -> position in `entries`.
     index: HashMap<String, usize>,
+    /// What the container states beside them.
+    declared: Vec<Declared>,
 }
 
 impl fmt::Debug for Checkpoint {
@@ -156,7 +163,7 @@ impl fmt::Debug for Checkpoint {
 impl Checkpoint {
     /// Opens a checkpoint and lists its tensors.
     ///
-    /// `path` is a file, or a directory as Hugging Face lays it out. No value is read. Memory and
+    /// `path` is a file, or a directory as Hugging Face lays it out. No matrix is read. Memory and
     /// time are bounded by the container's directory (some hundred bytes a tensor), whatever the
     /// file claims.
     ///
@@ -191,6 +198,7 @@ impl Checkpoint {
             files: Vec::with_capacity(paths.len()),
             entries: Vec::new(),
             index: HashMap::new(),
+            declared: Vec::new(),
         };
         for path in paths {
             checkpoint.add_file(path).map_err(|problem| CheckpointError::new(path, problem))?;
@@ -204,7 +212,8 @@ impl Checkpoint {
         let mut entries = match self.container {
             Container::Pth => pth::read(&file)?,
             Container::Gguf => {
-                let (entries, table, facts) = gguf::read(&file)?;
+                let gguf::Listing { entries, table, facts, declared } = gguf::read(&file)?;
+                self.declared = declared;
                 names::translate(entries, table, facts)?
             }
             Container::RwkvCpp => {
@@ -226,11 +235,15 @@ impl Checkpoint {
     /// Maps names and layouts to the official ones.
     fn make_official(&mut self) -> Result<(), Problem> {
         let entries = std::mem::take(&mut self.entries);
+        let mut is_tied = false;
         let naming = if let Some(table) = hugging_face::naming(&entries) {
             self.container = Container::HuggingFace;
-            Some((table, Facts::default()))
+            let config = hugging_face::config(&self.path)?;
+            self.declared = config.declared;
+            is_tied = config.is_tied;
+            Some((table, Facts { head_size: config.head_size, ..Facts::default() }))
         } else if self.container == Container::Safetensors
-            && let Some(naming) = web_rwkv::naming(&entries)
+            && let Some(naming) = web_rwkv::naming(&entries, &self.path)
         {
             self.container = Container::WebRwkv;
             Some(naming)
@@ -241,6 +254,11 @@ impl Checkpoint {
             Some((table, facts)) => names::translate(entries, table, facts)?,
             None => entries,
         };
+        if is_tied {
+            hugging_face::tie(&mut self.entries);
+        }
+        names::drop_leading_ones(&mut self.entries);
+        rwkv5::unify_bonus(&mut self.entries, &self.files)?;
         self.index = index(&self.entries)?;
         Ok(())
     }
@@ -271,6 +289,11 @@ impl Checkpoint {
         let files = self.sources.iter().flat_map(|source| source.files.iter().cloned());
         let beside = self.sources.iter().flat_map(|source| hugging_face::companions(&source.path));
         files.chain(beside).collect()
+    }
+
+    /// What the container states of the model's dimensions.
+    pub(crate) fn declared(&self) -> &[Declared] {
+        &self.declared
     }
 
     /// The kind of file.

@@ -20,7 +20,7 @@ pub(super) enum Change {
     TransposeSome,
     /// Part `i` of a fused tensor `[parts, ..]`; official `[1, 1, d]`.
     Part(usize),
-    /// A vector `[heads * head_size]`; official `[heads, head_size]`.
+    /// A vector `[heads * head_size]`, or `[heads, head_size]` as it is officially.
     Heads,
     /// Trailing dimensions of size one were added, and the values are a function of the official
     /// ones.
@@ -58,8 +58,15 @@ pub(super) const FLA_V7: &[Rule] = &[
     ("model.layers.{}.attn.v_proj.weight", "blocks.{}.att.value.weight", Same),
     ("model.layers.{}.attn.o_proj.weight", "blocks.{}.att.output.weight", Same),
     ("model.layers.{}.attn.g_norm.*", "blocks.{}.att.ln_x.*", Same),
-    ("model.layers.{}.attn.r_k", "blocks.{}.att.r_k", Same),
+    ("model.layers.{}.attn.r_k", "blocks.{}.att.r_k", Heads),
     ("model.layers.{}.attn.k_*", "blocks.{}.att.k_*", Vector),
+    // The six in one, as the first versions of the library saved them.
+    ("model.layers.{}.attn.x_x", "blocks.{}.att.x_r", Part(0)),
+    ("model.layers.{}.attn.x_x", "blocks.{}.att.x_w", Part(1)),
+    ("model.layers.{}.attn.x_x", "blocks.{}.att.x_k", Part(2)),
+    ("model.layers.{}.attn.x_x", "blocks.{}.att.x_v", Part(3)),
+    ("model.layers.{}.attn.x_x", "blocks.{}.att.x_a", Part(4)),
+    ("model.layers.{}.attn.x_x", "blocks.{}.att.x_g", Part(5)),
     ("model.layers.{}.attn.x_*", "blocks.{}.att.x_*", Vector),
     ("model.layers.{}.attn.w_lora.lora.2.bias", "blocks.{}.att.w0", Vector),
     ("model.layers.{}.attn.w_lora.lora.0.weight", "blocks.{}.att.w1", Transpose),
@@ -286,6 +293,21 @@ pub(super) fn translate(
     Ok(official)
 }
 
+/// Parameters `[heads, head_size]`, of those versions that have them per channel.
+const PER_HEAD: [&str; 3] = [".att.r_k", ".att.time_faaaa", ".att.time_decay"];
+
+/// Gives parameters per head their two dimensions where ones stand before them.
+///
+/// A shape such as `[1, 1, width]` stays, for it does not say what a head is.
+pub(super) fn drop_leading_ones(entries: &mut [Entry]) {
+    let per_head = |entry: &&mut Entry| PER_HEAD.iter().any(|end| entry.name.ends_with(end));
+    for entry in entries.iter_mut().filter(per_head) {
+        if entry.layout.shape().len() > 2 {
+            entry.layout = entry.layout.matrix().unwrap_or(entry.layout);
+        }
+    }
+}
+
 fn apply(
     entry: &Entry,
     captures: &Captures<'_>,
@@ -310,11 +332,13 @@ fn apply(
             entry.offset += skipped;
             entry.layout = layout.vector().ok_or_else(not_a_vector)?;
         }
+        // Without either, the shape itself says what a head is, or does not.
         Heads => {
-            let size = facts.head_size.unwrap_or(0);
-            entry.layout = entry.layout.heads(size).ok_or_else(|| {
-                wrong(format!("has shape {foreign_shape:?}; expected heads of {size} channels"))
-            })?;
+            if let (Some(size), Some(_)) = (facts.head_size, entry.layout.vector()) {
+                entry.layout = entry.layout.heads(size).ok_or_else(|| {
+                    wrong(format!("has shape {foreign_shape:?}; expected heads of {size} channels"))
+                })?;
+            }
         }
         Trim(recover) => {
             entry.layout = entry.layout.trimmed();

@@ -6,6 +6,7 @@ use half::slice::HalfFloatSliceExt;
 use memmap2::Mmap;
 
 use super::error::{Problem, clip};
+use super::k_quants;
 use super::update::Update;
 use crate::vectors::vectorized;
 
@@ -34,6 +35,20 @@ pub enum Dtype {
     Q5_1,
     /// ggml blocks of 32 8-bit values and an f16 scale.
     Q8_0,
+    /// ggml blocks of 256 2-bit values, with a scale and a minimum for every 16.
+    Q2K,
+    /// ggml blocks of 256 3-bit values, with a scale for every 16.
+    Q3K,
+    /// ggml blocks of 256 4-bit values, with a scale and a minimum for every 32.
+    Q4K,
+    /// ggml blocks of 256 5-bit values, with a scale and a minimum for every 32.
+    Q5K,
+    /// ggml blocks of 256 6-bit values, with a scale for every 16.
+    Q6K,
+    /// ggml blocks of 32 numbers of 16 unevenly spaced values, and an f16 scale.
+    Iq4Nl,
+    /// ggml blocks of 256 such numbers, with a scale for every 32.
+    Iq4Xs,
 }
 
 impl Dtype {
@@ -48,6 +63,13 @@ impl Dtype {
             Self::Q5_0 => (BLOCK, 22),
             Self::Q5_1 => (BLOCK, 24),
             Self::Q8_0 => (BLOCK, 34),
+            Self::Q2K => (SUPER_BLOCK, 84),
+            Self::Q3K => (SUPER_BLOCK, 110),
+            Self::Q4K => (SUPER_BLOCK, 144),
+            Self::Q5K => (SUPER_BLOCK, 176),
+            Self::Q6K => (SUPER_BLOCK, 210),
+            Self::Iq4Nl => (BLOCK, 18),
+            Self::Iq4Xs => (SUPER_BLOCK, 136),
         }
     }
 
@@ -70,12 +92,21 @@ impl fmt::Display for Dtype {
             Self::Q5_0 => "q5_0",
             Self::Q5_1 => "q5_1",
             Self::Q8_0 => "q8_0",
+            Self::Q2K => "q2_k",
+            Self::Q3K => "q3_k",
+            Self::Q4K => "q4_k",
+            Self::Q5K => "q5_k",
+            Self::Q6K => "q6_k",
+            Self::Iq4Nl => "iq4_nl",
+            Self::Iq4Xs => "iq4_xs",
         })
     }
 }
 
 /// Values of a ggml block.
 const BLOCK: usize = 32;
+/// Values of a ggml block with scales for its parts.
+const SUPER_BLOCK: usize = 256;
 
 /// How official values follow from stored ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -84,6 +115,8 @@ pub(super) enum Recover {
     Stored,
     /// Multiplied by a power of two, which is exact.
     Times(f32),
+    /// The file stores `ln(x)`.
+    Ln,
     /// The file stores `exp(x)`.
     Exp,
     /// The file stores `-exp(x)`.
@@ -106,6 +139,7 @@ impl Recover {
         match self {
             Self::Stored => {}
             Self::Times(factor) => values.iter_mut().for_each(|value| *value *= factor),
+            Self::Ln => each(values, f64::exp),
             Self::Exp => each(values, f64::ln),
             Self::MinusExp => each(values, |y| (-y).ln()),
             // A decay that rounded to 0 or 1 comes back as one that rounds there again.
@@ -203,6 +237,23 @@ impl Layout {
         let strides = [head_size.checked_mul(stride)?, stride, 0, 0];
         let split = Self { rank: 2, shape: [heads, head_size, 1, 1], strides };
         (heads * head_size == len).then_some(split)
+    }
+
+    /// Two dimensions and ones before them, as those two; `None` for any other shape.
+    pub(super) fn matrix(&self) -> Option<Self> {
+        let mut layout = *self;
+        while layout.rank > 1 && layout.shape[0] == 1 {
+            (layout, _) = layout.part(0)?;
+        }
+        (layout.rank == 2).then_some(layout)
+    }
+
+    /// A vector `[heads]` as `[heads, channels / heads]`, each value repeated.
+    pub(super) fn per_head(&self, channels: usize) -> Option<Self> {
+        let Self { shape: [.., heads, _], strides: [.., stride, _], .. } = self.vector()?;
+        let size = channels.checked_div(heads)?;
+        let repeated = Self { rank: 2, shape: [heads, size, 1, 1], strides: [stride, 0, 0, 0] };
+        (size * heads == channels && size > 0).then_some(repeated)
     }
 
     /// Without trailing dimensions of size one.
@@ -524,12 +575,12 @@ impl<'a> Tensor<'a> {
     }
 
     fn decode_blocks(&self, mut first: usize, mut out: &mut [f32]) {
-        let (_, bytes) = self.dtype.block();
-        let mut values = [0.0; BLOCK];
+        let (len, bytes) = self.dtype.block();
+        let mut values = [0.0; SUPER_BLOCK];
         while !out.is_empty() {
-            let (block, skip) = (first / BLOCK, first % BLOCK);
-            let run = (BLOCK - skip).min(out.len());
-            decode_block(self.dtype, &self.storage[block * bytes..][..bytes], &mut values);
+            let (block, skip) = (first / len, first % len);
+            let run = (len - skip).min(out.len());
+            decode_block(self.dtype, &self.storage[block * bytes..][..bytes], &mut values[..len]);
             let (now, later) = out.split_at_mut(run);
             now.copy_from_slice(&values[skip..skip + run]);
             out = later;
@@ -538,11 +589,20 @@ impl<'a> Tensor<'a> {
     }
 }
 
+fn decode_block(dtype: Dtype, block: &[u8], out: &mut [f32]) {
+    match dtype {
+        Dtype::Q4_0 | Dtype::Q4_1 | Dtype::Q5_0 | Dtype::Q5_1 | Dtype::Q8_0 => {
+            decode_plain_block(dtype, block, out);
+        }
+        _ => k_quants::decode(dtype, block, out),
+    }
+}
+
 /// Decodes one block as ggml lays it out: scale, then minimum, then high bits, then low bits.
 ///
 /// Four low bits of value `i` and of value `i + 16` share a byte. A scale times a value is exact
 /// in f32; adding a minimum rounds once.
-fn decode_block(dtype: Dtype, block: &[u8], out: &mut [f32; BLOCK]) {
+fn decode_plain_block(dtype: Dtype, block: &[u8], out: &mut [f32]) {
     let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
     let scale = half(0);
     if dtype == Dtype::Q8_0 {

@@ -2,37 +2,80 @@
 //!
 //! Nothing in a file says that it is one, so names and orientations decide.
 
+use std::path::Path;
+
 use super::names::{Facts, Rule, WEB_RWKV_V5, WEB_RWKV_V6, WEB_RWKV_V7};
 use super::tensor::Entry;
+
+/// Which of a low-rank matrix's last two dimensions is the model's width in official files.
+#[derive(Clone, Copy)]
+enum Width {
+    /// The rows: `[width, rank]`.
+    First,
+    /// The columns: `[rank, width]`.
+    Last,
+}
+
+/// The low-rank matrices by the ends of their names, before anything is renamed.
+const LOW_RANK: [(&str, Width); 12] = [
+    (".att.w1", Width::First),
+    (".att.w2", Width::Last),
+    (".att.a1", Width::First),
+    (".att.a2", Width::Last),
+    (".att.v1", Width::First),
+    (".att.v2", Width::Last),
+    (".att.g1", Width::First),
+    (".att.g2", Width::Last),
+    (".att.time_mix_w1", Width::First),
+    (".att.time_mix_w2", Width::Last),
+    (".att.time_decay_w1", Width::First),
+    (".att.time_decay_w2", Width::Last),
+];
 
 /// The naming of a web-rwkv file; `None` for official safetensors.
 ///
 /// RWKV-4 and RWKV-5 before 5.2 have the same names and layouts here and there, and count as
 /// official.
-pub(super) fn naming(entries: &[Entry]) -> Option<(&'static [Rule], Facts)> {
+pub(super) fn naming(entries: &[Entry], path: &Path) -> Option<(&'static [Rule], Facts)> {
     let shape = |name: &str| entries.iter().find(|e| e.name == name).map(|e| e.layout.shape());
     let width = shape("emb.weight")?.last().copied()?;
-    let is_transposed = |ending: &str| {
-        entries
-            .iter()
-            .filter(|e| e.name.starts_with("blocks.") && e.name.ends_with(ending))
-            .any(|e| is_transposed(e.layout.shape(), width))
-    };
+    let transposed = || are_transposed(entries, width).unwrap_or_else(|| has_ending(path));
     if shape("blocks.0.att.time_mix_x").is_some() {
-        let facts = Facts { transposed: is_transposed(".att.time_mix_w1"), ..Facts::default() };
-        return Some((WEB_RWKV_V6, facts));
+        return Some((WEB_RWKV_V6, Facts { transposed: transposed(), ..Facts::default() }));
     }
     // The bonus of RWKV-5.2, `[heads, head_size]`; an official time_first has one dimension.
     let is_v5 = shape("blocks.0.att.ln_x.weight").is_some();
     if is_v5 && shape("blocks.0.att.time_first").is_some_and(|shape| shape.len() == 2) {
         return Some((WEB_RWKV_V5, Facts::default()));
     }
-    is_transposed(".att.w1").then(|| (WEB_RWKV_V7, Facts::default()))
+    let is_v7 = entries.iter().any(|entry| entry.name.ends_with(".att.w1"));
+    (is_v7 && transposed()).then(|| (WEB_RWKV_V7, Facts::default()))
 }
 
-/// Whether a matrix that is officially `[width, rank]` is `[rank, width]`.
+/// Whether the low-rank matrices are transposed, by the first that is not square.
 ///
-/// A rank of `width` itself, which no model has, counts as official.
-fn is_transposed(shape: &[usize], width: usize) -> bool {
-    matches!(*shape, [rank, last] if last == width && rank != width)
+/// All of them were written by one converter; one that contradicts it has a shape that does not
+/// fit the model.
+fn are_transposed(entries: &[Entry], width: usize) -> Option<bool> {
+    let blocks = entries.iter().filter(|entry| entry.name.starts_with("blocks."));
+    blocks
+        .filter_map(|entry| {
+            let &(_, official) = LOW_RANK.iter().find(|(end, _)| entry.name.ends_with(end))?;
+            let [.., rows, columns] = *entry.layout.shape() else { return None };
+            let (expected, other) = match official {
+                Width::First => (rows, columns),
+                Width::Last => (columns, rows),
+            };
+            match (expected == width, other == width) {
+                (true, false) => Some(false),
+                (false, true) => Some(true),
+                _ => None,
+            }
+        })
+        .next()
+}
+
+/// What a file says by its name when all its low-rank matrices are square.
+fn has_ending(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("st"))
 }

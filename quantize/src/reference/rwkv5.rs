@@ -29,7 +29,7 @@ struct Gate<'a> {
 impl<'a> Layer<'a> {
     pub(super) fn take(source: &mut Source<'a>, index: usize, d: usize) -> Result<Self, Error> {
         let att = |name: &str| format!("blocks.{index}.att.{name}");
-        let heads = source.dim(&att("time_decay"), 0)?;
+        let heads = source.heads(&att("time_decay"))?;
         let head_size = head_size(&att("time_decay"), heads, d)?;
         let decay = per_channel(source, &att("time_decay"), heads, head_size)?;
         // The name tells what is stored: the bonus, or in the first files its logarithm.

@@ -75,6 +75,15 @@ impl<'a> Source<'a> {
             .ok_or_else(|| shape_error(name, tensor, format!("at least {} dimensions", axis + 1)))
     }
 
+    /// H of a parameter `[H, N]`, or of a vector of H values.
+    pub(super) fn heads(&self, name: &str) -> Result<usize, Error> {
+        let tensor = self.tensors.get(name).ok_or_else(|| Error::Missing(name.to_owned()))?;
+        Ok(match *tensor.shape() {
+            [heads, n] if n != 1 => heads,
+            ref shape => shape.iter().product(),
+        })
+    }
+
     fn take(&mut self, name: &str) -> Result<Stored<'a>, Error> {
         self.tensors.remove(name).ok_or_else(|| Error::Missing(name.to_owned()))
     }

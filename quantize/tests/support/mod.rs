@@ -178,6 +178,7 @@ pub(crate) fn problem_of<T>(result: Result<T, CheckpointError>) -> Result<T, Pro
 pub(crate) enum Meta<'a> {
     Text(&'a str),
     Number(u32),
+    Float(f32),
     Texts(&'a [&'a str]),
     Numbers(&'a [u32]),
 }
@@ -203,6 +204,10 @@ pub(crate) fn gguf(metadata: &[(&str, Meta<'_>)], tensors: &[GgmlTensor<'_>]) ->
             }
             Meta::Number(value) => {
                 file.extend_from_slice(&4u32.to_le_bytes());
+                file.extend_from_slice(&value.to_le_bytes());
+            }
+            Meta::Float(value) => {
+                file.extend_from_slice(&6u32.to_le_bytes());
                 file.extend_from_slice(&value.to_le_bytes());
             }
             Meta::Texts(values) => {

@@ -1,0 +1,109 @@
+//! What containers state of a model beside its tensors, which must not contradict them.
+
+use kinglet::shape::{Architecture, Shape};
+
+use super::error::Problem;
+
+/// A dimension of the model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Dimension {
+    Width,
+    Layers,
+    HeadSize,
+    Ffn,
+    Vocab,
+}
+
+/// What a key states.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Fact {
+    Size(Dimension),
+    /// Epsilon of LayerNorm.
+    Epsilon,
+}
+
+use Dimension::{Ffn, HeadSize, Layers, Vocab, Width};
+use Fact::{Epsilon, Size};
+
+/// Key and what it states.
+pub(super) type Keys = &'static [(&'static str, Fact)];
+
+/// Hugging Face's `config.json`: `RWKV7ForCausalLM` of flash-linear-attention, and
+/// `RwkvForCausalLM`, `Rwkv5ForCausalLM` and `Rwkv6ForCausalLM`, which call the same by other names.
+///
+/// `num_heads` and `num_attention_heads` are left out: the first yields to `head_dim`, and the
+/// second is the size of a head in some files and their number in others.
+pub(super) const CONFIG: Keys = &[
+    ("hidden_size", Size(Width)),
+    ("attention_hidden_size", Size(Width)),
+    ("num_hidden_layers", Size(Layers)),
+    ("head_dim", Size(HeadSize)),
+    ("head_size", Size(HeadSize)),
+    ("intermediate_size", Size(Ffn)),
+    ("vocab_size", Size(Vocab)),
+    ("norm_eps", Epsilon),
+    ("layer_norm_epsilon", Epsilon),
+];
+
+/// GGUF's metadata, after the name of the architecture.
+pub(super) const GGUF: Keys = &[
+    (".embedding_length", Size(Width)),
+    (".block_count", Size(Layers)),
+    (".wkv.head_size", Size(HeadSize)),
+    (".feed_forward_length", Size(Ffn)),
+    (".vocab_size", Size(Vocab)),
+    (".attention.layer_norm_epsilon", Epsilon),
+];
+
+/// LayerNorm's epsilon in all that is trained, quantized and run.
+const LN_EPS: f32 = 1e-5;
+
+/// A dimension that a container states.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Declared {
+    /// The key, as messages name it.
+    pub(crate) key: String,
+    /// What it states.
+    pub(crate) value: f64,
+    dimension: Dimension,
+}
+
+impl Declared {
+    /// What the tensors say instead, where that is something else.
+    pub(crate) fn contradicted_by(&self, shape: &Shape) -> Option<usize> {
+        let found = match self.dimension {
+            Width => shape.width,
+            Layers => shape.layers,
+            // RWKV-4 has no heads.
+            HeadSize if shape.architecture == Architecture::Rwkv4 => return None,
+            HeadSize => shape.head_size,
+            Ffn => shape.ffn,
+            Vocab => shape.vocab,
+        };
+        (self.value != found as f64).then_some(found)
+    }
+}
+
+/// Takes what `key` states into `declared`; messages call it `full_key`.
+///
+/// # Errors
+///
+/// When it is another epsilon than the runtime's.
+pub(super) fn declare(
+    declared: &mut Vec<Declared>,
+    keys: Keys,
+    key: &str,
+    full_key: impl FnOnce() -> String,
+    value: f64,
+) -> Result<(), Problem> {
+    match keys.iter().find(|entry| entry.0 == key) {
+        Some(&(_, Size(dimension))) => {
+            declared.push(Declared { key: full_key(), value, dimension });
+        }
+        Some((_, Epsilon)) if value as f32 != LN_EPS => {
+            return Err(Problem::Epsilon { key: full_key(), found: value as f32 });
+        }
+        _ => {}
+    }
+    Ok(())
+}
