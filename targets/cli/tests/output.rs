@@ -171,8 +171,8 @@ fn an_export_is_refused_by_name() {
 #[cfg(unix)]
 mod interrupted {
     use std::io::Read;
-    use std::os::unix::process::ExitStatusExt;
-    use std::process::{Child, Stdio};
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::process::{Child, ExitStatus, Stdio};
     use std::thread::sleep;
     use std::time::{Duration, Instant};
 
@@ -221,21 +221,44 @@ mod interrupted {
     }
 
     /// `kinglet run` with the file that it writes begun, stopped by an output that is not read
-    /// and shorter than the prompt.
-    fn waiting(folder: &Folder, shell: &str) -> Child {
-        let child = Command::new("sh")
-            .args(["-c", &format!("{shell} exec \"$@\""), "sh", env!("CARGO_BIN_EXE_kinglet")])
+    /// and shorter than the prompt. It ignores `ignored`, whatever the tests are told to.
+    fn waiting(folder: &Folder, ignored: Option<libc::c_int>) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kinglet"));
+        let set = move || {
+            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+                let action = if ignored == Some(signal) { libc::SIG_IGN } else { libc::SIG_DFL };
+                // SAFETY: these two actions run no code of this process.
+                unsafe { libc::signal(signal, action) };
+            }
+            Ok(())
+        };
+        // SAFETY: `set` calls nothing but `signal`, which a process may between `fork` and `exec`.
+        let child = unsafe { command.pre_exec(set) }
             .args(["run", &"once\n".repeat(20_000), "--save-state", &folder.file("state")])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .expect("sh starts");
+            .expect("the program starts");
         let start = Instant::now();
         while folder.contents().is_empty() {
             assert!(start.elapsed() < PATIENCE, "no file was begun");
             sleep(Duration::from_millis(5));
         }
         child
+    }
+
+    fn end(mut child: Child) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().expect("a child") {
+                return status;
+            }
+            if start.elapsed() > PATIENCE {
+                let _ = child.kill();
+                panic!("the program does not end");
+            }
+            sleep(Duration::from_millis(5));
+        }
     }
 
     fn send(signal: &str, child: &Child) {
@@ -247,9 +270,9 @@ mod interrupted {
     fn a_signal_leaves_nothing_and_is_the_status() {
         for (signal, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
             let folder = Folder::new(&format!("output-signal-{signal}"));
-            let mut child = waiting(&folder, "");
+            let child = waiting(&folder, None);
             send(signal, &child);
-            let status = child.wait().expect("the program ends");
+            let status = end(child);
             assert_eq!(status.signal(), Some(number), "{signal}: {status}");
             assert_eq!(folder.contents(), [], "{signal}");
         }
@@ -258,13 +281,13 @@ mod interrupted {
     #[test]
     fn an_ignored_signal_stays_ignored() {
         let folder = Folder::new("output-signal-ignored");
-        let mut child = waiting(&folder, "trap '' HUP;");
+        let mut child = waiting(&folder, Some(libc::SIGHUP));
         send("HUP", &child);
         sleep(Duration::from_millis(300));
         assert!(child.try_wait().expect("a child").is_none(), "ended by a signal it was to ignore");
         assert_eq!(folder.contents().len(), 1);
         send("TERM", &child);
-        assert_eq!(child.wait().expect("the program ends").signal(), Some(15));
+        assert_eq!(end(child).signal(), Some(15));
         assert_eq!(folder.contents(), []);
     }
 }
