@@ -23,6 +23,10 @@ const CHUNKS_PER_THREAD: usize = 8;
 /// The same for a sparse product, of which every chunk has a search for values
 /// that are not zero, and a first read of memory that nothing hides.
 const SPARSE_CHUNKS_PER_THREAD: usize = 2;
+/// Both for a block of columns, all of which every chunk reads: fewer chunks made a
+/// prompt 5 to 6 % faster on two threads.
+const BLOCK_CHUNKS_PER_THREAD: usize = 4;
+const SPARSE_BLOCK_CHUNKS_PER_THREAD: usize = 1;
 /// Rows of a sparse product that stay together: the cache line that holds their
 /// weights for one input.
 const SPARSE_ROWS: usize = 64;
@@ -107,7 +111,9 @@ impl<V: Vectors> Threaded<V> {
 
     /// Computes up to [`JOBS`] products of together `cost` as one region.
     fn split_products(&self, pool: &Pool, jobs: &mut [Product<'_>], cost: usize) {
-        let most = (pool.threads() * CHUNKS_PER_THREAD).min(CHUNKS - jobs.len());
+        let block = jobs.iter().any(|job| job.input.columns > 1);
+        let each = if block { BLOCK_CHUNKS_PER_THREAD } else { CHUNKS_PER_THREAD };
+        let most = (pool.threads() * each).min(CHUNKS - jobs.len());
         let chunk = (cost / most).max(CHUNK_PRODUCTS);
         let mut parts = Parts::new();
         for Product { matrix, input, output } in jobs {
@@ -283,7 +289,9 @@ impl<V: Vectors> Kernels for Threaded<V> {
         };
         let cost = sparse_cost(&matrix, &input);
         let Some(pool) = self.pool_for(cost, REGION_PRODUCTS) else { return product(part) };
-        let most = (pool.threads() * SPARSE_CHUNKS_PER_THREAD).min(CHUNKS);
+        let block = input.columns > 1;
+        let each = if block { SPARSE_BLOCK_CHUNKS_PER_THREAD } else { SPARSE_CHUNKS_PER_THREAD };
+        let most = (pool.threads() * each).min(CHUNKS);
         let pieces = (cost / CHUNK_PRODUCTS).min(matrix.rows.div_ceil(SPARSE_ROWS)).clamp(1, most);
         let mut parts = Parts::new();
         cut_rows(part, SPARSE_ROWS, pieces, |part| parts.push(part));
