@@ -1,73 +1,12 @@
 //! The files that commands write: never over what they read, whole or not at all, and whatever
 //! becomes of the reader of the standard output.
 
+mod support;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
-fn kinglet(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kinglet")).args(args).output().expect("the program starts")
-}
-
-#[track_caller]
-fn succeed(args: &[&str]) -> String {
-    let output = kinglet(args);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?}: {errors}");
-    String::from_utf8(output.stdout).expect("UTF-8")
-}
-
-/// What the program says when it refuses `args`.
-#[track_caller]
-fn refusal(args: &[&str]) -> String {
-    let output = kinglet(args);
-    assert_eq!(output.status.code(), Some(2), "{args:?} was accepted");
-    assert!(output.stdout.is_empty(), "{args:?} wrote to the standard output");
-    String::from_utf8(output.stderr).expect("UTF-8")
-}
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).expect("a folder for the test");
-        Self(path)
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("UTF-8").to_owned()
-    }
-
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
-        fs::write(self.file(name), bytes).expect("a file for the test");
-        self.file(name)
-    }
-
-    fn copy(&self, from: &str, name: &str) -> String {
-        self.write(name, fs::read(from).expect("a file to copy"))
-    }
-
-    /// Names and contents of all files.
-    fn contents(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        let entries = fs::read_dir(&self.0).expect("the folder");
-        let mut files: Vec<_> = entries
-            .map(|entry| entry.expect("an entry").path())
-            .map(|path| (path.clone(), fs::read(path).expect("a file")))
-            .collect();
-        files.sort();
-        files
-    }
-}
-
-fn golden(file: &str) -> String {
-    format!("{}/../../tests/data/golden/{file}", env!("CARGO_MANIFEST_DIR"))
-}
-
-fn stories(file: &str) -> String {
-    format!("{}/../../models/stories/{file}", env!("CARGO_MANIFEST_DIR"))
-}
+use support::{Folder, golden, refusal, stories, succeed};
 
 #[test]
 fn a_model_or_a_list_is_not_replaced() {

@@ -1,59 +1,11 @@
 //! Adapters and tuned states on the command line.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod support;
 
-fn kinglet(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kinglet")).args(args).output().expect("the program starts")
-}
-
-/// The standard output of a command that must work.
-#[track_caller]
-fn output(args: &[&str]) -> String {
-    let output = kinglet(args);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?}: {errors}");
-    String::from_utf8(output.stdout).expect("UTF-8")
-}
-
-/// What the program says when it refuses `args`.
-#[track_caller]
-fn refusal(args: &[&str]) -> String {
-    let output = kinglet(args);
-    assert_eq!(output.status.code(), Some(2), "{args:?} was accepted");
-    assert!(output.stdout.is_empty(), "{args:?} wrote to the standard output");
-    String::from_utf8(output.stderr).expect("UTF-8")
-}
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).expect("a folder for the test");
-        Self(path)
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("UTF-8").to_owned()
-    }
-
-    fn len(&self) -> usize {
-        std::fs::read_dir(&self.0).expect("the folder").count()
-    }
-}
-
-fn golden(file: &str) -> String {
-    format!("{}/../../tests/data/golden/{file}", env!("CARGO_MANIFEST_DIR"))
-}
-
-fn stories(file: &str) -> String {
-    format!("{}/../../models/stories/{file}", env!("CARGO_MANIFEST_DIR"))
-}
+use support::{Folder, golden, kinglet, refusal, stories, succeed};
 
 fn info(model: &str) -> serde_json::Value {
-    serde_json::from_str(&output(&["info", "--json", "-m", model])).expect("JSON")
+    serde_json::from_str(&succeed(&["info", "--json", "-m", model])).expect("JSON")
 }
 
 /// A safetensors file of f32: a tuned state for the shipped model, 6 layers of 2 heads of 64.
@@ -86,12 +38,12 @@ fn a_tuned_state_starts_every_text_from_the_model_or_from_a_file() {
             .map(|name| folder.file(name));
     write_stories_state(&state);
     let (base, vocab) = (stories("stories.pth"), stories("stories.vocab.txt"));
-    output(&["quantize", &base, "--vocab", &vocab, "-o", &plain]);
-    output(&["quantize", &base, "--vocab", &vocab, "--state", &state, "-o", &tuned]);
-    output(&["state", &state, "-m", &plain, "-o", &file]);
-    assert_eq!(folder.len(), 4);
+    succeed(&["quantize", &base, "--vocab", &vocab, "-o", &plain]);
+    succeed(&["quantize", &base, "--vocab", &vocab, "--state", &state, "-o", &tuned]);
+    succeed(&["state", &state, "-m", &plain, "-o", &file]);
+    assert_eq!(folder.contents().len(), 4);
 
-    let tell = |args: &[&str]| output(&[&["run", "--temp", "0", "-n", "40"], args].concat());
+    let tell = |args: &[&str]| succeed(&[&["run", "--temp", "0", "-n", "40"], args].concat());
     for prompt in [&["Once upon a time"][..], &[]] {
         let of_model = tell(&[prompt, &["-m", &tuned]].concat());
         let of_file = tell(&[prompt, &["-m", &plain, "--state", &file]].concat());
@@ -101,7 +53,7 @@ fn a_tuned_state_starts_every_text_from_the_model_or_from_a_file() {
     }
     // The weights are the same, so that a state file fits both.
     tell(&["Once", "-m", &tuned, "--state", &file]);
-    let digest = |model: &str, more: &[&str]| output(&[&["digest", "-m", model], more].concat());
+    let digest = |model: &str, more: &[&str]| succeed(&[&["digest", "-m", model], more].concat());
     assert_ne!(digest(&tuned, &[]), digest(&plain, &[]));
     assert_eq!(digest(&tuned, &[]), digest(&tuned, &["--restore", "--chunk", "7"]));
 
@@ -112,9 +64,9 @@ fn a_tuned_state_starts_every_text_from_the_model_or_from_a_file() {
     assert_eq!(of_tuned["section_bytes"]["start_state"], of_tuned["state_bytes"]);
     let provenance = of_tuned["provenance"].as_str().expect("text");
     assert!(provenance.contains("state: state.safetensors\nstate-sha256: "), "{provenance}");
-    let text = output(&["info", "-m", &tuned]);
+    let text = succeed(&["info", "-m", &tuned]);
     assert!(text.contains("starts from a tuned state"), "{text}");
-    assert!(!output(&["info", "-m", &plain]).contains("tuned state"));
+    assert!(!succeed(&["info", "-m", &plain]).contains("tuned state"));
 }
 
 #[test]
@@ -123,8 +75,8 @@ fn a_tuned_state_becomes_a_file_for_an_f16_engine() {
     let [state, f32, f16] =
         ["state.safetensors", "f32.state", "f16.state"].map(|name| folder.file(name));
     write_stories_state(&state);
-    output(&["state", &state, "-o", &f32]);
-    output(&["state", &state, "--state-type", "f16", "-o", &f16]);
+    succeed(&["state", &state, "-o", &f32]);
+    succeed(&["state", &state, "--state-type", "f16", "-o", &f16]);
     let [f32, f16_bytes] = [&f32, &f16].map(|path| std::fs::read(path).expect("a state"));
     let floats = f32[64..].chunks(4).map(|x| f32::from_le_bytes(x.try_into().unwrap()));
     let halves = f16_bytes[64..].chunks(2).map(|x| u16::from_le_bytes(x.try_into().unwrap()));
@@ -133,8 +85,8 @@ fn a_tuned_state_becomes_a_file_for_an_f16_engine() {
     assert!(rounded.map(kinglet::element::f16::to_bits).eq(halves));
 
     let tell = ["run", "--temp", "0", "-n", "20", "--state", &f16];
-    let told = output(&[&tell[..], &["--state-type", "f16"]].concat());
-    assert_ne!(told, output(&["run", "--temp", "0", "-n", "20", "--state-type", "f16"]));
+    let told = succeed(&[&tell[..], &["--state-type", "f16"]].concat());
+    assert_ne!(told, succeed(&["run", "--temp", "0", "-n", "20", "--state-type", "f16"]));
     assert!(refusal(&tell).contains("--state-type f16"));
 }
 
@@ -143,7 +95,7 @@ fn an_adapter_is_merged_and_named() {
     let folder = Folder::new("tuning-lora");
     let [plain, merged] = ["plain.kinglet", "merged.kinglet"].map(|name| folder.file(name));
     let (base, lora) = (golden("v7/model.pth"), golden("v7/lora.pth"));
-    output(&["quantize", &base, "-o", &plain]);
+    succeed(&["quantize", &base, "-o", &plain]);
     let quantized = kinglet(&["quantize", &base, "--lora", &lora, "--alpha", "16", "-o", &merged]);
     let said = String::from_utf8(quantized.stderr).expect("UTF-8");
     assert!(quantized.status.success(), "{said}");
@@ -200,7 +152,7 @@ fn wrong_use_says_what_to_do() {
     assert!(message.contains("has 3 layers; the model has 6"), "{message}");
     let message = quantize(&[&base, "--lora", &lora, "--alpha", "1e308"]);
     assert!(message.contains("lora.pth, --alpha 1e308"), "{message}");
-    assert_eq!(folder.len(), 0);
+    assert_eq!(folder.contents().len(), 0);
 
     for (input, args) in [("--lora", &["--alpha", "16"][..]), ("--state", &[])] {
         let from = if input == "--lora" { &lora } else { &state };

@@ -2,11 +2,13 @@
 
 #![cfg(feature = "quantizer")]
 
+mod support;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
 use serde_json::{Map, json};
+use support::{Folder, kinglet, refusal, succeed};
 
 const NEOX: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../quantize/tests/data/neox_4096.tokenizer.json");
@@ -14,38 +16,6 @@ const STORIES: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/stories/stories.vocab.txt");
 const WIDTH: usize = 32;
 const LAYERS: usize = 2;
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).expect("a folder for the test");
-        Self(path)
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("UTF-8").to_owned()
-    }
-}
-
-fn kinglet(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kinglet")).args(args).output().expect("the program starts")
-}
-
-fn succeed(args: &[&str]) -> String {
-    let output = kinglet(args);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?}: {errors}");
-    String::from_utf8(output.stdout).expect("UTF-8")
-}
-
-fn refusal(args: &[&str]) -> String {
-    let output = kinglet(args);
-    assert_eq!(output.status.code(), Some(2), "{args:?} was accepted");
-    String::from_utf8(output.stderr).expect("UTF-8")
-}
 
 /// Names and shapes of an RWKV-4's tensors.
 fn shapes(vocab: usize) -> Vec<(String, Vec<usize>)> {
