@@ -60,6 +60,8 @@ macro_rules! kernel_tests {
 /// Row counts: 1, a tile and a register block less one, exact and more one,
 /// primes, and several blocks with a rest.
 pub const ROWS: [usize; 13] = [1, 7, 8, 15, 16, 17, 31, 33, 61, 64, 97, 130, 272];
+/// Rows of inputs that cross and end at pages, which kernels may read in other orders.
+const SPARSE_ROWS: [usize; 7] = [400, 529, 768, 1000, 1024, 1345, 2048];
 /// More rows than a kernel is likely to take at once.
 pub const LARGEST_ROWS: usize = 8213;
 /// Input counts of the same kind; 1056 is two of the largest groups and a short one.
@@ -409,6 +411,9 @@ pub fn check_sparse_products<K: Kernels>(kernels: &K) {
         for columns in [1, 2] {
             let case = Case::new(LARGEST_ROWS, 96, columns, 64);
             check_sparse_product(kernels, Case { activity, ..case });
+        }
+        for rows in SPARSE_ROWS {
+            check_sparse_product(kernels, Case { activity, ..Case::new(rows, 160, 1, 128) });
         }
         for fill in [Fill::Extreme, Fill::Largest] {
             for columns in [1, 3, 64] {

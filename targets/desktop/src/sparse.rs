@@ -61,7 +61,7 @@ impl<'a> Sparse<'a> {
 struct Active {
     /// Activations, each four of them packed; zeros fill the last four.
     q: Compressed,
-    /// Inputs of the group in ascending order; zeros fill the last four.
+    /// Inputs of the group in ascending order; the last one again fills the last four.
     inputs: Compressed,
     /// Number of fours.
     fours: usize,
@@ -93,7 +93,9 @@ impl Active {
         self.group = group;
         self.fours = count.div_ceil(4);
         self.q[count..4 * self.fours].fill(0);
-        self.inputs[count..4 * self.fours].fill(0);
+        // Not another one, whose weights would be read for nothing.
+        let last = self.inputs[count.saturating_sub(1)];
+        self.inputs[count..4 * self.fours].fill(last);
         for q in &mut self.q.as_chunks_mut().0[..self.fours] {
             *q = M::pack(*q);
         }
@@ -121,19 +123,6 @@ impl Active {
     fn fours(&self) -> impl Iterator<Item = (&[i16; 4], &[i16; 4])> {
         self.inputs.as_chunks().0[..self.fours].iter().zip(self.q.as_chunks().0)
     }
-
-    /// Where the weights of four number `four` begin for the rows from `row`
-    /// on; null if there is no such four.
-    #[inline(always)]
-    fn weights(&self, job: &Sparse<'_>, row: usize, four: usize) -> [*const i8; 4] {
-        if four >= self.fours {
-            return [core::ptr::null(); 4];
-        }
-        let weights = job.matrix.weights.as_ptr().wrapping_add(row);
-        let group = self.group * job.matrix.group;
-        let inputs: [i16; 4] = self.inputs.as_chunks().0[four];
-        inputs.map(|input| weights.wrapping_add((group + input as usize) * job.stride))
-    }
 }
 
 /// Computes the rows of `out`.
@@ -156,13 +145,64 @@ pub(crate) unsafe fn product<M: Multiply>(job: &Sparse<'_>, out: &mut Part<'_>) 
 /// few at a time to fill the memory bus where the hardware cannot guess what
 /// comes next.
 const AHEAD: usize = 4;
-/// Bytes of a cache line, and of the pieces of a row that are asked for at once:
-/// memory serves two neighbouring lines faster than two lines apart.
+/// Bytes of a cache line.
 const LINE: usize = 64;
-const PIECE: usize = 2 * LINE;
 /// Rows that are summed together for a single column: their sums and the
 /// weights in use fit into the first-level cache.
 const RUN: usize = 2048;
+
+/// Bytes from which on a row is long: half of a page.
+const LONG: usize = 2048;
+
+/// The order in which a row's lines are read: `pieces` of `piece` bytes, every
+/// `step`th, round and round.
+///
+/// The rows of several inputs are read side by side, and short ones out of order:
+/// lines that are asked for one after the other are a stream to the hardware, which
+/// fetches on beyond the row's end, up to that of the page, what nobody wants.
+#[derive(Clone, Copy)]
+struct Order {
+    piece: usize,
+    pieces: usize,
+    step: usize,
+}
+
+impl Order {
+    /// The order for rows of `len` bytes, of inputs that are `crowded` if most of
+    /// their neighbours are active, too.
+    fn new(len: usize, crowded: bool) -> Self {
+        let straight = crowded || len >= LONG;
+        // Two neighbouring lines are served faster than two lines apart, but the
+        // shortest rows have too few pairs to be out of order.
+        let piece = if straight || len >= 16 * LINE { 2 * LINE } else { LINE };
+        let pieces = len.div_ceil(piece);
+        Self { piece, pieces, step: if straight { 1 } else { STEPS[pieces].into() } }
+    }
+
+    /// Whether lines are read out of order.
+    fn is_scattered(self) -> bool {
+        self.step > 1
+    }
+}
+
+/// The step for a number of pieces: about five eighths of it, so that no piece is
+/// near the ones before, and without a common divisor, so that each is met once.
+const STEPS: [u8; LONG / LINE] = {
+    const fn divisor(a: usize, b: usize) -> usize {
+        if b == 0 { a } else { divisor(b, a % b) }
+    }
+    let mut steps = [1; LONG / LINE];
+    let mut pieces = 3;
+    while pieces < steps.len() {
+        let mut step = pieces * 5 / 8;
+        while divisor(step, pieces) > 1 {
+            step += 1;
+        }
+        steps[pieces] = step as u8;
+        pieces += 1;
+    }
+    steps
+};
 
 /// Sums of a run of rows, as integers over a group and as floats over all.
 #[repr(align(64))]
@@ -195,9 +235,16 @@ unsafe fn single<M: Multiply>(job: &Sparse<'_>, out: &mut Part<'_>) {
         run.totals[..padded].fill(0.0);
         // SAFETY: the caller's promise; the rows of the run are in the matrix.
         unsafe {
-            groups::<M>(job, 0..job.matrix.groups(), &mut lists, |active, next| {
-                add_fours::<M>(job, active, next, first, padded, &mut run);
-            });
+            groups::<M>(
+                job,
+                0..job.matrix.groups(),
+                &mut lists,
+                #[inline(always)]
+                |active, next| {
+                    let rows = Rows { job, active, next, first, len: padded };
+                    add_group_rows::<M>(&rows, &mut run);
+                },
+            );
         }
         for (out, total) in out.iter_mut().zip(&run.totals) {
             *out = total * scale;
@@ -228,15 +275,22 @@ pub(crate) unsafe fn terms<M: Multiply>(job: &Sparse<'_>, range: Range<usize>, t
         let mut group = range.start;
         // SAFETY: the caller's promise; the rows of the run are in the matrix.
         unsafe {
-            groups::<M>(job, range.clone(), &mut lists, |active, next| {
-                of_run.by_ref().take(active.group - group).for_each(|idle| idle.fill(0.0));
-                group = active.group + 1;
-                run.totals[..padded].fill(0.0);
-                add_fours::<M>(job, active, next, first, padded, &mut run);
-                if let Some(terms) = of_run.next() {
-                    terms.copy_from_slice(&run.totals[..len]);
-                }
-            });
+            groups::<M>(
+                job,
+                range.clone(),
+                &mut lists,
+                #[inline(always)]
+                |active, next| {
+                    of_run.by_ref().take(active.group - group).for_each(|idle| idle.fill(0.0));
+                    group = active.group + 1;
+                    run.totals[..padded].fill(0.0);
+                    let rows = Rows { job, active, next, first, len: padded };
+                    add_group_rows::<M>(&rows, &mut run);
+                    if let Some(terms) = of_run.next() {
+                        terms.copy_from_slice(&run.totals[..len]);
+                    }
+                },
+            );
         }
         of_run.for_each(|idle| idle.fill(0.0));
     }
@@ -279,44 +333,65 @@ unsafe fn groups<M: Multiply>(
     }
 }
 
-/// Adds the products of a group to the totals of the `len` rows from `row` on.
+/// The rows of a run for the active inputs of a group.
+struct Rows<'a> {
+    job: &'a Sparse<'a>,
+    active: &'a Active,
+    /// The group after it, or one without active inputs.
+    next: &'a Active,
+    /// The first row.
+    first: usize,
+    /// Number of rows with padding.
+    len: usize,
+}
+
+impl Rows<'_> {
+    /// Where the weights of four number `four` begin, of the next group beyond
+    /// this one's last; null if there is no such four.
+    #[inline(always)]
+    fn weights(&self, four: usize) -> [*const i8; 4] {
+        let (active, four) = match four.checked_sub(self.active.fours) {
+            None => (self.active, four),
+            Some(four) => (self.next, four),
+        };
+        if four >= active.fours {
+            return [core::ptr::null(); 4];
+        }
+        let weights = self.job.matrix.weights.as_ptr().wrapping_add(self.first);
+        let group = active.group * self.job.matrix.group;
+        let inputs: [i16; 4] = active.inputs.as_chunks().0[four];
+        inputs.map(|input| weights.wrapping_add((group + input as usize) * self.job.stride))
+    }
+}
+
+/// Adds the products of a group to the totals of a run.
 ///
 /// # Safety
-/// As for [`product`]; the matrix has the rows, with padding, `len` is at most
-/// RUN, and `active` are inputs of its group.
+/// As for [`product`]; the matrix has the rows, with padding, at most RUN, and
+/// the inputs are of their groups.
 #[inline(always)]
-unsafe fn add_fours<M: Multiply>(
-    job: &Sparse<'_>,
-    active: &Active,
-    next: &Active,
-    row: usize,
-    len: usize,
-    run: &mut Run,
-) {
+unsafe fn add_group_rows<M: Multiply>(rows: &Rows<'_>, run: &mut Run) {
     let lanes = M::Width::LANES;
     let unit = 4 * lanes;
+    let Rows { job, active, first, len, .. } = *rows;
+    let order = Order::new(len, active.fours * 4 > job.matrix.group / 4 * 3);
     run.sums[..len.next_multiple_of(unit)].fill(active.correction);
     let mut four = 0;
-    let ahead = |four: usize| match four.checked_sub(active.fours) {
-        None => active.weights(job, row, four),
-        Some(four) => next.weights(job, row, four),
-    };
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; there are that many fours.
     unsafe {
+        while order.is_scattered() && four + 3 < active.fours {
+            add_fours::<M, 4>(rows, four, order, &mut run.sums);
+            four += 4;
+        }
         while four + 1 < active.fours {
-            let weights = [0, 1].map(|i| active.weights(job, row, four + i));
-            let q = [0, 1].map(|i| active.q.as_ptr().add(4 * (four + i)));
-            let ahead = [ahead(four + AHEAD), ahead(four + AHEAD + 1)];
-            add_rows::<M, 2>(&weights, &q, &ahead, len, &mut run.sums);
+            add_fours::<M, 2>(rows, four, order, &mut run.sums);
             four += 2;
         }
         if four < active.fours {
-            let weights = [active.weights(job, row, four)];
-            let q = [active.q.as_ptr().add(4 * four)];
-            add_rows::<M, 1>(&weights, &q, &[ahead(four + AHEAD)], len, &mut run.sums);
+            add_fours::<M, 1>(rows, four, order, &mut run.sums);
         }
         let scales = job.matrix.scales.as_ptr().cast::<u16>();
-        let scales = scales.add(active.group * job.stride + row);
+        let scales = scales.add(active.group * job.stride + first);
         for at in (0..len).step_by(unit) {
             let mut sums = [M::Width::splat(0); 4];
             for t in 0..4 {
@@ -334,60 +409,71 @@ unsafe fn add_fours<M: Multiply>(
     }
 }
 
-/// Adds the products of Q fours of inputs with `len` rows to `sums`, and asks
-/// for the rows of the fours `ahead`.
+/// Adds the products of the Q fours of inputs from number `four` on to `sums`,
+/// and asks for the weights of as many fours [`AHEAD`] of them.
 ///
 /// # Safety
-/// As for [`product`]; `len` bytes, a multiple of 16 and at most RUN, are
-/// readable at each of `weights`, and four i16 at each of `q`.
+/// As for [`add_group_rows`]; the group has these fours.
 #[inline(always)]
-unsafe fn add_rows<M: Multiply, const Q: usize>(
-    weights: &[[*const i8; 4]; Q],
-    q: &[*const i16; Q],
-    ahead: &[[*const i8; 4]; Q],
-    len: usize,
+unsafe fn add_fours<M: Multiply, const Q: usize>(
+    rows: &Rows<'_>,
+    four: usize,
+    Order { piece, pieces, step }: Order,
     sums: &mut [i32; RUN],
 ) {
     let lanes = M::Width::LANES;
     let unit = 4 * lanes;
+    let len = rows.len;
+    let mut weights = [[core::ptr::null(); 4]; Q];
+    let mut ahead = [[core::ptr::null(); 4]; Q];
+    for i in 0..Q {
+        weights[i] = rows.weights(four + i);
+        ahead[i] = rows.weights(four + AHEAD + i);
+    }
     // SAFETY: the caller's promise; sums are written in whole units, of which
     // RUN is a multiple. Prefetching does not access memory.
     unsafe {
         let mut activations = [[M::Width::splat(0); 2]; Q];
         for i in 0..Q {
-            activations[i] = [M::Width::broadcast(q[i]), M::Width::broadcast(q[i].add(2))];
+            let q = rows.active.q.as_ptr().add(4 * (four + i));
+            activations[i] = [M::Width::broadcast(q), M::Width::broadcast(q.add(2))];
         }
-        let ahead = ahead.as_flattened();
-        for at in (0..len).step_by(unit) {
-            // All inputs side by side: the hardware would see a row that is asked
-            // for line by line as a stream, and fetch on into rows nobody wants.
-            if at.is_multiple_of(PIECE) {
-                for pointer in ahead {
-                    _mm_prefetch::<_MM_HINT_T1>(pointer.wrapping_add(at));
-                    _mm_prefetch::<_MM_HINT_T1>(pointer.wrapping_add(at + LINE));
+        let mut number = 0;
+        for _ in 0..pieces {
+            let start = number * piece;
+            number += step;
+            if number >= pieces {
+                number -= pieces;
+            }
+            for pointer in ahead.as_flattened() {
+                _mm_prefetch::<_MM_HINT_T1>(pointer.wrapping_add(start));
+                if piece > LINE {
+                    _mm_prefetch::<_MM_HINT_T1>(pointer.wrapping_add(start + LINE));
                 }
             }
-            let mut products = [M::start(); 4];
-            for i in 0..Q {
-                let mut bytes = [M::Width::splat(0); 4];
-                for j in 0..4 {
-                    let weights = weights[i][j].add(at);
-                    bytes[j] = if at + unit > len {
-                        M::Width::load_short(weights, len - at)
-                    } else {
-                        M::Width::load(weights)
-                    };
+            for at in (start..len.min(start + piece)).step_by(unit) {
+                let mut products = [M::start(); 4];
+                for i in 0..Q {
+                    let mut bytes = [M::Width::splat(0); 4];
+                    for j in 0..4 {
+                        let weights = weights[i][j].add(at);
+                        bytes[j] = if at + unit > len {
+                            M::Width::load_short(weights, len - at)
+                        } else {
+                            M::Width::load(weights)
+                        };
+                    }
+                    let tiles = M::Width::interleave(bytes);
+                    for t in 0..4 {
+                        let weights = M::Width::unsign(tiles[t]);
+                        products[t] = M::steps(products[t], weights, activations[i]);
+                    }
                 }
-                let tiles = M::Width::interleave(bytes);
                 for t in 0..4 {
-                    let weights = M::Width::unsign(tiles[t]);
-                    products[t] = M::steps(products[t], weights, activations[i]);
+                    let sums = sums.as_mut_ptr().add(at + t * lanes);
+                    let sum = M::Width::add(M::Width::load(sums.cast()), M::total(products[t]));
+                    M::Width::store(sums, sum);
                 }
-            }
-            for t in 0..4 {
-                let sums = sums.as_mut_ptr().add(at + t * lanes);
-                let sum = M::Width::add(M::Width::load(sums.cast()), M::total(products[t]));
-                M::Width::store(sums, sum);
             }
         }
     }
@@ -527,6 +613,25 @@ unsafe fn rows<M: Multiply, const N: usize, const SHORT: bool>(
                     let sums = M::Width::add(totals[t], correction);
                     M::Width::fold(sums, scales, acc.as_mut_ptr().add(at));
                 }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_is_read_once() {
+        for len in (16..=RUN).step_by(16) {
+            for crowded in [false, true] {
+                let Order { piece, pieces, step } = Order::new(len, crowded);
+                let mut read = [0; RUN / LINE];
+                let read = &mut read[..pieces];
+                (0..pieces).for_each(|i| read[i * step % pieces] += 1);
+                assert!(read.iter().all(|times| *times == 1), "{len} bytes: {read:?}");
+                assert!((len..len + piece).contains(&(pieces * piece)), "{len} bytes");
             }
         }
     }
