@@ -417,6 +417,11 @@ impl TimeMix<'_> {
             Rows::new(vectors, HEAD_VECTORS * n),
             Rows::new(y, columns.len() * n),
         );
+        let fetch = |row: &[S]| {
+            if let Some(row) = S::as_f32(row) {
+                kernels.prefetch(row);
+            }
+        };
         // Seven operations for each element of the state, besides the vectors.
         let work = columns.len() * shape.width * (7 * n + 100);
         kernels.for_parts(
@@ -426,6 +431,10 @@ impl TimeMix<'_> {
             |(heads, state, v_first, vectors, y)| {
                 let mut states = state.iter();
                 let mut next = states.next();
+                // Those of several sequences are too much at once.
+                if let Some(state) = next.as_deref().filter(|_| *slots == 1) {
+                    state.chunks_exact(n).for_each(fetch);
+                }
                 let rows = v_first.iter().zip(vectors.iter()).zip(y.iter());
                 for (head, ((v_first, vectors), y)) in heads.zip(rows) {
                     let Some(state) = next else { break };
@@ -446,9 +455,8 @@ impl TimeMix<'_> {
                             y,
                             #[inline(always)]
                             |key| {
-                                let row = next.get(key * n..(key + 1) * n);
-                                if let Some(row) = row.and_then(S::as_f32) {
-                                    kernels.prefetch(row);
+                                if let Some(row) = next.get(key * n..(key + 1) * n) {
+                                    fetch(row);
                                 }
                             },
                         );

@@ -34,8 +34,11 @@ const SPARSE_ROWS: usize = 64;
 /// the speed of memory, one byte of weights each, 0.6 and 2.4 microseconds.
 const CHUNK_PRODUCTS: usize = 16 << 10;
 const REGION_PRODUCTS: usize = 64 << 10;
-/// The same for float operations, of which a core does about ten in a nanosecond.
-const CHUNK_FLOATS: usize = 8 << 10;
+/// Float operations, of which a core does about ten in a nanosecond, that are worth
+/// more chunks than there are threads, and those that are worth a region. Chunks are
+/// longer here: while a head is computed, the state of the next one is fetched, and
+/// the first of a chunk has none before it.
+const CHUNK_FLOATS: usize = 128 << 10;
 const REGION_FLOATS: usize = 32 << 10;
 
 /// A target's vector instructions as a kernel set, on threads of its own.
@@ -310,7 +313,7 @@ impl<V: Vectors> Kernels for Threaded<V> {
             return run(whole);
         };
         let most = (pool.threads() * CHUNKS_PER_THREAD).min(CHUNKS);
-        let pieces = (work / CHUNK_FLOATS).min(len).clamp(1, most);
+        let pieces = (work / CHUNK_FLOATS).max(pool.threads()).min(len).min(most);
         let mut parts = Parts::new();
         let mut rest = whole;
         // The first ones are the longer ones.
