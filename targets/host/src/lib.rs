@@ -9,6 +9,8 @@
 #[cfg(feature = "std")]
 mod bandwidth;
 #[cfg(feature = "std")]
+mod contention;
+#[cfg(feature = "std")]
 mod cpus;
 #[cfg(feature = "std")]
 mod floats;
