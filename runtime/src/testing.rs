@@ -415,6 +415,9 @@ pub fn check_sparse_products<K: Kernels>(kernels: &K) {
         for rows in SPARSE_ROWS {
             check_sparse_product(kernels, Case { activity, ..Case::new(rows, 160, 1, 128) });
         }
+        for columns in [8, 70, 130] {
+            check_sparse_product(kernels, Case { activity, ..Case::new(100, 96, columns, 64) });
+        }
         for fill in [Fill::Extreme, Fill::Largest] {
             for columns in [1, 3, 64] {
                 for group in GROUPS {
