@@ -84,6 +84,14 @@ impl TensorLayout {
     }
 }
 
+/// Number of weights and of scales of a matrix, with padding; `None` beyond `usize`.
+fn lengths(rows: usize, inputs: usize, group: usize) -> Option<(usize, usize)> {
+    let rows = rows.checked_next_multiple_of(TILE_ROWS)?;
+    let inputs = inputs.checked_next_multiple_of(INPUT_PAD)?;
+    let groups = if group > 0 { inputs.div_ceil(group) } else { return None };
+    Some((rows.checked_mul(inputs)?, rows.checked_mul(groups)?))
+}
+
 /// Weights of a product with a dense input, in tiles of 16 rows by 4 inputs.
 ///
 /// Rows beyond `rows` and inputs beyond `inputs` are zeros.
@@ -104,6 +112,14 @@ pub struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
+    /// Whether there are as many weights and scales as the dimensions say. Kernels that
+    /// do not check each access check this.
+    pub fn is_complete(&self) -> bool {
+        lengths(self.rows, self.inputs, self.group).is_some_and(|(weights, scales)| {
+            self.weights.len() >= weights && self.scales.len() >= scales
+        })
+    }
+
     /// Number of tiles of 16 rows.
     pub fn row_tiles(&self) -> usize {
         self.rows.div_ceil(TILE_ROWS)
@@ -153,6 +169,14 @@ pub struct SparseMatrix<'a> {
 }
 
 impl<'a> SparseMatrix<'a> {
+    /// Whether there are as many weights and scales as the dimensions say. Kernels that
+    /// do not check each access check this.
+    pub fn is_complete(&self) -> bool {
+        lengths(self.rows, self.inputs, self.group).is_some_and(|(weights, scales)| {
+            self.weights.len() >= weights && self.scales.len() >= scales
+        })
+    }
+
     /// Number of scale groups per row.
     pub fn groups(&self) -> usize {
         padded_inputs(self.inputs).div_ceil(self.group)
@@ -228,6 +252,30 @@ mod tests {
         for bits in (0x0400..0x7C00).chain([0]) {
             let scale = f16::from_bits(bits);
             assert_eq!(widen(scale).to_bits(), scale.to_f32().to_bits());
+        }
+    }
+
+    #[test]
+    fn complete_matrices_have_all_that_their_dimensions_say() {
+        let (weights, scales) = ([0; 32 * 64], [f16::ONE; 32 * 2]);
+        let (weights, scales) = (weights.as_slice(), scales.as_slice());
+        let complete = |rows, inputs, group, weights, scales| {
+            let multiplier = 1.0;
+            let dense = Matrix { rows, inputs, group, multiplier, weights, scales }.is_complete();
+            let matrix = SparseMatrix { rows, inputs, group, multiplier, weights, scales };
+            assert_eq!(matrix.is_complete(), dense);
+            dense
+        };
+        assert!(complete(17, 33, 32, weights, scales));
+        assert!(!complete(17, 33, 32, &weights[1..], scales));
+        assert!(!complete(17, 33, 32, weights, &scales[1..]));
+        assert!(!complete(17, 33, 0, weights, scales));
+        assert!(!complete(33, 33, 32, weights, scales));
+        assert!(!complete(17, 65, 64, weights, scales));
+        // Numbers that wrap to small ones.
+        for wide in [usize::MAX, usize::MAX - 64, usize::MAX / 2 + 1, usize::MAX / 64 + 1] {
+            assert!(!complete(wide, 64, 32, weights, scales), "{wide}");
+            assert!(!complete(32, wide, 32, weights, scales), "{wide}");
         }
     }
 

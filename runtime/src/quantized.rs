@@ -31,6 +31,18 @@ pub struct Quantized<'a> {
 }
 
 impl<'a> Quantized<'a> {
+    /// Whether there are so many columns. Kernels that do not check each access check
+    /// this.
+    pub fn has(&self, columns: usize) -> bool {
+        let padded = self.inputs.checked_next_multiple_of(INPUT_PAD);
+        let values = padded.and_then(|padded| padded.checked_mul(columns));
+        values.is_some_and(|values| {
+            self.q.len() >= values
+                && self.sums.len() >= values / INPUT_PAD
+                && self.scales.len() >= columns
+        })
+    }
+
     /// Values of one column, `[input]`, padded.
     #[inline(always)]
     pub fn column(&self, column: usize) -> &'a [i16] {

@@ -40,18 +40,13 @@ impl<'a> Dense<'a> {
     /// When a slice is shorter than the dimensions say, or the rows of `out`
     /// do not start at a tile.
     pub(crate) fn new(matrix: &'a Matrix<'a>, input: &'a Quantized<'a>, out: &Part<'_>) -> Self {
-        let padded = padded_inputs(matrix.inputs);
-        let (groups, tiles) = (matrix.groups(), matrix.row_tiles());
         assert!(matrix.group > 0 && matrix.group.is_multiple_of(32), "no group size");
-        assert!(matrix.weights.len() >= tiles * TILE_ROWS * padded, "too few weights");
-        assert!(matrix.scales.len() >= tiles * TILE_ROWS * groups, "too few scales");
+        assert!(matrix.is_complete(), "too few weights or scales");
         assert_eq!(input.inputs, matrix.inputs, "input of another length");
-        assert!(input.q.len() >= out.columns() * padded, "too few activations");
-        assert!(input.sums.len() >= out.columns() * padded / 32, "too few sums");
-        assert!(input.scales.len() >= out.columns(), "too few column scales");
+        assert!(input.has(out.columns()), "too few columns");
         assert!(out.rows().end <= matrix.rows, "rows beyond the matrix");
         assert!(out.rows().start.is_multiple_of(TILE_ROWS), "rows within a tile");
-        Self { matrix, input, padded, groups }
+        Self { matrix, input, padded: padded_inputs(matrix.inputs), groups: matrix.groups() }
     }
 
     /// Weights and scales of the `LANES` rows from `row` on, of which the

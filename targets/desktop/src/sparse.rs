@@ -42,17 +42,14 @@ impl<'a> Sparse<'a> {
         columns: usize,
         rows: Range<usize>,
     ) -> Self {
-        let (padded, stride) = (padded_inputs(matrix.inputs), padded_rows(matrix.rows));
         assert!(matrix.group.is_multiple_of(32), "no group size");
         assert!((32..=LARGEST).contains(&matrix.group), "no group size");
-        assert!(matrix.weights.len() >= padded * stride, "too few weights");
-        assert!(matrix.scales.len() >= matrix.groups() * stride, "too few scales");
+        assert!(matrix.is_complete(), "too few weights or scales");
         assert_eq!(input.inputs, matrix.inputs, "input of another length");
-        assert!(input.q.len() >= columns * padded, "too few activations");
-        assert!(input.sums.len() >= columns * padded / 32, "too few sums");
-        assert!(input.scales.len() >= columns, "too few column scales");
+        assert!(input.has(columns), "too few columns");
         assert!(rows.end <= matrix.rows, "rows beyond the matrix");
         assert!(rows.start.is_multiple_of(TILE_ROWS), "rows within a tile");
+        let (padded, stride) = (padded_inputs(matrix.inputs), padded_rows(matrix.rows));
         Self { matrix, input, padded, stride }
     }
 }

@@ -265,6 +265,23 @@ mod tests {
         check_parts(Avx512Vl::new());
     }
 
+    /// Dimensions whose products wrap to 0.
+    #[test]
+    fn matrices_without_the_weights_that_they_state_are_refused() {
+        let Some(vectors) = Avx2::new() else { return };
+        let (rows, inputs, group, multiplier) = (usize::MAX / 2 + 1, 64, 32, 1.0);
+        let dense = Matrix { rows, inputs, group, multiplier, weights: &[], scales: &[] };
+        let sparse = SparseMatrix { rows, inputs, group, multiplier, weights: &[], scales: &[] };
+        let input = Quantized { columns: 1, inputs, q: &[5; 64], sums: &[160; 2], scales: &[1.0] };
+        let panics = |f: &dyn Fn(&mut Part<'_>)| {
+            let mut out = [0.0; 32];
+            let call = || f(&mut Part::whole(&mut out, 32));
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).is_err()
+        };
+        assert!(panics(&|out| vectors.product(&dense, &input, out)));
+        assert!(panics(&|out| vectors.sparse_product(&sparse, &input, out)));
+    }
+
     fn check_run(vectors: Option<impl Vectors>) {
         let Some(vectors) = vectors else { return };
         for len in [1, 15, 16, 17, 61, 128] {

@@ -34,6 +34,7 @@ pub(crate) fn product<S: Sparse>(
     input: &Quantized<'_>,
     out: &mut Part<'_>,
 ) {
+    assert!(matrix.is_complete(), "too few weights or scales");
     let first = out.rows().start;
     let mut active = Active::new();
     for column in 0..out.columns() {
