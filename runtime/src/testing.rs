@@ -408,7 +408,7 @@ pub fn check_sparse_products<K: Kernels>(kernels: &K) {
     ];
     for activity in activities {
         for_cases(11, |case| check_sparse_product(kernels, Case { activity, ..case }));
-        for columns in [1, 2] {
+        for columns in [1, 2, 8] {
             let case = Case::new(LARGEST_ROWS, 96, columns, 64);
             check_sparse_product(kernels, Case { activity, ..case });
         }

@@ -52,6 +52,11 @@ impl<'a> Sparse<'a> {
         let (padded, stride) = (padded_inputs(matrix.inputs), padded_rows(matrix.rows));
         Self { matrix, input, padded, stride }
     }
+
+    /// Rows that are worked on together for several columns.
+    fn window(&self) -> usize {
+        WINDOW / self.matrix.group / 64 * 64
+    }
 }
 
 /// The active inputs of a group, taken four at a time, in ascending order.
@@ -515,9 +520,9 @@ unsafe fn several<M: Multiply>(job: &Sparse<'_>, out: &mut Part<'_>) {
         out.column(column).fill(0.0);
     }
     let mut active = Active::new();
-    let together = WINDOW / job.matrix.group / 64 * 64;
-    for first in rows.clone().step_by(together) {
-        let end = rows.end.min(first + together);
+    let window = job.window();
+    for first in rows.clone().step_by(window) {
+        let end = rows.end.min(first + window);
         for group in 0..job.matrix.groups() {
             for column in 0..columns {
                 // SAFETY: the caller's promise; `acc` are rows of the matrix
@@ -540,8 +545,8 @@ unsafe fn several<M: Multiply>(job: &Sparse<'_>, out: &mut Part<'_>) {
     }
 }
 
-/// Columns from which on it pays to copy a group's weights: with eight a prompt is
-/// 4 to 28 % faster, the more zeros the less.
+/// Columns from which on it pays to copy a group's weights, if enough of them are
+/// wanted: with eight a prompt is 4 to 28 % faster, the more zeros the less.
 const PACKED: usize = 8;
 /// Active inputs that are known at a time, of several columns, which are so many at most.
 const LISTED: usize = 16 * LARGEST;
@@ -584,6 +589,15 @@ impl Lists {
             first += fours;
             self.len += 1;
         }
+    }
+
+    /// Whether it pays to copy all weights of a group of `group` inputs: each is then
+    /// active once in the mean, in all columns together. With fewer a prompt is up to
+    /// 1.2 times as fast without, measured with eight columns and 92 to 99 % of zeros.
+    #[inline(always)]
+    fn pay_for_a_copy(&self, group: usize) -> bool {
+        let (first, fours, _) = self.columns[self.len.saturating_sub(1)];
+        4 * (first + fours) >= group
     }
 
     #[inline(always)]
@@ -644,20 +658,32 @@ unsafe fn many<M: Multiply>(job: &Sparse<'_>, out: &mut Part<'_>) {
     }
     let mut lists = Lists::new();
     let mut strip = Strip([0; STRIP * LARGEST]);
+    let window = job.window();
     for group in 0..job.matrix.groups() {
         let mut first = 0;
         while first < columns {
             // SAFETY: the caller's promise.
             unsafe { lists.find::<M>(job, first..columns, group) };
-            for row in rows.clone().step_by(unit) {
-                // SAFETY: the caller's promise; rows begin at a tile, and a unit is
+            let copies = lists.pay_for_a_copy(job.matrix.group);
+            let step = if copies { unit } else { window };
+            for row in rows.clone().step_by(step) {
+                // SAFETY: the caller's promise; rows begin at a tile, and a step is
                 // a number of tiles. The inputs are of this group.
                 unsafe {
-                    strip.copy::<M>(job, group, row);
+                    if copies {
+                        strip.copy::<M>(job, group, row);
+                    }
                     for (active, column) in lists.iter().zip(first..) {
+                        if active.q.is_empty() {
+                            continue;
+                        }
                         let acc = &mut out.column(column)[row - rows.start..];
-                        let len = acc.len().min(unit);
-                        add_strip::<M>(job, active, &strip, (group, row), &mut acc[..len]);
+                        let len = acc.len().min(step);
+                        if copies {
+                            add_strip::<M>(job, active, &strip, (group, row), &mut acc[..len]);
+                        } else {
+                            add_group::<M>(job, active, group, row, &mut acc[..len]);
+                        }
                     }
                 }
             }
@@ -686,9 +712,6 @@ unsafe fn add_strip<M: Multiply>(
     acc: &mut [f32],
 ) {
     let unit = 4 * M::Width::LANES;
-    if active.q.is_empty() {
-        return;
-    }
     // SAFETY: group and row are within the matrix, so scales are readable to the end
     // of the padded row.
     unsafe {
