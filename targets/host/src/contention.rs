@@ -9,6 +9,9 @@ const WINDOW: Duration = Duration::from_millis(40);
 /// core. Measured on two cores with two threads: 0.94 to 0.99, or 0.78 to 0.95 when
 /// they sleep between regions; 0.4 to 0.6 beside one or two busy programs.
 const UNDISTURBED: f64 = 0.75;
+/// Windows in a row that may be disturbed: after so many comes one that is taken for
+/// undisturbed, because to sleep instead of spinning lowers the share, too.
+const RETRY: u32 = 48;
 
 /// Watches how much of the time in regions their caller has a core: it is without one
 /// while another program has it, and while it sleeps because a worker is without one.
@@ -18,14 +21,15 @@ pub(crate) struct Contention {
     in_regions: Duration,
     /// The caller, and how long it had computed, when the window began.
     caller: Option<(ThreadId, Duration)>,
-    disturbed: bool,
+    /// The last windows in a row that were disturbed; none when they come to [`RETRY`].
+    disturbed: u32,
 }
 
 impl Contention {
     /// Whether the caller was without a core for much of the last window; `false`
-    /// where the system does not tell.
+    /// where the system does not tell, and now and then for a window.
     pub(crate) fn is_disturbed(&self) -> bool {
-        self.disturbed
+        self.disturbed > 0
     }
 
     /// Notes that the calling thread had a region open for so long.
@@ -44,10 +48,11 @@ impl Contention {
     /// contention may be overlooked, but a caller that waits for something else is
     /// not mistaken for a disturbed one.
     fn window(&mut self, caller: ThreadId, computed: Duration) {
-        self.disturbed = self.caller.is_some_and(|(thread, before)| {
+        let disturbed = self.caller.is_some_and(|(thread, before)| {
             let computed = computed.saturating_sub(before);
             thread == caller && computed < self.in_regions.mul_f64(UNDISTURBED)
         });
+        self.disturbed = if disturbed { (self.disturbed + 1) % RETRY } else { 0 };
         self.caller = Some((caller, computed));
         self.in_regions = Duration::ZERO;
     }
@@ -69,7 +74,7 @@ fn thread_time() -> Option<Duration> {
 impl Contention {
     /// One whose first window was disturbed.
     pub(crate) fn disturbed() -> Self {
-        Self { disturbed: true, ..Self::default() }
+        Self { disturbed: 1, ..Self::default() }
     }
 }
 
@@ -98,6 +103,15 @@ mod tests {
             &[(40, 0), (40, 31), (40, 60), (80, 119), (80, 190), (40, 190), (40, 300)],
         );
         assert_eq!(found, [false, false, true, true, false, true, false]);
+    }
+
+    #[test]
+    fn now_and_then_a_window_is_taken_for_undisturbed() {
+        let mut contention = Contention::default();
+        let all = [(40, 0); 2 * RETRY as usize + 2];
+        let windows = windows(&mut contention, thread::current().id(), &all);
+        let undisturbed = windows.iter().enumerate().filter(|(_, disturbed)| !**disturbed);
+        assert_eq!(undisturbed.map(|(i, _)| i).collect::<Vec<_>>(), [0, 48, 96]);
     }
 
     #[test]
