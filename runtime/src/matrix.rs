@@ -84,12 +84,13 @@ impl TensorLayout {
     }
 }
 
-/// Number of weights and of scales of a matrix, with padding; `None` beyond `usize`.
-fn lengths(rows: usize, inputs: usize, group: usize) -> Option<(usize, usize)> {
-    let rows = rows.checked_next_multiple_of(TILE_ROWS)?;
-    let inputs = inputs.checked_next_multiple_of(INPUT_PAD)?;
-    let groups = if group > 0 { inputs.div_ceil(group) } else { return None };
-    Some((rows.checked_mul(inputs)?, rows.checked_mul(groups)?))
+/// Whether so many weights and scales are all that a matrix has, padding included.
+fn are_complete(rows: usize, inputs: usize, group: usize, weights: usize, scales: usize) -> bool {
+    let (out, inputs) =
+        (rows.checked_next_multiple_of(TILE_ROWS), inputs.checked_next_multiple_of(INPUT_PAD));
+    let (Some(out), Some(inputs), 1..) = (out, inputs, group) else { return false };
+    let at_least = |len: usize, columns| out.checked_mul(columns).is_some_and(|all| len >= all);
+    at_least(weights, inputs) && at_least(scales, inputs.div_ceil(group))
 }
 
 /// Weights of a product with a dense input, in tiles of 16 rows by 4 inputs.
@@ -115,9 +116,8 @@ impl<'a> Matrix<'a> {
     /// Whether there are as many weights and scales as the dimensions say. Kernels that
     /// do not check each access check this.
     pub fn is_complete(&self) -> bool {
-        lengths(self.rows, self.inputs, self.group).is_some_and(|(weights, scales)| {
-            self.weights.len() >= weights && self.scales.len() >= scales
-        })
+        let (weights, scales) = (self.weights.len(), self.scales.len());
+        are_complete(self.rows, self.inputs, self.group, weights, scales)
     }
 
     /// Number of tiles of 16 rows.
@@ -172,9 +172,8 @@ impl<'a> SparseMatrix<'a> {
     /// Whether there are as many weights and scales as the dimensions say. Kernels that
     /// do not check each access check this.
     pub fn is_complete(&self) -> bool {
-        lengths(self.rows, self.inputs, self.group).is_some_and(|(weights, scales)| {
-            self.weights.len() >= weights && self.scales.len() >= scales
-        })
+        let (weights, scales) = (self.weights.len(), self.scales.len());
+        are_complete(self.rows, self.inputs, self.group, weights, scales)
     }
 
     /// Number of scale groups per row.

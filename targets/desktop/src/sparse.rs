@@ -160,12 +160,20 @@ impl Active {
 /// The CPU has the instructions of M, and the caller has them switched on.
 #[inline(always)]
 pub(crate) unsafe fn product<M: Multiply>(job: &Sparse<'_>, out: &mut Part<'_>) {
+    let columns = out.columns();
+    if columns == 1 {
+        // SAFETY: the caller's promise.
+        return unsafe { single::<M>(job, out) };
+    }
+    for column in 0..columns {
+        out.column(column).fill(0.0);
+    }
     // SAFETY: the caller's promise.
-    unsafe {
-        match out.columns() {
-            1 => single::<M>(job, out),
-            columns if columns < PACKED => several::<M>(job, out),
-            _ => many::<M>(job, out),
+    unsafe { if columns < PACKED { several::<M>(job, out) } else { many::<M>(job, out) } }
+    for column in 0..columns {
+        let scale = job.input.scales[column] * job.matrix.multiplier;
+        for out in out.column(column) {
+            *out *= scale;
         }
     }
 }
@@ -509,16 +517,13 @@ unsafe fn add_fours<M: Multiply, const Q: usize>(
     }
 }
 
-/// Multiplies with several columns, a window of weights at a time.
+/// Adds the products with several columns to `out`, a window of weights at a time.
 ///
 /// # Safety
 /// As for [`product`].
 #[inline(always)]
 unsafe fn several<M: Multiply>(job: &Sparse<'_>, out: &mut Part<'_>) {
     let (columns, rows) = (out.columns(), out.rows());
-    for column in 0..columns {
-        out.column(column).fill(0.0);
-    }
     let mut active = Active::new();
     let window = job.window();
     for first in rows.clone().step_by(window) {
@@ -535,12 +540,6 @@ unsafe fn several<M: Multiply>(job: &Sparse<'_>, out: &mut Part<'_>) {
                     }
                 }
             }
-        }
-    }
-    for column in 0..columns {
-        let scale = job.input.scales[column] * job.matrix.multiplier;
-        for out in out.column(column) {
-            *out *= scale;
         }
     }
 }
@@ -645,7 +644,8 @@ impl Strip {
     }
 }
 
-/// Multiplies with many columns, a group's weights for a strip of rows at a time.
+/// Adds the products with many columns to `out`, a group's weights for a strip of rows
+/// at a time.
 ///
 /// # Safety
 /// As for [`product`].
@@ -653,9 +653,6 @@ impl Strip {
 unsafe fn many<M: Multiply>(job: &Sparse<'_>, out: &mut Part<'_>) {
     let unit = 4 * M::Width::LANES;
     let (columns, rows) = (out.columns(), out.rows());
-    for column in 0..columns {
-        out.column(column).fill(0.0);
-    }
     let mut lists = Lists::new();
     let mut strip = Strip([0; STRIP * LARGEST]);
     let window = job.window();
@@ -688,12 +685,6 @@ unsafe fn many<M: Multiply>(job: &Sparse<'_>, out: &mut Part<'_>) {
                 }
             }
             first += lists.len;
-        }
-    }
-    for column in 0..columns {
-        let scale = job.input.scales[column] * job.matrix.multiplier;
-        for out in out.column(column) {
-            *out *= scale;
         }
     }
 }

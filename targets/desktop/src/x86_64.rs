@@ -265,7 +265,7 @@ mod tests {
         check_parts(Avx512Vl::new());
     }
 
-    /// Dimensions whose products wrap to 0.
+    /// Dimensions whose products wrap to 0; what they are refused with.
     #[test]
     fn matrices_without_the_weights_that_they_state_are_refused() {
         let Some(vectors) = Avx2::new() else { return };
@@ -273,13 +273,15 @@ mod tests {
         let dense = Matrix { rows, inputs, group, multiplier, weights: &[], scales: &[] };
         let sparse = SparseMatrix { rows, inputs, group, multiplier, weights: &[], scales: &[] };
         let input = Quantized { columns: 1, inputs, q: &[5; 64], sums: &[160; 2], scales: &[1.0] };
-        let panics = |f: &dyn Fn(&mut Part<'_>)| {
+        let refusal = |f: &dyn Fn(&mut Part<'_>)| {
             let mut out = [0.0; 32];
             let call = || f(&mut Part::whole(&mut out, 32));
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).is_err()
+            let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).unwrap_err();
+            panic.downcast_ref::<&str>().copied()
         };
-        assert!(panics(&|out| vectors.product(&dense, &input, out)));
-        assert!(panics(&|out| vectors.sparse_product(&sparse, &input, out)));
+        let expected = Some("too few weights or scales");
+        assert_eq!(refusal(&|out| vectors.product(&dense, &input, out)), expected);
+        assert_eq!(refusal(&|out| vectors.sparse_product(&sparse, &input, out)), expected);
     }
 
     fn check_run(vectors: Option<impl Vectors>) {
