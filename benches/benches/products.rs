@@ -3,9 +3,9 @@
 //! are multiplications of a weight with an activation.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use kinglet::kernels::matrix::{Matrix, padded_inputs, padded_rows};
+use kinglet::kernels::testing::{Activity, Case, Problem};
 use kinglet::kernels::{Kernels, Product, SparseProduct};
-use kinglet::matrix::{Matrix, padded_inputs, padded_rows};
-use kinglet::testing::{Activity, Case, Problem};
 use kinglet_desktop::Set;
 use kinglet_host::Threaded;
 

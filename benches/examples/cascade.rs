@@ -18,10 +18,10 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Instant;
 
-use kinglet::cpu::{Cpu, workspace_len};
+use kinglet::engine::cpu::{Cpu, workspace_len};
 use kinglet::engine::{Column, Engine};
-use kinglet::model::Model;
-use kinglet::shape::Shape;
+use kinglet::format::model::Model;
+use kinglet::format::shape::Shape;
 use kinglet_desktop::Set;
 use kinglet_host::{Floats, Threaded};
 use kinglet_quantize::synthetic::{OFFICIAL, SyntheticModel};

@@ -9,10 +9,10 @@ use std::env;
 use std::error::Error;
 use std::hint::black_box;
 
-use kinglet::cpu::{Cpu, workspace_len};
+use kinglet::engine::cpu::{Cpu, workspace_len};
 use kinglet::engine::{Column, Engine, StepError};
+use kinglet::format::model::Model;
 use kinglet::include_model;
-use kinglet::model::Model;
 use kinglet_desktop::Set;
 use kinglet_host::Threaded;
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use kinglet::shape::{Architecture, Ranks, Shape};
-use kinglet::tensors::{self, Storage, TensorName, TensorSpec};
+use kinglet::format::shape::{Architecture, Ranks, Shape};
+use kinglet::format::tensors::{self, Storage, TensorName, TensorSpec};
 
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::error::ConvertError;

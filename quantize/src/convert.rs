@@ -9,10 +9,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use half::f16;
-use kinglet::matrix::{ROW_GROUP, layout, padded_inputs};
-use kinglet::model::{Header, Record, Section};
-use kinglet::shape::{Architecture, Shape};
-use kinglet::tensors::{self, Storage, TensorName, TensorSpec};
+use kinglet::format::model::{Header, Record, Section};
+use kinglet::format::shape::{Architecture, Shape};
+use kinglet::format::tensors::{self, Storage, TensorName, TensorSpec};
+use kinglet::kernels::matrix::{ROW_GROUP, layout, padded_inputs};
 use rayon::prelude::*;
 
 use crate::architecture::{self, LN0};

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kinglet::shape::{Architecture, ShapeError};
+use kinglet::format::shape::{Architecture, ShapeError};
 
 use crate::checkpoint::{CheckpointError, Tensor};
 

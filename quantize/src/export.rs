@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
-use kinglet::model::{Model, Tensor};
-use kinglet::shape::{Architecture, Shape};
-use kinglet::tensors::{self, Storage, TensorName, TensorSpec};
+use kinglet::format::model::{Model, Tensor};
+use kinglet::format::shape::{Architecture, Shape};
+use kinglet::format::tensors::{self, Storage, TensorName, TensorSpec};
 use safetensors::{Dtype, View};
 
 use crate::architecture::{is_per_head, stored_dims};

@@ -4,10 +4,10 @@
 //! then `q = round(w / (s * multiplier))`, ties to even, against the scale as stored.
 
 use half::f16;
-use kinglet::matrix::{
+use kinglet::format::tensors::Storage;
+use kinglet::kernels::matrix::{
     GROUPS, ROW_GROUP, TILE, TILE_INPUTS, TILE_ROWS, TensorLayout, padded_inputs, padded_rows,
 };
-use kinglet::tensors::Storage;
 use rayon::prelude::*;
 
 use crate::vectors::vectorized;
@@ -567,7 +567,7 @@ impl Packed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kinglet::matrix::{Matrix, RowTable, SparseMatrix};
+    use kinglet::kernels::matrix::{Matrix, RowTable, SparseMatrix};
     use proptest::prelude::*;
 
     fn multiplier_of(storage: Storage, w: &[f32]) -> f32 {

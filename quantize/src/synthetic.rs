@@ -11,10 +11,12 @@
 use std::f64::consts::{PI, SQRT_2};
 use std::io;
 
-use kinglet::matrix::{ALIGN, GROUPS, INPUT_PAD, ROW_GROUP, TILE_ROWS, TensorLayout, layout};
-use kinglet::model::{HEADER_LEN, Header, RECORD_LEN, Record, Section, SectionEntry};
-use kinglet::shape::{Architecture, Ranks, Shape};
-use kinglet::tensors::{self, Storage, TensorSpec};
+use kinglet::format::model::{HEADER_LEN, Header, RECORD_LEN, Record, Section, SectionEntry};
+use kinglet::format::shape::{Architecture, Ranks, Shape};
+use kinglet::format::tensors::{self, Storage, TensorSpec};
+use kinglet::kernels::matrix::{
+    ALIGN, GROUPS, INPUT_PAD, ROW_GROUP, TILE_ROWS, TensorLayout, layout,
+};
 use kinglet::tokenizer::layout::{Header as TokenizerHeader, Kind};
 use memmap2::MmapMut;
 use rayon::prelude::*;
@@ -548,10 +550,10 @@ const _: () = assert!(GROUPS[0] == INPUT_PAD, "a group is made of whole pieces")
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kinglet::cpu::{Cpu, workspace_len};
     use kinglet::engine::Engine;
-    use kinglet::model::Model;
-    use kinglet::scalar::Scalar;
+    use kinglet::engine::cpu::{Cpu, workspace_len};
+    use kinglet::format::model::Model;
+    use kinglet::kernels::scalar::Scalar;
     use kinglet::tokenizer::Tokenizer;
 
     fn tiny() -> Shape {

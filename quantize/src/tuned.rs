@@ -1,7 +1,7 @@
 //! Tuned states: what a sequence starts from instead of zeros.
 
-use kinglet::shape::{Architecture, Shape};
-use kinglet::tensors::TensorName;
+use kinglet::format::shape::{Architecture, Shape};
+use kinglet::format::tensors::TensorName;
 
 use crate::checkpoint::{Checkpoint, Source, Tensor};
 use crate::convert::finite_values;

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::{self, JoinHandle};
 
-use kinglet::matrix::ALIGN;
-use kinglet::model::{HEADER_LEN, Header, RECORD_LEN, Record, Section, SectionEntry};
-use kinglet::shape::Shape;
-use kinglet::tensors;
+use kinglet::format::model::{HEADER_LEN, Header, RECORD_LEN, Record, Section, SectionEntry};
+use kinglet::format::shape::Shape;
+use kinglet::format::tensors;
+use kinglet::kernels::matrix::ALIGN;
 use sha2::{Digest, Sha256};
 
 use crate::output::Partial;

@@ -8,9 +8,9 @@
 //! buffer, whose lengths are constants of the model's shape:
 //!
 //! ```
-//! use kinglet::cpu::{Cpu, workspace_len};
-//! use kinglet::model::{Header, Model, Section};
-//! use kinglet::{engine::Engine, sampler::Sampler, scalar::Scalar, tokenizer::Tokenizer};
+//! use kinglet::engine::cpu::{Cpu, workspace_len};
+//! use kinglet::format::model::{Header, Model, Section};
+//! use kinglet::{engine::Engine, sampler::Sampler, kernels::scalar::Scalar, tokenizer::Tokenizer};
 //!
 //! static MODEL: &[u8] = kinglet::include_model!("../../models/stories/stories.kinglet");
 //! const HEADER: Header = match Header::parse(MODEL) {
@@ -76,31 +76,10 @@
 #[cfg(any(test, feature = "testing"))]
 extern crate std;
 
-mod block;
-mod channel_mix;
-pub mod cpu;
-pub mod crc32;
-pub mod element;
 pub mod engine;
-mod heads;
+pub mod format;
 pub mod kernels;
-pub mod math;
-pub mod matrix;
-pub mod model;
-pub mod quantized;
-pub mod reduce;
-mod rwkv4;
-mod rwkv5;
-mod rwkv6;
-mod rwkv7;
-mod rwkv7a;
+pub mod num;
+mod rwkv;
 pub mod sampler;
-pub mod scalar;
-pub mod shape;
-pub mod state;
-pub mod tensors;
-#[cfg(any(test, feature = "testing"))]
-pub mod testing;
-pub mod text;
 pub mod tokenizer;
-mod workspace;

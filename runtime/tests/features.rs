@@ -1,9 +1,9 @@
 //! What a build leaves out is refused by name. `.ci/run core` runs this with
 //! several choices of features.
 
-use kinglet::crc32::crc32;
-use kinglet::model::{HEADER_LEN, Header, Model, ModelError};
-use kinglet::shape::Architecture;
+use kinglet::format::crc32::crc32;
+use kinglet::format::model::{HEADER_LEN, Header, Model, ModelError};
+use kinglet::format::shape::Architecture;
 use kinglet::tokenizer::layout::{self, Kind, NO_ID};
 use kinglet::tokenizer::{Tokenizer, TokenizerError};
 

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::thread;
 
-use kinglet::math::{exp, sigmoid, softplus, tanh};
+use kinglet::num::math::{exp, sigmoid, softplus, tanh};
 use proptest::prelude::*;
 
 /// A function under test with its `f64` reference and its documented bound.

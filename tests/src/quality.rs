@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use half::f16;
-use kinglet::scalar::Scalar;
-use kinglet::tensors::{self, Storage, TensorName};
+use kinglet::format::tensors::{self, Storage, TensorName};
+use kinglet::kernels::scalar::Scalar;
 use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::quality::{self, Quality, SAMPLE_LEN, SAMPLE_SEED, SAMPLES};
 use kinglet_quantize::reference::{BLOCK, Reference};

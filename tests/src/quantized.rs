@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use kinglet::cpu::{Cpu, workspace_len};
-use kinglet::element::StateElement;
+use kinglet::engine::cpu::{Cpu, workspace_len};
 use kinglet::engine::{Column, Engine, StepError};
+use kinglet::format::model::{Model, ModelError};
+use kinglet::format::shape::{Architecture, Shape};
 use kinglet::kernels::Kernels;
-use kinglet::matrix::ALIGN;
-use kinglet::model::{Model, ModelError};
-use kinglet::scalar::Scalar;
-use kinglet::shape::{Architecture, Shape};
+use kinglet::kernels::matrix::ALIGN;
+use kinglet::kernels::scalar::Scalar;
+use kinglet::num::state_dtype::StateElement;
 use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::{Options, Report, convert};
 

@@ -4,13 +4,13 @@
 
 use std::path::Path;
 
-use kinglet::cpu::{BufferError, Cpu, workspace_len};
-use kinglet::element::f16;
+use kinglet::engine::cpu::{BufferError, Cpu, workspace_len};
 use kinglet::engine::{Column, Engine, StateError};
+use kinglet::format::model::Section;
+use kinglet::format::shape::{Architecture, Shape};
+use kinglet::kernels::scalar::Scalar;
 use kinglet::kernels::{Kernels, Product, SparseProduct, Split};
-use kinglet::model::Section;
-use kinglet::scalar::Scalar;
-use kinglet::shape::{Architecture, Shape};
+use kinglet::num::state_dtype::f16;
 use kinglet_host::{Portable, Threaded};
 use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::{ConvertError, Options, convert};

@@ -1,7 +1,7 @@
 //! RWKV-7 on the golden fixtures: the core against the oracle, and what int8 costs.
 #![expect(clippy::print_stdout, reason = "the figures are worth seeing with --nocapture")]
 
-use kinglet::shape::Shape;
+use kinglet::format::shape::Shape;
 use kinglet_tests::fixture::{self, Fixture};
 use kinglet_tests::metrics::{
     cosines, mean_cosine_loss, mean_kl_divergence, relative_mean_abs_diff, top1_agreement,
@@ -96,19 +96,25 @@ fn the_shipped_model_says_what_its_checkpoint_says() {
 }
 
 /// A text that the model tells, from token 0.
-fn told(model: kinglet::model::Model<'_>, seed: u64, len: usize) -> Vec<u32> {
+fn told(model: kinglet::format::model::Model<'_>, seed: u64, len: usize) -> Vec<u32> {
     use kinglet::engine::Engine;
     use kinglet::sampler::{Sampler, SamplerOptions};
     let options = SamplerOptions { temperature: 1.0, top_p: 1.0, top_k: 0, ..Default::default() };
     let mut sampler = Sampler::new(options, seed).unwrap();
     sampler.ban(0).unwrap();
     let mut tokens = vec![0];
-    kinglet_tests::quantized::with_engine(model, kinglet::scalar::Scalar, 1, 1, |engine| {
-        let mut logits = vec![0.0; model.shape().vocab];
-        while tokens.len() < len {
-            engine.step(0, tokens[tokens.len() - 1], &mut logits).unwrap();
-            tokens.push(sampler.sample(&mut logits).unwrap());
-        }
-    });
+    kinglet_tests::quantized::with_engine(
+        model,
+        kinglet::kernels::scalar::Scalar,
+        1,
+        1,
+        |engine| {
+            let mut logits = vec![0.0; model.shape().vocab];
+            while tokens.len() < len {
+                engine.step(0, tokens[tokens.len() - 1], &mut logits).unwrap();
+                tokens.push(sampler.sample(&mut logits).unwrap());
+            }
+        },
+    );
     tokens
 }

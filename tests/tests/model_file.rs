@@ -1,8 +1,8 @@
 //! Model files that are damaged, and states and weights that are not finite.
 
 use kinglet::engine::{Engine, StateError, StepError};
-use kinglet::model::{HEADER_LEN, Header, Model, ModelError, Section};
-use kinglet::scalar::Scalar;
+use kinglet::format::model::{HEADER_LEN, Header, Model, ModelError, Section};
+use kinglet::kernels::scalar::Scalar;
 use kinglet_tests::fixture::Fixture;
 use kinglet_tests::quantized::{ModelBytes, with_engine};
 
@@ -109,7 +109,7 @@ fn no_directory_panics() {
             damaged[directory.offset as usize + at] = value;
             let damaged = ModelBytes::new(&damaged);
             if let Ok(model) = Model::open(damaged.bytes()) {
-                let count = kinglet::tensors::tensor_count(model.shape());
+                let count = kinglet::format::tensors::tensor_count(model.shape());
                 assert!((0..count).filter_map(|index| model.tensor(index)).count() > 0);
             }
         }
@@ -129,7 +129,7 @@ fn a_newer_major_version_is_refused_by_name() {
 fn a_newer_minor_version_is_read() {
     let mut bytes = small();
     bytes[10] = 9;
-    let crc = kinglet::crc32::crc32(&bytes[..HEADER_LEN - 4]);
+    let crc = kinglet::format::crc32::crc32(&bytes[..HEADER_LEN - 4]);
     bytes[HEADER_LEN - 4..HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
     assert!(Header::parse(&bytes).is_ok());
 }
@@ -149,7 +149,7 @@ fn resealed(bytes: &[u8]) -> Vec<u8> {
     for section in Section::ALL {
         let entry = header.section(section);
         let content = &bytes[entry.offset as usize..][..entry.len as usize];
-        header.sections[section as usize].crc = kinglet::crc32::crc32(content);
+        header.sections[section as usize].crc = kinglet::format::crc32::crc32(content);
     }
     let mut bytes = bytes.to_vec();
     bytes[..HEADER_LEN].copy_from_slice(&header.emit());

@@ -4,10 +4,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use kinglet::engine::Engine;
+use kinglet::kernels::scalar::Scalar;
 use kinglet::sampler::{Sampler, SamplerOptions};
-use kinglet::scalar::Scalar;
-use kinglet::text::TextStream;
 use kinglet::tokenizer::Tokenizer;
+use kinglet::tokenizer::text_stream::TextStream;
 use kinglet_tests::quantized::{ModelBytes, with_engine};
 
 /// Counts the allocations of each thread.
@@ -39,7 +39,8 @@ fn a_story_is_told_without_allocating() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/stories/stories.kinglet");
     let bytes = ModelBytes::new(&std::fs::read(path).unwrap());
     let model = bytes.model().unwrap();
-    let tokenizer = Tokenizer::parse(model.section(kinglet::model::Section::Tokenizer)).unwrap();
+    let tokenizer =
+        Tokenizer::parse(model.section(kinglet::format::model::Section::Tokenizer)).unwrap();
     let options = SamplerOptions { presence: 0.1, frequency: 0.1, ..Default::default() };
     let mut sampler = Sampler::with_counts(options, 7, [0.0; 1024]).unwrap();
     let mut stream = TextStream::new();

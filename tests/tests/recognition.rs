@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kinglet::shape::Architecture;
+use kinglet::format::shape::Architecture;
 use kinglet_quantize::checkpoint::{Checkpoint, CheckpointError, Problem};
 use kinglet_quantize::reference::Reference;
 use kinglet_quantize::{ConvertError, Options, TunedState};

@@ -1,7 +1,7 @@
 //! The promise: the same logits, bit for bit, however tokens are divided.
 
 use kinglet::engine::{Column, Engine};
-use kinglet::scalar::Scalar;
+use kinglet::kernels::scalar::Scalar;
 use kinglet_tests::fixture::Fixture;
 use kinglet_tests::quantized::{ModelBytes, forward, with_engine};
 

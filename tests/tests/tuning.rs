@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use kinglet::engine::Engine;
-use kinglet::scalar::Scalar;
+use kinglet::kernels::scalar::Scalar;
 use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::{ConvertError, Options, TunedState, convert, shape};
 use kinglet_tests::fixture::{Fixture, load};

@@ -1,6 +1,6 @@
 //! What containers state of a model beside its tensors, which must not contradict them.
 
-use kinglet::shape::{Architecture, Shape};
+use kinglet::format::shape::{Architecture, Shape};
 
 use super::error::Problem;
 

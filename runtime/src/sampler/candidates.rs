@@ -11,7 +11,7 @@
 //! the rest without a list of ids, a run of dropped slots is threaded: its first slot holds the
 //! sign bit and the length of the run. No weight is negative, so the two cannot be confused.
 
-use crate::math;
+use crate::num::math;
 
 const LANES: usize = 16;
 const SIGN: u32 = 1 << 31;

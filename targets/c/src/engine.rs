@@ -4,10 +4,10 @@ use core::ffi::{c_char, c_void};
 use core::ops::Range;
 use core::ptr;
 
-use kinglet::cpu::Cpu;
-use kinglet::crc32::Crc32;
-use kinglet::element::{StateElement, f16};
 use kinglet::engine::Column;
+use kinglet::engine::cpu::Cpu;
+use kinglet::format::crc32::Crc32;
+use kinglet::num::state_dtype::{StateElement, f16};
 
 use crate::KINGLET_NO_TOKEN;
 use crate::handle::{KingletEngine, KingletModel, get, get_mut, init};

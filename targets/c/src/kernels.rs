@@ -35,8 +35,8 @@ mod target {
 
 #[cfg(target_os = "none")]
 mod target {
+    use kinglet::kernels::scalar::Scalar;
     use kinglet::kernels::{Kernels, Product, SparseProduct, Split};
-    use kinglet::scalar::Scalar;
     use kinglet_cortex_m::Best;
 
     /// The kernel sets for bare metal.
@@ -91,7 +91,7 @@ mod target {
 
 #[cfg(not(any(target_os = "none", target_arch = "x86_64", target_arch = "aarch64")))]
 mod target {
-    pub(crate) use kinglet::scalar::Scalar as KernelSet;
+    pub(crate) use kinglet::kernels::scalar::Scalar as KernelSet;
 
     /// The only one.
     pub(crate) fn best() -> KernelSet {

@@ -13,5 +13,5 @@ pub const KINGLET_MAX_BLOCK: usize = 256;
 /// "No token", where a state is saved or restored.
 pub const KINGLET_NO_TOKEN: u32 = u32::MAX;
 
-const _: () = assert!(KINGLET_MODEL_ALIGN == kinglet::matrix::ALIGN);
+const _: () = assert!(KINGLET_MODEL_ALIGN == kinglet::kernels::matrix::ALIGN);
 const _: () = assert!(KINGLET_BUFFER_ALIGN == align_of::<f32>());

@@ -1,10 +1,10 @@
 //! Models: opening, sizes, tokens.
 
-use kinglet::cpu::checked_workspace_len;
-use kinglet::element::f16;
-use kinglet::model::{Model, Section};
-use kinglet::shape::Shape;
-use kinglet::state::StateFile;
+use kinglet::engine::cpu::checked_workspace_len;
+use kinglet::format::model::{Model, Section};
+use kinglet::format::shape::Shape;
+use kinglet::format::state_file::StateFile;
+use kinglet::num::state_dtype::f16;
 use kinglet::tokenizer::Tokenizer;
 
 use crate::handle::{KingletModel, get, init};

@@ -1,10 +1,10 @@
 //! The engine of the core behind a handle, whichever type it keeps its state in.
 
-use kinglet::cpu::Cpu;
-use kinglet::element::{StateElement, f16};
+use kinglet::engine::cpu::Cpu;
 use kinglet::engine::{Column, Engine};
-use kinglet::model::Model;
-use kinglet::state::StateFile;
+use kinglet::format::model::Model;
+use kinglet::format::state_file::StateFile;
+use kinglet::num::state_dtype::{StateElement, f16};
 
 use crate::kernels::KernelSet;
 use crate::status::KingletStatus;

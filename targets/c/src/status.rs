@@ -2,11 +2,11 @@
 
 use core::ffi::{CStr, c_char};
 
-use kinglet::cpu::BufferError;
+use kinglet::engine::cpu::BufferError;
 use kinglet::engine::{StateError, StepError};
-use kinglet::model::ModelError;
+use kinglet::format::model::ModelError;
+use kinglet::format::state_file::StateFileError;
 use kinglet::sampler::{BanError, OptionsError, SampleError};
-use kinglet::state::StateFileError;
 use kinglet::tokenizer::TokenizerError;
 
 /// What a function reports: 0 is success. Unless its description says

@@ -2,7 +2,7 @@
 
 use core::ffi::{c_char, c_void};
 
-use kinglet::text::TextStream;
+use kinglet::tokenizer::text_stream::TextStream;
 
 use crate::handle::{KingletText, get_mut, init};
 use crate::memory::slice;

@@ -5,10 +5,10 @@ use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{null, null_mut};
 
 use KingletStatus as Status;
-use kinglet::cpu::{Cpu, workspace_len};
 use kinglet::engine::Engine;
-use kinglet::model::Model;
-use kinglet::scalar::Scalar;
+use kinglet::engine::cpu::{Cpu, workspace_len};
+use kinglet::format::model::Model;
+use kinglet::kernels::scalar::Scalar;
 use kinglet_c::*;
 
 static MODEL: &[u8] = kinglet::include_model!("../../../models/stories/stories.kinglet");

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use kinglet::element::{StateElement, f16};
+use kinglet::format::shape::Shape;
+use kinglet::num::state_dtype::{StateElement, f16};
 use kinglet::sampler::SamplerOptions;
-use kinglet::shape::Shape;
 use kinglet_quantize::synthetic::OFFICIAL;
 
 use crate::fit::parse_size;

@@ -4,10 +4,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use kinglet::cpu::{Cpu, workspace_len};
 use kinglet::engine::Engine;
-use kinglet::model::{Model, Tensor};
-use kinglet::tensors;
+use kinglet::engine::cpu::{Cpu, workspace_len};
+use kinglet::format::model::{Model, Tensor};
+use kinglet::format::tensors;
 use kinglet_host::{ReadBandwidth, ResidentMemory, Threaded, Vectors};
 use kinglet_quantize::synthetic::SyntheticModel;
 use serde_json::{Value, json};
@@ -395,7 +395,7 @@ fn flat(value: &Value) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kinglet::shape::{Architecture, Ranks, Shape};
+    use kinglet::format::shape::{Architecture, Ranks, Shape};
 
     fn tiny(sparsity: f64) -> SyntheticModel {
         let shape = Shape {

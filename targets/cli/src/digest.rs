@@ -4,8 +4,8 @@
 use std::ops::Range;
 
 use anyhow::{Result, bail};
-use kinglet::crc32::Crc32;
 use kinglet::engine::{Column, Engine};
+use kinglet::format::crc32::Crc32;
 
 use crate::args::{DigestArgs, StateType};
 use crate::engine::{memory, with_engine};

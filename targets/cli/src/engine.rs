@@ -4,11 +4,11 @@
 use std::io::ErrorKind;
 
 use anyhow::{Context, Result, bail};
-use kinglet::cpu::{Cpu, workspace_len};
-use kinglet::element::{StateElement, f16};
 use kinglet::engine::Engine;
-use kinglet::model::Model;
-use kinglet::shape::Shape;
+use kinglet::engine::cpu::{Cpu, workspace_len};
+use kinglet::format::model::Model;
+use kinglet::format::shape::Shape;
+use kinglet::num::state_dtype::{StateElement, f16};
 use kinglet_host::{Floats, Threaded, default_threads};
 
 #[cfg(not(target_arch = "aarch64"))]

@@ -5,9 +5,9 @@ mod boards;
 mod shapes;
 
 use anyhow::{Result, bail};
-use kinglet::cpu::workspace_len;
-use kinglet::model::Section;
-use kinglet::shape::Shape;
+use kinglet::engine::cpu::workspace_len;
+use kinglet::format::model::Section;
+use kinglet::format::shape::Shape;
 use serde_json::{Value, json};
 
 use self::boards::{BOARDS, Bank, Board, board};

@@ -2,10 +2,10 @@
 #![expect(clippy::print_stdout, reason = "the facts are the output")]
 
 use anyhow::Result;
-use kinglet::cpu::workspace_len;
-use kinglet::matrix::layout;
-use kinglet::model::{Model, Section, Tensor};
-use kinglet::tensors;
+use kinglet::engine::cpu::workspace_len;
+use kinglet::format::model::{Model, Section, Tensor};
+use kinglet::format::tensors;
+use kinglet::kernels::matrix::layout;
 use kinglet_quantize::Hex;
 use serde_json::json;
 

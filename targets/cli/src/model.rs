@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use kinglet::model::{Model, ModelError};
+use kinglet::format::model::{Model, ModelError};
 use kinglet::tokenizer::Tokenizer;
 use kinglet_host::ModelFile;
 
@@ -114,7 +114,7 @@ fn preload(map: &ModelFile) {
 
 /// The model's tokenizer.
 pub(crate) fn tokenizer<'a>(model: &Model<'a>, name: &str) -> Result<Tokenizer<'a>> {
-    let section = model.section(kinglet::model::Section::Tokenizer);
+    let section = model.section(kinglet::format::model::Section::Tokenizer);
     if section.is_empty() {
         anyhow::bail!(
             "{name} has no vocabulary; quantize its checkpoint with `--vocab FILE` to give it one"

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use kinglet::engine::{Engine, StepError};
 use kinglet::sampler::{Sampler, is_uncounted};
-use kinglet::text::TextStream;
 use kinglet::tokenizer::Tokenizer;
+use kinglet::tokenizer::text_stream::TextStream;
 
 use crate::args::RunArgs;
 use crate::engine::{BLOCK, with_engine};

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
-use kinglet::element::{StateElement, f16};
-use kinglet::model::Header;
-use kinglet::state::{StateFile, StateFileError};
+use kinglet::format::model::Header;
+use kinglet::format::state_file::{StateFile, StateFileError};
+use kinglet::num::state_dtype::{StateElement, f16};
 
 use crate::args::StateType;
 use crate::model;

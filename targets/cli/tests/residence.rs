@@ -12,8 +12,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use kinglet::model::{Model, Section};
-use kinglet::shape::{Architecture, Ranks, Shape};
+use kinglet::format::model::{Model, Section};
+use kinglet::format::shape::{Architecture, Ranks, Shape};
 use kinglet_quantize::synthetic::SyntheticModel;
 
 /// What a process may have beside the weights it touches and the state.

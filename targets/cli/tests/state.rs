@@ -121,7 +121,7 @@ fn a_state_that_overflows_is_named() {
     for value in bytes[64..].chunks_exact_mut(4) {
         value.copy_from_slice(&f32::MAX.to_le_bytes());
     }
-    let crc = kinglet::crc32::crc32(&[&bytes[..60], &bytes[64..]].concat());
+    let crc = kinglet::format::crc32::crc32(&[&bytes[..60], &bytes[64..]].concat());
     bytes[60..64].copy_from_slice(&crc.to_le_bytes());
     std::fs::write(&state, bytes).expect("the huge state");
     let output = kinglet(&["run", "--temp", "0", "-n", "4", "--state", &state, "More"]);

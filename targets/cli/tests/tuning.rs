@@ -81,8 +81,8 @@ fn a_tuned_state_becomes_a_file_for_an_f16_engine() {
     let floats = f32[64..].chunks(4).map(|x| f32::from_le_bytes(x.try_into().unwrap()));
     let halves = f16_bytes[64..].chunks(2).map(|x| u16::from_le_bytes(x.try_into().unwrap()));
     assert_eq!(floats.len(), halves.len());
-    let rounded = floats.map(kinglet::element::StateElement::narrow);
-    assert!(rounded.map(kinglet::element::f16::to_bits).eq(halves));
+    let rounded = floats.map(kinglet::num::state_dtype::StateElement::narrow);
+    assert!(rounded.map(kinglet::num::state_dtype::f16::to_bits).eq(halves));
 
     let tell = ["run", "--temp", "0", "-n", "20", "--state", &f16];
     let told = succeed(&[&tell[..], &["--state-type", "f16"]].concat());

@@ -5,8 +5,8 @@
 //! of activations and adds. [`Dsp::pack`] puts the activations 0 and 2, 1 and 3
 //! of every four side by side for that.
 
+use kinglet::kernels::matrix::TILE_ROWS;
 use kinglet::kernels::{Kernels, Product, SparseProduct, Split};
-use kinglet::matrix::TILE_ROWS;
 
 use crate::fpu;
 use crate::quads::{self, Lanes, List, PAIRS, ROWS, WEIGHTS};

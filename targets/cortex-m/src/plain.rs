@@ -1,7 +1,7 @@
 //! Plain loops that keep their sums in registers.
 
+use kinglet::kernels::matrix::TILE_ROWS;
 use kinglet::kernels::{Kernels, Product, SparseProduct, Split};
-use kinglet::matrix::TILE_ROWS;
 
 use crate::fpu;
 use crate::quads::{self, Lanes, List, PAIRS, ROWS, WEIGHTS};

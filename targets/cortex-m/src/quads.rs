@@ -1,9 +1,9 @@
 //! Products by four rows at a time, over what differs between cores.
 
 use half::f16;
+use kinglet::kernels::matrix::{Matrix, SparseMatrix, TILE_ROWS, padded_rows, widen};
+use kinglet::kernels::scalar::sparse_row_tile;
 use kinglet::kernels::{Product, SparseProduct};
-use kinglet::matrix::{Matrix, SparseMatrix, TILE_ROWS, padded_rows, widen};
-use kinglet::scalar::sparse_row_tile;
 
 /// Rows that are computed together.
 pub(crate) const ROWS: usize = 4;

@@ -4,10 +4,10 @@ use std::vec;
 use std::vec::Vec;
 
 use half::f16;
+use kinglet::kernels::activations::{MAX_Q, Quantized};
+use kinglet::kernels::matrix::{INPUT_PAD, Matrix, SparseMatrix, padded_inputs, padded_rows};
+use kinglet::kernels::scalar::Scalar;
 use kinglet::kernels::{Kernels, Product, SparseProduct};
-use kinglet::matrix::{INPUT_PAD, Matrix, SparseMatrix, padded_inputs, padded_rows};
-use kinglet::quantized::{MAX_Q, Quantized};
-use kinglet::scalar::Scalar;
 use proptest::prelude::*;
 
 use crate::{Dsp, Plain};

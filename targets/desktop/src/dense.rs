@@ -7,8 +7,8 @@
 
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
-use kinglet::matrix::{Matrix, TILE, TILE_INPUTS, TILE_ROWS, padded_inputs};
-use kinglet::quantized::Quantized;
+use kinglet::kernels::activations::Quantized;
+use kinglet::kernels::matrix::{Matrix, TILE, TILE_INPUTS, TILE_ROWS, padded_inputs};
 use kinglet_host::Part;
 
 use crate::multiply::{Ints, Multiply};

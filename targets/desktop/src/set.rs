@@ -2,8 +2,8 @@
 
 use core::ops::Range;
 
-use kinglet::matrix::{Matrix, SparseMatrix};
-use kinglet::quantized::Quantized;
+use kinglet::kernels::activations::Quantized;
+use kinglet::kernels::matrix::{Matrix, SparseMatrix};
 use kinglet_host::{Part, Portable, Vectors};
 
 #[cfg(target_arch = "x86_64")]

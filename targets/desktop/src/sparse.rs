@@ -8,8 +8,8 @@
 use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use core::ops::Range;
 
-use kinglet::matrix::{SparseMatrix, TILE_ROWS, padded_inputs, padded_rows};
-use kinglet::quantized::Quantized;
+use kinglet::kernels::activations::Quantized;
+use kinglet::kernels::matrix::{SparseMatrix, TILE_ROWS, padded_inputs, padded_rows};
 use kinglet_host::Part;
 
 use crate::multiply::Multiply;

@@ -4,8 +4,8 @@ use core::arch::asm;
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use core::ops::Range;
 
-use kinglet::matrix::{Matrix, SparseMatrix};
-use kinglet::quantized::Quantized;
+use kinglet::kernels::activations::Quantized;
+use kinglet::kernels::matrix::{Matrix, SparseMatrix};
 use kinglet_host::{Part, Vectors};
 
 use crate::cpuid::Features;
@@ -181,8 +181,8 @@ kernel_set! {
 mod tests {
     use std::vec::Vec;
 
-    use kinglet::matrix::TILE_ROWS;
-    use kinglet::testing::{Activity, Case, Problem, float_loop};
+    use kinglet::kernels::matrix::TILE_ROWS;
+    use kinglet::kernels::testing::{Activity, Case, Problem, float_loop};
     use kinglet_host::Threaded;
 
     use super::*;

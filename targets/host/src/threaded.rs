@@ -3,9 +3,9 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use kinglet::kernels::activations::Quantized;
+use kinglet::kernels::matrix::{Matrix, SparseMatrix, TILE_ROWS, padded_inputs, padded_rows};
 use kinglet::kernels::{Kernels, Product, Rows, SparseProduct, Split};
-use kinglet::matrix::{Matrix, SparseMatrix, TILE_ROWS, padded_inputs, padded_rows};
-use kinglet::quantized::Quantized;
 
 use crate::pool::Pool;
 use crate::vectors::{Part, Vectors};

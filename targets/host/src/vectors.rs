@@ -3,9 +3,11 @@
 use core::marker::PhantomData;
 use core::ops::Range;
 
-use kinglet::matrix::{INPUT_PAD, Matrix, SparseMatrix, TILE_ROWS, padded_inputs, padded_rows};
-use kinglet::quantized::Quantized;
-use kinglet::scalar;
+use kinglet::kernels::activations::Quantized;
+use kinglet::kernels::matrix::{
+    INPUT_PAD, Matrix, SparseMatrix, TILE_ROWS, padded_inputs, padded_rows,
+};
+use kinglet::kernels::scalar;
 
 /// A target's instruction set, on one thread. [`OneThread`](crate::OneThread) and `Threaded`
 /// make [`Kernels`](kinglet::kernels::Kernels) of it.

@@ -1,10 +1,10 @@
 //! Any number of threads computes the bits of the core's scalar kernels.
 
 use half::f16;
+use kinglet::kernels::activations::Quantized;
+use kinglet::kernels::matrix::{Matrix, SparseMatrix, padded_inputs, padded_rows};
+use kinglet::kernels::scalar::Scalar;
 use kinglet::kernels::{Kernels, Product, Rows, SparseProduct};
-use kinglet::matrix::{Matrix, SparseMatrix, padded_inputs, padded_rows};
-use kinglet::quantized::Quantized;
-use kinglet::scalar::Scalar;
 use kinglet_host::{Portable, Threaded};
 use proptest::prelude::*;
 

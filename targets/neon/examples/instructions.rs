@@ -19,10 +19,10 @@ fn main() {}
 mod aarch64 {
     use std::hint::black_box;
 
-    use kinglet::matrix::{Matrix, SparseMatrix, TILE_ROWS};
-    use kinglet::quantized::Quantized;
-    use kinglet::scalar;
-    use kinglet::testing::{Activity, Case, Problem};
+    use kinglet::kernels::activations::Quantized;
+    use kinglet::kernels::matrix::{Matrix, SparseMatrix, TILE_ROWS};
+    use kinglet::kernels::scalar;
+    use kinglet::kernels::testing::{Activity, Case, Problem};
     use kinglet_host::{Part, Threaded, Vectors};
     use kinglet_neon::Set;
 

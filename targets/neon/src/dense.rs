@@ -2,8 +2,8 @@
 
 use core::array::from_fn;
 
-use kinglet::matrix::{Matrix, TILE_INPUTS, TILE_ROWS};
-use kinglet::quantized::Quantized;
+use kinglet::kernels::activations::Quantized;
+use kinglet::kernels::matrix::{Matrix, TILE_INPUTS, TILE_ROWS};
 use kinglet_host::Part;
 
 use crate::fold::{self, Sums};

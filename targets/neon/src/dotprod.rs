@@ -3,8 +3,8 @@
 use core::arch::asm;
 use core::array::from_fn;
 
-use kinglet::matrix::{Matrix, SparseMatrix};
-use kinglet::quantized::Quantized;
+use kinglet::kernels::activations::Quantized;
+use kinglet::kernels::matrix::{Matrix, SparseMatrix};
 use kinglet_host::{Part, Vectors};
 
 use crate::dense::{self, Dense, Group, load};

@@ -3,7 +3,7 @@
 use core::arch::asm;
 
 use half::f16;
-use kinglet::matrix::TILE_ROWS;
+use kinglet::kernels::matrix::TILE_ROWS;
 
 use crate::intrinsics::*;
 

@@ -1,7 +1,7 @@
 //! The sets under one type, chosen at run time.
 
-use kinglet::matrix::{Matrix, SparseMatrix};
-use kinglet::quantized::Quantized;
+use kinglet::kernels::activations::Quantized;
+use kinglet::kernels::matrix::{Matrix, SparseMatrix};
 use kinglet_host::{Part, Portable, Vectors};
 
 use crate::{Dotprod, I8mm, Neon};

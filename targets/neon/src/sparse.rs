@@ -1,8 +1,8 @@
 //! The product with a mostly zero input: what is the same for every set.
 
 use half::f16;
-use kinglet::matrix::{GROUPS, SparseMatrix, TILE_ROWS, padded_rows};
-use kinglet::quantized::Quantized;
+use kinglet::kernels::activations::Quantized;
+use kinglet::kernels::matrix::{GROUPS, SparseMatrix, TILE_ROWS, padded_rows};
 use kinglet_host::Part;
 
 use crate::fold::{self, Sums};

@@ -2,9 +2,9 @@ use std::arch::asm;
 use std::vec;
 use std::vec::Vec;
 
-use kinglet::matrix::{GROUPS, TILE_ROWS};
-use kinglet::quantized::MAX_Q;
-use kinglet::testing::{Activity, Case, Fill, Problem};
+use kinglet::kernels::activations::MAX_Q;
+use kinglet::kernels::matrix::{GROUPS, TILE_ROWS};
+use kinglet::kernels::testing::{Activity, Case, Fill, Problem};
 use kinglet_host::{Part, Portable, Threaded, Vectors};
 use proptest::prelude::*;
 
@@ -145,8 +145,8 @@ impl<V: Vectors> Vectors for Forward<'_, V> {
 
     fn product(
         &self,
-        matrix: &kinglet::matrix::Matrix<'_>,
-        input: &kinglet::quantized::Quantized<'_>,
+        matrix: &kinglet::kernels::matrix::Matrix<'_>,
+        input: &kinglet::kernels::activations::Quantized<'_>,
         out: &mut Part<'_>,
     ) {
         self.0.product(matrix, input, out);
@@ -154,8 +154,8 @@ impl<V: Vectors> Vectors for Forward<'_, V> {
 
     fn sparse_product(
         &self,
-        matrix: &kinglet::matrix::SparseMatrix<'_>,
-        input: &kinglet::quantized::Quantized<'_>,
+        matrix: &kinglet::kernels::matrix::SparseMatrix<'_>,
+        input: &kinglet::kernels::activations::Quantized<'_>,
         out: &mut Part<'_>,
     ) {
         self.0.sparse_product(matrix, input, out);

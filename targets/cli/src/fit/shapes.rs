@@ -1,9 +1,9 @@
 //! Shapes that models come in, and how long their files are.
 
-use kinglet::matrix::{ALIGN, GROUPS, layout};
-use kinglet::model::{HEADER_LEN, RECORD_LEN};
-use kinglet::shape::{Architecture, Ranks, Shape};
-use kinglet::tensors::{self, Storage, TensorSpec};
+use kinglet::format::model::{HEADER_LEN, RECORD_LEN};
+use kinglet::format::shape::{Architecture, Ranks, Shape};
+use kinglet::format::tensors::{self, Storage, TensorSpec};
+use kinglet::kernels::matrix::{ALIGN, GROUPS, layout};
 
 /// A shape that a model may have.
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +98,7 @@ fn aligned(len: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use kinglet::model::{Model, Section, Tensor};
+    use kinglet::format::model::{Model, Section, Tensor};
 
     use super::*;
 

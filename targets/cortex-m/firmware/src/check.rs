@@ -1,14 +1,14 @@
 //! What a board proves about itself before it is believed.
 
-use kinglet::cpu::Cpu;
-use kinglet::crc32::Crc32;
+use kinglet::engine::cpu::Cpu;
+use kinglet::format::crc32::Crc32;
 use kinglet::engine::Engine;
 use kinglet::kernels::{Kernels, Product, SparseProduct};
-use kinglet::matrix::{INPUT_PAD, Matrix, SparseMatrix, padded_inputs};
-use kinglet::model::{Model, Tensor};
-use kinglet::quantized::Quantized;
-use kinglet::scalar::Scalar;
-use kinglet::tensors::tensor_count;
+use kinglet::kernels::matrix::{INPUT_PAD, Matrix, SparseMatrix, padded_inputs};
+use kinglet::format::model::{Model, Tensor};
+use kinglet::kernels::activations::Quantized;
+use kinglet::kernels::scalar::Scalar;
+use kinglet::format::tensors::tensor_count;
 
 use crate::console::{Failed, fail, say};
 use crate::memory::Element;

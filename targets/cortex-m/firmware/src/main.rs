@@ -15,11 +15,11 @@ mod story;
 use check::{Golden, LABEL};
 use clock::Clock;
 use console::{Failed, fail, say};
-use kinglet::cpu::Cpu;
+use kinglet::engine::cpu::Cpu;
 use kinglet::engine::Engine;
 use kinglet::kernels::Kernels;
-use kinglet::model::{Model, Section, Tensor};
-use kinglet::tensors::tensor_count;
+use kinglet::format::model::{Model, Section, Tensor};
+use kinglet::format::tensors::tensor_count;
 use kinglet::tokenizer::Tokenizer;
 use kinglet_cortex_m::Best;
 use measure::{Measured, Phase};
@@ -38,7 +38,7 @@ fn main() -> ! {
 }
 
 fn run() -> Result<(), Failed> {
-    let element = <Element as kinglet::element::StateElement>::NAME;
+    let element = <Element as kinglet::num::state_dtype::StateElement>::NAME;
     say!("kinglet {}, model {}, {} state", env!("KINGLET_TARGET"), model::PLACE, element);
     let Some(kernels) = Best::new() else {
         return fail!("this core's instructions or its FPU's modes are not what the image is for");

@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use kinglet::kernels::{Kernels, Product, SparseProduct, Split};
-use kinglet::shape::Shape;
+use kinglet::format::shape::Shape;
 
 use crate::clock::Clock;
 

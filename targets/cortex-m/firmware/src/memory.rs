@@ -4,10 +4,10 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use kinglet::cpu::workspace_len;
+use kinglet::engine::cpu::workspace_len;
 #[cfg(feature = "f16-state")]
-use kinglet::element::f16;
-use kinglet::shape::Shape;
+use kinglet::num::state_dtype::f16;
+use kinglet::format::shape::Shape;
 
 use crate::model::HEADER;
 

@@ -1,9 +1,9 @@
 //! The model: in the image, or at an address outside it.
 
 #[cfg(not(external_model))]
-use kinglet::model::Aligned;
-use kinglet::model::{Header, ModelError};
-use kinglet::shape::Architecture;
+use kinglet::format::model::Aligned;
+use kinglet::format::model::{Header, ModelError};
+use kinglet::format::shape::Architecture;
 
 /// The file that the image holds or, with a model outside, that its buffers are made for.
 const FILE: &[u8] = include_bytes!(env!("KINGLET_MODEL"));

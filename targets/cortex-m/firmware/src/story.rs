@@ -1,10 +1,10 @@
 //! The story of the model, greedy, and what a token of it costs.
 
-use kinglet::cpu::Cpu;
+use kinglet::engine::cpu::Cpu;
 use kinglet::engine::Engine;
 use kinglet::kernels::Kernels;
 use kinglet::sampler::{Sampler, SamplerOptions};
-use kinglet::text::TextStream;
+use kinglet::tokenizer::text_stream::TextStream;
 use kinglet::tokenizer::Tokenizer;
 
 use crate::clock::Clock;

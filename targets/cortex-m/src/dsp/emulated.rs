@@ -1,6 +1,6 @@
 //! The instructions in plain Rust, for machines that do not have them.
 
-use kinglet::matrix::TILE_ROWS;
+use kinglet::kernels::matrix::TILE_ROWS;
 
 use crate::quads::{List, PAIRS, ROWS, WEIGHTS};
 

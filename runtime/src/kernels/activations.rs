@@ -1,7 +1,7 @@
 //! Activations as integers: what a weight matrix is multiplied with.
 
 use crate::kernels::Split;
-use crate::matrix::{INPUT_PAD, padded_inputs};
+use crate::kernels::matrix::{INPUT_PAD, padded_inputs};
 
 /// Largest magnitude of a quantized activation. 32639 = 127 * 257, so that a
 /// value also splits into two signed bytes, `q = 256 * high + low`.

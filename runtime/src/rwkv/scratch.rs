@@ -1,7 +1,7 @@
 //! The engine's scratch memory: one caller-owned `[f32]`, carved into buffers.
 
-use crate::matrix::{INPUT_PAD, padded_inputs};
-use crate::quantized::QuantizedMut;
+use crate::kernels::activations::QuantizedMut;
+use crate::kernels::matrix::{INPUT_PAD, padded_inputs};
 
 /// Buffers start at multiples of this many elements: 64 bytes.
 const STEP: usize = 16;

@@ -4,7 +4,7 @@
 //! the forward pass, the quantizer's checks and its export all read these
 //! tables, so a tensor is described once.
 
-use crate::shape::{Architecture, Shape};
+use crate::format::shape::{Architecture, Shape};
 
 /// Token shifts of RWKV-6 that depend on the data: w, k, v, r, g.
 pub const SHIFTS: usize = 5;
@@ -70,12 +70,12 @@ impl Dim {
 pub enum Storage {
     /// f32, never quantized.
     Vector,
-    /// [`Matrix`](crate::matrix::Matrix): int8 tiles for products with dense inputs.
+    /// [`Matrix`](crate::kernels::matrix::Matrix): int8 tiles for products with dense inputs.
     Matrix,
-    /// [`SparseMatrix`](crate::matrix::SparseMatrix): int8, one row per input,
+    /// [`SparseMatrix`](crate::kernels::matrix::SparseMatrix): int8, one row per input,
     /// for inputs that are mostly zero.
     Sparse,
-    /// [`RowTable`](crate::matrix::RowTable): int8, read one row at a time.
+    /// [`RowTable`](crate::kernels::matrix::RowTable): int8, read one row at a time.
     Rows,
 }
 

@@ -15,11 +15,11 @@
 //! The papers write `y[j] = sum r[i] * (u[i] * k[i] * v[j] + S[i][j])`, the same
 //! sum with the factor `v[j]` not taken out.
 
-use crate::block::Block;
-use crate::element::StateElement;
 use crate::kernels::{Kernels, Rows};
-use crate::math;
-use crate::reduce;
+use crate::num::math;
+use crate::num::reduce;
+use crate::num::state_dtype::StateElement;
+use crate::rwkv::batch::Block;
 
 /// Epsilon of the per-head norm: training normalises y / 8 with 1e-5.
 pub(crate) const HEAD_NORM_EPS: f32 = 64e-5;

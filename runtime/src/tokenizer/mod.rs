@@ -98,6 +98,7 @@ mod bpe;
 mod greedy;
 pub mod layout;
 mod strings;
+pub mod text_stream;
 
 use core::fmt;
 
@@ -204,7 +205,7 @@ impl<'a> Tokenizer<'a> {
     /// The bytes that `id` stands for, or `None` when it has none: the end of text, an unused id,
     /// or an id beyond the vocabulary.
     ///
-    /// The bytes of a token are not always UTF-8; [`TextStream`](crate::text::TextStream) joins
+    /// The bytes of a token are not always UTF-8; [`TextStream`](crate::tokenizer::text_stream::TextStream) joins
     /// them to text. Takes constant time.
     #[must_use]
     pub fn token(&self, id: u32) -> Option<&'a [u8]> {

@@ -37,18 +37,18 @@
 //! **Channel mix**: `n_k = n + (p - n) * x_k`, `h = relu(key n_k)^2`,
 //! `ChannelMix = value h`.
 
-use crate::block::{Block, toward_previous};
-use crate::channel_mix;
-use crate::element::StateElement;
-use crate::heads::{HEAD_NORM_EPS, TOGETHER, lanes};
+use crate::format::model::Model;
+use crate::format::shape::{Ranks, Shape};
+use crate::format::tensors::{RWKV7, position};
+use crate::kernels::matrix::{Matrix, SparseMatrix};
 use crate::kernels::{Kernels, Product, Rows};
-use crate::math;
-use crate::matrix::{Matrix, SparseMatrix};
-use crate::model::Model;
-use crate::reduce;
-use crate::shape::{Ranks, Shape};
-use crate::tensors::{RWKV7, position};
-use crate::workspace::{Carver, floats_len, quantized_len};
+use crate::num::math;
+use crate::num::reduce;
+use crate::num::state_dtype::StateElement;
+use crate::rwkv::batch::{Block, toward_previous};
+use crate::rwkv::channel_mix;
+use crate::rwkv::scratch::{Carver, floats_len, quantized_len};
+use crate::rwkv::wkv::{HEAD_NORM_EPS, TOGETHER, lanes};
 
 /// -e^-0.5, which training code rounds to -0.606531.
 const DECAY: f32 = -0.606_530_66;

@@ -22,21 +22,21 @@
 //! TimeMix = output y
 //! ```
 //!
-//! **Channel mix**: see [`channel_mix`](crate::channel_mix).
+//! **Channel mix**: see [`channel_mix`](crate::rwkv::channel_mix).
 
-use crate::block::{Block, toward_previous};
-use crate::channel_mix::{self, GatedChannelMix};
-use crate::element::StateElement;
-use crate::heads::LinearAttention;
+use crate::format::model::Model;
+use crate::format::shape::Shape;
+use crate::format::tensors::{RWKV6, SHIFTS, position};
+use crate::kernels::activations::QuantizedMut;
+use crate::kernels::matrix::Matrix;
 use crate::kernels::{Kernels, Product, Rows};
-use crate::math;
-use crate::matrix::Matrix;
-use crate::model::Model;
-use crate::quantized::QuantizedMut;
-use crate::rwkv5::decay;
-use crate::shape::Shape;
-use crate::tensors::{RWKV6, SHIFTS, position};
-use crate::workspace::{Carver, floats_len, quantized_len};
+use crate::num::math;
+use crate::num::state_dtype::StateElement;
+use crate::rwkv::batch::{Block, toward_previous};
+use crate::rwkv::channel_mix::{self, GatedChannelMix};
+use crate::rwkv::scratch::{Carver, floats_len, quantized_len};
+use crate::rwkv::v5::decay;
+use crate::rwkv::wkv::LinearAttention;
 
 /// Elements of a layer's scratch for a block of `columns`.
 pub(crate) const fn workspace_len(shape: &Shape, columns: usize) -> usize {

@@ -5,8 +5,14 @@
 //! The numbers do not depend on the set: integer sums are exact, and the float
 //! operations stand in the core, in one order.
 
-use crate::matrix::{Matrix, SparseMatrix};
-use crate::quantized::Quantized;
+pub mod activations;
+pub mod matrix;
+pub mod scalar;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+use crate::kernels::activations::Quantized;
+use crate::kernels::matrix::{Matrix, SparseMatrix};
 
 /// A product of a matrix with each column of a block.
 ///

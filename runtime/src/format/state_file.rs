@@ -34,10 +34,10 @@
 use core::fmt;
 use core::marker::PhantomData;
 
-use crate::crc32::Crc32;
-use crate::element::{self, StateElement};
-use crate::model::Header;
-use crate::shape::Shape;
+use crate::format::crc32::Crc32;
+use crate::format::model::Header;
+use crate::format::shape::Shape;
+use crate::num::state_dtype::{self, StateElement};
 
 /// The first bytes of a state file.
 pub const MAGIC: [u8; 8] = *b"KGLSTATE";
@@ -153,11 +153,11 @@ impl fmt::Display for StateFileError {
                 f,
                 "state format {major}.{minor} is newer than this program reads ({MAJOR}.x)"
             ),
-            Self::Element { found, expected } => match element::name(found) {
+            Self::Element { found, expected } => match state_dtype::name(found) {
                 Some(name) => write!(
                     f,
                     "the file has an {name} state, the engine keeps {}; go on with an engine that keeps {name}",
-                    element::name(expected).unwrap_or("another type")
+                    state_dtype::name(expected).unwrap_or("another type")
                 ),
                 None => write!(f, "the state's elements are of type {found}, which is not known"),
             },
@@ -198,9 +198,9 @@ impl core::error::Error for StateFileError {}
 /// that keeps states in `S`.
 ///
 /// ```
-/// use kinglet::{model::Model, state::StateFile};
+/// use kinglet::{format::model::Model, format::state_file::StateFile};
 ///
-/// # let bytes = kinglet::include_model!("../../models/stories/stories.kinglet");
+/// # let bytes = kinglet::include_model!("../../../models/stories/stories.kinglet");
 /// let model = Model::open(bytes)?;
 /// let state = vec![0.5; model.shape().state_len()];
 /// let mut file = vec![0; StateFile::<f32>::len(model.shape())];
@@ -449,9 +449,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::element::f16;
-    use crate::model::{Section, SectionEntry};
-    use crate::shape::{Architecture, Ranks};
+    use crate::format::model::{Section, SectionEntry};
+    use crate::format::shape::{Architecture, Ranks};
+    use crate::num::state_dtype::f16;
 
     fn model() -> Header {
         let shape = Shape {

@@ -202,7 +202,7 @@ impl Shape {
     pub(crate) const fn recurrent_pieces(&self) -> (usize, usize) {
         match self.architecture {
             Architecture::Rwkv4 => {
-                let channels = crate::rwkv4::channels_together(self);
+                let channels = crate::rwkv::v4::channels_together(self);
                 (3 * (self.width / channels), channels)
             }
             _ => (self.heads(), self.head_size * self.head_size),
@@ -213,7 +213,7 @@ impl Shape {
     /// for pp of RWKV-4, the exponent of an average that has no weight yet.
     pub const fn start_value(&self, index: usize) -> f32 {
         match self.architecture {
-            Architecture::Rwkv4 if index >= 4 * self.width => crate::rwkv4::NO_EXPONENT,
+            Architecture::Rwkv4 if index >= 4 * self.width => crate::rwkv::v4::NO_EXPONENT,
             _ => 0.0,
         }
     }

@@ -31,7 +31,7 @@
 //! sections are zero; a reader ignores entries that it does not know.
 //!
 //! **Directory.** One record of 32 bytes for each tensor, first those of
-//! [`GLOBAL`](crate::tensors::GLOBAL), then those of each layer, in the order of
+//! [`GLOBAL`](crate::format::tensors::GLOBAL), then those of each layer, in the order of
 //! the architecture's table in [`tensors`]: rows u32, cols u32,
 //! storage u32 (0 absent, 1 vector, 2 matrix, 3 sparse, 4 rows), group u32
 //! (inputs per scale; 0 for a vector), multiplier f32 (a power of two; 1 where
@@ -48,7 +48,7 @@
 //! or positive normal numbers.
 //!
 //! **Start state** is empty or one state, `[f32]` of
-//! [`Shape::state_len`](crate::shape::Shape::state_len), that a sequence starts
+//! [`Shape::state_len`](crate::format::shape::Shape::state_len), that a sequence starts
 //! from instead of zeros.
 //!
 //! **Tokenizer** is described in [`tokenizer`](crate::tokenizer), **Provenance**
@@ -67,10 +67,10 @@ use core::fmt;
 
 use half::f16;
 
-use crate::crc32::crc32;
-use crate::matrix::{ALIGN, GROUPS, Matrix, RowTable, SparseMatrix, TensorLayout};
-use crate::shape::{Architecture, Ranks, Shape, ShapeError};
-use crate::tensors::{self, Storage, TensorName, TensorSpec};
+use crate::format::crc32::crc32;
+use crate::format::shape::{Architecture, Ranks, Shape, ShapeError};
+use crate::format::tensors::{self, Storage, TensorName, TensorSpec};
+use crate::kernels::matrix::{ALIGN, GROUPS, Matrix, RowTable, SparseMatrix, TensorLayout};
 
 #[cfg(target_endian = "big")]
 compile_error!("a model file is read in place, which needs a little-endian target");
@@ -342,8 +342,8 @@ impl Header {
     /// that a firmware's buffers can be sized from the model it contains:
     ///
     /// ```
-    /// use kinglet::model::Header;
-    /// static MODEL: &[u8] = include_bytes!("../../models/stories/stories.kinglet");
+    /// use kinglet::format::model::Header;
+    /// static MODEL: &[u8] = include_bytes!("../../../models/stories/stories.kinglet");
     /// const HEADER: Header = match Header::parse(MODEL) {
     ///     Ok(header) => header,
     ///     Err(_) => panic!("the model is damaged"),
@@ -567,7 +567,7 @@ impl Record {
         let group_known = match storage {
             Storage::Vector => self.group == 0,
             Storage::Matrix | Storage::Sparse => GROUPS.contains(&(self.group as usize)),
-            Storage::Rows => self.group as usize == crate::matrix::ROW_GROUP,
+            Storage::Rows => self.group as usize == crate::kernels::matrix::ROW_GROUP,
         };
         if !group_known {
             return Some("has a group size that the format does not have");
@@ -889,15 +889,15 @@ pub struct Aligned<T: ?Sized>(
 /// a `&'static [u8]`.
 ///
 /// ```
-/// use kinglet::{include_model, model::Model};
-/// static MODEL: &[u8] = include_model!("../../models/stories/stories.kinglet");
+/// use kinglet::{include_model, format::model::Model};
+/// static MODEL: &[u8] = include_model!("../../../models/stories/stories.kinglet");
 /// assert!(Model::open(MODEL).is_ok());
 /// ```
 #[macro_export]
 macro_rules! include_model {
     ($path:expr) => {{
-        static MODEL: &$crate::model::Aligned<[u8]> =
-            &$crate::model::Aligned(*include_bytes!($path));
+        static MODEL: &$crate::format::model::Aligned<[u8]> =
+            &$crate::format::model::Aligned(*include_bytes!($path));
         &MODEL.0
     }};
 }

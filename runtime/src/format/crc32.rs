@@ -35,7 +35,7 @@ const fn tables() -> [[u32; 256]; 4] {
 /// microcontroller's flash and a desktop's time.
 ///
 /// ```
-/// use kinglet::crc32::Crc32;
+/// use kinglet::format::crc32::Crc32;
 /// let crc = Crc32::new().update(b"1234").update(b"56789");
 /// assert_eq!(crc.finish(), 0xCBF4_3926);
 /// ```

@@ -73,7 +73,7 @@ fn exp_of_nonpositive(x: f32) -> f32 {
 /// [`f32::MIN_POSITIVE`].
 ///
 /// ```
-/// use kinglet::math::exp;
+/// use kinglet::num::math::exp;
 /// assert_eq!(exp(0.0), 1.0);
 /// assert_eq!(exp(f32::NEG_INFINITY), 0.0);
 /// assert_eq!(exp(89.0), f32::INFINITY);
@@ -94,7 +94,7 @@ pub fn exp(x: f32) -> f32 {
 /// Within 2.41 ULP, the worst at -4.16. 1 at `+inf`; `+0` below x = -87.33654, as [`exp`].
 ///
 /// ```
-/// use kinglet::math::sigmoid;
+/// use kinglet::num::math::sigmoid;
 /// assert_eq!(sigmoid(0.0), 0.5);
 /// assert_eq!(sigmoid(f32::INFINITY), 1.0);
 /// assert_eq!(sigmoid(f32::NEG_INFINITY), 0.0);
@@ -113,7 +113,7 @@ pub fn sigmoid(x: f32) -> f32 {
 /// For |x| <= 2^-27 it is x itself, but for a subnormal x the zero of its sign. ±1 at ±`inf`.
 ///
 /// ```
-/// use kinglet::math::tanh;
+/// use kinglet::num::math::tanh;
 /// assert_eq!(tanh(1e-20), 1e-20);
 /// assert_eq!(tanh(f32::INFINITY), 1.0);
 /// assert_eq!(tanh(f32::NEG_INFINITY), -1.0);
@@ -138,7 +138,7 @@ pub fn tanh(x: f32) -> f32 {
 /// `+inf`; `+0` below x = -87.33654, as [`exp`].
 ///
 /// ```
-/// use kinglet::math::softplus;
+/// use kinglet::num::math::softplus;
 /// assert_eq!(softplus(0.0), core::f32::consts::LN_2);
 /// assert_eq!(softplus(100.0), 100.0);
 /// assert_eq!(softplus(f32::NEG_INFINITY), 0.0);

@@ -6,13 +6,13 @@ use std::vec::Vec;
 
 use half::f16;
 
-use crate::kernels::{Kernels, Product, Rows, SparseProduct};
-use crate::matrix::{
+use crate::kernels::activations::{MAX_Q, Quantized};
+use crate::kernels::matrix::{
     GROUPS, INPUT_PAD, Matrix, SparseMatrix, TILE, TILE_INPUTS, TILE_ROWS, padded_inputs,
     padded_rows,
 };
-use crate::quantized::{MAX_Q, Quantized};
-use crate::{math, reduce};
+use crate::kernels::{Kernels, Product, Rows, SparseProduct};
+use crate::{num::math, num::reduce};
 
 /// Instantiates the tests of a kernel set.
 ///
@@ -21,7 +21,7 @@ use crate::{math, reduce};
 ///
 /// ```
 /// mod scalar {
-///     kinglet::kernel_tests!(Some(kinglet::scalar::Scalar));
+///     kinglet::kernel_tests!(Some(kinglet::kernels::scalar::Scalar));
 /// }
 /// ```
 #[macro_export]
@@ -30,28 +30,28 @@ macro_rules! kernel_tests {
         #[test]
         fn products_have_the_bits_of_the_reference() {
             if let Some(kernels) = $kernels {
-                $crate::testing::check_products(&kernels);
+                $crate::kernels::testing::check_products(&kernels);
             }
         }
 
         #[test]
         fn sparse_products_have_the_bits_of_the_reference() {
             if let Some(kernels) = $kernels {
-                $crate::testing::check_sparse_products(&kernels);
+                $crate::kernels::testing::check_sparse_products(&kernels);
             }
         }
 
         #[test]
         fn jobs_are_independent() {
             if let Some(kernels) = $kernels {
-                $crate::testing::check_jobs(&kernels);
+                $crate::kernels::testing::check_jobs(&kernels);
             }
         }
 
         #[test]
         fn float_loops_have_the_bits_of_the_core() {
             if let Some(kernels) = $kernels {
-                $crate::testing::check_float_loops(&kernels);
+                $crate::kernels::testing::check_float_loops(&kernels);
             }
         }
     };
@@ -495,7 +495,7 @@ pub fn check_float_loops<K: Kernels>(kernels: &K) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scalar::Scalar;
+    use crate::kernels::scalar::Scalar;
 
     crate::kernel_tests!(Some(Scalar));
 

@@ -1,8 +1,10 @@
 //! The kernel set in plain Rust: the reference, and what runs where nothing
 //! better is known.
 
+use crate::kernels::matrix::{
+    Matrix, SparseMatrix, TILE, TILE_INPUTS, TILE_ROWS, padded_rows, widen,
+};
 use crate::kernels::{Kernels, Product, SparseProduct, Split};
-use crate::matrix::{Matrix, SparseMatrix, TILE, TILE_INPUTS, TILE_ROWS, padded_rows, widen};
 
 /// Plain Rust, one thread.
 #[derive(Clone, Copy, Debug, Default)]

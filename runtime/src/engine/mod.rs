@@ -1,9 +1,11 @@
 //! The seam above a whole engine: what programs, tests and benches drive.
 
+pub mod cpu;
+
 use core::fmt;
 use core::ops::ControlFlow;
 
-use crate::shape::Shape;
+use crate::format::shape::Shape;
 
 /// One token of one sequence, in a block that is computed together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,15 +3,15 @@
 
 use core::fmt;
 
-use crate::block::{Block, LN_EPS};
-use crate::element::{StateElement, f16};
 use crate::engine::{Column, Engine, Hook, StateError, StepError};
+use crate::format::model::Model;
+use crate::format::shape::{Architecture, Shape};
 use crate::kernels::{Kernels, Product, Rows};
-use crate::model::Model;
-use crate::reduce;
-use crate::shape::{Architecture, Shape};
-use crate::workspace::{Carver, floats_len, quantized_len};
-use crate::{rwkv4, rwkv5, rwkv6, rwkv7, rwkv7a};
+use crate::num::reduce;
+use crate::num::state_dtype::{StateElement, f16};
+use crate::rwkv::batch::{Block, LN_EPS};
+use crate::rwkv::scratch::{Carver, floats_len, quantized_len};
+use crate::{rwkv::v4, rwkv::v5, rwkv::v6, rwkv::v7, rwkv::v7a};
 
 /// Elements (f32) of the workspace of an engine that computes up to `block`
 /// columns together. Where that may be more than memory can hold, on a 32-bit
@@ -19,13 +19,13 @@ use crate::{rwkv4, rwkv5, rwkv6, rwkv7, rwkv7a};
 pub const fn workspace_len(shape: &Shape, block: usize) -> usize {
     let head = floats_len(block * shape.width) + quantized_len(block, shape.width);
     let layer = match shape.architecture {
-        Architecture::Rwkv4 => rwkv4::workspace_len(shape, block),
+        Architecture::Rwkv4 => v4::workspace_len(shape, block),
         Architecture::Rwkv5_0 | Architecture::Rwkv5_1 | Architecture::Rwkv5_2 => {
-            rwkv5::workspace_len(shape, block)
+            v5::workspace_len(shape, block)
         }
-        Architecture::Rwkv6 => rwkv6::workspace_len(shape, block),
-        Architecture::Rwkv7 => rwkv7::workspace_len(shape, block),
-        Architecture::Rwkv7a => rwkv7a::workspace_len(shape, block),
+        Architecture::Rwkv6 => v6::workspace_len(shape, block),
+        Architecture::Rwkv7 => v7::workspace_len(shape, block),
+        Architecture::Rwkv7a => v7a::workspace_len(shape, block),
     };
     floats_len(block * shape.width)
         + floats_len(carried_len(shape, block))
@@ -57,7 +57,7 @@ const fn workspace_fits(shape: &Shape, block: usize, limit: u64) -> bool {
 /// Elements that one layer hands to the next besides the residual stream.
 const fn carried_len(shape: &Shape, columns: usize) -> usize {
     match shape.architecture {
-        Architecture::Rwkv7 | Architecture::Rwkv7a => rwkv7::carried_len(shape, columns),
+        Architecture::Rwkv7 | Architecture::Rwkv7a => v7::carried_len(shape, columns),
         _ => 0,
     }
 }
@@ -106,12 +106,12 @@ impl core::error::Error for BufferError {}
 /// so that again every target, block size and thread count computes the same bits.
 ///
 /// ```
-/// use kinglet::cpu::{Cpu, workspace_len};
+/// use kinglet::engine::cpu::{Cpu, workspace_len};
 /// use kinglet::engine::Engine;
-/// use kinglet::model::Model;
-/// use kinglet::scalar::Scalar;
+/// use kinglet::format::model::Model;
+/// use kinglet::kernels::scalar::Scalar;
 ///
-/// # let bytes = kinglet::include_model!("../../models/stories/stories.kinglet");
+/// # let bytes = kinglet::include_model!("../../../models/stories/stories.kinglet");
 /// let model = Model::open(bytes)?;
 /// let mut state = vec![0.0; model.shape().state_len()];
 /// let mut workspace = vec![0.0; workspace_len(model.shape(), 1)];
@@ -267,7 +267,7 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
 ///
 /// Between sequences the states are interleaved so that what one head owns stays
 /// together: `[layer]{shift [slot][width]; shift [slot][width]; [head][slot][key][value]}`;
-/// see [`rwkv4`] for its averages.
+/// see [`v4`] for its averages.
 fn for_slot_pieces(
     shape: &Shape,
     slots: usize,
@@ -300,22 +300,22 @@ fn forward_layer<K: Kernels, S: StateElement>(
         Architecture::Rwkv4 if const { Architecture::Rwkv4.enabled() } => {
             // `Cpu::new` has refused other elements.
             if let Some(state) = S::as_f32_mut(state) {
-                rwkv4::layer(block, model, layer, x, state, scratch);
+                v4::layer(block, model, layer, x, state, scratch);
             }
         }
         Architecture::Rwkv5_0 | Architecture::Rwkv5_1 | Architecture::Rwkv5_2
             if const { Architecture::Rwkv5_0.enabled() } =>
         {
-            rwkv5::layer(block, model, layer, x, state, scratch)
+            v5::layer(block, model, layer, x, state, scratch)
         }
         Architecture::Rwkv6 if const { Architecture::Rwkv6.enabled() } => {
-            rwkv6::layer(block, model, layer, x, state, scratch)
+            v6::layer(block, model, layer, x, state, scratch)
         }
         Architecture::Rwkv7 if const { Architecture::Rwkv7.enabled() } => {
-            rwkv7::layer(block, model, layer, x, state, carried, scratch)
+            v7::layer(block, model, layer, x, state, carried, scratch)
         }
         Architecture::Rwkv7a if const { Architecture::Rwkv7a.enabled() } => {
-            rwkv7a::layer(block, model, layer, x, state, carried, scratch)
+            v7a::layer(block, model, layer, x, state, carried, scratch)
         }
         // `Model::open` has refused them.
         _ => {}
@@ -452,7 +452,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::shape::Ranks;
+    use crate::format::shape::Ranks;
 
     const ARCHITECTURES: [Architecture; 7] = [
         Architecture::Rwkv4,

@@ -28,19 +28,19 @@
 //! so that the empty average has no weight. (With 0 it would have the weight of
 //! keys of 0, and very negative keys would find a denominator of 0.)
 //!
-//! **Channel mix**: see [`channel_mix`](crate::channel_mix).
+//! **Channel mix**: see [`channel_mix`](crate::rwkv::channel_mix).
 
-use crate::block::{Block, toward_current};
-use crate::channel_mix::{self, GatedChannelMix};
 use crate::engine::Column;
+use crate::format::model::Model;
+use crate::format::shape::Shape;
+use crate::format::tensors::{RWKV4, position};
+use crate::kernels::activations::QuantizedMut;
+use crate::kernels::matrix::Matrix;
 use crate::kernels::{Kernels, Product, Rows};
-use crate::math;
-use crate::matrix::Matrix;
-use crate::model::Model;
-use crate::quantized::QuantizedMut;
-use crate::shape::Shape;
-use crate::tensors::{RWKV4, position};
-use crate::workspace::{Carver, floats_len, quantized_len};
+use crate::num::math;
+use crate::rwkv::batch::{Block, toward_current};
+use crate::rwkv::channel_mix::{self, GatedChannelMix};
+use crate::rwkv::scratch::{Carver, floats_len, quantized_len};
 
 /// pp before the first token.
 pub(crate) const NO_EXPONENT: f32 = -1e30;

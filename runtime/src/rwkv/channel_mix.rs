@@ -10,14 +10,14 @@
 //! ChannelMix = s(receptance n_r) * (value h)
 //! ```
 
-use crate::block::Block;
-use crate::element::StateElement;
+use crate::format::shape::Shape;
+use crate::kernels::activations::QuantizedMut;
+use crate::kernels::matrix::{Matrix, SparseMatrix};
 use crate::kernels::{Kernels, Product, Rows, SparseProduct};
-use crate::math;
-use crate::matrix::{Matrix, SparseMatrix};
-use crate::quantized::QuantizedMut;
-use crate::shape::Shape;
-use crate::workspace::{Carver, floats_len, quantized_len};
+use crate::num::math;
+use crate::num::state_dtype::StateElement;
+use crate::rwkv::batch::Block;
+use crate::rwkv::scratch::{Carver, floats_len, quantized_len};
 
 /// `output = value f(relu(hidden)^2)`, where `f(column, h)` may change a
 /// column's hidden channels.

@@ -21,7 +21,7 @@ const MAX_TAIL_LEN: usize = 3;
 /// # Examples
 ///
 /// ```
-/// use kinglet::text::TextStream;
+/// use kinglet::tokenizer::text_stream::TextStream;
 ///
 /// let mut stream = TextStream::new();
 /// assert!(stream.push(b"caf\xC3").eq(["caf"]));

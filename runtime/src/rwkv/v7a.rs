@@ -14,20 +14,20 @@
 //!
 //! E is `s_emb + s_emb_x LN0(emb)` of the token, computed by the quantizer.
 
-use crate::block::{Block, toward_previous};
-use crate::channel_mix;
-use crate::element::StateElement;
+use crate::format::model::Model;
+use crate::format::shape::Shape;
+use crate::format::tensors::{RWKV7A, position};
+use crate::kernels::matrix::{Matrix, RowTable, SparseMatrix};
 use crate::kernels::{Kernels, Product, Rows};
-use crate::matrix::{Matrix, RowTable, SparseMatrix};
-use crate::model::Model;
-use crate::rwkv7;
-use crate::shape::Shape;
-use crate::tensors::{RWKV7A, position};
-use crate::workspace::{Carver, floats_len, quantized_len};
+use crate::num::state_dtype::StateElement;
+use crate::rwkv::batch::{Block, toward_previous};
+use crate::rwkv::channel_mix;
+use crate::rwkv::scratch::{Carver, floats_len, quantized_len};
+use crate::rwkv::v7;
 
 /// Elements of a layer's scratch for a block of `columns`.
 pub(crate) const fn workspace_len(shape: &Shape, columns: usize) -> usize {
-    let time_mix = rwkv7::time_mix_len(shape, columns);
+    let time_mix = v7::time_mix_len(shape, columns);
     let channel_mix = channel_mix_len(shape, columns);
     if time_mix > channel_mix { time_mix } else { channel_mix }
 }
@@ -91,7 +91,7 @@ impl<'a> ChannelMix<'a> {
     }
 }
 
-/// Computes a layer: as [`rwkv7::layer`], with [`workspace_len`] elements of `scratch`.
+/// Computes a layer: as [`v7::layer`], with [`workspace_len`] elements of `scratch`.
 #[inline(never)]
 pub(crate) fn layer<K: Kernels, S: StateElement>(
     block: &Block<'_, K>,
@@ -102,7 +102,7 @@ pub(crate) fn layer<K: Kernels, S: StateElement>(
     v_first: &mut [f32],
     scratch: &mut [f32],
 ) {
-    rwkv7::time_mix(block, model, layer, x, state, v_first, scratch);
+    v7::time_mix(block, model, layer, x, state, v_first, scratch);
     let shifts = block.slots * block.shape.width;
     let channel_shift = &mut state[shifts..2 * shifts];
     ChannelMix::new(model, layer).forward(block, x, channel_shift, scratch);

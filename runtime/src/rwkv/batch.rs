@@ -1,13 +1,13 @@
 //! What the layers of every architecture do to a block of columns: norms,
 //! token shift, activations, residual sums.
 
-use crate::element::StateElement;
 use crate::engine::Column;
+use crate::format::shape::Shape;
+use crate::kernels::activations::QuantizedMut;
+use crate::kernels::matrix::Matrix;
 use crate::kernels::{Kernels, Product, Rows};
-use crate::matrix::Matrix;
-use crate::quantized::QuantizedMut;
-use crate::reduce;
-use crate::shape::Shape;
+use crate::num::reduce;
+use crate::num::state_dtype::StateElement;
 
 /// Epsilon of every LayerNorm but the per-head one.
 pub(crate) const LN_EPS: f32 = 1e-5;

@@ -6,8 +6,8 @@
 
 use half::f16;
 
-use crate::shape::Shape;
-use crate::tensors::{Storage, TensorSpec};
+use crate::format::shape::Shape;
+use crate::format::tensors::{Storage, TensorSpec};
 
 /// Rows of a tile.
 pub const TILE_ROWS: usize = 16;
