@@ -19,7 +19,7 @@ fn texts() -> [(&'static str, String); 3] {
     let repeated = |text: &str| text.repeat(LEN.div_ceil(text.len()));
     [
         ("prose", repeated(include_str!("../../README.md"))),
-        ("code", repeated(include_str!("../../runtime/src/rwkv7.rs"))),
+        ("code", repeated(include_str!("../../runtime/src/rwkv/v7.rs"))),
         (
             "chinese",
             repeated("天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏，闰余成岁，律吕调阳。\n"),

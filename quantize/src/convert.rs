@@ -9,10 +9,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use half::f16;
+use kinglet::format::layout::layout;
 use kinglet::format::model::{Header, Record, Section};
 use kinglet::format::shape::{Architecture, Shape};
 use kinglet::format::tensors::{self, Storage, TensorName, TensorSpec};
-use kinglet::kernels::matrix::{ROW_GROUP, layout, padded_inputs};
+use kinglet::kernels::matrix::{ROW_GROUP, padded_inputs};
 use rayon::prelude::*;
 
 use crate::architecture::{self, LN0};

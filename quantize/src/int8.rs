@@ -4,9 +4,10 @@
 //! then `q = round(w / (s * multiplier))`, ties to even, against the scale as stored.
 
 use half::f16;
+use kinglet::format::layout::TensorLayout;
 use kinglet::format::tensors::Storage;
 use kinglet::kernels::matrix::{
-    GROUPS, ROW_GROUP, TILE, TILE_INPUTS, TILE_ROWS, TensorLayout, padded_inputs, padded_rows,
+    GROUPS, ROW_GROUP, TILE, TILE_INPUTS, TILE_ROWS, padded_inputs, padded_rows,
 };
 use rayon::prelude::*;
 

@@ -11,12 +11,11 @@
 use std::f64::consts::{PI, SQRT_2};
 use std::io;
 
+use kinglet::format::layout::{TensorLayout, layout};
 use kinglet::format::model::{HEADER_LEN, Header, RECORD_LEN, Record, Section, SectionEntry};
 use kinglet::format::shape::{Architecture, Ranks, Shape};
 use kinglet::format::tensors::{self, Storage, TensorSpec};
-use kinglet::kernels::matrix::{
-    ALIGN, GROUPS, INPUT_PAD, ROW_GROUP, TILE_ROWS, TensorLayout, layout,
-};
+use kinglet::kernels::matrix::{ALIGN, GROUPS, INPUT_PAD, ROW_GROUP, TILE_ROWS};
 use kinglet::tokenizer::layout::{Header as TokenizerHeader, Kind};
 use memmap2::MmapMut;
 use rayon::prelude::*;

@@ -6,18 +6,7 @@ use core::fmt;
 use core::ops::ControlFlow;
 
 use crate::format::shape::Shape;
-
-/// One token of one sequence, in a block that is computed together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Column {
-    /// The token id, below [`Shape::vocab`].
-    pub token: u32,
-    /// The sequence: which of the engine's states it continues.
-    pub slot: usize,
-    /// Whether the logits after this token are wanted.
-    pub logits: bool,
-}
+pub use crate::rwkv::batch::Column;
 
 /// Why a block was not computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

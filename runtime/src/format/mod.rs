@@ -1,6 +1,7 @@
 //! Files: a model's dimensions and tensors, the model file, the state file.
 
 pub mod crc32;
+pub mod layout;
 pub mod model;
 pub mod shape;
 pub mod state_file;

@@ -202,7 +202,7 @@ impl Shape {
     pub(crate) const fn recurrent_pieces(&self) -> (usize, usize) {
         match self.architecture {
             Architecture::Rwkv4 => {
-                let channels = crate::rwkv::v4::channels_together(self);
+                let channels = channels_together(self);
                 (3 * (self.width / channels), channels)
             }
             _ => (self.heads(), self.head_size * self.head_size),
@@ -213,7 +213,7 @@ impl Shape {
     /// for pp of RWKV-4, the exponent of an average that has no weight yet.
     pub const fn start_value(&self, index: usize) -> f32 {
         match self.architecture {
-            Architecture::Rwkv4 if index >= 4 * self.width => crate::rwkv::v4::NO_EXPONENT,
+            Architecture::Rwkv4 if index >= 4 * self.width => NO_EXPONENT,
             _ => 0.0,
         }
     }
@@ -301,3 +301,16 @@ impl Shape {
 const MAX_DEEP_EMBED: usize = 256;
 /// Largest head size that the recurrence accepts.
 pub const MAX_HEAD_SIZE: usize = 256;
+
+/// The exponent pp of RWKV-4 before the first token.
+pub(crate) const NO_EXPONENT: f32 = -1e30;
+
+/// Channels whose states lie together and are computed together: every channel
+/// is on its own, and this many make a part of useful size.
+pub(crate) const fn channels_together(shape: &Shape) -> usize {
+    let mut channels = 64;
+    while !shape.width.is_multiple_of(channels) {
+        channels /= 2;
+    }
+    channels
+}

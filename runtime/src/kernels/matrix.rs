@@ -6,9 +6,6 @@
 
 use half::f16;
 
-use crate::format::shape::Shape;
-use crate::format::tensors::{Storage, TensorSpec};
-
 /// Rows of a tile.
 pub const TILE_ROWS: usize = 16;
 /// Inputs of a tile.
@@ -41,47 +38,6 @@ pub fn widen(scale: f16) -> f32 {
     let bits = scale.to_bits() as u32;
     let wide = (bits << 13).wrapping_add(0x3800_0000);
     f32::from_bits(if bits == 0 { 0 } else { wide })
-}
-
-/// Where the parts of one tensor lie, in bytes from its start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TensorLayout {
-    /// Length of the values: f32 of a vector, int8 of all else.
-    pub values: u64,
-    /// Number of f16 scales; they follow the values at the next multiple of [`ALIGN`].
-    pub scales: u64,
-}
-
-impl TensorLayout {
-    /// The layout of a tensor of `rows` by `cols` with scale groups of `group` inputs.
-    pub const fn new(storage: Storage, rows: usize, cols: usize, group: usize) -> Self {
-        let (out, inputs) = (padded_rows(rows) as u64, padded_inputs(cols) as u64);
-        match storage {
-            Storage::Vector => Self { values: 4 * rows as u64 * cols as u64, scales: 0 },
-            Storage::Matrix | Storage::Sparse => {
-                Self { values: out * inputs, scales: out * inputs.div_ceil(group as u64) }
-            }
-            Storage::Rows => Self {
-                values: rows as u64 * inputs,
-                scales: rows as u64 * inputs / ROW_GROUP as u64,
-            },
-        }
-    }
-
-    /// Offset of the scales.
-    pub const fn scales_offset(&self) -> u64 {
-        self.values.next_multiple_of(ALIGN as u64)
-    }
-
-    /// Bytes of the whole tensor, padding included.
-    pub const fn len(&self) -> u64 {
-        (self.scales_offset() + 2 * self.scales).next_multiple_of(ALIGN as u64)
-    }
-
-    /// Whether the tensor has no values.
-    pub const fn is_empty(&self) -> bool {
-        self.values == 0
-    }
 }
 
 /// Whether so many weights and scales are all that a matrix has, padding included.
@@ -237,11 +193,6 @@ impl RowTable<'_> {
     }
 }
 
-/// The layout of the tensor that `spec` describes, in a model of this shape.
-pub const fn layout(spec: &TensorSpec, shape: &Shape, group: usize) -> TensorLayout {
-    TensorLayout::new(spec.storage, spec.rows.of(shape), spec.cols.of(shape), group)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,14 +227,5 @@ mod tests {
             assert!(!complete(wide, 64, 32, weights, scales), "{wide}");
             assert!(!complete(32, wide, 32, weights, scales), "{wide}");
         }
-    }
-
-    #[test]
-    fn layouts_are_padded() {
-        let matrix = TensorLayout::new(Storage::Matrix, 17, 33, 32);
-        assert_eq!((matrix.values, matrix.scales), (32 * 64, 32 * 2));
-        assert_eq!(matrix.len(), 32 * 64 + 128);
-        let vector = TensorLayout::new(Storage::Vector, 1, 5, 0);
-        assert_eq!((vector.values, vector.scales_offset(), vector.len()), (20, 64, 64));
     }
 }

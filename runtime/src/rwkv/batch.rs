@@ -1,13 +1,24 @@
 //! What the layers of every architecture do to a block of columns: norms,
 //! token shift, activations, residual sums.
 
-use crate::engine::Column;
 use crate::format::shape::Shape;
 use crate::kernels::activations::QuantizedMut;
 use crate::kernels::matrix::Matrix;
 use crate::kernels::{Kernels, Product, Rows};
 use crate::num::reduce;
 use crate::num::state_dtype::StateElement;
+
+/// One token of one sequence, in a block that is computed together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Column {
+    /// The token id, below [`Shape::vocab`].
+    pub token: u32,
+    /// The sequence: which of the engine's states it continues.
+    pub slot: usize,
+    /// Whether the logits after this token are wanted.
+    pub logits: bool,
+}
 
 /// Epsilon of every LayerNorm but the per-head one.
 pub(crate) const LN_EPS: f32 = 1e-5;

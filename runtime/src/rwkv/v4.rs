@@ -32,7 +32,7 @@
 
 use crate::engine::Column;
 use crate::format::model::Model;
-use crate::format::shape::Shape;
+use crate::format::shape::{Shape, channels_together};
 use crate::format::tensors::{RWKV4, position};
 use crate::kernels::activations::QuantizedMut;
 use crate::kernels::matrix::Matrix;
@@ -41,19 +41,6 @@ use crate::num::math;
 use crate::rwkv::batch::{Block, toward_current};
 use crate::rwkv::channel_mix::{self, GatedChannelMix};
 use crate::rwkv::scratch::{Carver, floats_len, quantized_len};
-
-/// pp before the first token.
-pub(crate) const NO_EXPONENT: f32 = -1e30;
-
-/// Channels whose states lie together and are computed together: every channel
-/// is on its own, and this many make a part of useful size.
-pub(crate) const fn channels_together(shape: &Shape) -> usize {
-    let mut channels = 64;
-    while !shape.width.is_multiple_of(channels) {
-        channels /= 2;
-    }
-    channels
-}
 
 /// Elements of a layer's scratch for a block of `columns`.
 pub(crate) const fn workspace_len(shape: &Shape, columns: usize) -> usize {
@@ -272,6 +259,7 @@ fn larger(a: f32, b: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::shape::NO_EXPONENT;
     use std::vec::Vec;
 
     /// The paper's average over all tokens so far, weights from the definition, in f64.

@@ -3,9 +3,9 @@
 
 use anyhow::Result;
 use kinglet::engine::cpu::workspace_len;
+use kinglet::format::layout::layout;
 use kinglet::format::model::{Model, Section, Tensor};
 use kinglet::format::tensors;
-use kinglet::kernels::matrix::layout;
 use kinglet_quantize::Hex;
 use serde_json::json;
 

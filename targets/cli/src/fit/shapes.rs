@@ -1,9 +1,10 @@
 //! Shapes that models come in, and how long their files are.
 
+use kinglet::format::layout::layout;
 use kinglet::format::model::{HEADER_LEN, RECORD_LEN};
 use kinglet::format::shape::{Architecture, Ranks, Shape};
 use kinglet::format::tensors::{self, Storage, TensorSpec};
-use kinglet::kernels::matrix::{ALIGN, GROUPS, layout};
+use kinglet::kernels::matrix::{ALIGN, GROUPS};
 
 /// A shape that a model may have.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,397 @@
+//! The model file, `.kinglet`, read in place.
+//!
+//! # The format, version 1.0
+//!
+//! All numbers are little-endian. The file starts with a header of 512 bytes;
+//! then come the sections, each at a multiple of 64 bytes, in the order of
+//! [`Section`], without overlap. Bytes between sections are zero.
+//!
+//! | offset | type | meaning |
+//! |---|---|---|
+//! | 0 | `[u8; 8]` | magic, `KINGLET\0` |
+//! | 8 | u16 | major version, 1: a reader refuses a newer one |
+//! | 10 | u16 | minor version, 0: a reader accepts a newer one |
+//! | 12 | u32 | length of the header, 512 |
+//! | 16 | u32 | architecture: 4, 6, 7 are RWKV-4, 6, 7; 0x50, 0x51, 0x52 are 5.0, 5.1, 5.2; 0x7A is 7a |
+//! | 20 | u32 | layers |
+//! | 24 | u32 | width |
+//! | 28 | u32 | head size; 1 in RWKV-4 |
+//! | 32 | u32 | ffn |
+//! | 36 | u32 | vocab |
+//! | 40 | `[u32; 8]` | ranks: decay, iclr, value, gate, shift, DeepEmbed, two reserved (0) |
+//! | 72 | `[u8; 32]` | content hash |
+//! | 104 | u32 | number of sections: 8, or 9 where DeepEmbed is not absent |
+//! | 108 | u32 | reserved, 0 |
+//! | 112 | `[section; 16]` | section table, 24 bytes an entry |
+//! | 496 | `[u8; 12]` | reserved, 0 |
+//! | 508 | u32 | CRC-32 of bytes 0 to 507 |
+//!
+//! A section entry is offset u64, length u64, CRC-32 of the section's bytes u32,
+//! reserved u32. An absent section has length 0 and an offset within the file. Entries past the number of
+//! sections are zero; a reader ignores entries that it does not know.
+//!
+//! **Directory.** One record of 32 bytes for each tensor, first those of
+//! [`GLOBAL`](crate::format::tensors::GLOBAL), then those of each layer, in the order of
+//! the architecture's table in [`tensors`]: rows u32, cols u32,
+//! storage u32 (0 absent, 1 vector, 2 matrix, 3 sparse, 4 rows), group u32
+//! (inputs per scale; 0 for a vector), multiplier f32 (a power of two; 1 where
+//! the storage has none), reserved u32, offset u64 from the start of the file,
+//! a multiple of 64. A tensor that its layer does not have is a record of zeros.
+//!
+//! **Vectors, Embedding, Layers, Head** hold the tensors: f32 vectors of the
+//! whole model, `emb.weight` (LayerNorm ln0 folded in), the matrices of the
+//! layers, `head.weight`. Vectors are as the checkpoint has them: the core
+//! computes `exp(-exp(time_decay))` and its like, with its own `exp`. The five
+//! matrices that RWKV-6 stacks in `time_maa_w2` are five tensors here. How a tensor's bytes lie is told by
+//! [`Matrix`], [`SparseMatrix`] and [`RowTable`]: values, then at the next
+//! multiple of 64 the f16 scales. int8 values lie in [-127, 127]; scales are +0
+//! or positive normal numbers.
+//!
+//! **Start state** is empty or one state, `[f32]` of
+//! [`Shape::state_len`](crate::format::shape::Shape::state_len), that a sequence starts
+//! from instead of zeros.
+//!
+//! **Tokenizer** is described in [`tokenizer`](crate::tokenizer), **Provenance**
+//! is UTF-8 text, lines of `key: value`.
+//!
+//! **DeepEmbed** holds `ffn.s_emb.weight` of every layer of an RWKV-7a, with the
+//! share of the embedding, `LN0(emb) s_emb_x^T`, added to it. A token reads one
+//! row per layer, so the section may lie in slower memory than the rest.
+//!
+//! The content hash is the SHA-256 of bytes 16 to 71 of the header, of the
+//! directory with every offset zeroed, and of the sections Vectors, Embedding,
+//! Layers, Head and, where the architecture has it, DeepEmbed. Models that compute the same numbers have the same hash;
+//! provenance, tokenizer and start state are outside it.
+
+mod directory;
+mod error;
+mod header;
+mod section;
+
+use half::f16;
+
+pub use self::directory::{RECORD_LEN, Record};
+pub use self::error::ModelError;
+pub use self::header::{HEADER_LEN, Header, MAGIC, MAJOR, MINOR};
+pub use self::section::{Section, SectionEntry};
+use crate::format::crc32::crc32;
+use crate::format::shape::Shape;
+use crate::format::tensors::{self, Storage, TensorName};
+use crate::kernels::matrix::{ALIGN, Matrix, RowTable, SparseMatrix};
+
+#[cfg(target_endian = "big")]
+compile_error!("a model file is read in place, which needs a little-endian target");
+
+/// A model file in memory: in flash, in a `static`, or in a memory map. Nothing
+/// is copied out of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Model<'a> {
+    header: Header,
+    bytes: &'a [u8],
+    directory: &'a [[u8; RECORD_LEN]],
+}
+
+impl<'a> Model<'a> {
+    /// Opens a model file: checks header and directory, reads no weights.
+    ///
+    /// # Errors
+    /// When the bytes are not a whole model file, or not aligned to 64.
+    /// Damaged weights are found by [`verify`](Self::verify).
+    pub fn open(bytes: &'a [u8]) -> Result<Self, ModelError> {
+        let header = Header::parse(bytes)?;
+        let remainder = bytes.as_ptr().addr() % ALIGN;
+        if remainder != 0 {
+            return Err(ModelError::Misaligned { remainder });
+        }
+        let directory = section_bytes(bytes, &header, Section::Directory).as_chunks().0;
+        let model = Self { header, bytes, directory };
+        model.check_directory()?;
+        Ok(model)
+    }
+
+    fn check_directory(&self) -> Result<(), ModelError> {
+        let shape = &self.header.shape;
+        let count = tensors::tensor_count(shape);
+        for index in 0..count {
+            let (layer, spec) = tensors::tensor(shape, index);
+            let fail = |problem| {
+                let tensor = TensorName { layer, name: spec.name };
+                Err(ModelError::Tensor { tensor, problem })
+            };
+            let Some(bytes) = self.directory.get(index) else {
+                return fail("has no directory record");
+            };
+            let Some(record) = Record::parse(bytes) else {
+                return fail("has a storage that the format does not have");
+            };
+            if let Some(problem) = record.check(shape, layer, spec) {
+                return fail(problem);
+            }
+            let section = self.header.section(Section::of(layer, spec));
+            if record.storage.is_some_and(|storage| !record.lies_in(storage, section)) {
+                return fail("lies outside its section");
+            }
+        }
+        let start = self.section(Section::StartState).len() as u64;
+        if start != 0 && start != 4 * shape.state_len() as u64 {
+            let SectionEntry { offset, len, .. } = self.header.section(Section::StartState);
+            let section = Section::StartState;
+            let file = self.bytes.len() as u64;
+            return Err(ModelError::SectionBounds { section, offset, len, file });
+        }
+        Ok(())
+    }
+
+    /// The header.
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The model's dimensions.
+    pub const fn shape(&self) -> &Shape {
+        &self.header.shape
+    }
+
+    /// The bytes of the whole file.
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The bytes of one section; empty where the file does not have it.
+    pub fn section(&self, section: Section) -> &'a [u8] {
+        section_bytes(self.bytes, &self.header, section)
+    }
+
+    /// The start state, `[layer]` of the architecture's layer state, where the model has one.
+    pub fn start_state(&self) -> Option<&'a [f32]> {
+        let bytes = self.section(Section::StartState);
+        if bytes.is_empty() { None } else { Some(bytemuck::cast_slice(bytes)) }
+    }
+
+    /// Where the model came from: lines of `key: value`. Empty if not UTF-8.
+    pub fn provenance(&self) -> &'a str {
+        core::str::from_utf8(self.section(Section::Provenance)).unwrap_or_default()
+    }
+
+    /// Checks the CRC-32 of every section, that vectors are finite, and that
+    /// int8 values and scales keep the format's bounds. Reads the whole file.
+    ///
+    /// # Errors
+    /// Names the first section or tensor that is damaged.
+    pub fn verify(&self) -> Result<(), ModelError> {
+        self.verify_with(crc32)
+    }
+
+    /// [`verify`](Self::verify) with another implementation of CRC-32, for
+    /// machines that have instructions for it.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn verify_with(&self, crc32: impl Fn(&[u8]) -> u32) -> Result<(), ModelError> {
+        for section in Section::ALL {
+            let found = crc32(self.section(section));
+            let expected = self.header.section(section).crc;
+            if found != expected {
+                return Err(ModelError::SectionCrc { section, found, expected });
+            }
+        }
+        for index in 0..tensors::tensor_count(self.shape()) {
+            if let Some(problem) = self.damage(index) {
+                let (layer, spec) = tensors::tensor(self.shape(), index);
+                let tensor = TensorName { layer, name: spec.name };
+                return Err(ModelError::Tensor { tensor, problem });
+            }
+        }
+        if self.start_state().is_some_and(|state| !state.iter().all(|x| x.is_finite())) {
+            let tensor = TensorName { layer: None, name: "start state" };
+            return Err(ModelError::Tensor { tensor, problem: "has a value that is not finite" });
+        }
+        Ok(())
+    }
+
+    /// What the values of tensor `index` violate, if anything.
+    fn damage(&self, index: usize) -> Option<&'static str> {
+        let record = self.record(index);
+        let storage = record.storage?;
+        if storage == Storage::Vector {
+            let finite = self.floats(&record).iter().all(|x| x.is_finite());
+            return (!finite).then_some("has a value that is not finite");
+        }
+        let (values, scales) = self.quantized(&record, storage);
+        if values.contains(&i8::MIN) {
+            return Some("has an int8 value of -128");
+        }
+        let bounded =
+            scales.iter().all(|s| s.to_bits() == 0 || (0x0400..0x7C00).contains(&s.to_bits()));
+        (!bounded).then_some("has a scale that is not a positive normal number or zero")
+    }
+
+    /// Directory record `index`, which [`open`](Self::open) has checked.
+    fn record(&self, index: usize) -> Record {
+        self.directory.get(index).and_then(Record::parse).unwrap_or(Record::ABSENT)
+    }
+
+    fn floats(&self, record: &Record) -> &'a [f32] {
+        let start = record.offset as usize;
+        let len = record.layout(Storage::Vector).values as usize;
+        bytemuck::cast_slice(&self.bytes[start..start + len])
+    }
+
+    fn quantized(&self, record: &Record, storage: Storage) -> (&'a [i8], &'a [f16]) {
+        let start = record.offset as usize;
+        let layout = record.layout(storage);
+        let scales = start + layout.scales_offset() as usize;
+        (
+            bytemuck::cast_slice(&self.bytes[start..start + layout.values as usize]),
+            bytemuck::cast_slice(&self.bytes[scales..scales + 2 * layout.scales as usize]),
+        )
+    }
+
+    /// Directory position of entry `position` of the layer table.
+    fn index(&self, layer: usize, position: usize) -> usize {
+        let table = tensors::layer_tensors(self.shape().architecture);
+        tensors::GLOBAL.len() + layer * table.len() + position
+    }
+
+    /// Tensor `index` of the directory, whatever its storage; `None` where the
+    /// layer does not have it.
+    pub fn tensor(&self, index: usize) -> Option<Tensor<'a>> {
+        let record = self.record(index);
+        let (rows, cols) = (record.rows as usize, record.cols as usize);
+        let group = record.group as usize;
+        let multiplier = record.multiplier;
+        let storage = record.storage?;
+        if storage == Storage::Vector {
+            return Some(Tensor::Vector(self.floats(&record)));
+        }
+        let (weights, scales) = self.quantized(&record, storage);
+        Some(match storage {
+            Storage::Sparse => Tensor::Sparse(SparseMatrix {
+                rows,
+                inputs: cols,
+                group,
+                multiplier,
+                weights,
+                scales,
+            }),
+            Storage::Rows => Tensor::Rows(RowTable { rows, width: cols, weights, scales }),
+            _ => Tensor::Matrix(Matrix { rows, inputs: cols, group, multiplier, weights, scales }),
+        })
+    }
+
+    /// Position `position` of `layer`'s table, a vector.
+    ///
+    /// # Panics
+    /// When the table has something else there. Like [`matrix`](Self::matrix)
+    /// and its siblings, meant for constants from [`tensors::position`].
+    pub fn vector(&self, layer: usize, position: usize) -> &'a [f32] {
+        match self.tensor(self.index(layer, position)) {
+            Some(Tensor::Vector(vector)) => vector,
+            _ => panic!("not a vector"),
+        }
+    }
+
+    /// Position `position` of `layer`'s table, a matrix.
+    ///
+    /// # Panics
+    /// When the table has something else there.
+    pub fn matrix(&self, layer: usize, position: usize) -> Matrix<'a> {
+        match self.tensor(self.index(layer, position)) {
+            Some(Tensor::Matrix(matrix)) => matrix,
+            _ => panic!("not a matrix"),
+        }
+    }
+
+    /// Position `position` of `layer`'s table, a sparse matrix.
+    ///
+    /// # Panics
+    /// When the table has something else there.
+    pub fn sparse(&self, layer: usize, position: usize) -> SparseMatrix<'a> {
+        match self.tensor(self.index(layer, position)) {
+            Some(Tensor::Sparse(matrix)) => matrix,
+            _ => panic!("not a sparse matrix"),
+        }
+    }
+
+    /// Position `position` of `layer`'s table, a row table.
+    ///
+    /// # Panics
+    /// When the table has something else there.
+    pub fn rows(&self, layer: usize, position: usize) -> RowTable<'a> {
+        match self.tensor(self.index(layer, position)) {
+            Some(Tensor::Rows(table)) => table,
+            _ => panic!("not a row table"),
+        }
+    }
+
+    /// The embedding, `[vocab][width]`, ln0 folded in.
+    pub fn embedding(&self) -> RowTable<'a> {
+        const POSITION: usize = tensors::position(tensors::GLOBAL, "emb.weight");
+        match self.tensor(POSITION) {
+            Some(Tensor::Rows(table)) => table,
+            _ => panic!("not a row table"),
+        }
+    }
+
+    /// Weight and bias of the last LayerNorm: `[width]` each.
+    pub fn ln_out(&self) -> (&'a [f32], &'a [f32]) {
+        const WEIGHT: usize = tensors::position(tensors::GLOBAL, "ln_out.weight");
+        const BIAS: usize = tensors::position(tensors::GLOBAL, "ln_out.bias");
+        (self.floats(&self.record(WEIGHT)), self.floats(&self.record(BIAS)))
+    }
+
+    /// The output matrix, `[vocab][width]`.
+    pub fn head(&self) -> Matrix<'a> {
+        const POSITION: usize = tensors::position(tensors::GLOBAL, "head.weight");
+        match self.tensor(POSITION) {
+            Some(Tensor::Matrix(matrix)) => matrix,
+            _ => panic!("not a matrix"),
+        }
+    }
+}
+
+/// A tensor of a model file.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Tensor<'a> {
+    /// f32 values.
+    Vector(&'a [f32]),
+    /// For products with dense inputs.
+    Matrix(Matrix<'a>),
+    /// For products with inputs that are mostly zero.
+    Sparse(SparseMatrix<'a>),
+    /// Read one row at a time.
+    Rows(RowTable<'a>),
+}
+
+/// The bytes of a section; [`Header::parse`] has checked that they are there.
+fn section_bytes<'a>(bytes: &'a [u8], header: &Header, section: Section) -> &'a [u8] {
+    let SectionEntry { offset, len, .. } = header.section(section);
+    let (start, len) = (offset as usize, len as usize);
+    bytes.get(start..).and_then(|rest| rest.get(..len)).unwrap_or_default()
+}
+
+/// Bytes at an address that is a multiple of 64, as a model must be.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Aligned<T: ?Sized>(
+    /// The bytes.
+    pub T,
+);
+
+/// Puts a model file into the program, aligned as [`Model::open`] needs it:
+/// a `&'static [u8]`.
+///
+/// ```
+/// use kinglet::{include_model, format::model::Model};
+/// static MODEL: &[u8] = include_model!("../../../../models/stories/stories.kinglet");
+/// assert!(Model::open(MODEL).is_ok());
+/// ```
+#[macro_export]
+macro_rules! include_model {
+    ($path:expr) => {{
+        static MODEL: &$crate::format::model::Aligned<[u8]> =
+            &$crate::format::model::Aligned(*include_bytes!($path));
+        &MODEL.0
+    }};
+}
