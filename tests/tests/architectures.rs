@@ -11,9 +11,10 @@ use kinglet::kernels::{Kernels, Product, SparseProduct, Split};
 use kinglet::model::Section;
 use kinglet::scalar::Scalar;
 use kinglet::shape::{Architecture, Shape};
-use kinglet_host::{Portable, Threaded};
+use kinglet_host::Threaded;
 use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::{ConvertError, Options, convert};
+use kinglet_simd::Portable;
 use kinglet_tests::fixture::{Fixture, load};
 use kinglet_tests::metrics::{
     cosine, cosines, max_abs_diff, mean_cosine_loss, relative_mean_abs_diff, top1_agreement,

@@ -20,9 +20,9 @@ pub(crate) use target::{KernelSet, best};
 mod target {
     #[cfg(target_arch = "x86_64")]
     use kinglet_desktop::Set;
-    use kinglet_host::OneThread;
     #[cfg(target_arch = "aarch64")]
     use kinglet_neon::Set;
+    use kinglet_simd::OneThread;
 
     /// A set that this machine has; one of them is the scalar reference.
     pub(crate) type KernelSet = OneThread<Set>;

@@ -8,8 +8,9 @@ use kinglet::cpu::{Cpu, workspace_len};
 use kinglet::engine::Engine;
 use kinglet::model::{Model, Tensor};
 use kinglet::tensors;
-use kinglet_host::{ReadBandwidth, ResidentMemory, Threaded, Vectors};
+use kinglet_host::{ReadBandwidth, ResidentMemory, Threaded};
 use kinglet_quantize::synthetic::SyntheticModel;
+use kinglet_simd::Vectors;
 use serde_json::{Value, json};
 
 use crate::args::{BenchArgs, EngineArgs, StateType};

@@ -9,7 +9,7 @@ use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
 use kinglet::matrix::{Matrix, TILE, TILE_INPUTS, TILE_ROWS, padded_inputs};
 use kinglet::quantized::Quantized;
-use kinglet_host::Part;
+use kinglet_simd::Part;
 
 use crate::multiply::{Ints, Multiply};
 use crate::registers::Width;

@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use kinglet::matrix::{Matrix, SparseMatrix};
 use kinglet::quantized::Quantized;
-use kinglet_host::{Part, Portable, Vectors};
+use kinglet_simd::{Part, Portable, Vectors};
 
 #[cfg(target_arch = "x86_64")]
 use crate::x86_64::{Avx2, Avx512Vnni, AvxVnni};
@@ -13,7 +13,7 @@ use crate::x86_64::{Avx2, Avx512Vnni, AvxVnni};
 ///
 /// ```
 /// use kinglet_desktop::Set;
-/// use kinglet_host::Vectors;
+/// use kinglet_simd::Vectors;
 ///
 /// assert!(Set::names().any(|name| name == Set::best().name()));
 /// assert_eq!(Set::by_name("scalar").map(|set| set.name()), Some("scalar"));

@@ -10,7 +10,7 @@ use core::ops::Range;
 
 use kinglet::matrix::{SparseMatrix, TILE_ROWS, padded_inputs, padded_rows};
 use kinglet::quantized::Quantized;
-use kinglet_host::Part;
+use kinglet_simd::Part;
 
 use crate::multiply::Multiply;
 use crate::registers::{Compressed, LARGEST, Width};

@@ -6,7 +6,7 @@ use core::ops::Range;
 
 use kinglet::matrix::{Matrix, SparseMatrix};
 use kinglet::quantized::Quantized;
-use kinglet_host::{Part, Vectors};
+use kinglet_simd::{Part, Vectors};
 
 use crate::cpuid::Features;
 use crate::dense::{self, Dense};

@@ -9,7 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kinglet::kernels::Kernels;
-use kinglet_host::{Portable, Threaded, default_threads};
+use kinglet_host::{Threaded, default_threads};
+use kinglet_simd::Portable;
 
 /// Regions of a token, as in twelve to sixteen layers.
 const REGIONS: usize = 80;

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use kinglet::kernels::{Kernels, Product, Rows, SparseProduct, Split};
 use kinglet::matrix::{Matrix, SparseMatrix, TILE_ROWS, padded_inputs, padded_rows};
 use kinglet::quantized::Quantized;
+use kinglet_simd::{Part, Vectors};
 
 use crate::pool::Pool;
-use crate::vectors::{Part, Vectors};
 
 /// Most chunks of a region.
 const CHUNKS: usize = 64;

@@ -5,7 +5,8 @@ use kinglet::kernels::{Kernels, Product, Rows, SparseProduct};
 use kinglet::matrix::{Matrix, SparseMatrix, padded_inputs, padded_rows};
 use kinglet::quantized::Quantized;
 use kinglet::scalar::Scalar;
-use kinglet_host::{Portable, Threaded};
+use kinglet_host::Threaded;
+use kinglet_simd::Portable;
 use proptest::prelude::*;
 
 const THREADS: [usize; 4] = [1, 2, 3, 4];

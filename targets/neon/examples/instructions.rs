@@ -23,8 +23,9 @@ mod aarch64 {
     use kinglet::quantized::Quantized;
     use kinglet::scalar;
     use kinglet::testing::{Activity, Case, Problem};
-    use kinglet_host::{Part, Threaded, Vectors};
+    use kinglet_host::Threaded;
     use kinglet_neon::Set;
+    use kinglet_simd::{Part, Vectors};
 
     const ROWS: usize = 256;
     const INPUTS: usize = 512;

@@ -4,7 +4,7 @@ use core::array::from_fn;
 
 use kinglet::matrix::{Matrix, TILE_INPUTS, TILE_ROWS};
 use kinglet::quantized::Quantized;
-use kinglet_host::Part;
+use kinglet_simd::Part;
 
 use crate::fold::{self, Sums};
 use crate::intrinsics::{int8x16_t, int16x4_t};

@@ -5,7 +5,7 @@ use core::array::from_fn;
 
 use kinglet::matrix::{Matrix, SparseMatrix};
 use kinglet::quantized::Quantized;
-use kinglet_host::{Part, Vectors};
+use kinglet_simd::{Part, Vectors};
 
 use crate::dense::{self, Dense, Group, load};
 use crate::fold::{self, Sums};

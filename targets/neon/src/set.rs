@@ -2,14 +2,14 @@
 
 use kinglet::matrix::{Matrix, SparseMatrix};
 use kinglet::quantized::Quantized;
-use kinglet_host::{Part, Portable, Vectors};
+use kinglet_simd::{Part, Portable, Vectors};
 
 use crate::{Dotprod, I8mm, Neon};
 
 /// A kernel set of this machine.
 ///
 /// ```
-/// use kinglet_host::Vectors;
+/// use kinglet_simd::Vectors;
 /// use kinglet_neon::Set;
 ///
 /// assert!(Set::names().any(|name| name == Set::best().name()));

@@ -3,7 +3,7 @@
 use half::f16;
 use kinglet::matrix::{GROUPS, SparseMatrix, TILE_ROWS, padded_rows};
 use kinglet::quantized::Quantized;
-use kinglet_host::Part;
+use kinglet_simd::Part;
 
 use crate::fold::{self, Sums};
 use crate::intrinsics::*;

@@ -5,7 +5,8 @@ use std::vec::Vec;
 use kinglet::matrix::{GROUPS, TILE_ROWS};
 use kinglet::quantized::MAX_Q;
 use kinglet::testing::{Activity, Case, Fill, Problem};
-use kinglet_host::{Part, Portable, Threaded, Vectors};
+use kinglet_host::Threaded;
+use kinglet_simd::{Part, Portable, Vectors};
 use proptest::prelude::*;
 
 use crate::{Dotprod, I8mm, Neon, Set};
