@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use memmap2::MmapMut;
 
-use crate::pool::Pool;
+use crate::threads::pool::Pool;
 
 /// Bytes of the buffer where the caches are not known, and at least.
 const LEAST: usize = 256 << 20;

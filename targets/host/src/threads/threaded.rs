@@ -8,7 +8,7 @@ use kinglet::matrix::{Matrix, SparseMatrix, TILE_ROWS, padded_inputs, padded_row
 use kinglet::quantized::Quantized;
 use kinglet_simd::{Part, Vectors};
 
-use crate::pool::Pool;
+use super::pool::Pool;
 
 /// Most chunks of a region.
 const CHUNKS: usize = 64;
