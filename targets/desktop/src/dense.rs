@@ -11,8 +11,8 @@ use kinglet::matrix::{Matrix, TILE, TILE_INPUTS, TILE_ROWS, padded_inputs};
 use kinglet::quantized::Quantized;
 use kinglet_simd::Part;
 
-use crate::multiply::{Ints, Multiply};
-use crate::registers::Width;
+use crate::dot_product::{Ints, Multiply};
+use crate::simd::Width;
 
 /// Rows of the largest register block.
 const PANEL: usize = 64;

@@ -26,15 +26,15 @@ mod cpuid;
 #[cfg(target_arch = "x86_64")]
 mod dense;
 #[cfg(target_arch = "x86_64")]
-mod multiply;
-#[cfg(target_arch = "x86_64")]
-mod registers;
+mod dot_product;
 mod set;
 #[cfg(target_arch = "x86_64")]
-mod sparse;
+mod sets;
 #[cfg(target_arch = "x86_64")]
-mod x86_64;
+mod simd;
+#[cfg(target_arch = "x86_64")]
+mod sparse;
 
 pub use set::Set;
 #[cfg(target_arch = "x86_64")]
-pub use x86_64::{Avx2, Avx512Vnni, AvxVnni};
+pub use sets::{Avx2, Avx512Vnni, AvxVnni};

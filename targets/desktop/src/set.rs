@@ -7,7 +7,7 @@ use kinglet::quantized::Quantized;
 use kinglet_simd::{Part, Portable, Vectors};
 
 #[cfg(target_arch = "x86_64")]
-use crate::x86_64::{Avx2, Avx512Vnni, AvxVnni};
+use crate::sets::{Avx2, Avx512Vnni, AvxVnni};
 
 /// A kernel set of this machine.
 ///

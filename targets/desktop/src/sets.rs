@@ -10,7 +10,7 @@ use kinglet_simd::{Part, Vectors};
 
 use crate::cpuid::Features;
 use crate::dense::{self, Dense};
-use crate::multiply::{Bytes256, Bytes512, Multiply, Words256};
+use crate::dot_product::{Bytes256, Bytes512, Multiply, Words256};
 use crate::sparse::{self, Sparse};
 
 /// Whether this thread rounds to nearest even and keeps subnormals, as the
@@ -186,7 +186,7 @@ mod tests {
     use kinglet_host::Threaded;
 
     use super::*;
-    use crate::multiply::{Bytes256Vl, Words512};
+    use crate::dot_product::{Bytes256Vl, Words512};
 
     kernel_set! {
         /// What [`AvxVnni`] computes, in the encoding of AVX-512 VL.

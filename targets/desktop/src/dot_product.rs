@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use crate::registers::{Width, Ymm, Zmm};
+use crate::simd::{Width, Ymm, Zmm};
 
 /// How four unsigned weights of each lane meet four activations: in two steps.
 ///

@@ -1,0 +1,152 @@
+//! Products of a few columns.
+
+#![expect(
+    clippy::needless_range_loop,
+    reason = "indices name registers: constant bounds, unrolled, several arrays at once"
+)]
+
+use kinglet::matrix::padded_rows;
+use kinglet_simd::Part;
+
+use super::nonzero::{Active, Fours};
+use crate::dot_product::Multiply;
+use crate::simd::Width;
+use crate::sparse::Sparse;
+
+/// Adds the products with several columns to `out`, a window of weights at a time.
+///
+/// # Safety
+/// As for [`product`].
+#[inline(always)]
+pub(super) unsafe fn several<M: Multiply>(job: &Sparse<'_>, out: &mut Part<'_>) {
+    let (columns, rows) = (out.columns(), out.rows());
+    let mut active = Active::new();
+    let window = job.window();
+    for first in rows.clone().step_by(window) {
+        let end = rows.end.min(first + window);
+        for group in 0..job.matrix.groups() {
+            for column in 0..columns {
+                // SAFETY: the caller's promise; `acc` are rows of the matrix
+                // from a tile on, and `active` are inputs of `group`.
+                unsafe {
+                    active.find::<M>(job, column, group);
+                    if active.fours > 0 {
+                        let acc = &mut out.column(column)[first - rows.start..end - rows.start];
+                        add_group::<M>(job, active.fours(), group, first, acc);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Adds a group's products to the accumulators `acc` of the rows from `row` on.
+///
+/// # Safety
+/// As for [`product`]; `acc` are rows of the matrix, `row` is at a tile, and
+/// `active` are inputs of group `group`.
+#[inline(always)]
+pub(super) unsafe fn add_group<M: Multiply>(
+    job: &Sparse<'_>,
+    active: Fours<'_>,
+    group: usize,
+    row: usize,
+    acc: &mut [f32],
+) {
+    let unit = 4 * M::Width::LANES;
+    // SAFETY: group, row and input are within the matrix, so weights and scales
+    // are readable to the end of the padded row.
+    unsafe {
+        let input = group * job.matrix.group;
+        let mut weights = job.matrix.weights.as_ptr().add(input * job.stride + row);
+        let mut scales = job.matrix.scales.as_ptr().cast::<u16>().add(group * job.stride + row);
+        let (pairs, rest) = acc.split_at_mut(acc.len() / (2 * unit) * (2 * unit));
+        for acc in pairs.chunks_exact_mut(2 * unit) {
+            rows::<M, 2, WHOLE>(active, weights, job.stride, scales, acc);
+            weights = weights.add(2 * unit);
+            scales = scales.add(2 * unit);
+        }
+        for acc in rest.chunks_mut(unit) {
+            let len = padded_rows(acc.len());
+            let mut padded = [0.0; 64];
+            if len == unit && acc.len() == unit {
+                rows::<M, 1, WHOLE>(active, weights, job.stride, scales, acc);
+            } else {
+                padded[..acc.len()].copy_from_slice(acc);
+                if len == unit {
+                    rows::<M, 1, WHOLE>(active, weights, job.stride, scales, &mut padded[..len]);
+                } else {
+                    rows::<M, 1, SHORT>(active, weights, job.stride, scales, &mut padded[..len]);
+                }
+                acc.copy_from_slice(&padded[..acc.len()]);
+            }
+            weights = weights.wrapping_add(unit);
+            scales = scales.wrapping_add(unit);
+        }
+    }
+}
+
+/// What [`rows`] reads: weights of the matrix, those where it ends, or a [`Strip`].
+pub(super) const WHOLE: u8 = 0;
+pub(super) const SHORT: u8 = 1;
+pub(super) const COPIED: u8 = 2;
+
+/// Adds the products of the active inputs with `N * 4 * LANES` rows, or with
+/// fewer where the matrix ends.
+///
+/// # Safety
+/// As for [`product`]; the active inputs have `acc.len()` bytes each, from
+/// `weights` on and `stride` apart, and there are so many scales. `acc.len()`
+/// is `N * 4 * LANES`, or, with SHORT, a multiple of 16 below it. Of COPIED weights
+/// there are `N * 4 * LANES`, unsigned, also where `acc` is shorter.
+#[inline(always)]
+pub(super) unsafe fn rows<M: Multiply, const N: usize, const SOURCE: u8>(
+    active: Fours<'_>,
+    weights: *const i8,
+    stride: usize,
+    scales: *const u16,
+    acc: &mut [f32],
+) {
+    let lanes = M::Width::LANES;
+    // SAFETY: the caller's promise; registers beyond `acc.len()` are skipped.
+    unsafe {
+        let mut sums = [[M::start(); 4]; N];
+        for (inputs, q) in active.inputs.iter().zip(active.q) {
+            let q = q.as_ptr();
+            let activations = [M::Width::broadcast(q), M::Width::broadcast(q.add(2))];
+            for n in 0..N {
+                let mut bytes = [M::Width::splat(0); 4];
+                for i in 0..4 {
+                    let at = weights.add(inputs[i] as usize * stride + n * 4 * lanes);
+                    bytes[i] = if SOURCE == SHORT {
+                        M::Width::load_short(at, acc.len())
+                    } else {
+                        M::Width::load(at)
+                    };
+                }
+                let tiles = M::Width::interleave(bytes);
+                for t in 0..4 {
+                    let unsigned = SOURCE == COPIED;
+                    let weights = if unsigned { tiles[t] } else { M::Width::unsign(tiles[t]) };
+                    sums[n][t] = M::steps(sums[n][t], weights, activations);
+                }
+            }
+        }
+        let correction = M::Width::splat(active.correction);
+        for n in 0..N {
+            let mut totals = [correction; 4];
+            for t in 0..4 {
+                totals[t] = M::total(sums[n][t]);
+            }
+            let totals = M::Width::restore(totals);
+            for t in 0..4 {
+                let at = (n * 4 + t) * lanes;
+                if at < acc.len() {
+                    let scales = M::Width::scales(scales.add(at));
+                    let sums = M::Width::add(totals[t], correction);
+                    M::Width::fold(sums, scales, acc.as_mut_ptr().add(at));
+                }
+            }
+        }
+    }
+}
