@@ -16,18 +16,14 @@ extern crate std;
 
 mod dense;
 mod detect;
-mod dotprod;
 mod fold;
-mod i8mm;
 mod intrinsics;
-mod neon;
 mod set;
+mod sets;
 mod sparse;
 
-pub use dotprod::Dotprod;
-pub use i8mm::I8mm;
-pub use neon::Neon;
 pub use set::Set;
+pub use sets::{Dotprod, I8mm, Neon};
 
 #[cfg(test)]
 mod tests;

@@ -7,9 +7,9 @@ use kinglet::matrix::{Matrix, SparseMatrix};
 use kinglet::quantized::Quantized;
 use kinglet_simd::{Part, Vectors};
 
+use super::dotprod::{Dotprod, join, pack};
 use crate::dense::{self, Dense, Group};
 use crate::detect::Features;
-use crate::dotprod::{Dotprod, join, pack};
 use crate::fold::{self, Sums};
 use crate::intrinsics::*;
 use crate::sparse;
