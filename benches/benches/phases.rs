@@ -18,7 +18,7 @@ use kinglet::shape::{Architecture, Ranks, Shape};
 use kinglet::state::StateFile;
 use kinglet::text::TextStream;
 use kinglet::tokenizer::Tokenizer;
-use kinglet_desktop::Set;
+use kinglet_desktop::KernelSet;
 use kinglet_host::{ModelFile, Threaded};
 use kinglet_quantize::synthetic::SyntheticModel;
 
@@ -75,9 +75,9 @@ impl Buffers {
         &'a mut self,
         model: Model<'a>,
         block: usize,
-    ) -> (Cpu<'a, Threaded<Set>>, &'a mut [f32]) {
+    ) -> (Cpu<'a, Threaded<KernelSet>>, &'a mut [f32]) {
         let Self { states, workspace, logits } = self;
-        let kernels = Threaded::new(Set::best(), 1);
+        let kernels = Threaded::new(KernelSet::best(), 1);
         let engine = Cpu::new(model, kernels, block, states, workspace);
         (engine.expect("buffers of the model's lengths"), logits)
     }

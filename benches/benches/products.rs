@@ -6,15 +6,17 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kinglet::kernels::{Kernels, Product, SparseProduct};
 use kinglet::matrix::{Matrix, padded_inputs, padded_rows};
 use kinglet::testing::{Activity, Case, Problem};
-use kinglet_desktop::Set;
+use kinglet_desktop::KernelSet;
 use kinglet_host::Threaded;
 
 /// Bytes that a decode goes through before it reads a matrix again: several
 /// times what the caches hold.
 const FAR: usize = 256 << 20;
 
-fn sets() -> impl Iterator<Item = Threaded<Set>> {
-    Set::all().filter(|set| !matches!(set, Set::Scalar(_))).map(|set| Threaded::new(set, 1))
+fn sets() -> impl Iterator<Item = Threaded<KernelSet>> {
+    KernelSet::all()
+        .filter(|set| !matches!(set, KernelSet::Scalar(_)))
+        .map(|set| Threaded::new(set, 1))
 }
 
 fn name(kernels: &impl Kernels, case: &Case) -> String {

@@ -22,7 +22,7 @@ use kinglet::cpu::{Cpu, workspace_len};
 use kinglet::engine::{Column, Engine};
 use kinglet::model::Model;
 use kinglet::shape::Shape;
-use kinglet_desktop::Set;
+use kinglet_desktop::KernelSet;
 use kinglet_host::{Floats, Threaded};
 use kinglet_quantize::synthetic::{OFFICIAL, SyntheticModel};
 
@@ -110,7 +110,7 @@ fn run(
     let error = |error: &dyn std::fmt::Display| error.to_string();
     let mut state = Floats::<f32>::new(shape.state_len()).map_err(|e| error(&e))?;
     let mut workspace = Floats::<f32>::new(workspace_len(&shape, block)).map_err(|e| error(&e))?;
-    let kernels = Threaded::new(Set::best(), threads);
+    let kernels = Threaded::new(KernelSet::best(), threads);
     let mut engine =
         Cpu::new(model, kernels, block, &mut state, &mut workspace).map_err(|e| error(&e))?;
     let mut logits = vec![0.0; shape.vocab];

@@ -13,7 +13,7 @@ use kinglet::cpu::{Cpu, workspace_len};
 use kinglet::engine::{Column, Engine, StepError};
 use kinglet::include_model;
 use kinglet::model::Model;
-use kinglet_desktop::Set;
+use kinglet_desktop::KernelSet;
 use kinglet_host::Threaded;
 
 /// Tokens of a call of [`counted`].
@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         [name, "prefill"] => (name, TOKENS),
         _ => return Err("usage: count KERNEL decode|prefill, or count tokens".into()),
     };
-    let set = Set::by_name(name).ok_or("this machine does not have that kernel set")?;
+    let set = KernelSet::by_name(name).ok_or("this machine does not have that kernel set")?;
     let model = Model::open(MODEL)?;
     let shape = *model.shape();
     let mut state = vec![0.0; shape.state_len()];

@@ -14,7 +14,6 @@ use kinglet::shape::{Architecture, Shape};
 use kinglet_host::Threaded;
 use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::{ConvertError, Options, convert};
-use kinglet_simd::Portable;
 use kinglet_tests::fixture::{Fixture, load};
 use kinglet_tests::metrics::{
     cosine, cosines, max_abs_diff, mean_cosine_loss, relative_mean_abs_diff, top1_agreement,
@@ -333,7 +332,7 @@ fn an_f16_state_is_rounded_after_every_token_in_blocks_of_any_size() {
             });
             assert!(found == expected, "{name}: chunks of {chunk}");
         }
-        let threaded = Threaded::new(Portable, 3);
+        let threaded = Threaded::new(Scalar, 3);
         let found = with_states(model, threaded, 1, 7, |engine: &mut Cpu<'_, _, f16>| {
             bits(&forward(engine, tokens, 7).unwrap())
         });

@@ -160,9 +160,15 @@ fn engines_have_the_kernels_of_the_machine() {
     // SAFETY: an engine; a static string.
     let name = unsafe { CStr::from_ptr(kinglet_engine_kernels(&rig.engine)) };
     #[cfg(target_arch = "x86_64")]
-    assert_eq!(name.to_str(), Ok(kinglet_simd::Vectors::name(&kinglet_desktop::Set::best())));
+    assert_eq!(
+        name.to_str(),
+        Ok(kinglet_simd::SimdKernels::name(&kinglet_desktop::KernelSet::best()))
+    );
     #[cfg(target_arch = "aarch64")]
-    assert_eq!(name.to_str(), Ok(kinglet_simd::Vectors::name(&kinglet_neon::Set::best())));
+    assert_eq!(
+        name.to_str(),
+        Ok(kinglet_simd::SimdKernels::name(&kinglet_neon::KernelSet::best()))
+    );
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     assert_eq!(name.to_str(), Ok("scalar"));
     // SAFETY: what is no engine is refused.

@@ -10,7 +10,7 @@ use kinglet::model::{Model, Tensor};
 use kinglet::tensors;
 use kinglet_host::{ReadBandwidth, ResidentMemory, Threaded};
 use kinglet_quantize::synthetic::SyntheticModel;
-use kinglet_simd::Vectors;
+use kinglet_simd::SimdKernels;
 use serde_json::{Value, json};
 
 use crate::args::{BenchArgs, EngineArgs, StateType};

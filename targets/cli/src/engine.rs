@@ -12,9 +12,9 @@ use kinglet::shape::Shape;
 use kinglet_host::{Floats, Threaded, default_threads};
 
 #[cfg(not(target_arch = "aarch64"))]
-use kinglet_desktop::Set;
+use kinglet_desktop::KernelSet;
 #[cfg(target_arch = "aarch64")]
-use kinglet_neon::Set;
+use kinglet_neon::KernelSet;
 
 use crate::args::{EngineArgs, StateType};
 
@@ -29,10 +29,10 @@ pub(crate) const BLOCK: usize = 64;
 
 impl EngineArgs {
     /// The kernel set that was asked for, or the fastest.
-    pub(crate) fn set(&self) -> Result<Set> {
-        let Some(name) = &self.kernel else { return Ok(Set::best()) };
-        let Some(set) = Set::by_name(name) else {
-            let known: Vec<_> = Set::names().collect();
+    pub(crate) fn set(&self) -> Result<KernelSet> {
+        let Some(name) = &self.kernel else { return Ok(KernelSet::best()) };
+        let Some(set) = KernelSet::by_name(name) else {
+            let known: Vec<_> = KernelSet::names().collect();
             bail!("kernel set `{name}` is not known here; this machine has: {}", known.join(", "));
         };
         Ok(set)

@@ -9,7 +9,7 @@ use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
 use kinglet::matrix::{Matrix, TILE, TILE_INPUTS, TILE_ROWS, padded_inputs};
 use kinglet::quantized::Quantized;
-use kinglet_simd::Part;
+use kinglet_simd::OutputRows;
 
 use crate::dot_product::{Ints, Multiply};
 use crate::simd::Width;
@@ -39,7 +39,11 @@ impl<'a> Dense<'a> {
     /// # Panics
     /// When a slice is shorter than the dimensions say, or the rows of `out`
     /// do not start at a tile.
-    pub(crate) fn new(matrix: &'a Matrix<'a>, input: &'a Quantized<'a>, out: &Part<'_>) -> Self {
+    pub(crate) fn new(
+        matrix: &'a Matrix<'a>,
+        input: &'a Quantized<'a>,
+        out: &OutputRows<'_>,
+    ) -> Self {
         assert!(matrix.group > 0 && matrix.group.is_multiple_of(32), "no group size");
         assert!(matrix.is_complete(), "too few weights or scales");
         assert_eq!(input.inputs, matrix.inputs, "input of another length");
@@ -91,7 +95,7 @@ impl<'a> Dense<'a> {
         rows: usize,
         row: usize,
         column: usize,
-        out: &mut Part<'_>,
+        out: &mut OutputRows<'_>,
     ) {
         let first = row - out.rows().start;
         for (column, totals) in (column..).zip(&totals.0) {
@@ -108,7 +112,7 @@ impl<'a> Dense<'a> {
 /// # Safety
 /// The CPU has the instructions of M, and the caller has them switched on.
 #[inline(always)]
-pub(crate) unsafe fn product<M: Multiply>(job: &Dense<'_>, out: &mut Part<'_>) {
+pub(crate) unsafe fn product<M: Multiply>(job: &Dense<'_>, out: &mut OutputRows<'_>) {
     let mut row = out.rows().start;
     let end = out.rows().end;
     let wide = M::Width::LANES == 16;
@@ -136,7 +140,11 @@ pub(crate) unsafe fn product<M: Multiply>(job: &Dense<'_>, out: &mut Part<'_>) {
 /// # Safety
 /// As for [`product`]; the matrix has the tiles of these rows.
 #[inline(always)]
-unsafe fn panel<M: Multiply, const T: usize>(job: &Dense<'_>, row: usize, out: &mut Part<'_>) {
+unsafe fn panel<M: Multiply, const T: usize>(
+    job: &Dense<'_>,
+    row: usize,
+    out: &mut OutputRows<'_>,
+) {
     let mut column = 0;
     while column < out.columns() {
         let left = out.columns() - column;
@@ -160,7 +168,11 @@ unsafe fn panel<M: Multiply, const T: usize>(job: &Dense<'_>, row: usize, out: &
 /// # Safety
 /// As for [`panel`]; there is a column.
 #[inline(always)]
-unsafe fn single<M: Multiply, const T: usize>(job: &Dense<'_>, row: usize, out: &mut Part<'_>) {
+unsafe fn single<M: Multiply, const T: usize>(
+    job: &Dense<'_>,
+    row: usize,
+    out: &mut OutputRows<'_>,
+) {
     let lanes = M::Width::LANES;
     let mut totals = Totals([[0.0; PANEL]]);
     // SAFETY: each register's rows are in the matrix by the caller's promise,
@@ -213,7 +225,7 @@ unsafe fn block<M: Multiply, const T: usize, const C: usize>(
     job: &Dense<'_>,
     row: usize,
     column: usize,
-    out: &mut Part<'_>,
+    out: &mut OutputRows<'_>,
 ) {
     let lanes = M::Width::LANES;
     let mut totals = Totals([[0.0; PANEL]; C]);

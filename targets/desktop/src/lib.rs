@@ -27,7 +27,7 @@ mod cpuid;
 mod dense;
 #[cfg(target_arch = "x86_64")]
 mod dot_product;
-mod set;
+mod kernel_set;
 #[cfg(target_arch = "x86_64")]
 mod sets;
 #[cfg(target_arch = "x86_64")]
@@ -35,6 +35,6 @@ mod simd;
 #[cfg(target_arch = "x86_64")]
 mod sparse;
 
-pub use set::Set;
+pub use kernel_set::KernelSet;
 #[cfg(target_arch = "x86_64")]
 pub use sets::{Avx2, Avx512Vnni, AvxVnni};

@@ -6,7 +6,6 @@ use kinglet::matrix::{Matrix, SparseMatrix, padded_inputs, padded_rows};
 use kinglet::quantized::Quantized;
 use kinglet::scalar::Scalar;
 use kinglet_host::Threaded;
-use kinglet_simd::Portable;
 use proptest::prelude::*;
 
 const THREADS: [usize; 4] = [1, 2, 3, 4];
@@ -117,7 +116,7 @@ fn products_do_not_depend_on_threads() {
         let data = layer(columns, &mut random);
         let expected = products(&Scalar, &data);
         for threads in THREADS {
-            let kernels = Threaded::new(Portable, threads);
+            let kernels = Threaded::new(Scalar, threads);
             assert_eq!(kernels.threads(), threads);
             for _ in 0..20 {
                 assert!(products(&kernels, &data) == expected, "{threads} threads");
@@ -132,7 +131,7 @@ fn more_products_than_a_region_takes() {
     let data: Vec<_> = (0..70).map(|i| Data::new(64 + i, 96, 1, 0, &mut random)).collect();
     let expected = products(&Scalar, &data);
     for threads in THREADS {
-        assert!(products(&Threaded::new(Portable, threads), &data) == expected, "{threads}");
+        assert!(products(&Threaded::new(Scalar, threads), &data) == expected, "{threads}");
     }
 }
 
@@ -145,7 +144,7 @@ fn sparse_products_do_not_depend_on_threads() {
         let data = Data::new(rows, inputs, columns, zeros, &mut random);
         let expected = sparse_product(&Scalar, &data);
         for threads in THREADS {
-            let kernels = Threaded::new(Portable, threads);
+            let kernels = Threaded::new(Scalar, threads);
             assert!(sparse_product(&kernels, &data) == expected, "{rows}, {threads} threads");
         }
     }
@@ -166,7 +165,7 @@ proptest! {
             .iter()
             .map(|&(rows, inputs)| Data::new(rows, inputs, columns, 60, &mut random))
             .collect();
-        let kernels = Threaded::new(Portable, threads);
+        let kernels = Threaded::new(Scalar, threads);
         prop_assert!(products(&kernels, &data) == products(&Scalar, &data));
         for data in &data {
             prop_assert!(sparse_product(&kernels, data) == sparse_product(&Scalar, data));
@@ -176,7 +175,7 @@ proptest! {
     #[test]
     fn parts_cover_the_whole(len in 1usize..200, work in 0usize..1 << 22, threads in 1usize..9) {
         let mut rows = vec![0usize; 3 * len];
-        let kernels = Threaded::new(Portable, threads);
+        let kernels = Threaded::new(Scalar, threads);
         kernels.for_parts((0..len, Rows::new(&mut rows, 3)), work, |(range, rows)| {
             for (i, row) in range.zip(rows.iter()) {
                 row.iter_mut().for_each(|x| *x += i + 1);
@@ -191,7 +190,7 @@ fn a_kernel_set_inside_a_part() {
     let mut random = Random(4);
     let data = layer(1, &mut random);
     let expected = products(&Scalar, &data);
-    let kernels = Threaded::new(Portable, 3);
+    let kernels = Threaded::new(Scalar, 3);
     kernels.for_parts(0..4, usize::MAX, |range| {
         range.for_each(|_| assert!(products(&kernels, &data) == expected));
     });
@@ -200,7 +199,7 @@ fn a_kernel_set_inside_a_part() {
 #[test]
 #[should_panic(expected = "part 5")]
 fn a_panic_in_a_part_is_the_callers() {
-    Threaded::new(Portable, 4).for_parts(0..8, usize::MAX, |range| {
+    Threaded::new(Scalar, 4).for_parts(0..8, usize::MAX, |range| {
         assert!(!range.contains(&5), "part 5");
     });
 }

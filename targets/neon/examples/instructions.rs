@@ -24,8 +24,8 @@ mod aarch64 {
     use kinglet::scalar;
     use kinglet::testing::{Activity, Case, Problem};
     use kinglet_host::Threaded;
-    use kinglet_neon::Set;
-    use kinglet_simd::{Part, Vectors};
+    use kinglet_neon::KernelSet;
+    use kinglet_simd::{OutputRows, SimdKernels};
 
     const ROWS: usize = 256;
     const INPUTS: usize = 512;
@@ -39,21 +39,21 @@ mod aarch64 {
         let problem = Problem::new(Case { activity, ..case });
         match arguments[1].as_str() {
             "plain" => run(Plain, &problem, sparse, number(5)),
-            name => run(Set::by_name(name).expect("a set"), &problem, sparse, number(5)),
+            name => run(KernelSet::by_name(name).expect("a set"), &problem, sparse, number(5)),
         }
     }
 
-    fn run(vectors: impl Vectors + Copy, problem: &Problem, sparse: bool, times: usize) {
-        let packed = problem.packed(&Threaded::new(vectors, 1));
+    fn run(set: impl SimdKernels + Copy, problem: &Problem, sparse: bool, times: usize) {
+        let packed = problem.packed(&Threaded::new(set, 1));
         let mut output = problem.output();
         for _ in 0..times {
-            let mut part = Part::whole(&mut output, ROWS);
+            let mut part = OutputRows::whole(&mut output, ROWS);
             if sparse {
                 let (matrix, input) = (problem.sparse_matrix(), problem.natural());
-                vectors.sparse_product(&matrix, &input, &mut part);
+                set.sparse_product(&matrix, &input, &mut part);
             } else {
                 let (matrix, input) = (problem.matrix(), problem.input(&packed));
-                vectors.product(&matrix, &input, &mut part);
+                set.product(&matrix, &input, &mut part);
             }
             black_box(&mut output);
         }
@@ -63,7 +63,7 @@ mod aarch64 {
     #[derive(Clone, Copy)]
     struct Plain;
 
-    impl Vectors for Plain {
+    impl SimdKernels for Plain {
         fn name(&self) -> &'static str {
             "plain"
         }
@@ -75,7 +75,7 @@ mod aarch64 {
         }
 
         #[inline(never)]
-        fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+        fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut OutputRows<'_>) {
             for column in 0..out.columns() {
                 let (q, scale) = (input.column(column), input.scales[column] * matrix.multiplier);
                 for (tile, out) in out.column(column).chunks_mut(TILE_ROWS).enumerate() {
@@ -91,7 +91,7 @@ mod aarch64 {
             &self,
             matrix: &SparseMatrix<'_>,
             input: &Quantized<'_>,
-            out: &mut Part<'_>,
+            out: &mut OutputRows<'_>,
         ) {
             for column in 0..out.columns() {
                 let (q, scale) = (input.column(column), input.scales[column] * matrix.multiplier);

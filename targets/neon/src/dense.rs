@@ -4,7 +4,7 @@ use core::array::from_fn;
 
 use kinglet::matrix::{Matrix, TILE_INPUTS, TILE_ROWS};
 use kinglet::quantized::Quantized;
-use kinglet_simd::Part;
+use kinglet_simd::OutputRows;
 
 use crate::fold::{self, Sums};
 use crate::intrinsics::{int8x16_t, int16x4_t};
@@ -28,7 +28,7 @@ pub(crate) fn product<D: Dense>(
     dense: D,
     matrix: &Matrix<'_>,
     input: &Quantized<'_>,
-    out: &mut Part<'_>,
+    out: &mut OutputRows<'_>,
 ) {
     let first = out.rows().start / TILE_ROWS;
     let tiles = out.rows().len().div_ceil(TILE_ROWS);
@@ -63,7 +63,7 @@ fn block<D: Dense, const C: usize>(
     input: &Quantized<'_>,
     at: Position,
     column: usize,
-    out: &mut Part<'_>,
+    out: &mut OutputRows<'_>,
 ) {
     let (weights, scales) = matrix.row_tile(at.first + at.tile);
     let q: [&[i16]; C] = from_fn(|c| input.column(column + c));

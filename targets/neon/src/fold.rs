@@ -74,14 +74,3 @@ pub(crate) fn store(acc: &Acc, rows: &mut [f32; TILE_ROWS]) {
 pub(crate) fn zero() -> Acc {
     [vdupq_n_f32(0.0); 4]
 }
-
-/// Whether the float control register has the thread compute as the contract
-/// wants: to nearest even, subnormals kept, f16 as IEEE has it.
-pub(crate) fn keeps_the_contract() -> bool {
-    let fpcr: u64;
-    // SAFETY: FPCR is readable in user mode, and reading it changes nothing.
-    unsafe { asm!("mrs {}, fpcr", out(reg) fpcr, options(nomem, nostack, preserves_flags)) };
-    /// AHP (26), FZ (24), RMode (23:22), FZ16 (19), NEP (2), AH (1), FIZ (0).
-    const CHANGES_RESULTS: u64 = 1 << 26 | 1 << 24 | 3 << 22 | 1 << 19 | 0b111;
-    fpcr & CHANGES_RESULTS == 0
-}

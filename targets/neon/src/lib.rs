@@ -6,7 +6,7 @@
 //! | `aarch64-dotprod`  | `sdot`                  | Cortex-A55, A76; Neoverse N1     |
 //! | `aarch64-i8mm`     | `smmla` beside `sdot`   | Cortex-A510, A715; Neoverse V1   |
 //!
-//! A value of a set is the proof that the CPU has its instructions: `Set` asks
+//! A value of a set is the proof that the CPU has its instructions: [`KernelSet`] asks
 //! at run time. On other architectures the crate is empty.
 #![no_std]
 #![cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
@@ -18,12 +18,10 @@ mod dense;
 mod detect;
 mod fold;
 mod intrinsics;
-mod set;
 mod sets;
 mod sparse;
 
-pub use set::Set;
-pub use sets::{Dotprod, I8mm, Neon};
+pub use sets::{Dotprod, I8mm, KernelSet, Neon};
 
 #[cfg(test)]
 mod tests;

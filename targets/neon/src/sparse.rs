@@ -3,7 +3,7 @@
 use half::f16;
 use kinglet::matrix::{GROUPS, SparseMatrix, TILE_ROWS, padded_rows};
 use kinglet::quantized::Quantized;
-use kinglet_simd::Part;
+use kinglet_simd::OutputRows;
 
 use crate::fold::{self, Sums};
 use crate::intrinsics::*;
@@ -32,7 +32,7 @@ pub(crate) fn product<S: Sparse>(
     sparse: S,
     matrix: &SparseMatrix<'_>,
     input: &Quantized<'_>,
-    out: &mut Part<'_>,
+    out: &mut OutputRows<'_>,
 ) {
     assert!(matrix.is_complete(), "too few weights or scales");
     let first = out.rows().start;

@@ -6,7 +6,7 @@
 )]
 
 use kinglet::matrix::padded_rows;
-use kinglet_simd::Part;
+use kinglet_simd::OutputRows;
 
 use super::nonzero::{Active, Fours};
 use crate::dot_product::Multiply;
@@ -18,7 +18,7 @@ use crate::sparse::Sparse;
 /// # Safety
 /// As for [`product`].
 #[inline(always)]
-pub(super) unsafe fn several<M: Multiply>(job: &Sparse<'_>, out: &mut Part<'_>) {
+pub(super) unsafe fn several<M: Multiply>(job: &Sparse<'_>, out: &mut OutputRows<'_>) {
     let (columns, rows) = (out.columns(), out.rows());
     let mut active = Active::new();
     let window = job.window();

@@ -4,7 +4,7 @@ use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use core::ops::Range;
 
 use kinglet::matrix::padded_rows;
-use kinglet_simd::Part;
+use kinglet_simd::OutputRows;
 
 use super::few::{COPIED, add_group, rows};
 use super::nonzero::{Fours, find};
@@ -118,7 +118,7 @@ impl Strip {
 /// # Safety
 /// As for [`product`].
 #[inline(always)]
-pub(super) unsafe fn many<M: Multiply>(job: &Sparse<'_>, out: &mut Part<'_>) {
+pub(super) unsafe fn many<M: Multiply>(job: &Sparse<'_>, out: &mut OutputRows<'_>) {
     let unit = 4 * M::Width::LANES;
     let (columns, rows) = (out.columns(), out.rows());
     let mut lists = Lists::new();

@@ -10,7 +10,7 @@ use core::ops::Range;
 
 use kinglet::matrix::{SparseMatrix, TILE_ROWS, padded_inputs, padded_rows};
 use kinglet::quantized::Quantized;
-use kinglet_simd::Part;
+use kinglet_simd::OutputRows;
 
 use crate::dot_product::Multiply;
 use crate::simd::LARGEST;
@@ -68,7 +68,7 @@ impl<'a> Sparse<'a> {
 /// # Safety
 /// The CPU has the instructions of M, and the caller has them switched on.
 #[inline(always)]
-pub(crate) unsafe fn product<M: Multiply>(job: &Sparse<'_>, out: &mut Part<'_>) {
+pub(crate) unsafe fn product<M: Multiply>(job: &Sparse<'_>, out: &mut OutputRows<'_>) {
     let columns = out.columns();
     if columns == 1 {
         // SAFETY: the caller's promise.

@@ -9,7 +9,7 @@ use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use core::ops::Range;
 
 use kinglet::matrix::padded_rows;
-use kinglet_simd::Part;
+use kinglet_simd::OutputRows;
 
 use super::line_order::{LINE, Order};
 use super::nonzero::Active;
@@ -47,7 +47,7 @@ impl Run {
 /// # Safety
 /// As for [`product`]; there is a column.
 #[inline(always)]
-pub(super) unsafe fn single<M: Multiply>(job: &Sparse<'_>, out: &mut Part<'_>) {
+pub(super) unsafe fn single<M: Multiply>(job: &Sparse<'_>, out: &mut OutputRows<'_>) {
     let rows = out.rows();
     let scale = job.input.scales[0] * job.matrix.multiplier;
     let mut run = Run::new();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use kinglet::kernels::{Kernels, Product, Rows, SparseProduct, Split};
 use kinglet::matrix::{Matrix, SparseMatrix, TILE_ROWS, padded_inputs, padded_rows};
 use kinglet::quantized::Quantized;
-use kinglet_simd::{Part, Vectors};
+use kinglet_simd::{OutputRows, SimdKernels};
 
 use super::pool::Pool;
 
@@ -46,8 +46,8 @@ const REGION_FLOATS: usize = 32 << 10;
 /// The threads start with the value and end when it is dropped. The results do
 /// not depend on their number.
 #[derive(Debug)]
-pub struct Threaded<V> {
-    vectors: V,
+pub struct Threaded<K> {
+    kernels: K,
     /// None for one thread.
     pool: Option<Pool>,
     /// Terms of a sparse product, `[group][row]`; as long as the largest so far.
@@ -74,14 +74,14 @@ impl Counted {
     }
 }
 
-impl<V: Vectors> Threaded<V> {
-    /// A kernel set over `vectors` on `threads` threads, the caller's included;
+impl<K: SimdKernels> Threaded<K> {
+    /// A kernel set over `kernels` on `threads` threads, the caller's included;
     /// on fewer if the operating system refuses to start one.
     ///
     /// [`default_threads`](crate::default_threads) is a good number.
-    pub fn new(vectors: V, threads: usize) -> Self {
+    pub fn new(kernels: K, threads: usize) -> Self {
         Self {
-            vectors,
+            kernels,
             pool: (threads > 1).then(|| Pool::new(threads)),
             terms: Mutex::default(),
             counted: None,
@@ -126,13 +126,13 @@ impl<V: Vectors> Threaded<V> {
             // at most one more per job than `most`.
             let pieces = ((product_cost(matrix, input) + chunk / 2) / chunk).clamp(1, tiles);
             let together = if tiles >= 2 * TILES_TOGETHER * pieces { TILES_TOGETHER } else { 1 };
-            let part = Part::whole(output, matrix.rows);
+            let part = OutputRows::whole(output, matrix.rows);
             cut_rows(part, together * TILE_ROWS, pieces, |part| parts.push((matrix, input, part)));
         }
         pool.consume(parts.filled(), &|(matrix, input, mut part)| {
-            self.vectors.run(
+            self.kernels.run(
                 #[inline(always)]
-                || self.vectors.product(matrix, input, &mut part),
+                || self.kernels.product(matrix, input, &mut part),
             );
         });
     }
@@ -162,7 +162,7 @@ impl<V: Vectors> Threaded<V> {
         }
         parts.push(rest);
         pool.consume(parts.filled(), &|(groups, terms)| {
-            self.vectors.sparse_terms(matrix, input, groups, terms.into_slice());
+            self.kernels.sparse_terms(matrix, input, groups, terms.into_slice());
         });
         let terms = &terms[..groups * rows];
         let scale = input.scales[0] * matrix.multiplier;
@@ -211,7 +211,12 @@ impl<S> Parts<S> {
 
 /// Cuts `part` into up to `pieces` of about the same length, at multiples of
 /// `unit` rows.
-fn cut_rows<'a>(part: Part<'a>, unit: usize, pieces: usize, mut push: impl FnMut(Part<'a>)) {
+fn cut_rows<'a>(
+    part: OutputRows<'a>,
+    unit: usize,
+    pieces: usize,
+    mut push: impl FnMut(OutputRows<'a>),
+) {
     let rows = ExactSizeIterator::len(&part.rows());
     let units = rows.div_ceil(unit);
     let (mut rest, mut start) = (part, 0);
@@ -236,19 +241,19 @@ fn sparse_cost(matrix: &SparseMatrix<'_>, input: &Quantized<'_>) -> usize {
     padded_rows(matrix.rows) * matrix.inputs * input.columns / 2
 }
 
-impl<V: Vectors> Kernels for Threaded<V> {
+impl<K: SimdKernels> Kernels for Threaded<K> {
     fn name(&self) -> &'static str {
-        self.vectors.name()
+        self.kernels.name()
     }
 
     #[inline(always)]
     fn pack(&self, q: &mut [i16]) {
-        self.vectors.pack(q);
+        self.kernels.pack(q);
     }
 
     #[inline(always)]
     fn prefetch(&self, values: &[f32]) {
-        self.vectors.prefetch(values);
+        self.kernels.prefetch(values);
     }
 
     fn products(&self, jobs: &mut [Product<'_>]) {
@@ -259,10 +264,10 @@ impl<V: Vectors> Kernels for Threaded<V> {
                 continue;
             }
             for Product { matrix, input, output } in jobs {
-                let mut part = Part::whole(output, matrix.rows);
-                self.vectors.run(
+                let mut part = OutputRows::whole(output, matrix.rows);
+                self.kernels.run(
                     #[inline(always)]
-                    || self.vectors.product(matrix, input, &mut part),
+                    || self.kernels.product(matrix, input, &mut part),
                 );
             }
         }
@@ -283,11 +288,11 @@ impl<V: Vectors> Kernels for Threaded<V> {
             }
         }
         let SparseProduct { matrix, input, output } = job;
-        let part = Part::whole(output, matrix.rows);
+        let part = OutputRows::whole(output, matrix.rows);
         let product = |mut part| {
-            self.vectors.run(
+            self.kernels.run(
                 #[inline(always)]
-                || self.vectors.sparse_product(&matrix, &input, &mut part),
+                || self.kernels.sparse_product(&matrix, &input, &mut part),
             );
         };
         let cost = sparse_cost(&matrix, &input);
@@ -303,7 +308,7 @@ impl<V: Vectors> Kernels for Threaded<V> {
 
     fn for_parts<S: Split>(&self, whole: S, work: usize, f: impl Fn(S) + Sync) {
         let run = |part| {
-            self.vectors.run(
+            self.kernels.run(
                 #[inline(always)]
                 || f(part),
             )

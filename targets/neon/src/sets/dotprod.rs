@@ -5,11 +5,11 @@ use core::array::from_fn;
 
 use kinglet::matrix::{Matrix, SparseMatrix};
 use kinglet::quantized::Quantized;
-use kinglet_simd::{Part, Vectors};
+use kinglet_simd::{OutputRows, SimdKernels, fp_mode_is_ieee};
 
 use crate::dense::{self, Dense, Group, load};
 use crate::detect::Features;
-use crate::fold::{self, Sums};
+use crate::fold::Sums;
 use crate::intrinsics::*;
 use crate::sparse::{self, Active, Sparse, Weights};
 
@@ -20,11 +20,11 @@ pub struct Dotprod(());
 impl Dotprod {
     /// The set, where the CPU has `sdot` and the thread's floats keep the contract.
     pub fn new() -> Option<Self> {
-        (Features::now().dotprod && fold::keeps_the_contract()).then_some(Self(()))
+        (Features::now().dotprod && fp_mode_is_ieee()).then_some(Self(()))
     }
 }
 
-impl Vectors for Dotprod {
+impl SimdKernels for Dotprod {
     fn name(&self) -> &'static str {
         "aarch64-dotprod"
     }
@@ -40,19 +40,24 @@ impl Vectors for Dotprod {
         f()
     }
 
-    fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+    fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut OutputRows<'_>) {
         // SAFETY: `self` exists only where the CPU has the instructions.
         unsafe { product(*self, matrix, input, out) }
     }
 
-    fn sparse_product(&self, matrix: &SparseMatrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+    fn sparse_product(
+        &self,
+        matrix: &SparseMatrix<'_>,
+        input: &Quantized<'_>,
+        out: &mut OutputRows<'_>,
+    ) {
         // SAFETY: `self` exists only where the CPU has the instructions.
         unsafe { sparse_product(*self, matrix, input, out) }
     }
 }
 
 #[target_feature(enable = "dotprod")]
-fn product(set: Dotprod, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+fn product(set: Dotprod, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut OutputRows<'_>) {
     dense::product(set, matrix, input, out);
 }
 
@@ -61,7 +66,7 @@ fn sparse_product(
     set: Dotprod,
     matrix: &SparseMatrix<'_>,
     input: &Quantized<'_>,
-    out: &mut Part<'_>,
+    out: &mut OutputRows<'_>,
 ) {
     sparse::product(set, matrix, input, out);
 }

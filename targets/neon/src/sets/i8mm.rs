@@ -5,12 +5,12 @@ use core::array::from_fn;
 
 use kinglet::matrix::{Matrix, SparseMatrix};
 use kinglet::quantized::Quantized;
-use kinglet_simd::{Part, Vectors};
+use kinglet_simd::{OutputRows, SimdKernels, fp_mode_is_ieee};
 
 use super::dotprod::{Dotprod, join, pack};
 use crate::dense::{self, Dense, Group};
 use crate::detect::Features;
-use crate::fold::{self, Sums};
+use crate::fold::Sums;
 use crate::intrinsics::*;
 use crate::sparse;
 
@@ -23,11 +23,11 @@ impl I8mm {
     /// the contract.
     pub fn new() -> Option<Self> {
         let features = Features::now();
-        (features.dotprod && features.i8mm && fold::keeps_the_contract()).then_some(Self(()))
+        (features.dotprod && features.i8mm && fp_mode_is_ieee()).then_some(Self(()))
     }
 }
 
-impl Vectors for I8mm {
+impl SimdKernels for I8mm {
     fn name(&self) -> &'static str {
         "aarch64-i8mm"
     }
@@ -43,24 +43,34 @@ impl Vectors for I8mm {
         f()
     }
 
-    fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+    fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut OutputRows<'_>) {
         // SAFETY: `self` exists only where the CPU has the instructions.
         unsafe { product(*self, matrix, input, out) }
     }
 
-    fn sparse_product(&self, matrix: &SparseMatrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+    fn sparse_product(
+        &self,
+        matrix: &SparseMatrix<'_>,
+        input: &Quantized<'_>,
+        out: &mut OutputRows<'_>,
+    ) {
         // SAFETY: `self` exists only where the CPU has the instructions.
         unsafe { sparse_product(*self, matrix, input, out) }
     }
 }
 
 #[target_feature(enable = "dotprod,i8mm")]
-fn product(set: I8mm, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+fn product(set: I8mm, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut OutputRows<'_>) {
     dense::product(set, matrix, input, out);
 }
 
 #[target_feature(enable = "dotprod,i8mm")]
-fn sparse_product(set: I8mm, matrix: &SparseMatrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+fn sparse_product(
+    set: I8mm,
+    matrix: &SparseMatrix<'_>,
+    input: &Quantized<'_>,
+    out: &mut OutputRows<'_>,
+) {
     sparse::product(Dotprod::beside_i8mm(set), matrix, input, out);
 }
 

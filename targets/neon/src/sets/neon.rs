@@ -5,10 +5,10 @@ use core::array::from_fn;
 
 use kinglet::matrix::{Matrix, SparseMatrix};
 use kinglet::quantized::Quantized;
-use kinglet_simd::{Part, Vectors};
+use kinglet_simd::{OutputRows, SimdKernels, fp_mode_is_ieee};
 
 use crate::dense::{self, Dense, Group, load};
-use crate::fold::{self, Sums};
+use crate::fold::Sums;
 use crate::intrinsics::*;
 use crate::sparse::{self, Active, Sparse, Weights};
 
@@ -20,11 +20,11 @@ impl Neon {
     /// The set, where the thread's floats keep the contract: every AArch64 CPU
     /// that this crate compiles for has the instructions.
     pub fn new() -> Option<Self> {
-        fold::keeps_the_contract().then_some(Self(()))
+        fp_mode_is_ieee().then_some(Self(()))
     }
 }
 
-impl Vectors for Neon {
+impl SimdKernels for Neon {
     fn name(&self) -> &'static str {
         "aarch64-neon"
     }
@@ -38,11 +38,16 @@ impl Vectors for Neon {
         f()
     }
 
-    fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+    fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut OutputRows<'_>) {
         dense::product(*self, matrix, input, out);
     }
 
-    fn sparse_product(&self, matrix: &SparseMatrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+    fn sparse_product(
+        &self,
+        matrix: &SparseMatrix<'_>,
+        input: &Quantized<'_>,
+        out: &mut OutputRows<'_>,
+    ) {
         sparse::product(*self, matrix, input, out);
     }
 }

@@ -1,18 +1,20 @@
-//! What a target's vector instructions do on one thread.
+//! The interface that a target's SIMD kernels implement: products of some rows, on one thread.
 
-use core::marker::PhantomData;
 use core::ops::Range;
 
 use kinglet::matrix::{INPUT_PAD, Matrix, SparseMatrix, TILE_ROWS, padded_inputs, padded_rows};
 use kinglet::quantized::Quantized;
-use kinglet::scalar;
+use kinglet::scalar::{self, Scalar};
 
-/// A target's instruction set, on one thread. [`OneThread`](crate::OneThread) and `Threaded`
-/// make [`Kernels`](kinglet::kernels::Kernels) of it.
+use crate::OutputRows;
+
+/// A target's instruction set, on one thread: it computes the rows of a product that it is
+/// given. [`OneThread`](crate::OneThread) and `Threaded` of the crate `kinglet-host` make
+/// [`Kernels`](kinglet::kernels::Kernels) of it, which own whole products.
 ///
 /// A value of an implementing type is the proof that the CPU has the
 /// instructions: it can be constructed only after asking.
-pub trait Vectors: Sync {
+pub trait SimdKernels: Sync {
     /// Name of the kernel set: `{arch}-{instructions}`.
     fn name(&self) -> &'static str;
 
@@ -23,11 +25,16 @@ pub trait Vectors: Sync {
     fn run<R>(&self, f: impl FnOnce() -> R) -> R;
 
     /// Computes the rows of `out` of a [`Product`](kinglet::kernels::Product); they start at a tile.
-    fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>);
+    fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut OutputRows<'_>);
 
     /// Computes the rows of `out` of a
     /// [`SparseProduct`](kinglet::kernels::SparseProduct); they start at a tile.
-    fn sparse_product(&self, matrix: &SparseMatrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>);
+    fn sparse_product(
+        &self,
+        matrix: &SparseMatrix<'_>,
+        input: &Quantized<'_>,
+        out: &mut OutputRows<'_>,
+    );
 
     /// Computes what `groups` contribute to each row of a sparse product with a
     /// single column: `terms`, `[group][row]`. Their sum over the groups in
@@ -46,7 +53,7 @@ pub trait Vectors: Sync {
         assert_eq!(terms.len(), groups.len() * matrix.rows, "terms of other groups");
         for (group, terms) in groups.zip(terms.chunks_exact_mut(matrix.rows)) {
             let (matrix, input) = one_group(matrix, input, group);
-            self.sparse_product(&matrix, &input, &mut Part::whole(terms, matrix.rows));
+            self.sparse_product(&matrix, &input, &mut OutputRows::whole(terms, matrix.rows));
         }
     }
 
@@ -84,72 +91,8 @@ fn one_group<'a>(
     (matrix, input)
 }
 
-/// Some rows of an output `[column][row]`, for all columns: what one thread
-/// writes of a product.
-#[derive(Debug)]
-pub struct Part<'a> {
-    output: *mut f32,
-    /// Rows of the whole output: the distance between columns.
-    stride: usize,
-    columns: usize,
-    rows: Range<usize>,
-    borrow: PhantomData<&'a mut [f32]>,
-}
-
-// SAFETY: a part is an exclusive borrow of its elements, as `&mut [f32]` is.
-unsafe impl Send for Part<'_> {}
-
-impl<'a> Part<'a> {
-    /// All of `output`, whose columns have `rows` elements.
-    pub fn whole(output: &'a mut [f32], rows: usize) -> Self {
-        let columns = output.len() / rows;
-        let output = output.as_mut_ptr();
-        Self { output, stride: rows, columns, rows: 0..rows, borrow: PhantomData }
-    }
-
-    /// The rows of this part.
-    pub fn rows(&self) -> Range<usize> {
-        self.rows.clone()
-    }
-
-    /// Number of columns.
-    pub fn columns(&self) -> usize {
-        self.columns
-    }
-
-    /// This part's rows of one column.
-    ///
-    /// # Panics
-    /// When there is no such column.
-    #[inline(always)]
-    pub fn column(&mut self, column: usize) -> &mut [f32] {
-        assert!(column < self.columns, "no such column");
-        // SAFETY: `whole` borrowed `columns * stride` elements, of which parts
-        // made by `split_at` own disjoint rows; `rows` ends at `stride` at most,
-        // and `&mut self` forbids a second borrow of this part.
-        unsafe {
-            let start = self.output.add(column * self.stride + self.rows.start);
-            core::slice::from_raw_parts_mut(start, self.rows.len())
-        }
-    }
-
-    /// The first `rows` rows of this part, and the others.
-    ///
-    /// # Panics
-    /// When it has fewer.
-    pub fn split_at(self, rows: usize) -> (Self, Self) {
-        assert!(rows <= self.rows.len(), "no such row");
-        let middle = self.rows.start + rows;
-        let with = |rows| Self { rows, ..self };
-        (with(self.rows.start..middle), with(middle..self.rows.end))
-    }
-}
-
-/// Plain Rust: the reference of the core, as vectors of one element.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Portable;
-
-impl Vectors for Portable {
+/// The reference of the core, which lanes of one element compute.
+impl SimdKernels for Scalar {
     fn name(&self) -> &'static str {
         "scalar"
     }
@@ -160,7 +103,7 @@ impl Vectors for Portable {
         f()
     }
 
-    fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+    fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut OutputRows<'_>) {
         let first = out.rows().start / TILE_ROWS;
         for column in 0..out.columns() {
             let q = input.column(column);
@@ -173,7 +116,12 @@ impl Vectors for Portable {
         }
     }
 
-    fn sparse_product(&self, matrix: &SparseMatrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+    fn sparse_product(
+        &self,
+        matrix: &SparseMatrix<'_>,
+        input: &Quantized<'_>,
+        out: &mut OutputRows<'_>,
+    ) {
         let first = out.rows().start / TILE_ROWS;
         for column in 0..out.columns() {
             let q = input.column(column);
