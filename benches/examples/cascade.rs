@@ -23,7 +23,7 @@ use kinglet::engine::{Column, Engine};
 use kinglet::model::Model;
 use kinglet::shape::Shape;
 use kinglet_desktop::KernelSet;
-use kinglet_host::{Floats, Threaded};
+use kinglet_host::{PageBuffer, Threaded};
 use kinglet_quantize::synthetic::{OFFICIAL, SyntheticModel};
 
 /// Share of zero activations in the channel mix, and seed, of `kinglet bench`.
@@ -108,8 +108,9 @@ fn run(
 ) -> Result<f64, String> {
     let shape = *model.shape();
     let error = |error: &dyn std::fmt::Display| error.to_string();
-    let mut state = Floats::<f32>::new(shape.state_len()).map_err(|e| error(&e))?;
-    let mut workspace = Floats::<f32>::new(workspace_len(&shape, block)).map_err(|e| error(&e))?;
+    let mut state = PageBuffer::<f32>::new(shape.state_len()).map_err(|e| error(&e))?;
+    let mut workspace =
+        PageBuffer::<f32>::new(workspace_len(&shape, block)).map_err(|e| error(&e))?;
     let kernels = Threaded::new(KernelSet::best(), threads);
     let mut engine =
         Cpu::new(model, kernels, block, &mut state, &mut workspace).map_err(|e| error(&e))?;

@@ -9,7 +9,7 @@ use kinglet::element::{StateElement, f16};
 use kinglet::engine::Engine;
 use kinglet::model::Model;
 use kinglet::shape::Shape;
-use kinglet_host::{Floats, Threaded, default_threads};
+use kinglet_host::{PageBuffer, Threaded, default_threads};
 
 #[cfg(not(target_arch = "aarch64"))]
 use kinglet_desktop::KernelSet;
@@ -79,7 +79,7 @@ fn with_states<S: StateElement, R>(
 }
 
 /// The workspace of an engine that computes up to `block` columns together.
-fn workspace(shape: &Shape, block: usize) -> Result<Floats<f32>> {
+fn workspace(shape: &Shape, block: usize) -> Result<PageBuffer<f32>> {
     // Columns need no more together than one by one, so that this overflows first.
     let one_by_one = workspace_len(shape, 1).checked_mul(block);
     let len = one_by_one.map(|_| workspace_len(shape, block));
@@ -88,8 +88,8 @@ fn workspace(shape: &Shape, block: usize) -> Result<Floats<f32>> {
 }
 
 /// `len` zeros for `what`; no length is one that overflows.
-pub(crate) fn memory<T: StateElement>(what: &str, len: Option<usize>) -> Result<Floats<T>> {
-    let zeros = len.ok_or(ErrorKind::OutOfMemory.into()).and_then(Floats::new);
+pub(crate) fn memory<T: StateElement>(what: &str, len: Option<usize>) -> Result<PageBuffer<T>> {
+    let zeros = len.ok_or(ErrorKind::OutOfMemory.into()).and_then(PageBuffer::new);
     zeros.with_context(|| match len {
         Some(len) => format!("{what} needs {} bytes", size_of::<T>() as u128 * len as u128),
         None => format!("{what} needs more bytes than there are addresses"),

@@ -7,5 +7,5 @@ mod resident;
 
 pub use bandwidth::{ReadBandwidth, read_bandwidth};
 pub use model_file::{LockError, ModelFile};
-pub use page_buffer::Floats;
+pub use page_buffer::PageBuffer;
 pub use resident::ResidentMemory;

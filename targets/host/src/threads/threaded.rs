@@ -1,4 +1,38 @@
 //! Kernels on the threads of a machine with an operating system.
+//!
+//! [`Threaded`] cuts each call of the core into chunks and runs them as one fork-join region of
+//! the [pool](super::pool). Its calls and their cuts:
+//!
+//! | call                        | chunks                    | because                              |
+//! |-----------------------------|---------------------------|--------------------------------------|
+//! | `products`                  | rows of all products      | one barrier ends them all, not one   |
+//! |                             |                           | per matrix                           |
+//! | `sparse_product`, 1 column  | groups of inputs          | an input's weights are one run of    |
+//! |                             |                           | memory; cut by rows, the short reads |
+//! |                             |                           | are slower by half                   |
+//! | `sparse_product`, a batch   | rows                      | columns share the weights in cache   |
+//! | `for_parts`                 | tokens or heads           | they are independent                 |
+//!
+//! A product cut by groups writes terms, `[group][row]`, and a second region adds them in
+//! ascending order of the groups. All other chunks write rows that no other chunk writes. The
+//! bits therefore depend neither on the number of threads nor on the cuts.
+//!
+//! ```text
+//! products(jobs):                          sparse_product(one column):
+//!     cost = sum of multiplications            region: for each chunk of groups
+//!     if cost is small: run here                   terms[group] = product of the group alone
+//!     region: cut rows at tiles into           region: for each chunk of rows
+//!         about cost / chunks pieces               y = 0 + terms[0] + terms[1] + ..
+//! ```
+//!
+//! Calls below [`REGION_PRODUCTS`] or [`REGION_FLOATS`] run on the caller's thread, because they
+//! take no longer than a region's start and end. More chunks than threads let a thread that was held up leave the
+//! rest to others; too many repeat the start of a chunk, which is why the constants below
+//! differ by the kind of call.
+//!
+//! Tried and slower: a cascade of layers, in which each thread computes a group of layers and
+//! hands batches on. With batches of 64 tokens it is as fast at 0.1B (1.02) and slower above
+//! (0.4B 0.96, 1.5B 0.92); it would win with small batches (`benches/examples/cascade.rs`).
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +44,10 @@ use kinglet_simd::{OutputRows, SimdKernels};
 
 use super::pool::Pool;
 
-/// Most chunks of a region.
-const CHUNKS: usize = 64;
-/// Most products of a region; the rest is another one.
-const JOBS: usize = CHUNKS / 2;
+/// The most chunks of a region.
+const MAX_CHUNKS: usize = 64;
+/// The most products of a region; further ones make another region.
+const MAX_JOBS: usize = MAX_CHUNKS / 2;
 /// Tiles of 16 rows that a large part is a multiple of, so that kernels which
 /// take several at once rarely meet a remainder.
 const TILES_TOGETHER: usize = 4;
@@ -23,10 +57,10 @@ const CHUNKS_PER_THREAD: usize = 8;
 /// The same for a sparse product, of which every chunk has a search for values
 /// that are not zero, and a first read of memory that nothing hides.
 const SPARSE_CHUNKS_PER_THREAD: usize = 2;
-/// Both for a block of columns, all of which every chunk reads: fewer chunks made a
-/// prompt 5 to 6 % faster on two threads.
-const BLOCK_CHUNKS_PER_THREAD: usize = 4;
-const SPARSE_BLOCK_CHUNKS_PER_THREAD: usize = 1;
+/// Both for a batch, all of whose columns every chunk reads: fewer chunks made a prompt 5 to
+/// 6 % faster on two threads.
+const BATCH_CHUNKS_PER_THREAD: usize = 4;
+const SPARSE_BATCH_CHUNKS_PER_THREAD: usize = 1;
 /// Rows of a sparse product that stay together: the cache line that holds their
 /// weights for one input.
 const SPARSE_ROWS: usize = 64;
@@ -112,11 +146,11 @@ impl<K: SimdKernels> Threaded<K> {
         self.pool.as_ref().filter(|_| work >= least)
     }
 
-    /// Computes up to [`JOBS`] products of together `cost` as one region.
+    /// Computes up to [`MAX_JOBS`] products of together `cost` as one region.
     fn split_products(&self, pool: &Pool, jobs: &mut [Product<'_>], cost: usize) {
-        let block = jobs.iter().any(|job| job.input.columns > 1);
-        let each = if block { BLOCK_CHUNKS_PER_THREAD } else { CHUNKS_PER_THREAD };
-        let most = (pool.threads() * each).min(CHUNKS - jobs.len());
+        let batch = jobs.iter().any(|job| job.input.columns > 1);
+        let each = if batch { BATCH_CHUNKS_PER_THREAD } else { CHUNKS_PER_THREAD };
+        let most = (pool.threads() * each).min(MAX_CHUNKS - jobs.len());
         let chunk = (cost / most).max(CHUNK_PRODUCTS);
         let mut parts = Parts::new();
         for Product { matrix, input, output } in jobs {
@@ -188,15 +222,15 @@ impl<K: SimdKernels> Threaded<K> {
     }
 }
 
-/// Up to [`CHUNKS`] parts, on the stack.
+/// Up to [`MAX_CHUNKS`] parts, on the stack.
 struct Parts<S> {
-    slots: [Option<S>; CHUNKS],
+    slots: [Option<S>; MAX_CHUNKS],
     len: usize,
 }
 
 impl<S> Parts<S> {
     fn new() -> Self {
-        Self { slots: [const { None }; CHUNKS], len: 0 }
+        Self { slots: [const { None }; MAX_CHUNKS], len: 0 }
     }
 
     fn push(&mut self, part: S) {
@@ -257,7 +291,7 @@ impl<K: SimdKernels> Kernels for Threaded<K> {
     }
 
     fn products(&self, jobs: &mut [Product<'_>]) {
-        for jobs in jobs.chunks_mut(JOBS) {
+        for jobs in jobs.chunks_mut(MAX_JOBS) {
             let cost = jobs.iter().map(|job| product_cost(&job.matrix, &job.input)).sum();
             if let Some(pool) = self.pool_for(cost, REGION_PRODUCTS) {
                 self.split_products(pool, jobs, cost);
@@ -282,7 +316,7 @@ impl<K: SimdKernels> Kernels for Threaded<K> {
             && groups >= threads
             && let Some(pool) = self.pool_for(sparse_cost(&job.matrix, &job.input), REGION_PRODUCTS)
         {
-            let pieces = (threads * SPARSE_CHUNKS_PER_THREAD).min(groups).min(CHUNKS);
+            let pieces = (threads * SPARSE_CHUNKS_PER_THREAD).min(groups).min(MAX_CHUNKS);
             if self.split_groups(pool, &mut job, pieces) {
                 return;
             }
@@ -297,9 +331,9 @@ impl<K: SimdKernels> Kernels for Threaded<K> {
         };
         let cost = sparse_cost(&matrix, &input);
         let Some(pool) = self.pool_for(cost, REGION_PRODUCTS) else { return product(part) };
-        let block = input.columns > 1;
-        let each = if block { SPARSE_BLOCK_CHUNKS_PER_THREAD } else { SPARSE_CHUNKS_PER_THREAD };
-        let most = (pool.threads() * each).min(CHUNKS);
+        let batch = input.columns > 1;
+        let each = if batch { SPARSE_BATCH_CHUNKS_PER_THREAD } else { SPARSE_CHUNKS_PER_THREAD };
+        let most = (pool.threads() * each).min(MAX_CHUNKS);
         let pieces = (cost / CHUNK_PRODUCTS).min(matrix.rows.div_ceil(SPARSE_ROWS)).clamp(1, most);
         let mut parts = Parts::new();
         cut_rows(part, SPARSE_ROWS, pieces, |part| parts.push(part));
@@ -317,7 +351,7 @@ impl<K: SimdKernels> Kernels for Threaded<K> {
         let Some(pool) = self.pool_for(work, REGION_FLOATS).filter(|_| len > 1) else {
             return run(whole);
         };
-        let most = (pool.threads() * CHUNKS_PER_THREAD).min(CHUNKS);
+        let most = (pool.threads() * CHUNKS_PER_THREAD).min(MAX_CHUNKS);
         let pieces = (work / CHUNK_FLOATS).max(pool.threads()).min(len).min(most);
         let mut parts = Parts::new();
         let mut rest = whole;
