@@ -1,4 +1,10 @@
 //! The kernel sets: types whose values prove the instructions.
+//!
+//! A set is a pair of a dot product flavour and a register width, compiled with the target
+//! features that both need. Only `new` makes a value, after it has asked the CPU, so that a
+//! method with `self` may call functions with these features. All kernels are
+//! `#[inline(always)]` generics below the four functions of `x86_set!` that name the
+//! features: an intrinsic is one instruction only where it is inlined into such a function.
 
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use core::ops::Range;
@@ -9,7 +15,7 @@ use kinglet_simd::{OutputRows, SimdKernels, fp_mode_is_ieee};
 
 use crate::cpuid::Features;
 use crate::dense::{self, Dense};
-use crate::dot_product::{Bytes256, Bytes512, Multiply, Words256};
+use crate::dot_product::{Bytes256, Bytes512, DotProduct, Words256};
 use crate::sparse::{self, Sparse};
 
 /// Floats of a cache line.
@@ -18,20 +24,20 @@ const LINE: usize = 16;
 /// Packs a whole column.
 ///
 /// # Safety
-/// The CPU has the instructions of M, and the caller has them switched on.
+/// The CPU has the instructions of D, and the caller has them switched on.
 #[inline(always)]
-unsafe fn pack<M: Multiply>(q: &mut [i16]) {
+unsafe fn pack<D: DotProduct>(q: &mut [i16]) {
     let (sixteens, rest) = q.as_chunks_mut();
     for sixteen in sixteens {
         // SAFETY: the caller's promise.
-        unsafe { M::pack_sixteen(sixteen) };
+        unsafe { D::pack_sixteen(sixteen) };
     }
     for four in rest.as_chunks_mut().0 {
-        *four = M::pack(*four);
+        *four = D::pack(*four);
     }
 }
 
-/// A kernel set on the instructions `$feature`, all of which are asked for.
+/// A kernel set on the instructions `$feature`, each of which `new` asks for.
 macro_rules! x86_set {
     (
         $(#[$attribute:meta])*
@@ -50,7 +56,7 @@ macro_rules! x86_set {
             /// The set, where the CPU has the instructions and this thread's
             /// floats are IEEE: nearest even, subnormals kept.
             $vis fn new() -> Option<Self> {
-                let features = Features::now();
+                let features = Features::detect();
                 let has = $(features.$feature)&&*;
                 (has && fp_mode_is_ieee()).then_some(Self { _proof: () })
             }

@@ -1,4 +1,4 @@
-//! Registers of 256 and 512 bits: what the kernels do besides multiplying bytes.
+//! Registers of 256 and 512 bits: what the kernels do besides dot products.
 
 mod ymm;
 mod zmm;
@@ -13,16 +13,16 @@ pub(crate) use zmm::Zmm;
 /// must end up inlined into a function that switches them on. Pointers are
 /// valid for the bytes that a function says it reads or writes; none needs an
 /// alignment.
-pub(crate) trait Width {
+pub(crate) trait Simd {
     /// i32 lanes, or the bytes of four inputs for each lane.
     type Ints: Copy;
     /// f32 lanes.
     type Floats: Copy;
     /// Lanes: rows that a register of weights has.
     const LANES: usize;
-    /// How many bytes before their use weights that lie in one stream are asked
-    /// for, where that is faster than leaving it to the hardware. Measured on
-    /// Zen 4: loads of half a line gain a third, loads of whole lines lose a tenth.
+    /// Prefetch distance in bytes for weights that lie in one stream; none where the hardware
+    /// prefetcher alone is faster. Measured on Zen 4: loads of half a line gain a third, loads
+    /// of whole lines lose a tenth.
     const AHEAD: Option<usize>;
 
     /// `x` in every lane.
@@ -35,7 +35,7 @@ pub(crate) trait Width {
     unsafe fn load_short(bytes: *const i8, len: usize) -> Self::Ints;
     /// Two i16, in every lane.
     unsafe fn broadcast(pair: *const i16) -> Self::Ints;
-    /// Signed bytes as unsigned ones that are larger by 128.
+    /// Signed bytes as unsigned ones with zero point 128: `w + 128`.
     unsafe fn unsign(bytes: Self::Ints) -> Self::Ints;
     /// Sums of i32 lanes.
     unsafe fn add(a: Self::Ints, b: Self::Ints) -> Self::Ints;
@@ -53,13 +53,13 @@ pub(crate) trait Width {
 
     /// Writes the values of `q` that are not zero, and their indices, in
     /// ascending order, and returns how many there are. What follows them is
-    /// overwritten too. The length of `q` is a multiple of 32 and at most [`LARGEST`].
+    /// overwritten too. The length of `q` is a multiple of 32 and at most [`MAX_GROUP`].
     unsafe fn compress(q: &[i16], values: &mut Compressed, indices: &mut Compressed) -> usize;
 }
 
 /// The largest group.
-pub(crate) const LARGEST: usize = 512;
+pub(crate) const MAX_GROUP: usize = 512;
 
 /// Values or indices from a group, and room for the register that the last
 /// ones are written with.
-pub(crate) type Compressed = [i16; LARGEST + 32];
+pub(crate) type Compressed = [i16; MAX_GROUP + 32];

@@ -2,13 +2,13 @@
 
 use core::arch::x86_64::*;
 
-use super::{Compressed, Width};
+use super::{Compressed, Simd};
 
 /// 256 bits: AVX2 and F16C.
 #[derive(Debug)]
 pub(crate) enum Ymm {}
 
-impl Width for Ymm {
+impl Simd for Ymm {
     type Ints = __m256i;
     type Floats = __m256;
     const LANES: usize = 8;

@@ -2,13 +2,13 @@
 
 use core::arch::x86_64::*;
 
-use super::{Compressed, LARGEST, Width};
+use super::{Compressed, MAX_GROUP, Simd};
 
 /// 512 bits: AVX-512 F and BW.
 #[derive(Debug)]
 pub(crate) enum Zmm {}
 
-impl Width for Zmm {
+impl Simd for Zmm {
     type Ints = __m512i;
     type Floats = __m512;
     const LANES: usize = 16;
@@ -106,10 +106,10 @@ impl Width for Zmm {
 
     #[inline(always)]
     unsafe fn compress(q: &[i16], values: &mut Compressed, indices: &mut Compressed) -> usize {
-        assert!(q.len() <= LARGEST, "no group");
+        assert!(q.len() <= MAX_GROUP, "no group");
         let mut count = 0;
         // SAFETY: the caller vouches for AVX-512 F; each sixteen values are read
-        // whole, and sixteen are written where `count` <= LARGEST lie before.
+        // whole, and sixteen are written where `count` <= MAX_GROUP lie before.
         unsafe {
             let mut index = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
             for sixteen in q.as_chunks::<16>().0 {

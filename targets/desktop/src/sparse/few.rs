@@ -1,4 +1,17 @@
-//! Products of a few columns.
+//! Products of a few columns, which share the weights of a window.
+//!
+//! ```text
+//! for each window of rows:                       256 KB of a group's weights: L2
+//!     for each group:
+//!         for each column:
+//!             find the active inputs
+//!             add_group: out[column][window] += fold(sum over the active inputs)
+//! ```
+//!
+//! The columns are the innermost loop, because the active inputs of several columns overlap:
+//! the second column finds most of its weights in the second-level cache. The sums of up to
+//! 128 rows stay in registers over all active inputs of a group; `out` holds the f32
+//! accumulators between groups.
 
 #![expect(
     clippy::needless_range_loop,
@@ -9,16 +22,16 @@ use kinglet::matrix::padded_rows;
 use kinglet_simd::OutputRows;
 
 use super::nonzero::{Active, Fours};
-use crate::dot_product::Multiply;
-use crate::simd::Width;
+use crate::dot_product::DotProduct;
+use crate::simd::Simd;
 use crate::sparse::Sparse;
 
-/// Adds the products with several columns to `out`, a window of weights at a time.
+/// Adds the products with all columns to `out`, a window of weights at a time.
 ///
 /// # Safety
-/// As for [`product`].
+/// As for [`product`](super::product).
 #[inline(always)]
-pub(super) unsafe fn several<M: Multiply>(job: &Sparse<'_>, out: &mut OutputRows<'_>) {
+pub(super) unsafe fn few<D: DotProduct>(job: &Sparse<'_>, out: &mut OutputRows<'_>) {
     let (columns, rows) = (out.columns(), out.rows());
     let mut active = Active::new();
     let window = job.window();
@@ -29,10 +42,10 @@ pub(super) unsafe fn several<M: Multiply>(job: &Sparse<'_>, out: &mut OutputRows
                 // SAFETY: the caller's promise; `acc` are rows of the matrix
                 // from a tile on, and `active` are inputs of `group`.
                 unsafe {
-                    active.find::<M>(job, column, group);
+                    active.find::<D>(job, column, group);
                     if active.fours > 0 {
                         let acc = &mut out.column(column)[first - rows.start..end - rows.start];
-                        add_group::<M>(job, active.fours(), group, first, acc);
+                        add_group::<D>(job, active.fours(), group, first, acc);
                     }
                 }
             }
@@ -43,17 +56,17 @@ pub(super) unsafe fn several<M: Multiply>(job: &Sparse<'_>, out: &mut OutputRows
 /// Adds a group's products to the accumulators `acc` of the rows from `row` on.
 ///
 /// # Safety
-/// As for [`product`]; `acc` are rows of the matrix, `row` is at a tile, and
+/// As for [`product`](super::product); `acc` are rows of the matrix, `row` is at a tile, and
 /// `active` are inputs of group `group`.
 #[inline(always)]
-pub(super) unsafe fn add_group<M: Multiply>(
+pub(super) unsafe fn add_group<D: DotProduct>(
     job: &Sparse<'_>,
     active: Fours<'_>,
     group: usize,
     row: usize,
     acc: &mut [f32],
 ) {
-    let unit = 4 * M::Width::LANES;
+    let unit = 4 * D::Simd::LANES;
     // SAFETY: group, row and input are within the matrix, so weights and scales
     // are readable to the end of the padded row.
     unsafe {
@@ -62,7 +75,7 @@ pub(super) unsafe fn add_group<M: Multiply>(
         let mut scales = job.matrix.scales.as_ptr().cast::<u16>().add(group * job.stride + row);
         let (pairs, rest) = acc.split_at_mut(acc.len() / (2 * unit) * (2 * unit));
         for acc in pairs.chunks_exact_mut(2 * unit) {
-            rows::<M, 2, WHOLE>(active, weights, job.stride, scales, acc);
+            rows::<D, 2, WHOLE>(active, weights, job.stride, scales, acc);
             weights = weights.add(2 * unit);
             scales = scales.add(2 * unit);
         }
@@ -70,13 +83,13 @@ pub(super) unsafe fn add_group<M: Multiply>(
             let len = padded_rows(acc.len());
             let mut padded = [0.0; 64];
             if len == unit && acc.len() == unit {
-                rows::<M, 1, WHOLE>(active, weights, job.stride, scales, acc);
+                rows::<D, 1, WHOLE>(active, weights, job.stride, scales, acc);
             } else {
                 padded[..acc.len()].copy_from_slice(acc);
                 if len == unit {
-                    rows::<M, 1, WHOLE>(active, weights, job.stride, scales, &mut padded[..len]);
+                    rows::<D, 1, WHOLE>(active, weights, job.stride, scales, &mut padded[..len]);
                 } else {
-                    rows::<M, 1, SHORT>(active, weights, job.stride, scales, &mut padded[..len]);
+                    rows::<D, 1, SHORT>(active, weights, job.stride, scales, &mut padded[..len]);
                 }
                 acc.copy_from_slice(&padded[..acc.len()]);
             }
@@ -86,7 +99,7 @@ pub(super) unsafe fn add_group<M: Multiply>(
     }
 }
 
-/// What [`rows`] reads: weights of the matrix, those where it ends, or a [`Strip`].
+/// What [`rows`] reads: weights of the matrix, those where it ends, or a strip of `many`.
 pub(super) const WHOLE: u8 = 0;
 pub(super) const SHORT: u8 = 1;
 pub(super) const COPIED: u8 = 2;
@@ -95,56 +108,56 @@ pub(super) const COPIED: u8 = 2;
 /// fewer where the matrix ends.
 ///
 /// # Safety
-/// As for [`product`]; the active inputs have `acc.len()` bytes each, from
+/// As for [`product`](super::product); the active inputs have `acc.len()` bytes each, from
 /// `weights` on and `stride` apart, and there are so many scales. `acc.len()`
 /// is `N * 4 * LANES`, or, with SHORT, a multiple of 16 below it. Of COPIED weights
 /// there are `N * 4 * LANES`, unsigned, also where `acc` is shorter.
 #[inline(always)]
-pub(super) unsafe fn rows<M: Multiply, const N: usize, const SOURCE: u8>(
+pub(super) unsafe fn rows<D: DotProduct, const N: usize, const SOURCE: u8>(
     active: Fours<'_>,
     weights: *const i8,
     stride: usize,
     scales: *const u16,
     acc: &mut [f32],
 ) {
-    let lanes = M::Width::LANES;
+    let lanes = D::Simd::LANES;
     // SAFETY: the caller's promise; registers beyond `acc.len()` are skipped.
     unsafe {
-        let mut sums = [[M::start(); 4]; N];
+        let mut sums = [[D::start(); 4]; N];
         for (inputs, q) in active.inputs.iter().zip(active.q) {
             let q = q.as_ptr();
-            let activations = [M::Width::broadcast(q), M::Width::broadcast(q.add(2))];
+            let activations = [D::Simd::broadcast(q), D::Simd::broadcast(q.add(2))];
             for n in 0..N {
-                let mut bytes = [M::Width::splat(0); 4];
+                let mut bytes = [D::Simd::splat(0); 4];
                 for i in 0..4 {
                     let at = weights.add(inputs[i] as usize * stride + n * 4 * lanes);
                     bytes[i] = if SOURCE == SHORT {
-                        M::Width::load_short(at, acc.len())
+                        D::Simd::load_short(at, acc.len())
                     } else {
-                        M::Width::load(at)
+                        D::Simd::load(at)
                     };
                 }
-                let tiles = M::Width::interleave(bytes);
+                let tiles = D::Simd::interleave(bytes);
                 for t in 0..4 {
                     let unsigned = SOURCE == COPIED;
-                    let weights = if unsigned { tiles[t] } else { M::Width::unsign(tiles[t]) };
-                    sums[n][t] = M::steps(sums[n][t], weights, activations);
+                    let weights = if unsigned { tiles[t] } else { D::Simd::unsign(tiles[t]) };
+                    sums[n][t] = D::steps(sums[n][t], weights, activations);
                 }
             }
         }
-        let correction = M::Width::splat(active.correction);
+        let correction = D::Simd::splat(active.correction);
         for n in 0..N {
             let mut totals = [correction; 4];
             for t in 0..4 {
-                totals[t] = M::total(sums[n][t]);
+                totals[t] = D::total(sums[n][t]);
             }
-            let totals = M::Width::restore(totals);
+            let totals = D::Simd::restore(totals);
             for t in 0..4 {
                 let at = (n * 4 + t) * lanes;
                 if at < acc.len() {
-                    let scales = M::Width::scales(scales.add(at));
-                    let sums = M::Width::add(totals[t], correction);
-                    M::Width::fold(sums, scales, acc.as_mut_ptr().add(at));
+                    let scales = D::Simd::scales(scales.add(at));
+                    let sums = D::Simd::add(totals[t], correction);
+                    D::Simd::fold(sums, scales, acc.as_mut_ptr().add(at));
                 }
             }
         }

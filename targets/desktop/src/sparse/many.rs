@@ -1,4 +1,20 @@
-//! Products of many columns.
+//! Products of many columns, which share a copy of the weights of a strip.
+//!
+//! ```text
+//! for each group:
+//!     for each batch of columns, as many as there is room for:
+//!         find the active inputs of all of them
+//!         if each input of the group is active once in the mean:
+//!             for each strip of rows:
+//!                 copy the strip's weights of all inputs, unsigned, side by side  (L1)
+//!                 for each column: out[column][strip] += fold(sums from the copy)
+//!         else:
+//!             for each window of rows:
+//!                 for each column: out[column][window] += fold(sums from the matrix)
+//! ```
+//!
+//! In the matrix the strip's weights lie `stride` bytes apart, so far that they evict each other
+//! from the first-level cache, and each column would read them from the second level again.
 
 use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use core::ops::Range;
@@ -8,41 +24,47 @@ use kinglet_simd::OutputRows;
 
 use super::few::{COPIED, add_group, rows};
 use super::nonzero::{Fours, find};
-use crate::dot_product::Multiply;
-use crate::simd::{LARGEST, Width};
+use crate::dot_product::DotProduct;
+use crate::simd::{MAX_GROUP, Simd};
 use crate::sparse::Sparse;
 
-/// Columns from which on it pays to copy a group's weights, if enough of them are
+/// The least columns for which it pays to copy a group's weights, if enough of them are
 /// wanted: with eight a prompt is 4 to 28 % faster, the more zeros the less.
-pub(super) const PACKED: usize = 8;
-/// Active inputs that are known at a time, of several columns, which are so many at most.
-const LISTED: usize = 16 * LARGEST;
-const MOST_COLUMNS: usize = 64;
+pub(super) const COPY_MIN_COLUMNS: usize = 8;
+/// The most active inputs that are listed at a time, of all columns together.
+const MAX_NONZERO: usize = 16 * MAX_GROUP;
+/// The most columns that are listed at a time.
+const MAX_COLUMNS: usize = 64;
 /// Rows of the widest strip.
 const STRIP: usize = 64;
 
 /// The active inputs of a group in several columns.
 struct Lists {
-    q: [i16; LISTED + LARGEST + 32],
-    inputs: [i16; LISTED + LARGEST + 32],
+    q: [i16; MAX_NONZERO + MAX_GROUP + 32],
+    inputs: [i16; MAX_NONZERO + MAX_GROUP + 32],
     /// The first four of each column, the number of fours and the correction.
-    columns: [(usize, usize, i32); MOST_COLUMNS],
+    columns: [(usize, usize, i32); MAX_COLUMNS],
     len: usize,
 }
 
 impl Lists {
     const fn new() -> Self {
-        let (q, inputs) = ([0; LISTED + LARGEST + 32], [0; LISTED + LARGEST + 32]);
-        Self { q, inputs, columns: [(0, 0, 0); MOST_COLUMNS], len: 0 }
+        let (q, inputs) = ([0; MAX_NONZERO + MAX_GROUP + 32], [0; MAX_NONZERO + MAX_GROUP + 32]);
+        Self { q, inputs, columns: [(0, 0, 0); MAX_COLUMNS], len: 0 }
     }
 
     /// Finds the active inputs of group `group` in as many of the columns `columns`
     /// as there is room for, at least in one.
     ///
     /// # Safety
-    /// As for [`product`].
+    /// As for [`product`](super::product).
     #[inline(always)]
-    unsafe fn find<M: Multiply>(&mut self, job: &Sparse<'_>, columns: Range<usize>, group: usize) {
+    unsafe fn find<D: DotProduct>(
+        &mut self,
+        job: &Sparse<'_>,
+        columns: Range<usize>,
+        group: usize,
+    ) {
         let mut first = 0;
         self.len = 0;
         for (column, found) in columns.zip(&mut self.columns) {
@@ -51,7 +73,7 @@ impl Lists {
                 break;
             };
             // SAFETY: the caller's promise.
-            let (fours, correction) = unsafe { find::<M>(job, column, group, q, inputs) };
+            let (fours, correction) = unsafe { find::<D>(job, column, group, q, inputs) };
             *found = (first, fours, correction);
             first += fours;
             self.len += 1;
@@ -76,35 +98,34 @@ impl Lists {
     }
 }
 
-/// The weights that a group's inputs have for a strip of rows, unsigned:
-/// `[input][row]`, one after the other, where the first-level cache keeps them. In
-/// the matrix they are so far apart that they would push each other out.
+/// The weights that a group's inputs have for a strip of rows, unsigned: `[input][row]`,
+/// contiguous, so that the first-level cache keeps them.
 #[repr(align(64))]
-struct Strip([i8; STRIP * LARGEST]);
+struct Strip([i8; STRIP * MAX_GROUP]);
 
 impl Strip {
     /// Copies the strip from row `row` on, and asks for the next one.
     ///
     /// # Safety
-    /// As for [`product`]; the matrix has the group and the row, which is at a tile.
+    /// As for [`product`](super::product); the matrix has the group and the row, which is at a tile.
     #[inline(always)]
-    unsafe fn copy<M: Multiply>(&mut self, job: &Sparse<'_>, group: usize, row: usize) {
-        let unit = 4 * M::Width::LANES;
+    unsafe fn copy<D: DotProduct>(&mut self, job: &Sparse<'_>, group: usize, row: usize) {
+        let unit = 4 * D::Simd::LANES;
         let start = group * job.matrix.group;
         let len = job.matrix.group.min(job.padded - start);
         let short = job.stride - row < unit;
         // SAFETY: the inputs of the group have a row of `stride` weights each; the
-        // strip has room for LARGEST inputs of `unit` rows. Prefetching does not
+        // strip has room for MAX_GROUP inputs of `unit` rows. Prefetching does not
         // access memory.
         unsafe {
             let mut weights = job.matrix.weights.as_ptr().add(start * job.stride + row);
             for copy in self.0.chunks_exact_mut(unit).take(len) {
                 let bytes = if short {
-                    M::Width::load_short(weights, job.stride - row)
+                    D::Simd::load_short(weights, job.stride - row)
                 } else {
-                    M::Width::load(weights)
+                    D::Simd::load(weights)
                 };
-                M::Width::store(copy.as_mut_ptr().cast(), M::Width::unsign(bytes));
+                D::Simd::store(copy.as_mut_ptr().cast(), D::Simd::unsign(bytes));
                 _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(unit));
                 weights = weights.wrapping_add(job.stride);
             }
@@ -116,19 +137,19 @@ impl Strip {
 /// at a time.
 ///
 /// # Safety
-/// As for [`product`].
+/// As for [`product`](super::product).
 #[inline(always)]
-pub(super) unsafe fn many<M: Multiply>(job: &Sparse<'_>, out: &mut OutputRows<'_>) {
-    let unit = 4 * M::Width::LANES;
+pub(super) unsafe fn many<D: DotProduct>(job: &Sparse<'_>, out: &mut OutputRows<'_>) {
+    let unit = 4 * D::Simd::LANES;
     let (columns, rows) = (out.columns(), out.rows());
     let mut lists = Lists::new();
-    let mut strip = Strip([0; STRIP * LARGEST]);
+    let mut strip = Strip([0; STRIP * MAX_GROUP]);
     let window = job.window();
     for group in 0..job.matrix.groups() {
         let mut first = 0;
         while first < columns {
             // SAFETY: the caller's promise.
-            unsafe { lists.find::<M>(job, first..columns, group) };
+            unsafe { lists.find::<D>(job, first..columns, group) };
             let copies = lists.pay_for_a_copy(job.matrix.group);
             let step = if copies { unit } else { window };
             for row in rows.clone().step_by(step) {
@@ -136,7 +157,7 @@ pub(super) unsafe fn many<M: Multiply>(job: &Sparse<'_>, out: &mut OutputRows<'_
                 // a number of tiles. The inputs are of this group.
                 unsafe {
                     if copies {
-                        strip.copy::<M>(job, group, row);
+                        strip.copy::<D>(job, group, row);
                     }
                     for (active, column) in lists.iter().zip(first..) {
                         if active.q.is_empty() {
@@ -145,9 +166,9 @@ pub(super) unsafe fn many<M: Multiply>(job: &Sparse<'_>, out: &mut OutputRows<'_
                         let acc = &mut out.column(column)[row - rows.start..];
                         let len = acc.len().min(step);
                         if copies {
-                            add_strip::<M>(job, active, &strip, (group, row), &mut acc[..len]);
+                            add_strip::<D>(job, active, &strip, (group, row), &mut acc[..len]);
                         } else {
-                            add_group::<M>(job, active, group, row, &mut acc[..len]);
+                            add_group::<D>(job, active, group, row, &mut acc[..len]);
                         }
                     }
                 }
@@ -160,17 +181,17 @@ pub(super) unsafe fn many<M: Multiply>(job: &Sparse<'_>, out: &mut OutputRows<'_
 /// Adds the products of a strip to the accumulators `acc` of its rows, from `row` on.
 ///
 /// # Safety
-/// As for [`product`]; `acc` are rows of the matrix, at most a strip, `row` is at a
+/// As for [`product`](super::product); `acc` are rows of the matrix, at most a strip, `row` is at a
 /// tile, and `active` are inputs of `group`; the strip is theirs.
 #[inline(always)]
-unsafe fn add_strip<M: Multiply>(
+unsafe fn add_strip<D: DotProduct>(
     job: &Sparse<'_>,
     active: Fours<'_>,
     strip: &Strip,
     (group, row): (usize, usize),
     acc: &mut [f32],
 ) {
-    let unit = 4 * M::Width::LANES;
+    let unit = 4 * D::Simd::LANES;
     // SAFETY: group and row are within the matrix, so scales are readable to the end
     // of the padded row.
     unsafe {
@@ -178,12 +199,12 @@ unsafe fn add_strip<M: Multiply>(
         let scales = scales.add(group * job.stride + row);
         let weights = strip.0.as_ptr();
         if acc.len() == unit {
-            rows::<M, 1, COPIED>(active, weights, unit, scales, acc);
+            rows::<D, 1, COPIED>(active, weights, unit, scales, acc);
         } else {
             let mut padded = [0.0; STRIP];
             padded[..acc.len()].copy_from_slice(acc);
             let len = padded_rows(acc.len());
-            rows::<M, 1, COPIED>(active, weights, unit, scales, &mut padded[..len]);
+            rows::<D, 1, COPIED>(active, weights, unit, scales, &mut padded[..len]);
             acc.copy_from_slice(&padded[..acc.len()]);
         }
     }

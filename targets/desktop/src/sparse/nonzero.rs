@@ -1,9 +1,13 @@
 //! The active inputs of a group: those that are not zero.
+//!
+//! They are taken in ascending order and four at a time. The last four is filled with zero
+//! activations; the weights read for these are those of the last active input, because they
+//! are in cache, and any weight times zero is zero.
 
 use core::ops::Range;
 
-use crate::dot_product::Multiply;
-use crate::simd::{Compressed, LARGEST, Width};
+use crate::dot_product::DotProduct;
+use crate::simd::{Compressed, MAX_GROUP, Simd};
 use crate::sparse::Sparse;
 
 /// The active inputs of a group, taken four at a time, in ascending order.
@@ -21,9 +25,9 @@ pub(super) struct Fours<'a> {
 /// and returns the number of fours and the correction.
 ///
 /// # Safety
-/// As for [`product`].
+/// As for [`product`](super::product).
 #[inline(always)]
-pub(super) unsafe fn find<M: Multiply>(
+pub(super) unsafe fn find<D: DotProduct>(
     job: &Sparse<'_>,
     column: usize,
     group: usize,
@@ -35,14 +39,14 @@ pub(super) unsafe fn find<M: Multiply>(
     let sums = &job.input.column_sums(column)[start / 32..(start + len) / 32];
     let q = &job.input.column(column)[start..start + len];
     // SAFETY: the caller's promise.
-    let count = unsafe { M::Width::compress(q, values, inputs) };
+    let count = unsafe { D::Simd::compress(q, values, inputs) };
     let fours = count.div_ceil(4);
     values[count..4 * fours].fill(0);
-    // Not another one, whose weights would be read for nothing.
+    // The last active input again, because another one's weights would be read for nothing.
     let last = inputs[count.saturating_sub(1)];
     inputs[count..4 * fours].fill(last);
     for q in &mut values.as_chunks_mut().0[..fours] {
-        *q = M::pack(*q);
+        *q = D::pack(*q);
     }
     (fours, sums.iter().sum::<i32>().wrapping_mul(-128))
 }
@@ -60,16 +64,16 @@ pub(super) struct Active {
 
 impl Active {
     pub(super) const fn new() -> Self {
-        let (q, inputs) = ([0; LARGEST + 32], [0; LARGEST + 32]);
+        let (q, inputs) = ([0; MAX_GROUP + 32], [0; MAX_GROUP + 32]);
         Self { q, inputs, fours: 0, group: 0, correction: 0 }
     }
 
     /// Finds the active inputs of group `group` of column `column`.
     ///
     /// # Safety
-    /// As for [`product`].
+    /// As for [`product`](super::product).
     #[inline(always)]
-    pub(super) unsafe fn find<M: Multiply>(
+    pub(super) unsafe fn find<D: DotProduct>(
         &mut self,
         job: &Sparse<'_>,
         column: usize,
@@ -78,20 +82,24 @@ impl Active {
         self.group = group;
         // SAFETY: the caller's promise.
         (self.fours, self.correction) =
-            unsafe { find::<M>(job, column, group, &mut self.q, &mut self.inputs) };
+            unsafe { find::<D>(job, column, group, &mut self.q, &mut self.inputs) };
     }
 
     /// Like [`find`](Self::find), for the first group of `groups` with an active
     /// input, if there is one.
     ///
     /// # Safety
-    /// As for [`product`].
+    /// As for [`product`](super::product).
     #[inline(always)]
-    pub(super) unsafe fn find_next<M: Multiply>(&mut self, job: &Sparse<'_>, groups: Range<usize>) {
+    pub(super) unsafe fn find_next<D: DotProduct>(
+        &mut self,
+        job: &Sparse<'_>,
+        groups: Range<usize>,
+    ) {
         self.fours = 0;
         for group in groups {
             // SAFETY: the caller's promise.
-            unsafe { self.find::<M>(job, 0, group) };
+            unsafe { self.find::<D>(job, 0, group) };
             if self.fours > 0 {
                 break;
             }

@@ -1,4 +1,21 @@
-//! Products of one column.
+//! Products of one column: the stream of weights from memory.
+//!
+//! ```text
+//! for each run of rows (at most 2048):                  sums and totals: L1
+//!     totals = 0
+//!     for each group with active inputs:
+//!         sums = correction of the zero point
+//!         for each 4, 2 or 1 fours of active inputs:
+//!             for each piece of the run, in line_order's order:
+//!                 prefetch the piece of the inputs four fours ahead    (L2)
+//!                 sums[piece] += dot products of the fours with q
+//!         totals += f32(sums) * scales[group]
+//! ```
+//!
+//! The product is bound by memory: each weight is read once and used once. The list of the next
+//! group's active inputs is made before a group is summed, so that prefetching does not stop at
+//! a group's end. More fours side by side mean more streams at a time; four of them are used
+//! where rows are read out of order, two otherwise.
 
 #![expect(
     clippy::needless_range_loop,
@@ -13,30 +30,29 @@ use kinglet_simd::OutputRows;
 
 use super::line_order::{LINE, Order};
 use super::nonzero::Active;
-use crate::dot_product::Multiply;
-use crate::simd::Width;
+use crate::dot_product::DotProduct;
+use crate::simd::Simd;
 use crate::sparse::Sparse;
 
-/// Fours of inputs between the one in use and the one that is asked for.
-/// Weights go to the second-level cache (T1): misses of the first level are too
-/// few at a time to fill the memory bus where the hardware cannot guess what
-/// comes next.
+/// Prefetch distance in fours of inputs. Weights are prefetched into the second-level cache
+/// (T1), because the first level has too few outstanding misses to fill the memory bus where
+/// the hardware prefetcher cannot guess the next address.
 const AHEAD: usize = 4;
-/// Rows that are summed together for a single column: their sums and the
+/// GroupTask that are summed together for a single column: their sums and the
 /// weights in use fit into the first-level cache.
-pub(super) const RUN: usize = 2048;
+pub(super) const RUN_ROWS: usize = 2048;
 
 /// Sums of a run of rows, as integers over a group and as floats over all.
 #[repr(align(64))]
 struct Run {
-    /// In the order of [`Width::interleave`].
-    sums: [i32; RUN],
-    totals: [f32; RUN],
+    /// In the order of [`Simd::interleave`].
+    sums: [i32; RUN_ROWS],
+    totals: [f32; RUN_ROWS],
 }
 
 impl Run {
     const fn new() -> Self {
-        Self { sums: [0; RUN], totals: [0.0; RUN] }
+        Self { sums: [0; RUN_ROWS], totals: [0.0; RUN_ROWS] }
     }
 }
 
@@ -45,9 +61,9 @@ impl Run {
 /// the one before is in use.
 ///
 /// # Safety
-/// As for [`product`]; there is a column.
+/// As for [`product`](super::product); there is a column.
 #[inline(always)]
-pub(super) unsafe fn single<M: Multiply>(job: &Sparse<'_>, out: &mut OutputRows<'_>) {
+pub(super) unsafe fn single<D: DotProduct>(job: &Sparse<'_>, out: &mut OutputRows<'_>) {
     let rows = out.rows();
     let scale = job.input.scales[0] * job.matrix.multiplier;
     let mut run = Run::new();
@@ -57,14 +73,14 @@ pub(super) unsafe fn single<M: Multiply>(job: &Sparse<'_>, out: &mut OutputRows<
         run.totals[..padded].fill(0.0);
         // SAFETY: the caller's promise; the rows of the run are in the matrix.
         unsafe {
-            groups::<M>(
+            groups::<D>(
                 job,
                 0..job.matrix.groups(),
                 &mut lists,
                 #[inline(always)]
                 |active, next| {
-                    let rows = Rows { job, active, next, first, len: padded };
-                    add_group_rows::<M>(&rows, &mut run);
+                    let task = GroupTask { job, active, next, first, len: padded };
+                    add_group_task::<D>(&task, &mut run);
                 },
             );
         }
@@ -78,12 +94,16 @@ pub(super) unsafe fn single<M: Multiply>(job: &Sparse<'_>, out: &mut OutputRows<
 /// row, `[group][row]`, before they are added up.
 ///
 /// # Safety
-/// As for [`product`]; there is a column.
+/// As for [`product`](super::product); there is a column.
 ///
 /// # Panics
 /// When `terms` is not so long.
 #[inline(always)]
-pub(crate) unsafe fn terms<M: Multiply>(job: &Sparse<'_>, range: Range<usize>, terms: &mut [f32]) {
+pub(crate) unsafe fn terms<D: DotProduct>(
+    job: &Sparse<'_>,
+    range: Range<usize>,
+    terms: &mut [f32],
+) {
     let rows = job.matrix.rows;
     assert_eq!(terms.len(), range.len() * rows, "terms of other groups");
     assert!(range.end <= job.matrix.groups(), "no such group");
@@ -97,7 +117,7 @@ pub(crate) unsafe fn terms<M: Multiply>(job: &Sparse<'_>, range: Range<usize>, t
         let mut group = range.start;
         // SAFETY: the caller's promise; the rows of the run are in the matrix.
         unsafe {
-            groups::<M>(
+            groups::<D>(
                 job,
                 range.clone(),
                 &mut lists,
@@ -106,8 +126,8 @@ pub(crate) unsafe fn terms<M: Multiply>(job: &Sparse<'_>, range: Range<usize>, t
                     of_run.by_ref().take(active.group - group).for_each(|idle| idle.fill(0.0));
                     group = active.group + 1;
                     run.totals[..padded].fill(0.0);
-                    let rows = Rows { job, active, next, first, len: padded };
-                    add_group_rows::<M>(&rows, &mut run);
+                    let task = GroupTask { job, active, next, first, len: padded };
+                    add_group_task::<D>(&task, &mut run);
                     if let Some(terms) = of_run.next() {
                         terms.copy_from_slice(&run.totals[..len]);
                     }
@@ -118,9 +138,9 @@ pub(crate) unsafe fn terms<M: Multiply>(job: &Sparse<'_>, range: Range<usize>, t
     }
 }
 
-/// Rows of each of the fewest runs of about the same length.
+/// GroupTask of each of the fewest runs of about the same length.
 fn run_len(rows: usize) -> usize {
-    let runs = rows.div_ceil(RUN).max(1);
+    let runs = rows.div_ceil(RUN_ROWS).max(1);
     rows.div_ceil(runs).next_multiple_of(64).max(1)
 }
 
@@ -135,9 +155,9 @@ fn runs(start: usize, out: &mut [f32]) -> impl Iterator<Item = (usize, &mut [f32
 /// with those of the next one.
 ///
 /// # Safety
-/// As for [`product`].
+/// As for [`product`](super::product).
 #[inline(always)]
-unsafe fn groups<M: Multiply>(
+unsafe fn groups<D: DotProduct>(
     job: &Sparse<'_>,
     range: Range<usize>,
     lists: &mut [Active; 2],
@@ -146,9 +166,9 @@ unsafe fn groups<M: Multiply>(
     let [mut active, mut next] = lists.each_mut();
     // SAFETY: the caller's promise.
     unsafe {
-        active.find_next::<M>(job, range.clone());
+        active.find_next::<D>(job, range.clone());
         while active.fours > 0 {
-            next.find_next::<M>(job, active.group + 1..range.end);
+            next.find_next::<D>(job, active.group + 1..range.end);
             f(active, next);
             core::mem::swap(&mut active, &mut next);
         }
@@ -156,7 +176,7 @@ unsafe fn groups<M: Multiply>(
 }
 
 /// The rows of a run for the active inputs of a group.
-struct Rows<'a> {
+struct GroupTask<'a> {
     job: &'a Sparse<'a>,
     active: &'a Active,
     /// The group after it, or one without active inputs.
@@ -167,7 +187,7 @@ struct Rows<'a> {
     len: usize,
 }
 
-impl Rows<'_> {
+impl GroupTask<'_> {
     /// Where the weights of four number `four` begin, of the next group beyond
     /// this one's last; null if there is no such four.
     #[inline(always)]
@@ -189,42 +209,42 @@ impl Rows<'_> {
 /// Adds the products of a group to the totals of a run.
 ///
 /// # Safety
-/// As for [`product`]; the matrix has the rows, with padding, at most RUN, and
+/// As for [`product`](super::product); the matrix has the rows, with padding, at most RUN_ROWS, and
 /// the inputs are of their groups.
 #[inline(always)]
-unsafe fn add_group_rows<M: Multiply>(rows: &Rows<'_>, run: &mut Run) {
-    let lanes = M::Width::LANES;
+unsafe fn add_group_task<D: DotProduct>(task: &GroupTask<'_>, run: &mut Run) {
+    let lanes = D::Simd::LANES;
     let unit = 4 * lanes;
-    let Rows { job, active, first, len, .. } = *rows;
+    let GroupTask { job, active, first, len, .. } = *task;
     let order = Order::new(len, active.fours * 4 > job.matrix.group / 4 * 3);
     run.sums[..len.next_multiple_of(unit)].fill(active.correction);
     let mut four = 0;
     // SAFETY: the caller's promise; there are that many fours.
     unsafe {
         while order.is_scattered() && four + 3 < active.fours {
-            add_fours::<M, 4>(rows, four, order, &mut run.sums);
+            add_fours::<D, 4>(task, four, order, &mut run.sums);
             four += 4;
         }
         while four + 1 < active.fours {
-            add_fours::<M, 2>(rows, four, order, &mut run.sums);
+            add_fours::<D, 2>(task, four, order, &mut run.sums);
             four += 2;
         }
         if four < active.fours {
-            add_fours::<M, 1>(rows, four, order, &mut run.sums);
+            add_fours::<D, 1>(task, four, order, &mut run.sums);
         }
         let scales = job.matrix.scales.as_ptr().cast::<u16>();
         let scales = scales.add(active.group * job.stride + first);
         for at in (0..len).step_by(unit) {
-            let mut sums = [M::Width::splat(0); 4];
+            let mut sums = [D::Simd::splat(0); 4];
             for t in 0..4 {
-                sums[t] = M::Width::load(run.sums.as_ptr().add(at + t * lanes).cast());
+                sums[t] = D::Simd::load(run.sums.as_ptr().add(at + t * lanes).cast());
             }
-            let sums = M::Width::restore(sums);
+            let sums = D::Simd::restore(sums);
             for t in 0..4 {
                 let at = at + t * lanes;
                 if at < len {
                     let total = run.totals.as_mut_ptr().add(at);
-                    M::Width::fold(sums[t], M::Width::scales(scales.add(at)), total);
+                    D::Simd::fold(sums[t], D::Simd::scales(scales.add(at)), total);
                 }
             }
         }
@@ -235,30 +255,30 @@ unsafe fn add_group_rows<M: Multiply>(rows: &Rows<'_>, run: &mut Run) {
 /// and asks for the weights of as many fours [`AHEAD`] of them.
 ///
 /// # Safety
-/// As for [`add_group_rows`]; the group has these fours.
+/// As for [`add_group_task`]; the group has these fours.
 #[inline(always)]
-unsafe fn add_fours<M: Multiply, const Q: usize>(
-    rows: &Rows<'_>,
+unsafe fn add_fours<D: DotProduct, const Q: usize>(
+    task: &GroupTask<'_>,
     four: usize,
     Order { piece, pieces, step }: Order,
-    sums: &mut [i32; RUN],
+    sums: &mut [i32; RUN_ROWS],
 ) {
-    let lanes = M::Width::LANES;
+    let lanes = D::Simd::LANES;
     let unit = 4 * lanes;
-    let len = rows.len;
+    let len = task.len;
     let mut weights = [[core::ptr::null(); 4]; Q];
     let mut ahead = [[core::ptr::null(); 4]; Q];
     for i in 0..Q {
-        weights[i] = rows.weights(four + i);
-        ahead[i] = rows.weights(four + AHEAD + i);
+        weights[i] = task.weights(four + i);
+        ahead[i] = task.weights(four + AHEAD + i);
     }
     // SAFETY: the caller's promise; sums are written in whole units, of which
-    // RUN is a multiple. Prefetching does not access memory.
+    // RUN_ROWS is a multiple. Prefetching does not access memory.
     unsafe {
-        let mut activations = [[M::Width::splat(0); 2]; Q];
+        let mut activations = [[D::Simd::splat(0); 2]; Q];
         for i in 0..Q {
-            let q = rows.active.q.as_ptr().add(4 * (four + i));
-            activations[i] = [M::Width::broadcast(q), M::Width::broadcast(q.add(2))];
+            let q = task.active.q.as_ptr().add(4 * (four + i));
+            activations[i] = [D::Simd::broadcast(q), D::Simd::broadcast(q.add(2))];
         }
         let mut number = 0;
         for _ in 0..pieces {
@@ -274,27 +294,27 @@ unsafe fn add_fours<M: Multiply, const Q: usize>(
                 }
             }
             for at in (start..len.min(start + piece)).step_by(unit) {
-                let mut products = [M::start(); 4];
+                let mut products = [D::start(); 4];
                 for i in 0..Q {
-                    let mut bytes = [M::Width::splat(0); 4];
+                    let mut bytes = [D::Simd::splat(0); 4];
                     for j in 0..4 {
                         let weights = weights[i][j].add(at);
                         bytes[j] = if at + unit > len {
-                            M::Width::load_short(weights, len - at)
+                            D::Simd::load_short(weights, len - at)
                         } else {
-                            M::Width::load(weights)
+                            D::Simd::load(weights)
                         };
                     }
-                    let tiles = M::Width::interleave(bytes);
+                    let tiles = D::Simd::interleave(bytes);
                     for t in 0..4 {
-                        let weights = M::Width::unsign(tiles[t]);
-                        products[t] = M::steps(products[t], weights, activations[i]);
+                        let weights = D::Simd::unsign(tiles[t]);
+                        products[t] = D::steps(products[t], weights, activations[i]);
                     }
                 }
                 for t in 0..4 {
                     let sums = sums.as_mut_ptr().add(at + t * lanes);
-                    let sum = M::Width::add(M::Width::load(sums.cast()), M::total(products[t]));
-                    M::Width::store(sums, sum);
+                    let sum = D::Simd::add(D::Simd::load(sums.cast()), D::total(products[t]));
+                    D::Simd::store(sums, sum);
                 }
             }
         }
