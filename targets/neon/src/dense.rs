@@ -1,4 +1,21 @@
-//! The product of a matrix with columns: what is the same for every set.
+//! Products with a dense input, GEMV and GEMM: what is the same for every set.
+//!
+//! ```text
+//! for each tile of 16 rows:
+//!     for each register tile of columns, at most COLUMNS:
+//!         acc[column][row] = 0
+//!         for each group:
+//!             sums = the set's exact i32 sums over the group        (trait Dense)
+//!             acc += f32(sums) * scales[group]
+//!         out[column][row] = acc * scale of the column
+//! ```
+//!
+//! A tile is `[input/4][16 rows][4 inputs]`, 64 bytes: four registers, called quarters, of four
+//! rows by four inputs each, which is the operand of `sdot` as it lies. `COLUMNS` is the number
+//! of columns whose 16 rows of accumulators stay in the 32 registers beside the operands.
+//!
+//! [`Group`] is the one place where lengths are checked: a group's weights and activations
+//! agree in their number of inputs, so the loads inside its loops are unchecked.
 
 use core::array::from_fn;
 
@@ -38,10 +55,10 @@ pub(crate) fn product<D: Dense>(
         while column < out.columns() {
             let columns = (out.columns() - column).min(D::COLUMNS);
             match columns {
-                1 => block::<D, 1>(dense, matrix, input, at, column, out),
-                2 => block::<D, 2>(dense, matrix, input, at, column, out),
-                3 => block::<D, 3>(dense, matrix, input, at, column, out),
-                _ => block::<D, 4>(dense, matrix, input, at, column, out),
+                1 => register_tile::<D, 1>(dense, matrix, input, at, column, out),
+                2 => register_tile::<D, 2>(dense, matrix, input, at, column, out),
+                3 => register_tile::<D, 3>(dense, matrix, input, at, column, out),
+                _ => register_tile::<D, 4>(dense, matrix, input, at, column, out),
             }
             column += columns;
         }
@@ -55,9 +72,9 @@ struct Position {
     first: usize,
 }
 
-/// Sixteen rows of `C` columns, from `column` on.
+/// A register tile: sixteen rows of `C` columns, from `column` on.
 #[inline(always)]
-fn block<D: Dense, const C: usize>(
+fn register_tile<D: Dense, const C: usize>(
     dense: D,
     matrix: &Matrix<'_>,
     input: &Quantized<'_>,
@@ -73,7 +90,7 @@ fn block<D: Dense, const C: usize>(
         let start = group * matrix.group;
         let q = q.map(|q| &q[start..start + weights.len() / TILE_ROWS]);
         let sums = dense.group(weights, q);
-        let scales = fold::widen(scales);
+        let scales = fold::f16_scales_to_f32(scales);
         for (acc, sums) in acc.iter_mut().zip(&sums) {
             fold::fold(acc, sums, &scales);
         }
@@ -92,7 +109,7 @@ fn block<D: Dense, const C: usize>(
     }
 }
 
-/// One group's operands, with lengths that agree: what makes the kernels'
+/// One group's operands, with lengths that agree: the invariant that makes the kernels'
 /// unchecked loads sound.
 #[derive(Clone, Copy)]
 pub(crate) struct Group<'a, const C: usize> {

@@ -1,4 +1,4 @@
-//! From the integers of a group to f32, in the order of the contract.
+//! The fold: from the integers of a group to f32, in the order of the numbers' contract.
 
 use core::arch::asm;
 
@@ -23,17 +23,17 @@ pub(crate) fn fold(acc: &mut Acc, sums: &Sums, scales: &Acc) {
 
 /// f16 scales, which are normal numbers or zero, as f32.
 #[inline(always)]
-pub(crate) fn widen(scales: &[f16; TILE_ROWS]) -> Acc {
+pub(crate) fn f16_scales_to_f32(scales: &[f16; TILE_ROWS]) -> Acc {
     let scales = scales.as_ptr().cast::<u16>();
     // SAFETY: `f16` is a `u16` in memory, and there are sixteen.
     let [first, rest] = unsafe { scales.cast::<[uint16x8_t; 2]>().read_unaligned() };
-    let ((a, b), (c, d)) = (widen_eight(first), widen_eight(rest));
+    let ((a, b), (c, d)) = (eight_to_f32(first), eight_to_f32(rest));
     [a, b, c, d]
 }
 
 /// Exact for every f16, in any rounding mode.
 #[inline(always)]
-fn widen_eight(bits: uint16x8_t) -> (float32x4_t, float32x4_t) {
+fn eight_to_f32(bits: uint16x8_t) -> (float32x4_t, float32x4_t) {
     let (low, high);
     // SAFETY: every AArch64 CPU with NEON converts f16; no memory is touched.
     unsafe {

@@ -66,11 +66,11 @@ pub(crate) fn digest<K: Kernels>(
 }
 
 /// Inputs of the small products: the largest that the shipped model's matrices have.
-const MOST_INPUTS: usize = 512;
+const MAX_INPUTS: usize = 512;
 /// Rows of the small products.
 const ROWS: usize = 16;
 /// Sums that the kernels of this target do not read.
-static SUMS: [i32; MOST_INPUTS / INPUT_PAD] = [0; _];
+static SUMS: [i32; MAX_INPUTS / INPUT_PAD] = [0; _];
 
 /// Whether the kernels compute what the reference does, on 16 rows of the
 /// model's head and all of its first sparse matrix. `scratch` is overwritten.
@@ -90,7 +90,7 @@ pub(crate) fn kernels<K: Kernels>(
 
 #[inline(never)]
 fn dense<K: Kernels>(kernels: &K, head: Matrix<'_>) -> Result<(), Failed> {
-    let mut q = [0; MOST_INPUTS];
+    let mut q = [0; MAX_INPUTS];
     let Some(q) = q.get_mut(..padded_inputs(head.inputs)).filter(|_| head.rows >= ROWS) else {
         say!("the head is too wide for a small product");
         return Ok(());
@@ -113,7 +113,7 @@ fn sparse<K: Kernels>(
     matrix: SparseMatrix<'_>,
     scratch: &mut [f32],
 ) -> Result<(), Failed> {
-    let mut q = [0; MOST_INPUTS];
+    let mut q = [0; MAX_INPUTS];
     let q = q.get_mut(..padded_inputs(matrix.inputs));
     let (Some(q), Some(outputs)) = (q, scratch.get_mut(..2 * matrix.rows)) else {
         say!("the sparse matrix is too large for a small product");

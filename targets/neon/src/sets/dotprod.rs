@@ -1,4 +1,22 @@
-//! The int8 dot product: activations as two signed bytes, `q = 256 * high + low`.
+//! The int8 dot product, `sdot`: activations as two signed bytes, `q = 256 * high + low`.
+//!
+//! `sdot` multiplies four signed bytes in each of four lanes with four others and adds the
+//! products to the lane. A lane is a row; the four bytes of a column are broadcast from a lane
+//! of its register. Weights have one byte and activations two, so a dot product takes two
+//! `sdot`s with sums of their own:
+//!
+//! ```text
+//! high[row] += w[row][4] . high bytes of q[4]
+//! low[row]  += w[row][4] . low bytes of q[4]
+//! sum[row]   = 256 * high[row] + low[row]                  at the group's end
+//! ```
+//!
+//! [`pack`] rearranges each four activations to `[high; 4] [low; 4]`, so that one load of 16
+//! bytes brings both halves of eight inputs. Sparse products interleave the weights of four
+//! active inputs, `[4 inputs][16 rows]`, to the quarters of a tile first.
+//!
+//! High and low sums of 16 rows take eight registers per column; with weights and activations
+//! beside them, three columns fit in 32 registers.
 
 use core::arch::asm;
 use core::array::from_fn;
@@ -18,9 +36,9 @@ use crate::sparse::{self, Active, Sparse, Weights};
 pub struct Dotprod(());
 
 impl Dotprod {
-    /// The set, where the CPU has `sdot` and the thread's floats keep the contract.
+    /// The set, where the CPU has `sdot` and the thread's floats are IEEE.
     pub fn new() -> Option<Self> {
-        (Features::now().dotprod && fp_mode_is_ieee()).then_some(Self(()))
+        (Features::detect().dotprod && fp_mode_is_ieee()).then_some(Self(()))
     }
 }
 
@@ -85,8 +103,8 @@ pub(crate) fn pack(q: &mut [i16]) {
     }
 }
 
-/// The sums of the high and of the low bytes as one; no order of additions overflows
-/// in a group of 512, and the sum is exact even where it would.
+/// `256 * high + low`. Nothing overflows: in a group of 512, `256 * high` is at most
+/// 256 * 127 * 127 * 512 and the sum 32639 * 127 * 512, both below 2^31.
 #[inline(always)]
 pub(crate) fn join(high: int32x4_t, low: int32x4_t) -> int32x4_t {
     vaddq_s32(vshlq_n_s32(high), low)

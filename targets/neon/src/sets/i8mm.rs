@@ -1,4 +1,13 @@
-//! The int8 matrix product, for several columns; one column is `sdot`'s.
+//! The int8 matrix product, `smmla`, for several columns; one column is `sdot`'s.
+//!
+//! `smmla` multiplies a matrix of 2 by 8 bytes with the transpose of another and adds the 2 by 2
+//! dot products to its sum. Rows of the first are two rows of weights; rows of the second are
+//! the high and the low bytes of one column. One instruction makes 32 multiplications, where
+//! `sdot` makes 16.
+//!
+//! ```text
+//! sum[2 rows][high, low] += weights[2 rows][8 inputs] * q[high, low][8 inputs]
+//! ```
 
 use core::arch::asm;
 use core::array::from_fn;
@@ -19,10 +28,9 @@ use crate::sparse;
 pub struct I8mm(());
 
 impl I8mm {
-    /// The set, where the CPU has `smmla` and `sdot` and the thread's floats keep
-    /// the contract.
+    /// The set, where the CPU has `smmla` and `sdot` and the thread's floats are IEEE.
     pub fn new() -> Option<Self> {
-        let features = Features::now();
+        let features = Features::detect();
         (features.dotprod && features.i8mm && fp_mode_is_ieee()).then_some(Self(()))
     }
 }

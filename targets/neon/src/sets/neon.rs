@@ -1,4 +1,13 @@
-//! Plain NEON: weights widened to i16, `smlal` with the activations as they are.
+//! NEON without the dot product: weights widened to i16, `smlal` with 16-bit activations.
+//!
+//! `smlal` multiplies four i16 with four others and adds the products to four i32 lanes. The
+//! activations need no second byte and no packing. Lanes are
+//!
+//! * inputs, for one column: four inputs of a row lie side by side, so nothing is rearranged;
+//!   the lanes of a row are added up at the group's end;
+//! * rows, for several columns: the weights of a quarter are transposed once, `[input][row]`,
+//!   which all columns share, and a column's activation comes from a lane of its register. A
+//!   column then takes four accumulators instead of sixteen.
 
 use core::arch::asm;
 use core::array::from_fn;
@@ -17,8 +26,8 @@ use crate::sparse::{self, Active, Sparse, Weights};
 pub struct Neon(());
 
 impl Neon {
-    /// The set, where the thread's floats keep the contract: every AArch64 CPU
-    /// that this crate compiles for has the instructions.
+    /// The set, where the thread's floats are IEEE. Every AArch64 CPU that this crate compiles
+    /// for has the instructions.
     pub fn new() -> Option<Self> {
         fp_mode_is_ieee().then_some(Self(()))
     }
