@@ -10,14 +10,14 @@ use kinglet::quantized::{MAX_Q, Quantized};
 use kinglet::scalar::Scalar;
 use proptest::prelude::*;
 
-use crate::{Dsp, Plain};
+use crate::{Dsp, QuadScalar};
 
 mod dsp {
     kinglet::kernel_tests!(crate::Dsp::new());
 }
 
 mod plain {
-    kinglet::kernel_tests!(crate::Plain::new());
+    kinglet::kernel_tests!(crate::QuadScalar::new());
 }
 
 /// What a product is made of, in memory that may start at any byte.
@@ -138,14 +138,14 @@ proptest! {
     #[test]
     fn dense_products_are_the_reference(case in case()) {
         let expected = case.dense(&Scalar);
-        prop_assert_eq!(&case.dense(&Plain::new().expect("no modes here")), &expected);
+        prop_assert_eq!(&case.dense(&QuadScalar::new().expect("no modes here")), &expected);
         prop_assert_eq!(&case.dense(&Dsp::new().expect("emulated here")), &expected);
     }
 
     #[test]
     fn sparse_products_are_the_reference(case in case()) {
         let expected = case.sparse(&Scalar);
-        prop_assert_eq!(&case.sparse(&Plain::new().expect("no modes here")), &expected);
+        prop_assert_eq!(&case.sparse(&QuadScalar::new().expect("no modes here")), &expected);
         prop_assert_eq!(&case.sparse(&Dsp::new().expect("emulated here")), &expected);
     }
 }
