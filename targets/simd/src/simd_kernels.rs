@@ -1,4 +1,11 @@
 //! The interface that a target's SIMD kernels implement: products of some rows, on one thread.
+//!
+//! It is [`Kernels`](kinglet::kernels::Kernels) one level down. There a call is a whole product
+//! and may use threads; here it is the rows of one chunk, and the caller has the threads. The
+//! core's reference implements it too, so that a set for any machine exists.
+//!
+//! An implementation may assume that [`OutputRows`] start at a tile of 16 rows. It must check
+//! lengths that its unsafe loads rely on, because all arguments can be made by safe code.
 
 use core::ops::Range;
 
@@ -36,13 +43,14 @@ pub trait SimdKernels: Sync {
         out: &mut OutputRows<'_>,
     );
 
-    /// Computes what `groups` contribute to each row of a sparse product with a
-    /// single column: `terms`, `[group][row]`. Their sum over the groups in
-    /// ascending order, from +0.0, is the product without the input's scale and
-    /// the matrix's multiplier.
+    /// Computes the terms of a sparse product with one column: what each of `groups` adds to
+    /// each row, `[group][row]`. The sum of all groups' terms in ascending order, from +0.0, is
+    /// the product before the input's scale and the matrix's multiplier. Threads split such a
+    /// product by groups, because each input's weights are then read as a whole.
     ///
     /// # Panics
-    /// When there is no such group, or `terms` is not so long.
+    ///
+    /// When there is no such group, or `terms` has another length.
     fn sparse_terms(
         &self,
         matrix: &SparseMatrix<'_>,
@@ -63,8 +71,8 @@ pub trait SimdKernels: Sync {
     fn prefetch(&self, _values: &[f32]) {}
 }
 
-/// A group of inputs as a matrix of its own, and the first column's
-/// activations for it, without scales: the product is what the group contributes.
+/// A group of inputs as a matrix of its own, and the first column's activations for it, both
+/// with scales of 1 besides the group's own: their product is the group's term.
 fn one_group<'a>(
     matrix: &SparseMatrix<'a>,
     input: &Quantized<'a>,
