@@ -37,13 +37,16 @@
 //! assert_eq!(output, [2.0 * 3.0 * 32.0 * 0.5 * 0.25; 16]);
 //! ```
 #![no_std]
+#![deny(unsafe_code)]
 
 #[cfg(test)]
 extern crate std;
 
+#[allow(unsafe_code, reason = "reads a control register, where the architecture has one")]
 mod fp_mode;
 mod kernel_set;
 mod one_thread;
+#[expect(unsafe_code, reason = "a borrow of rows, which are no slice")]
 mod output_rows;
 mod simd_kernels;
 

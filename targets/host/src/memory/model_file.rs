@@ -1,4 +1,14 @@
-//! A model file as read-only memory.
+//! A model file as read-only memory: mapped, not read.
+//!
+//! The core reads weights in place, so opening a file of any size takes the same time, and
+//! processes share its pages. Each page is read from the disk at its first use, which the first
+//! tokens wait for; [`ModelFile::preload`] and [`ModelFile::lock`] do that beforehand. Both are
+//! explicit, because opening must take no time.
+//!
+//! Preloading asks the system to populate the pages and then touches each, because on a virtual
+//! machine a populated page still costs a fault in the host.
+//!
+//! Tried without effect: advice to use huge pages, with a cold and a warm page cache.
 
 use std::fmt;
 use std::fs::File;
