@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use kinglet::engine::Engine;
-use kinglet::engine::cpu::{Cpu, workspace_len};
+use kinglet::engine::{Cpu, workspace_len};
 use kinglet::format::model::{Model, Section};
 use kinglet::format::shape::{Architecture, Ranks, Shape};
 use kinglet::format::state_file::StateFile;
@@ -18,7 +18,7 @@ use kinglet::include_model;
 use kinglet::sampler::{Sampler, SamplerOptions};
 use kinglet::tokenizer::Tokenizer;
 use kinglet::tokenizer::text_stream::TextStream;
-use kinglet_desktop::Set;
+use kinglet_desktop::KernelSet;
 use kinglet_host::{ModelFile, Threaded};
 use kinglet_quantize::synthetic::SyntheticModel;
 
@@ -75,9 +75,9 @@ impl Buffers {
         &'a mut self,
         model: Model<'a>,
         block: usize,
-    ) -> (Cpu<'a, Threaded<Set>>, &'a mut [f32]) {
+    ) -> (Cpu<'a, Threaded<KernelSet>>, &'a mut [f32]) {
         let Self { states, workspace, logits } = self;
-        let kernels = Threaded::new(Set::best(), 1);
+        let kernels = Threaded::new(KernelSet::best(), 1);
         let engine = Cpu::new(model, kernels, block, states, workspace);
         (engine.expect("buffers of the model's lengths"), logits)
     }
@@ -145,7 +145,7 @@ fn start(criterion: &mut Criterion) {
     bench.bench_function("engine", |bench| {
         bench.iter(|| {
             let mut buffers = Buffers::new(model.shape(), BLOCK);
-            black_box(buffers.engine(model, BLOCK).0.block())
+            black_box(buffers.engine(model, BLOCK).0.max_batch())
         });
     });
     bench.throughput(Throughput::BytesDecimal(synthetic.bytes().len() as u64));

@@ -3,23 +3,25 @@
 //! are multiplications of a weight with an activation.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use kinglet::kernels::matrix::{Matrix, padded_inputs, padded_rows};
+use kinglet::kernels::matrix::{Matrix, SparseMatrix, padded_inputs, padded_rows};
 use kinglet::kernels::testing::{Activity, Case, Problem};
 use kinglet::kernels::{Kernels, Product, SparseProduct};
-use kinglet_desktop::Set;
+use kinglet_desktop::KernelSet;
 use kinglet_host::Threaded;
 
 /// Bytes that a decode goes through before it reads a matrix again: several
 /// times what the caches hold.
 const FAR: usize = 256 << 20;
 
-fn sets() -> impl Iterator<Item = Threaded<Set>> {
-    Set::all().filter(|set| !matches!(set, Set::Scalar(_))).map(|set| Threaded::new(set, 1))
+fn sets() -> impl Iterator<Item = Threaded<KernelSet>> {
+    KernelSet::all()
+        .filter(|set| !matches!(set, KernelSet::Scalar(_)))
+        .map(|set| Threaded::new(set, 1))
 }
 
 fn name(kernels: &impl Kernels, case: &Case) -> String {
-    let Case { rows, inputs, columns, group, .. } = case;
-    format!("{}/{rows}x{inputs}/c{columns}/g{group}", kernels.name())
+    let Case { rows, inputs, tokens, group, .. } = case;
+    format!("{}/{rows}x{inputs}/c{tokens}/g{group}", kernels.name())
 }
 
 /// Copies of one problem's weights, one after the other as layers lie in a file.
@@ -52,13 +54,15 @@ fn decode(criterion: &mut Criterion) {
             let scales = padded_rows(rows) * problem.matrix().groups() * 2;
             bench.throughput(Throughput::BytesDecimal((bytes + scales) as u64));
             for (place, total) in [("memory", FAR), ("cache", 0)] {
-                let mut copies = Copies::new(&problem.matrix().weights[..bytes], total);
+                let mut copies = Copies::new(&problem.matrix().weights()[..bytes], total);
                 for kernels in sets() {
                     let q = problem.packed(&kernels);
                     let mut output = problem.output();
                     bench.bench_function(format!("{place}/{}", name(&kernels, &case)), |bench| {
                         bench.iter(|| {
-                            let matrix = Matrix { weights: copies.next(), ..problem.matrix() };
+                            let (scales, weights) = (problem.matrix().scales(), copies.next());
+                            let matrix = Matrix::new(rows, inputs, group, 1.0, weights, scales);
+                            let matrix = matrix.expect("all of a matrix");
                             let input = problem.input(&q);
                             kernels.products(&mut [Product { matrix, input, output: &mut output }]);
                         });
@@ -94,29 +98,33 @@ fn prefill(criterion: &mut Criterion) {
 const ACTIVE: [(u64, &str); 3] = [(64, "0%"), (32, "50%"), (8, "87%")];
 
 fn sparse(criterion: &mut Criterion) {
-    for columns in [1, 64] {
-        let what = if columns == 1 { "sparse decode" } else { "sparse prefill" };
+    for tokens in [1, 64] {
+        let what = if tokens == 1 { "sparse decode" } else { "sparse prefill" };
         let mut bench = criterion.benchmark_group(what);
         for (rows, inputs) in [(768, 3072), (1024, 4096), (2048, 8192)] {
             for (of_64, zeros) in ACTIVE {
                 let activity = Activity::Of64(of_64);
-                let case = Case { activity, ..Case::new(rows, inputs, columns, 128) };
+                let case = Case { activity, ..Case::new(rows, inputs, tokens, 128) };
                 let problem = Problem::new(case);
-                let active = problem.natural().q.iter().filter(|q| **q != 0).count();
-                let throughput = match columns {
+                let active = problem.natural().q().iter().filter(|q| **q != 0).count();
+                let throughput = match tokens {
                     1 => Throughput::BytesDecimal((active * padded_rows(rows)) as u64),
-                    _ => Throughput::Elements((rows * inputs * columns) as u64),
+                    _ => Throughput::Elements((rows * inputs * tokens) as u64),
                 };
                 bench.throughput(throughput);
                 let bytes = padded_rows(rows) * padded_inputs(inputs);
-                let total = if columns == 1 { FAR } else { 0 };
-                let mut copies = Copies::new(&problem.sparse_matrix().weights[..bytes], total);
+                let total = if tokens == 1 { FAR } else { 0 };
+                let sparse = problem.sparse_matrix();
+                let mut copies = Copies::new(&sparse.weights()[..bytes], total);
                 for kernels in sets() {
                     let mut output = problem.output();
                     bench.bench_function(format!("{zeros}/{}", name(&kernels, &case)), |bench| {
                         bench.iter(|| {
-                            let mut matrix = problem.sparse_matrix();
-                            matrix.weights = copies.next();
+                            let (scales, weights) = (sparse.scales(), copies.next());
+                            let group = sparse.group();
+                            let matrix =
+                                SparseMatrix::new(rows, inputs, group, 1.0, weights, scales);
+                            let matrix = matrix.expect("all of a matrix");
                             let (input, output) = (problem.natural(), &mut *output);
                             kernels.sparse_product(SparseProduct { matrix, input, output });
                         });

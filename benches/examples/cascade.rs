@@ -18,12 +18,12 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Instant;
 
-use kinglet::engine::cpu::{Cpu, workspace_len};
-use kinglet::engine::{Column, Engine};
+use kinglet::engine::{BatchToken, Engine};
+use kinglet::engine::{Cpu, workspace_len};
 use kinglet::format::model::Model;
 use kinglet::format::shape::Shape;
-use kinglet_desktop::Set;
-use kinglet_host::{Floats, Threaded};
+use kinglet_desktop::KernelSet;
+use kinglet_host::{PageBuffer, Threaded};
 use kinglet_quantize::synthetic::{OFFICIAL, SyntheticModel};
 
 /// Share of zero activations in the channel mix, and seed, of `kinglet bench`.
@@ -108,18 +108,19 @@ fn run(
 ) -> Result<f64, String> {
     let shape = *model.shape();
     let error = |error: &dyn std::fmt::Display| error.to_string();
-    let mut state = Floats::<f32>::new(shape.state_len()).map_err(|e| error(&e))?;
-    let mut workspace = Floats::<f32>::new(workspace_len(&shape, block)).map_err(|e| error(&e))?;
-    let kernels = Threaded::new(Set::best(), threads);
+    let mut state = PageBuffer::<f32>::new(shape.state_len()).map_err(|e| error(&e))?;
+    let mut workspace =
+        PageBuffer::<f32>::new(workspace_len(&shape, block)).map_err(|e| error(&e))?;
+    let kernels = Threaded::new(KernelSet::best(), threads);
     let mut engine =
         Cpu::new(model, kernels, block, &mut state, &mut workspace).map_err(|e| error(&e))?;
     let mut logits = vec![0.0; shape.vocab];
     let start = Instant::now();
     for first in (0..TOKENS).step_by(block) {
         let columns: Vec<_> = (first..first + block)
-            .map(|i| Column {
+            .map(|i| BatchToken {
                 token: (7919 * i % shape.vocab) as u32,
-                slot: 0,
+                sequence: 0,
                 logits: with_logits && i + 1 == TOKENS,
             })
             .collect();

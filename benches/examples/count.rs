@@ -9,11 +9,11 @@ use std::env;
 use std::error::Error;
 use std::hint::black_box;
 
-use kinglet::engine::cpu::{Cpu, workspace_len};
-use kinglet::engine::{Column, Engine, StepError};
+use kinglet::engine::{BatchToken, Engine, StepError};
+use kinglet::engine::{Cpu, workspace_len};
 use kinglet::format::model::Model;
 use kinglet::include_model;
-use kinglet_desktop::Set;
+use kinglet_desktop::KernelSet;
 use kinglet_host::Threaded;
 
 /// Tokens of a call of [`counted`].
@@ -21,16 +21,16 @@ const TOKENS: usize = 64;
 
 static MODEL: &[u8] = include_model!("../../models/stories/stories.kinglet");
 
-/// Computes the columns in blocks, each of which ends with its logits.
+/// Computes the tokens in blocks, each of which ends with its logits.
 #[inline(never)]
 fn counted(
     engine: &mut dyn Engine,
-    columns: &[Column],
+    tokens: &[BatchToken],
     block: usize,
     logits: &mut [f32],
 ) -> Result<(), StepError> {
-    for columns in columns.chunks(block) {
-        engine.forward(columns, logits)?;
+    for tokens in tokens.chunks(block) {
+        engine.forward(tokens, logits)?;
     }
     Ok(())
 }
@@ -47,22 +47,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         [name, "prefill"] => (name, TOKENS),
         _ => return Err("usage: count KERNEL decode|prefill, or count tokens".into()),
     };
-    let set = Set::by_name(name).ok_or("this machine does not have that kernel set")?;
+    let set = KernelSet::by_name(name).ok_or("this machine does not have that kernel set")?;
     let model = Model::open(MODEL)?;
     let shape = *model.shape();
     let mut state = vec![0.0; shape.state_len()];
     let mut workspace = vec![0.0; workspace_len(&shape, block)];
     let mut logits = vec![0.0; shape.vocab];
     let mut engine = Cpu::new(model, Threaded::new(set, 1), block, &mut state, &mut workspace)?;
-    let columns: Vec<Column> = (0..TOKENS)
+    let tokens: Vec<BatchToken> = (0..TOKENS)
         .map(|i| {
             let token = ((7919 * i + 1) % shape.vocab) as u32;
-            Column { token, slot: 0, logits: (i + 1) % block == 0 }
+            BatchToken { token, sequence: 0, logits: (i + 1) % block == 0 }
         })
         .collect();
     // What happens once, such as a first look at the CPU's features, is over by then.
     engine.step(0, 0, &mut logits)?;
-    counted(&mut engine, &columns, block, &mut logits)?;
+    counted(&mut engine, &tokens, block, &mut logits)?;
     black_box(&logits);
     Ok(())
 }

@@ -299,8 +299,8 @@ impl<'a> Conversion<'a> {
         self.parameters += tensor.elements() as u64 / spec.part.map_or(1, |part| part.count as u64);
         match (spec.storage, layer) {
             (Storage::Vector, _) => self.vector(index, spec, &tensor)?,
-            (Storage::Rows, None) => self.embedding(index, spec, &tensor)?,
-            (Storage::Rows, Some(layer)) => self.deep_embed(index, spec, &tensor, layer)?,
+            (Storage::Embedding, None) => self.embedding(index, spec, &tensor)?,
+            (Storage::Embedding, Some(layer)) => self.deep_embed(index, spec, &tensor, layer)?,
             _ => self.matrix(index, spec, &tensor, TensorName { layer, name: spec.name })?,
         }
         (self.progress)(self.parameters, self.all);

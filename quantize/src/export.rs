@@ -111,12 +111,16 @@ fn values(tensor: &Tensor<'_>, spec: &TensorSpec) -> Vec<f32> {
     match tensor {
         Tensor::Vector(values) => values.to_vec(),
         Tensor::Matrix(matrix) => {
-            self::matrix(spec, matrix.rows, matrix.inputs, |row, input| matrix.weight(row, input))
+            self::matrix(spec, matrix.rows(), matrix.inputs(), |row, input| {
+                matrix.weight(row, input)
+            })
         }
         Tensor::Sparse(matrix) => {
-            self::matrix(spec, matrix.rows, matrix.inputs, |row, input| matrix.weight(row, input))
+            self::matrix(spec, matrix.rows(), matrix.inputs(), |row, input| {
+                matrix.weight(row, input)
+            })
         }
-        Tensor::Rows(table) => {
+        Tensor::Embedding(table) => {
             let mut values = vec![0.0; table.rows * table.width];
             for (row, values) in values.chunks_mut(table.width).enumerate() {
                 table.read(row, values);

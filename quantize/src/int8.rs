@@ -365,14 +365,14 @@ impl Packing {
     /// Scales that a row takes.
     pub(crate) fn scales_per_row(&self) -> usize {
         match self.storage {
-            Storage::Rows => padded_inputs(self.inputs) / ROW_GROUP,
+            Storage::Embedding => padded_inputs(self.inputs) / ROW_GROUP,
             _ => self.inputs.div_ceil(self.group),
         }
     }
 
     /// Rows with padding.
     pub(crate) fn padded(&self, rows: usize) -> usize {
-        if self.storage == Storage::Rows { rows } else { padded_rows(rows) }
+        if self.storage == Storage::Embedding { rows } else { padded_rows(rows) }
     }
 
     /// Quantizes some tiles of rows.
@@ -382,7 +382,7 @@ impl Packing {
     ///   `[row/16][input][16]`, for a table `[row][input]`; all of them are written
     /// * `scales`: `[row/16][input/group][16]`, or `[row][input/32]` for a table
     pub(crate) fn put(&self, weights: &[f32], values: &mut [i8], scales: &mut [f16]) {
-        if self.storage == Storage::Rows {
+        if self.storage == Storage::Embedding {
             return put_lines(self, weights, values, scales);
         }
         let values = values.chunks_mut(TILE_ROWS * self.values_per_row());
@@ -572,7 +572,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn multiplier_of(storage: Storage, w: &[f32]) -> f32 {
-        if storage == Storage::Rows { 1.0 } else { multiplier(largest(w)) }
+        if storage == Storage::Embedding { 1.0 } else { multiplier(largest(w)) }
     }
 
     #[test]
@@ -600,11 +600,12 @@ mod tests {
         };
         match storage {
             Storage::Matrix => {
-                let matrix = Matrix { rows, inputs, group, multiplier, weights, scales };
+                let matrix = Matrix::new(rows, inputs, group, multiplier, weights, scales).unwrap();
                 at(&|row, input| matrix.weight(row, input))
             }
             Storage::Sparse => {
-                let matrix = SparseMatrix { rows, inputs, group, multiplier, weights, scales };
+                let matrix =
+                    SparseMatrix::new(rows, inputs, group, multiplier, weights, scales).unwrap();
                 at(&|row, input| matrix.weight(row, input))
             }
             _ => {
@@ -620,7 +621,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_weight_is_within_half_a_step(
-            storage in prop::sample::select(vec![Storage::Matrix, Storage::Sparse, Storage::Rows]),
+            storage in prop::sample::select(vec![Storage::Matrix, Storage::Sparse, Storage::Embedding]),
             rows in 1usize..40,
             inputs in 1usize..100,
             group in prop::sample::select(GROUPS.to_vec()),
@@ -633,9 +634,9 @@ mod tests {
                 (x as f32 / u32::MAX as f32 - 0.5) * 10f32.powi(magnitude)
             }).collect();
             let stored = read(storage, inputs, group, &w);
-            let group = if storage == Storage::Rows { ROW_GROUP } else { group };
+            let group = if storage == Storage::Embedding { ROW_GROUP } else { group };
             // A row table has no multiplier, so its steps end at the smallest normal f16.
-            let least = if storage == Storage::Rows { f16::MIN_POSITIVE.to_f32() } else { 0.0 };
+            let least = if storage == Storage::Embedding { f16::MIN_POSITIVE.to_f32() } else { 0.0 };
             for row in 0..rows {
                 let line = &w[row * inputs..][..inputs];
                 for (g, chunk) in line.chunks(group).enumerate() {
@@ -707,7 +708,7 @@ mod tests {
             let errors = Measured::of_row(&row, None).errors;
             prop_assert_eq!(errors.signal, sums.signal.iter().sum::<f64>());
             prop_assert_eq!(errors.noise, sums.noise.map(|lanes| lanes.iter().sum::<f64>()));
-            for storage in [Storage::Matrix, Storage::Sparse, Storage::Rows] {
+            for storage in [Storage::Matrix, Storage::Sparse, Storage::Embedding] {
                 let packing = Packing { storage, inputs, group, multiplier: 1.0 };
                 let rows = packing.padded(1);
                 let buffers = || (
@@ -717,7 +718,7 @@ mod tests {
                 let ((mut values, mut scales), mut plain) = (buffers(), buffers());
                 packing.put(&row, &mut values, &mut scales);
                 match storage {
-                    Storage::Rows => packing.lines(&row, &mut plain.0, &mut plain.1),
+                    Storage::Embedding => packing.lines(&row, &mut plain.0, &mut plain.1),
                     _ => packing.tile(&row, &mut plain.0, &mut plain.1),
                 }
                 prop_assert_eq!((values, scales), plain);

@@ -13,7 +13,7 @@
 //! it. Divergence is then measured where q goes, on texts that differ from p's own by
 //! no more than what is measured.
 
-use kinglet::engine::{Column, Engine, StepError};
+use kinglet::engine::{BatchToken, Engine, StepError};
 use kinglet::sampler::{SampleError, Sampler, SamplerOptions};
 use rayon::prelude::*;
 
@@ -95,7 +95,7 @@ pub fn samples(
 ) -> Result<Vec<Vec<u32>>, QualityError> {
     let options =
         SamplerOptions { temperature: 1.0, top_k: 0, top_p: 1.0, ..SamplerOptions::default() };
-    let together = engine.slots().min(engine.block()).max(1);
+    let together = engine.sequences().min(engine.max_batch()).max(1);
     let mut texts = vec![vec![0u32]; count];
     let mut logits = vec![0.0; together * engine.shape().vocab];
     for (batch, texts) in texts.chunks_mut(together).enumerate() {
@@ -104,15 +104,16 @@ pub fn samples(
             .map(|seed| Sampler::new(options, seed).expect("options that are in range"))
             .collect();
         let logits = &mut logits[..texts.len() * engine.shape().vocab];
-        (0..texts.len()).for_each(|slot| engine.reset(slot).expect("a slot of the engine"));
+        (0..texts.len())
+            .for_each(|sequence| engine.reset(sequence).expect("a sequence of the engine"));
         for at in 1..len {
-            let column = |(slot, text): (usize, &Vec<u32>)| Column {
+            let token = |(sequence, text): (usize, &Vec<u32>)| BatchToken {
                 token: text[at - 1],
-                slot,
+                sequence,
                 logits: true,
             };
-            let columns: Vec<_> = texts.iter().enumerate().map(column).collect();
-            engine.forward(&columns, logits)?;
+            let tokens: Vec<_> = texts.iter().enumerate().map(token).collect();
+            engine.forward(&tokens, logits)?;
             let rows = logits.chunks_mut(engine.shape().vocab);
             for ((text, sampler), logits) in texts.iter_mut().zip(&mut samplers).zip(rows) {
                 text.push(sampler.sample(logits)?);
@@ -158,14 +159,14 @@ pub fn measure(
     Ok(sums.quality(sequences.len()))
 }
 
-/// All logits of `tokens`, `[token][vocab]`, continuing slot 0.
+/// All logits of `tokens`, `[token][vocab]`, continuing sequence 0.
 fn logits(engine: &mut dyn Engine, tokens: &[u32]) -> Result<Vec<f32>, StepError> {
-    let (vocab, block) = (engine.shape().vocab, engine.block());
+    let (vocab, max_batch) = (engine.shape().vocab, engine.max_batch());
     let mut all = vec![0.0; tokens.len() * vocab];
-    for (tokens, logits) in tokens.chunks(block).zip(all.chunks_mut(block * vocab)) {
-        let columns: Vec<_> =
-            tokens.iter().map(|&token| Column { token, slot: 0, logits: true }).collect();
-        engine.forward(&columns, logits)?;
+    for (tokens, logits) in tokens.chunks(max_batch).zip(all.chunks_mut(max_batch * vocab)) {
+        let batch: Vec<_> =
+            tokens.iter().map(|&token| BatchToken { token, sequence: 0, logits: true }).collect();
+        engine.forward(&batch, logits)?;
     }
     Ok(all)
 }

@@ -245,7 +245,7 @@ impl<'a> Recipe<'a> {
             self.lean(&mut weights);
         }
         let largest = weights.iter().fold(0.0f32, |m, w| m.max(w.abs()));
-        let (group, factor) = if spec.storage == Storage::Rows {
+        let (group, factor) = if spec.storage == Storage::Embedding {
             (ROW_GROUP, 1.0)
         } else {
             let mut errors = Errors::default();
@@ -394,7 +394,7 @@ impl Panel {
         match self.spec.storage {
             Storage::Sparse => self.fill_sparse(group, values, scales, random),
             // A table is a matrix of tiles of one row.
-            Storage::Rows => self.fill_cells(1, group, values, scales, random),
+            Storage::Embedding => self.fill_cells(1, group, values, scales, random),
             _ => self.fill_cells(TILE_ROWS, group, values, scales, random),
         }
     }
@@ -550,8 +550,8 @@ const _: () = assert!(GROUPS[0] == INPUT_PAD, "a group is made of whole pieces")
 mod tests {
     use super::*;
     use kinglet::engine::Engine;
-    use kinglet::engine::cpu::{Cpu, workspace_len};
-    use kinglet::format::model::Model;
+    use kinglet::engine::{Cpu, workspace_len};
+    use kinglet::format::model::{Model, Tensor};
     use kinglet::kernels::scalar::Scalar;
     use kinglet::tokenizer::Tokenizer;
 
@@ -591,16 +591,20 @@ mod tests {
         let synthetic = SyntheticModel::new(&tiny(), 0.5, 1).unwrap();
         let model = Model::open(synthetic.bytes()).unwrap();
         let key = tensors::position(tensors::RWKV7, FFN_KEY);
-        assert_ne!(model.matrix(0, key).weights, model.matrix(1, key).weights);
+        let keys = [0, 1].map(|layer| match model.layer_tensor(layer, key) {
+            Some(Tensor::Matrix(matrix)) => matrix.weights(),
+            other => panic!("{other:?}"),
+        });
+        assert_ne!(keys[0], keys[1]);
         let value = tensors::position(tensors::RWKV7, "ffn.value.weight");
-        let value = model.sparse(0, value);
+        let Some(Tensor::Sparse(value)) = model.layer_tensor(0, value) else { panic!() };
         assert_ne!(value.input(0), value.input(1));
     }
 
     #[test]
     fn a_matrix_has_the_deviation_that_was_asked_for() {
         let synthetic = SyntheticModel::new(&tiny(), 0.5, 1).unwrap();
-        let head = Model::open(synthetic.bytes()).unwrap().head();
+        let head = Model::open(synthetic.bytes()).unwrap().lm_head();
         let square = |i: usize| head.weight(i / 128, i % 128).powi(2);
         let power = (0..512 * 128).map(square).sum::<f32>() / 512.0;
         assert!((8.0..10.0).contains(&power), "{power}, expected 9");

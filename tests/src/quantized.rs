@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use kinglet::engine::cpu::{Cpu, workspace_len};
-use kinglet::engine::{Column, Engine, StepError};
+use kinglet::engine::{BatchToken, Engine, StepError};
+use kinglet::engine::{Cpu, workspace_len};
 use kinglet::format::model::{Model, ModelError};
 use kinglet::format::shape::{Architecture, Shape};
 use kinglet::kernels::Kernels;
@@ -90,7 +90,7 @@ pub fn dequantized(model: &Model<'_>) -> Tensors {
     crate::fixture::load(&out).expect("a readable export")
 }
 
-/// Runs `f` with an engine of `slots` sequences and blocks of `block` columns.
+/// Runs `f` with an engine of `sequences` sequences and blocks of `block` columns.
 ///
 /// # Panics
 ///
@@ -98,11 +98,11 @@ pub fn dequantized(model: &Model<'_>) -> Tensors {
 pub fn with_engine<K: Kernels, R>(
     model: Model<'_>,
     kernels: K,
-    slots: usize,
+    sequences: usize,
     block: usize,
     f: impl FnOnce(&mut Cpu<'_, K>) -> R,
 ) -> R {
-    with_states(model, kernels, slots, block, f)
+    with_states(model, kernels, sequences, block, f)
 }
 
 /// [`with_engine`], with states kept in `S`.
@@ -113,17 +113,17 @@ pub fn with_engine<K: Kernels, R>(
 pub fn with_states<K: Kernels, S: StateElement, R>(
     model: Model<'_>,
     kernels: K,
-    slots: usize,
+    sequences: usize,
     block: usize,
     f: impl FnOnce(&mut Cpu<'_, K, S>) -> R,
 ) -> R {
-    let mut states = vec![S::zeroed(); slots * model.shape().state_len()];
+    let mut states = vec![S::zeroed(); sequences * model.shape().state_len()];
     let mut workspace = vec![f32::NAN; workspace_len(model.shape(), block)];
     let engine = Cpu::new(model, kernels, block, &mut states, &mut workspace);
     f(&mut engine.expect("buffers of the right length"))
 }
 
-/// Feeds tokens to slot 0 in blocks of `chunk` and returns all logits, `[token][vocab]`.
+/// Feeds tokens to sequence 0 in blocks of `chunk` and returns all logits, `[token][vocab]`.
 ///
 /// # Errors
 ///
@@ -136,8 +136,8 @@ pub fn forward(
     let vocab = engine.shape().vocab;
     let mut all = vec![0.0; tokens.len() * vocab];
     for (tokens, logits) in tokens.chunks(chunk).zip(all.chunks_mut(chunk * vocab)) {
-        let columns: Vec<Column> =
-            tokens.iter().map(|&token| Column { token, slot: 0, logits: true }).collect();
+        let columns: Vec<BatchToken> =
+            tokens.iter().map(|&token| BatchToken { token, sequence: 0, logits: true }).collect();
         engine.forward(&columns, logits)?;
     }
     Ok(all)
@@ -154,7 +154,7 @@ pub fn reference(model: Model<'_>, tokens: &[u32]) -> (Vec<f64>, Vec<f32>) {
     with_engine(model, Scalar, 1, 16, |engine| {
         let logits = forward(engine, tokens, 16).expect("finite logits");
         let mut state = vec![0.0; engine.shape().state_len()];
-        engine.store_state(0, &mut state).expect("slot 0");
+        engine.store_state(0, &mut state).expect("sequence 0");
         (widen(&logits), state)
     })
 }

@@ -4,14 +4,14 @@
 
 use std::path::Path;
 
-use kinglet::engine::cpu::{BufferError, Cpu, workspace_len};
-use kinglet::engine::{Column, Engine, StateError};
+use kinglet::engine::{BatchToken, Engine, StateError};
+use kinglet::engine::{BufferError, Cpu, workspace_len};
 use kinglet::format::model::Section;
 use kinglet::format::shape::{Architecture, Shape};
 use kinglet::kernels::scalar::Scalar;
-use kinglet::kernels::{Kernels, Product, SparseProduct, Split};
+use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split};
 use kinglet::num::state_dtype::f16;
-use kinglet_host::{Portable, Threaded};
+use kinglet_host::Threaded;
 use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::{ConvertError, Options, convert};
 use kinglet_tests::fixture::{Fixture, load};
@@ -169,7 +169,7 @@ impl Kernels for Apart {
         Scalar.sparse_product(job);
     }
 
-    fn for_parts<S: Split>(&self, whole: S, work: usize, f: impl Fn(S) + Sync) {
+    fn for_parts<S: Split>(&self, whole: S, region: Region, f: impl Fn(S) + Sync) {
         let (mut parts, mut rest) = (Vec::new(), whole);
         while rest.len() > 1 {
             let at = rest.len() - 1;
@@ -178,7 +178,7 @@ impl Kernels for Apart {
             rest = first;
         }
         parts.push(rest);
-        parts.into_iter().for_each(|part| Scalar.for_parts(part, work, &f));
+        parts.into_iter().for_each(|part| Scalar.for_parts(part, region, &f));
     }
 }
 
@@ -230,7 +230,8 @@ fn sequences_do_not_see_each_other() {
         });
         with_engine(model, Apart, 3, 6, |engine| {
             for (i, (a, b)) in a.chunks(3).zip(b.chunks(3)).enumerate() {
-                let column = |slot| move |&token: &u32| Column { token, slot, logits: true };
+                let column =
+                    |sequence| move |&token: &u32| BatchToken { token, sequence, logits: true };
                 let (a, b) = (a.iter().map(column(2)), b.iter().map(column(0)));
                 let columns: Vec<_> = if i % 2 == 0 {
                     a.zip(b).flat_map(|(a, b)| [a, b]).collect()
@@ -241,14 +242,14 @@ fn sequences_do_not_see_each_other() {
                 engine.forward(&columns, &mut logits).unwrap();
                 let mut seen = [3 * i; 3];
                 for (column, logits) in columns.iter().zip(logits.chunks(vocab)) {
-                    let at = seen[column.slot];
-                    seen[column.slot] += 1;
-                    let alone = &alone[usize::from(column.slot == 0)];
+                    let at = seen[column.sequence];
+                    seen[column.sequence] += 1;
+                    let alone = &alone[usize::from(column.sequence == 0)];
                     let expected = &alone[at * vocab..][..vocab];
-                    assert!(bits(logits) == expected, "{name}: slot {}, {at}", column.slot);
+                    assert!(bits(logits) == expected, "{name}: sequence {}, {at}", column.sequence);
                 }
             }
-            // The slot between them has seen nothing.
+            // The sequence between them has seen nothing.
             let mut state = vec![0.0; model.shape().state_len()];
             engine.store_state(1, &mut state).unwrap();
             assert_eq!(state, start_state(model.shape()), "{name}");
@@ -332,7 +333,7 @@ fn an_f16_state_is_rounded_after_every_token_in_blocks_of_any_size() {
             });
             assert!(found == expected, "{name}: chunks of {chunk}");
         }
-        let threaded = Threaded::new(Portable, 3);
+        let threaded = Threaded::new(Scalar, 3);
         let found = with_states(model, threaded, 1, 7, |engine: &mut Cpu<'_, _, f16>| {
             bits(&forward(engine, tokens, 7).unwrap())
         });
@@ -351,13 +352,14 @@ fn f16_sequences_do_not_see_each_other() {
         let alone = [halves.0, halves.1].map(|tokens| rounded_by_hand(bytes, tokens).0);
         with_states(model, Apart, 2, 6, |engine: &mut Cpu<'_, _, f16>| {
             for (i, (a, b)) in halves.0.chunks(3).zip(halves.1.chunks(3)).enumerate() {
-                let column = |slot| move |&token: &u32| Column { token, slot, logits: true };
+                let column =
+                    |sequence| move |&token: &u32| BatchToken { token, sequence, logits: true };
                 let (a, b) = (a.iter().map(column(0)), b.iter().map(column(1)));
                 let columns: Vec<_> = a.zip(b).flat_map(|(a, b)| [b, a]).collect();
                 let mut logits = vec![0.0; columns.len() * vocab];
                 engine.forward(&columns, &mut logits).unwrap();
                 for (c, (column, logits)) in columns.iter().zip(logits.chunks(vocab)).enumerate() {
-                    let expected = &alone[column.slot][(3 * i + c / 2) * vocab..][..vocab];
+                    let expected = &alone[column.sequence][(3 * i + c / 2) * vocab..][..vocab];
                     assert!(bits(logits) == expected, "{name}: block {i}, column {c}");
                 }
             }
@@ -417,7 +419,7 @@ fn an_f16_state_saturates_and_refuses_what_is_not_finite() {
         assert_eq!(engine.load_elements(0, &kept[1..]), Err(StateError::Len { found, needed }));
         assert_eq!(
             engine.store_elements(1, &mut elements),
-            Err(StateError::Slot { found: 1, slots: 1 })
+            Err(StateError::Sequence { found: 1, sequences: 1 })
         );
     });
 }

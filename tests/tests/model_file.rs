@@ -196,7 +196,7 @@ fn states_that_are_not_finite_are_refused() {
         assert_eq!(engine.load_state(0, &state), Err(StateError::NonFinite { index: 7 }));
         let short = engine.load_state(0, &state[1..]);
         assert!(matches!(short, Err(StateError::Len { .. })), "{short:?}");
-        assert_eq!(engine.reset(1), Err(StateError::Slot { found: 1, slots: 1 }));
+        assert_eq!(engine.reset(1), Err(StateError::Sequence { found: 1, sequences: 1 }));
     });
 }
 
@@ -230,10 +230,13 @@ fn wrong_arguments_are_refused_before_anything_changes() {
     with_engine(model, Scalar, 1, 2, |engine| {
         let token = engine.step(0, vocab as u32, &mut logits);
         assert_eq!(token, Err(StepError::Token { found: vocab as u32, vocab }));
-        assert_eq!(engine.step(1, 0, &mut logits), Err(StepError::Slot { found: 1, slots: 1 }));
+        assert_eq!(
+            engine.step(1, 0, &mut logits),
+            Err(StepError::Sequence { found: 1, sequences: 1 })
+        );
         let short = engine.step(0, 0, &mut logits[1..]);
         assert_eq!(short, Err(StepError::Logits { found: vocab - 1, needed: vocab }));
-        assert_eq!(engine.forward(&[], &mut []), Err(StepError::Block { found: 0, largest: 2 }));
+        assert_eq!(engine.forward(&[], &mut []), Err(StepError::Batch { found: 0, largest: 2 }));
         let mut state = vec![1.0; model.shape().state_len()];
         engine.store_state(0, &mut state).unwrap();
         assert!(state.iter().all(|x| x.to_bits() == 0));

@@ -1,6 +1,6 @@
 //! The promise: the same logits, bit for bit, however tokens are divided.
 
-use kinglet::engine::{Column, Engine};
+use kinglet::engine::{BatchToken, Engine};
 use kinglet::kernels::scalar::Scalar;
 use kinglet_tests::fixture::Fixture;
 use kinglet_tests::quantized::{ModelBytes, forward, with_engine};
@@ -52,11 +52,11 @@ fn a_stored_state_continues_the_text() {
         forward(engine, first, 8).unwrap();
         engine.store_state(0, &mut state).unwrap();
     });
-    // Into another slot of another engine.
+    // Into another sequence of another engine.
     let rest = with_engine(model, Scalar, 3, 8, |engine| {
         engine.load_state(2, &state).unwrap();
         let columns: Vec<_> =
-            second.iter().map(|&token| Column { token, slot: 2, logits: true }).collect();
+            second.iter().map(|&token| BatchToken { token, sequence: 2, logits: true }).collect();
         let vocab = engine.shape().vocab;
         let mut logits = vec![0.0; second.len() * vocab];
         for (columns, logits) in columns.chunks(8).zip(logits.chunks_mut(8 * vocab)) {
@@ -79,7 +79,8 @@ fn sequences_do_not_see_each_other() {
     with_engine(model, Scalar, 2, 6, |engine| {
         // Three columns of each, interleaved in a different order in each block.
         for (i, (a, b)) in a.chunks(3).zip(b.chunks(3)).enumerate() {
-            let column = |slot| move |&token: &u32| Column { token, slot, logits: true };
+            let column =
+                |sequence| move |&token: &u32| BatchToken { token, sequence, logits: true };
             let (a, b) = (a.iter().map(column(0)), b.iter().map(column(1)));
             let columns: Vec<_> = if i % 2 == 0 {
                 a.zip(b).flat_map(|(a, b)| [a, b]).collect()
@@ -90,10 +91,10 @@ fn sequences_do_not_see_each_other() {
             engine.forward(&columns, &mut logits).unwrap();
             let mut seen = [3 * i; 2];
             for (column, logits) in columns.iter().zip(logits.chunks(vocab)) {
-                let at = seen[column.slot];
-                seen[column.slot] += 1;
-                let expected = &alone[column.slot][at * vocab..][..vocab];
-                assert!(bits(logits) == bits(expected), "slot {}, token {at}", column.slot);
+                let at = seen[column.sequence];
+                seen[column.sequence] += 1;
+                let expected = &alone[column.sequence][at * vocab..][..vocab];
+                assert!(bits(logits) == bits(expected), "sequence {}, token {at}", column.sequence);
             }
         }
     });
@@ -108,7 +109,7 @@ fn a_column_without_logits_changes_no_other() {
     let columns: Vec<_> = tokens[..8]
         .iter()
         .enumerate()
-        .map(|(i, &token)| Column { token, slot: 0, logits: i % 3 == 1 })
+        .map(|(i, &token)| BatchToken { token, sequence: 0, logits: i % 3 == 1 })
         .collect();
     let mut logits = vec![0.0; 3 * vocab];
     with_engine(model, Scalar, 1, 8, |engine| engine.forward(&columns, &mut logits)).unwrap();

@@ -228,11 +228,11 @@ fn every_version_starts_from_its_tuned_state() {
         let difference = relative_mean_abs_diff(&logits, &expected);
         assert!(difference <= 1e-3, "RWKV-{version}: {difference}");
 
-        // Every slot starts there, and comes back to it.
+        // Every sequence starts there, and comes back to it.
         with_engine(model, Scalar, 2, 4, |engine| {
             let mut found = vec![0.0; model.shape().state_len()];
-            for slot in 0..2 {
-                engine.store_state(slot, &mut found).unwrap();
+            for sequence in 0..2 {
+                engine.store_state(sequence, &mut found).unwrap();
                 assert_eq!(found, state.values());
             }
             let mut logits = vec![0.0; ODD.vocab];

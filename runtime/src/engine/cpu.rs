@@ -1,64 +1,44 @@
 //! The engine that runs on a processor: the recurrence of each architecture
 //! over the target's kernels, in memory that the caller owns.
+//!
+//! Between sequences the states are interleaved so that what one head owns stays
+//! together: `[layer]{shift [sequence][width]; shift [sequence][width];
+//! [head][sequence][key][value]}`; in RWKV-4 aa, bb and pp, each
+//! `[width/channels][sequence][channels]`, in the place of the heads. A single state, as it is
+//! loaded and stored, is the same for one sequence.
 
 use core::fmt;
+use core::ops::Range;
 
-use crate::engine::{Column, Engine, Hook, StateError, StepError};
+use super::requirements::checked_workspace_len;
+#[cfg(doc)]
+use super::requirements::workspace_len;
+use super::{Engine, Hook, StateError, StepError};
 use crate::format::model::Model;
 use crate::format::shape::{Architecture, Shape};
-use crate::kernels::{Kernels, Product, Rows};
-use crate::num::reduce;
+use crate::kernels::Kernels;
 use crate::num::state_dtype::{StateElement, f16};
-use crate::rwkv::batch::{Block, LN_EPS};
-use crate::rwkv::scratch::{Carver, floats_len, quantized_len};
-use crate::{rwkv::v4, rwkv::v5, rwkv::v6, rwkv::v7, rwkv::v7a};
+use crate::rwkv::batch::{Batch, BatchToken};
+use crate::rwkv::scratch::ScratchArena;
+use crate::rwkv::{self, StreamBuffers};
 
-/// Elements (f32) of the workspace of an engine that computes up to `block`
-/// columns together. Where that may be more than memory can hold, on a 32-bit
-/// machine and for a shape from outside, ask [`checked_workspace_len`].
-pub const fn workspace_len(shape: &Shape, block: usize) -> usize {
-    let head = floats_len(block * shape.width) + quantized_len(block, shape.width);
-    let layer = match shape.architecture {
-        Architecture::Rwkv4 => v4::workspace_len(shape, block),
-        Architecture::Rwkv5_0 | Architecture::Rwkv5_1 | Architecture::Rwkv5_2 => {
-            v5::workspace_len(shape, block)
-        }
-        Architecture::Rwkv6 => v6::workspace_len(shape, block),
-        Architecture::Rwkv7 => v7::workspace_len(shape, block),
-        Architecture::Rwkv7a => v7a::workspace_len(shape, block),
-    };
-    floats_len(block * shape.width)
-        + floats_len(carried_len(shape, block))
-        + if layer > head { layer } else { head }
+/// A buffer that the caller gives to an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Buffer {
+    /// The states of all sequences.
+    States,
+    /// The scratch memory.
+    Workspace,
 }
 
-/// [`workspace_len`], or `None` where so many elements may be more than a memory of
-/// this machine's address width can hold.
-///
-/// Its bound is `block` workspaces of a single column, each of which fits 32 bits
-/// for every shape that [`Shape::check`] accepts.
-pub const fn checked_workspace_len(shape: &Shape, block: usize) -> Option<usize> {
-    if workspace_fits(shape, block, isize::MAX as u64) {
-        Some(workspace_len(shape, block))
-    } else {
-        None
-    }
-}
-
-/// Whether the bytes of a workspace are surely no more than `limit`.
-const fn workspace_fits(shape: &Shape, block: usize, limit: u64) -> bool {
-    let column = size_of::<f32>() as u64 * workspace_len(shape, 1) as u64;
-    match column.checked_mul(block as u64) {
-        Some(bound) => bound <= limit,
-        None => false,
-    }
-}
-
-/// Elements that one layer hands to the next besides the residual stream.
-const fn carried_len(shape: &Shape, columns: usize) -> usize {
-    match shape.architecture {
-        Architecture::Rwkv7 | Architecture::Rwkv7a => v7::carried_len(shape, columns),
-        _ => 0,
+impl fmt::Display for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::States => "states",
+            Self::Workspace => "workspace",
+        })
     }
 }
 
@@ -70,7 +50,7 @@ pub enum BufferError {
     /// It has too few elements, or the states are no whole number of them.
     Len {
         /// Which buffer.
-        buffer: &'static str,
+        buffer: Buffer,
         /// Elements given.
         found: usize,
         /// Elements needed; for the states, a multiple of this.
@@ -102,21 +82,21 @@ impl core::error::Error for BufferError {}
 /// Runs a model on a kernel set, with states kept in `S`.
 ///
 /// With [`struct@f16`] a state takes half the memory, and the numbers are other ones
-/// than with f32: each element is rounded after every token, inside a block too,
-/// so that again every target, block size and thread count computes the same bits.
+/// than with f32: each element is rounded after every token, inside a batch too,
+/// so that again every target, batch size and thread count computes the same bits.
 ///
 /// ```
-/// use kinglet::engine::cpu::{Cpu, workspace_len};
-/// use kinglet::engine::Engine;
+/// use kinglet::engine::{Cpu, Engine, Requirements};
 /// use kinglet::format::model::Model;
 /// use kinglet::kernels::scalar::Scalar;
 ///
 /// # let bytes = kinglet::include_model!("../../../models/stories/stories.kinglet");
 /// let model = Model::open(bytes)?;
-/// let mut state = vec![0.0; model.shape().state_len()];
-/// let mut workspace = vec![0.0; workspace_len(model.shape(), 1)];
-/// let mut engine = Cpu::new(model, Scalar, 1, &mut state, &mut workspace)?;
-/// let mut logits = vec![0.0; model.shape().vocab];
+/// let needs = Requirements::of::<f32>(model.shape(), 1);
+/// let mut state = vec![0.0; needs.state];
+/// let mut workspace = vec![0.0; needs.workspace];
+/// let mut engine = Cpu::single(model, Scalar, &mut state, &mut workspace)?;
+/// let mut logits = vec![0.0; needs.logits];
 /// engine.step(0, 0, &mut logits)?;
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
@@ -124,9 +104,9 @@ impl core::error::Error for BufferError {}
 pub struct Cpu<'a, K, S = f32> {
     model: Model<'a>,
     kernels: K,
-    block: usize,
-    slots: usize,
-    /// `[layer]` of the architecture's layer state, all slots together.
+    max_batch: usize,
+    sequences: usize,
+    /// `[layer]` of the architecture's layer state, all sequences together.
     states: &'a mut [S],
     workspace: &'a mut [f32],
 }
@@ -134,15 +114,17 @@ pub struct Cpu<'a, K, S = f32> {
 impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
     /// An engine over `model`, with every state at the model's start state.
     ///
-    /// `states` is a multiple of [`Shape::state_len`]: a slot each. `workspace`
-    /// is at least [`workspace_len`] of `block`, the most columns computed together.
+    /// * `max_batch`: the most tokens that are computed together
+    /// * `states`: a multiple of [`Requirements::state`](super::Requirements) elements, one state
+    ///   for each sequence
+    /// * `workspace`: at least [`workspace_len`] of `max_batch` elements
     ///
     /// # Errors
     /// When a buffer is too short, or the architecture's state cannot be kept in `S`.
     pub fn new(
         model: Model<'a>,
         kernels: K,
-        block: usize,
+        max_batch: usize,
         states: &'a mut [S],
         workspace: &'a mut [f32],
     ) -> Result<Self, BufferError> {
@@ -153,18 +135,42 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
         let needed = model.shape().state_len();
         let found = states.len();
         if found == 0 || !found.is_multiple_of(needed) {
-            return Err(BufferError::Len { buffer: "states", found, needed });
+            return Err(BufferError::Len { buffer: Buffer::States, found, needed });
         }
-        let needed = checked_workspace_len(model.shape(), block).unwrap_or(usize::MAX);
-        if workspace.len() < needed || block == 0 {
-            return Err(BufferError::Len { buffer: "workspace", found: workspace.len(), needed });
+        let needed = checked_workspace_len(model.shape(), max_batch).unwrap_or(usize::MAX);
+        if workspace.len() < needed || max_batch == 0 {
+            return Err(BufferError::Len {
+                buffer: Buffer::Workspace,
+                found: workspace.len(),
+                needed,
+            });
         }
-        let slots = found / model.shape().state_len();
-        let mut engine = Self { model, kernels, block, slots, states, workspace };
-        for slot in 0..slots {
-            engine.fill(slot, model.start_state());
+        let sequences = found / model.shape().state_len();
+        let mut engine = Self { model, kernels, max_batch, sequences, states, workspace };
+        for sequence in 0..sequences {
+            engine.fill(sequence, model.start_state());
         }
         Ok(engine)
+    }
+
+    /// An engine for one sequence, number 0, and one token at a time: what a microcontroller runs.
+    /// `state` and `workspace` are as long as [`Requirements::of`](super::Requirements::of) a
+    /// batch of one says.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), and when `state` has room for several sequences.
+    pub fn single(
+        model: Model<'a>,
+        kernels: K,
+        state: &'a mut [S],
+        workspace: &'a mut [f32],
+    ) -> Result<Self, BufferError> {
+        let (found, needed) = (state.len(), model.shape().state_len());
+        if found != needed {
+            return Err(BufferError::Len { buffer: Buffer::States, found, needed });
+        }
+        Self::new(model, kernels, 1, state, workspace)
     }
 
     /// The model.
@@ -177,66 +183,59 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
         &self.kernels
     }
 
-    /// Copies the state of `slot` out as it is kept: [`Shape::state_len`] elements.
+    /// Copies the state of `sequence` out as it is kept: [`Shape::state_len`] elements.
     ///
     /// # Errors
-    /// When the slot or the length is wrong.
-    pub fn store_elements(&self, slot: usize, state: &mut [S]) -> Result<(), StateError> {
-        self.check_slot(slot, state.len())?;
-        let mut at = 0;
-        for_slot_pieces(self.model.shape(), self.slots, slot, |piece| {
-            let len = piece.len();
-            state[at..at + len].copy_from_slice(&self.states[piece]);
-            at += len;
-        });
+    /// When the sequence or the length is wrong.
+    pub fn store_elements(&self, sequence: usize, state: &mut [S]) -> Result<(), StateError> {
+        self.check_sequence(sequence, state.len())?;
+        for (kept, single) in state_pieces(self.model.shape(), self.sequences, sequence) {
+            state[single].copy_from_slice(&self.states[kept]);
+        }
         Ok(())
     }
 
-    /// Copies a state of [`Shape::state_len`] elements into `slot`, as
+    /// Copies a state of [`Shape::state_len`] elements into `sequence`, as
     /// [`store_elements`](Self::store_elements) gave it.
     ///
     /// # Errors
-    /// When the slot or the length is wrong, or a value is not finite; the slot
+    /// When the sequence or the length is wrong, or a value is not finite; the sequence
     /// is then as it was.
-    pub fn load_elements(&mut self, slot: usize, state: &[S]) -> Result<(), StateError> {
-        self.check_slot(slot, state.len())?;
+    pub fn load_elements(&mut self, sequence: usize, state: &[S]) -> Result<(), StateError> {
+        self.check_sequence(sequence, state.len())?;
         if let Some(index) = state.iter().position(|x| !x.finite()) {
             return Err(StateError::NonFinite { index });
         }
-        let shape = *self.model.shape();
-        let mut at = 0;
-        for_slot_pieces(&shape, self.slots, slot, |piece| {
-            let len = piece.len();
-            self.states[piece].copy_from_slice(&state[at..at + len]);
-            at += len;
-        });
+        for (kept, single) in state_pieces(self.model.shape(), self.sequences, sequence) {
+            self.states[kept].copy_from_slice(&state[single]);
+        }
         Ok(())
     }
 
-    fn check(&self, columns: &[Column], logits: &[f32]) -> Result<(), StepError> {
+    fn check(&self, batch: &[BatchToken], logits: &[f32]) -> Result<(), StepError> {
         let vocab = self.model.shape().vocab;
-        if columns.is_empty() || columns.len() > self.block {
-            return Err(StepError::Block { found: columns.len(), largest: self.block });
+        if batch.is_empty() || batch.len() > self.max_batch {
+            return Err(StepError::Batch { found: batch.len(), largest: self.max_batch });
         }
-        for column in columns {
-            if column.token as usize >= vocab {
-                return Err(StepError::Token { found: column.token, vocab });
+        for &BatchToken { token, sequence, .. } in batch {
+            if token as usize >= vocab {
+                return Err(StepError::Token { found: token, vocab });
             }
-            if column.slot >= self.slots {
-                return Err(StepError::Slot { found: column.slot, slots: self.slots });
+            if sequence >= self.sequences {
+                return Err(StepError::Sequence { found: sequence, sequences: self.sequences });
             }
         }
-        let needed = columns.iter().filter(|column| column.logits).count() * vocab;
+        let needed = batch.iter().filter(|token| token.logits).count() * vocab;
         if logits.len() != needed {
             return Err(StepError::Logits { found: logits.len(), needed });
         }
         Ok(())
     }
 
-    fn check_slot(&self, slot: usize, len: usize) -> Result<(), StateError> {
+    fn check_sequence(&self, sequence: usize, len: usize) -> Result<(), StateError> {
         let needed = self.model.shape().state_len();
-        if slot >= self.slots {
-            return Err(StateError::Slot { found: slot, slots: self.slots });
+        if sequence >= self.sequences {
+            return Err(StateError::Sequence { found: sequence, sequences: self.sequences });
         }
         if len != needed {
             return Err(StateError::Len { found: len, needed });
@@ -244,120 +243,42 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
         Ok(())
     }
 
-    /// Sets `slot` to `state`, or to what it is before the first token.
-    fn fill(&mut self, slot: usize, state: Option<&[f32]>) {
-        let shape = *self.model.shape();
-        let mut at = 0;
-        for_slot_pieces(&shape, self.slots, slot, |piece| {
-            let len = piece.len();
+    /// Sets `sequence` to `state`, or to what it is before the first token.
+    fn fill(&mut self, sequence: usize, state: Option<&[f32]>) {
+        let shape = self.model.shape();
+        for (kept, single) in state_pieces(shape, self.sequences, sequence) {
+            let kept = &mut self.states[kept];
             match state {
-                Some(state) => S::narrow_all(&state[at..at + len], &mut self.states[piece]),
+                Some(state) => S::narrow_all(&state[single], kept),
                 None => {
-                    let start = shape.start_value(at % shape.layer_state_len());
-                    self.states[piece].fill(S::narrow(start));
+                    let start = shape.start_value(single.start % shape.layer_state_len());
+                    kept.fill(S::narrow(start));
                 }
             }
-            at += len;
-        });
+        }
     }
 }
 
-/// Calls `f` with the pieces of `slot` in the states of `slots` sequences, in
-/// the order of a single state.
-///
-/// Between sequences the states are interleaved so that what one head owns stays
-/// together: `[layer]{shift [slot][width]; shift [slot][width]; [head][slot][key][value]}`;
-/// see [`v4`] for its averages.
-fn for_slot_pieces(
+/// The pieces of a sequence's state that lie together: where each lies among the states of
+/// `sequences` sequences, and where in a single state; see the [module](self).
+fn state_pieces(
     shape: &Shape,
-    slots: usize,
-    slot: usize,
-    mut f: impl FnMut(core::ops::Range<usize>),
-) {
-    let mut start = 0;
-    for _ in 0..shape.layers {
-        for (pieces, len) in [(2, shape.width), shape.recurrent_pieces()] {
-            for _ in 0..pieces {
-                let at = start + slot * len;
-                f(at..at + len);
-                start += slots * len;
-            }
-        }
-    }
-}
-
-/// A layer of the model's architecture; those that are not enabled are not linked.
-fn forward_layer<K: Kernels, S: StateElement>(
-    block: &Block<'_, K>,
-    model: &Model<'_>,
-    layer: usize,
-    x: &mut [f32],
-    state: &mut [S],
-    carried: &mut [f32],
-    scratch: &mut [f32],
-) {
-    match block.shape.architecture {
-        Architecture::Rwkv4 if const { Architecture::Rwkv4.enabled() } => {
-            // `Cpu::new` has refused other elements.
-            if let Some(state) = S::as_f32_mut(state) {
-                v4::layer(block, model, layer, x, state, scratch);
-            }
-        }
-        Architecture::Rwkv5_0 | Architecture::Rwkv5_1 | Architecture::Rwkv5_2
-            if const { Architecture::Rwkv5_0.enabled() } =>
-        {
-            v5::layer(block, model, layer, x, state, scratch)
-        }
-        Architecture::Rwkv6 if const { Architecture::Rwkv6.enabled() } => {
-            v6::layer(block, model, layer, x, state, scratch)
-        }
-        Architecture::Rwkv7 if const { Architecture::Rwkv7.enabled() } => {
-            v7::layer(block, model, layer, x, state, carried, scratch)
-        }
-        Architecture::Rwkv7a if const { Architecture::Rwkv7a.enabled() } => {
-            v7a::layer(block, model, layer, x, state, carried, scratch)
-        }
-        // `Model::open` has refused them.
-        _ => {}
-    }
-}
-
-/// ln_out and head for the columns that want logits.
-#[inline(never)]
-fn head<K: Kernels>(
-    block: &Block<'_, K>,
-    model: &Model<'_>,
-    x: &[f32],
-    scratch: &mut [f32],
-    logits: &mut [f32],
-) -> Result<(), StepError> {
-    if logits.is_empty() {
-        return Ok(());
-    }
-    let Block { shape, columns, kernels, .. } = block;
-    let wanted = logits.len() / shape.vocab;
-    let mut carver = Carver::new(scratch);
-    let gathered = carver.floats(wanted * shape.width);
-    let mut input = carver.quantized(wanted, shape.width);
-    let rows = columns.iter().zip(x.chunks_exact(shape.width)).filter(|(column, _)| column.logits);
-    for (gathered, (_, x)) in gathered.chunks_exact_mut(shape.width).zip(rows) {
-        gathered.copy_from_slice(x);
-    }
-    let (weight, bias) = model.ln_out();
-    kernels.for_parts(
-        (Rows::new(gathered, shape.width), input.reborrow()),
-        8 * wanted * shape.width,
-        #[inline(always)]
-        |(x, input)| {
-            for (x, input) in x.iter().zip(input.columns()) {
-                reduce::layer_norm_in_place(x, weight, bias, LN_EPS);
-                input.quantize(x, |q| kernels.pack(q));
-            }
-        },
-    );
-    let job = Product { matrix: model.head(), input: input.view(), output: logits };
-    kernels.products(&mut [job]);
-    if all_finite(logits) { Ok(()) } else { Err(StepError::NonFinite) }
+    sequences: usize,
+    sequence: usize,
+) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+    let (width, layer_len) = (shape.width, shape.layer_state_len());
+    let (recurrent, recurrent_len) = shape.recurrent_pieces();
+    (0..shape.layers).flat_map(move |layer| {
+        (0..2 + recurrent).map(move |piece| {
+            let (at, len) = match piece.checked_sub(2) {
+                None => (piece * width, width),
+                Some(head) => (2 * width + head * recurrent_len, recurrent_len),
+            };
+            let at = layer * layer_len + at;
+            let kept = sequences * at + sequence * len;
+            (kept..kept + len, at..at + len)
+        })
+    })
 }
 
 /// Whether no value is NaN or infinite.
@@ -370,46 +291,32 @@ impl<K: Kernels, S: StateElement> Engine for Cpu<'_, K, S> {
         self.model.shape()
     }
 
-    fn block(&self) -> usize {
-        self.block
+    fn max_batch(&self) -> usize {
+        self.max_batch
     }
 
-    fn slots(&self) -> usize {
-        self.slots
+    fn sequences(&self) -> usize {
+        self.sequences
     }
 
     fn forward_with(
         &mut self,
-        columns: &[Column],
+        batch: &[BatchToken],
         logits: &mut [f32],
         hook: Hook<'_>,
     ) -> Result<(), StepError> {
-        self.check(columns, logits)?;
-        let Self { model, kernels, slots, states, workspace, .. } = self;
-        let shape = *model.shape();
-        let mut carver = Carver::new(workspace);
-        // x: [column][width], the residual stream.
-        let x = carver.floats(columns.len() * shape.width);
-        let carried = carver.floats(carried_len(&shape, columns.len()));
-        let scratch = carver.rest();
+        self.check(batch, logits)?;
+        let Self { model, kernels, sequences, states, workspace, .. } = self;
+        let batch = Batch { shape: *model.shape(), tokens: batch, sequences: *sequences, kernels };
+        let mut arena = ScratchArena::new(workspace);
+        let StreamBuffers { x, carried } =
+            StreamBuffers::carve(&mut arena, &batch.shape, batch.len());
+        let scratch = arena.rest();
 
-        let embedding = model.embedding();
-        let parts = (0..columns.len(), Rows::new(x, shape.width));
-        kernels.for_parts(
-            parts,
-            columns.len() * shape.width,
-            #[inline(always)]
-            |(range, x)| {
-                for (column, x) in columns[range].iter().zip(x.iter()) {
-                    embedding.read(column.token as usize, x);
-                }
-            },
-        );
-
-        let block = Block { shape, columns, slots: *slots, kernels };
-        let layer_states = states.chunks_exact_mut(shape.layer_state_len() * *slots);
+        rwkv::embed(&batch, model, x);
+        let layer_states = states.chunks_exact_mut(batch.shape.layer_state_len() * *sequences);
         for (layer, state) in layer_states.enumerate() {
-            forward_layer(&block, model, layer, x, state, carried, scratch);
+            rwkv::layer(&batch, model, layer, x, state, carried, scratch);
             if hook(layer + 1).is_break() {
                 return Err(StepError::Cancelled { layers: layer + 1 });
             }
@@ -417,105 +324,30 @@ impl<K: Kernels, S: StateElement> Engine for Cpu<'_, K, S> {
         if !all_finite(x) {
             return Err(StepError::NonFinite);
         }
-        head(&block, model, x, scratch, logits)
+        rwkv::lm_head(&batch, model, x, scratch, logits);
+        if all_finite(logits) { Ok(()) } else { Err(StepError::NonFinite) }
     }
 
-    fn reset(&mut self, slot: usize) -> Result<(), StateError> {
-        self.check_slot(slot, self.model.shape().state_len())?;
-        self.fill(slot, self.model.start_state());
+    fn reset(&mut self, sequence: usize) -> Result<(), StateError> {
+        self.check_sequence(sequence, self.model.shape().state_len())?;
+        self.fill(sequence, self.model.start_state());
         Ok(())
     }
 
-    fn load_state(&mut self, slot: usize, state: &[f32]) -> Result<(), StateError> {
-        self.check_slot(slot, state.len())?;
+    fn load_state(&mut self, sequence: usize, state: &[f32]) -> Result<(), StateError> {
+        self.check_sequence(sequence, state.len())?;
         if let Some(index) = state.iter().position(|x| !x.is_finite()) {
             return Err(StateError::NonFinite { index });
         }
-        self.fill(slot, Some(state));
+        self.fill(sequence, Some(state));
         Ok(())
     }
 
-    fn store_state(&self, slot: usize, state: &mut [f32]) -> Result<(), StateError> {
-        self.check_slot(slot, state.len())?;
-        let mut at = 0;
-        for_slot_pieces(self.model.shape(), self.slots, slot, |piece| {
-            let len = piece.len();
-            S::widen_all(&self.states[piece], &mut state[at..at + len]);
-            at += len;
-        });
+    fn store_state(&self, sequence: usize, state: &mut [f32]) -> Result<(), StateError> {
+        self.check_sequence(sequence, state.len())?;
+        for (kept, single) in state_pieces(self.model.shape(), self.sequences, sequence) {
+            S::widen_all(&self.states[kept], &mut state[single]);
+        }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::format::shape::Ranks;
-
-    const ARCHITECTURES: [Architecture; 7] = [
-        Architecture::Rwkv4,
-        Architecture::Rwkv5_0,
-        Architecture::Rwkv5_1,
-        Architecture::Rwkv5_2,
-        Architecture::Rwkv6,
-        Architecture::Rwkv7,
-        Architecture::Rwkv7a,
-    ];
-
-    /// A shape of two layers, with `rank` for every rank that the architecture has.
-    fn shape(architecture: Architecture, width: usize, ffn: usize, rank: usize) -> Shape {
-        let has = |wanted: &[Architecture]| if wanted.contains(&architecture) { rank } else { 0 };
-        let seven = has(&[Architecture::Rwkv7, Architecture::Rwkv7a]);
-        let ranks = Ranks {
-            decay: seven.max(has(&[Architecture::Rwkv6])),
-            iclr: seven,
-            value: seven,
-            gate: seven,
-            shift: has(&[Architecture::Rwkv6]),
-            deep_embed: has(&[Architecture::Rwkv7a]).min(256),
-        };
-        let shape = Shape { architecture, layers: 2, width, head_size: 1, ffn, vocab: 1, ranks };
-        shape.check().unwrap();
-        shape
-    }
-
-    #[test]
-    fn one_column_of_the_largest_shape_fits_32_bits() {
-        for architecture in ARCHITECTURES {
-            let largest = shape(architecture, 1 << 20, 1 << 20, 1 << 20);
-            assert!(workspace_fits(&largest, 1, i32::MAX as u64), "{architecture}");
-            assert_eq!(checked_workspace_len(&largest, usize::MAX), None);
-        }
-    }
-
-    /// Ranks alone make a workspace too large.
-    #[test]
-    fn workspaces_beyond_32_bits_are_told() {
-        for (architecture, rank) in [(Architecture::Rwkv6, 1 << 20), (Architecture::Rwkv7a, 256)] {
-            let shape = shape(architecture, 64, 64, rank);
-            let block = 1 << 14;
-            // Elsewhere the length itself has no room.
-            #[cfg(target_pointer_width = "64")]
-            assert!(4 * workspace_len(&shape, block) as u64 > u64::from(u32::MAX));
-            assert!(!workspace_fits(&shape, block, i32::MAX as u64), "{architecture}");
-            assert!(workspace_fits(&shape, 16, i32::MAX as u64), "{architecture}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_workspace_is_no_longer_than_one_for_each_column(
-            architecture in prop::sample::select(&ARCHITECTURES[..]),
-            dimensions in prop::array::uniform3(1_usize..5000),
-            block in 1_usize..300,
-        ) {
-            let [width, ffn, rank] = dimensions;
-            let shape = shape(architecture, width, ffn, rank);
-            let len = workspace_len(&shape, block);
-            prop_assert!(len <= block * workspace_len(&shape, 1));
-            prop_assert_eq!(checked_workspace_len(&shape, block), Some(len));
-        }
     }
 }

@@ -1,14 +1,24 @@
 //! The seam above a whole engine: what programs, tests and benches drive.
+//!
+//! An [`Engine`] holds the states of one or more sequences and advances them by batches of
+//! tokens. Each [`BatchToken`] names its sequence, so a prompt, a single step and a step of many
+//! sequences travel the same path, and the numbers do not depend on how tokens are divided.
+//!
+//! [`Cpu`] is the engine of processors. It owns no memory: [`Requirements`] says how long the
+//! caller's buffers must be. A device with memory of its own implements [`Engine`] whole.
 
-pub mod cpu;
+mod cpu;
+mod requirements;
 
 use core::fmt;
 use core::ops::ControlFlow;
 
+pub use self::cpu::{Buffer, BufferError, Cpu};
+pub use self::requirements::{Requirements, checked_workspace_len, workspace_len};
 use crate::format::shape::Shape;
-pub use crate::rwkv::batch::Column;
+pub use crate::rwkv::batch::BatchToken;
 
-/// Why a block was not computed.
+/// Why a batch was not computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -20,18 +30,18 @@ pub enum StepError {
         /// Size of the vocabulary.
         vocab: usize,
     },
-    /// A column names a state that the engine does not have. No state has changed.
-    Slot {
-        /// The slot.
+    /// A token names a sequence that the engine does not have. No state has changed.
+    Sequence {
+        /// The sequence.
         found: usize,
-        /// Number of slots.
-        slots: usize,
+        /// Number of sequences.
+        sequences: usize,
     },
-    /// The block is empty or larger than the engine was built for. No state has changed.
-    Block {
-        /// Columns given.
+    /// The batch is empty or larger than the engine was built for. No state has changed.
+    Batch {
+        /// Tokens given.
         found: usize,
-        /// Most columns.
+        /// Most tokens.
         largest: usize,
     },
     /// The buffer for logits is not as long as the wanted logits. No state has changed.
@@ -42,9 +52,9 @@ pub enum StepError {
         needed: usize,
     },
     /// A value is not finite: the state or the weights are damaged, or have
-    /// left the range of f32. The states in the block are unspecified now.
+    /// left the range of f32. The states in the batch are unspecified now.
     NonFinite,
-    /// The hook asked to stop. The states in the block are unspecified now.
+    /// The hook asked to stop. The states in the batch are unspecified now.
     Cancelled {
         /// Layers that were computed.
         layers: usize,
@@ -57,11 +67,11 @@ impl fmt::Display for StepError {
             Self::Token { found, vocab } => {
                 write!(f, "token {found} is outside the vocabulary (0 to {})", vocab - 1)
             }
-            Self::Slot { found, slots } => {
-                write!(f, "slot {found} does not exist; the engine has {slots}")
+            Self::Sequence { found, sequences } => {
+                write!(f, "sequence {found} does not exist; the engine has {sequences}")
             }
-            Self::Block { found, largest } => {
-                write!(f, "a block of {found} columns; the engine takes 1 to {largest}")
+            Self::Batch { found, largest } => {
+                write!(f, "a batch of {found} tokens; the engine takes 1 to {largest}")
             }
             Self::Logits { found, needed } => {
                 write!(f, "the logits buffer has {found} elements, {needed} are needed")
@@ -81,12 +91,12 @@ impl core::error::Error for StepError {}
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum StateError {
-    /// The engine does not have that slot.
-    Slot {
-        /// The slot.
+    /// The engine does not have that sequence.
+    Sequence {
+        /// The sequence.
         found: usize,
-        /// Number of slots.
-        slots: usize,
+        /// Number of sequences.
+        sequences: usize,
     },
     /// The buffer is not [`Shape::state_len`] long.
     Len {
@@ -105,8 +115,8 @@ pub enum StateError {
 impl fmt::Display for StateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Slot { found, slots } => {
-                write!(f, "slot {found} does not exist; the engine has {slots}")
+            Self::Sequence { found, sequences } => {
+                write!(f, "sequence {found} does not exist; the engine has {sequences}")
             }
             Self::Len { found, needed } => {
                 write!(f, "a state of {found} elements; the model's has {needed}")
@@ -125,79 +135,79 @@ impl core::error::Error for StateError {}
 pub type Hook<'a> = &'a mut dyn FnMut(usize) -> ControlFlow<()>;
 
 /// Something that runs a model: it holds the states of one or more sequences
-/// and advances them by blocks of tokens.
+/// and advances them by batches of tokens.
 ///
-/// The numbers do not depend on how tokens are divided into blocks, nor on
-/// which other sequences share a block.
+/// The numbers do not depend on how tokens are divided into batches, nor on
+/// which other sequences share a batch.
 pub trait Engine {
     /// The model's dimensions.
     fn shape(&self) -> &Shape;
 
-    /// Most columns in a block.
-    fn block(&self) -> usize;
+    /// Most tokens in a batch.
+    fn max_batch(&self) -> usize;
 
     /// Number of sequences whose states the engine holds.
-    fn slots(&self) -> usize;
+    fn sequences(&self) -> usize;
 
-    /// Advances states by a block of tokens; columns of one slot in order.
+    /// Advances states by a batch of tokens; those of one sequence in order.
     ///
-    /// `logits` is `[wanted][vocab]`, a row for each column that wants logits,
-    /// in the order of the columns. `hook` is called after each layer.
+    /// `logits` is `[wanted][vocab]`, a row for each token that wants logits,
+    /// in the order of the batch. `hook` is called after each layer.
     ///
     /// # Errors
     /// See [`StepError`].
     fn forward_with(
         &mut self,
-        columns: &[Column],
+        batch: &[BatchToken],
         logits: &mut [f32],
         hook: Hook<'_>,
     ) -> Result<(), StepError>;
 
-    /// Puts the model's start state into `slot`: [`Shape::start_value`] unless the
+    /// Puts the model's start state into `sequence`: [`Shape::start_value`] unless the
     /// model brings one.
     ///
     /// # Errors
-    /// When there is no such slot.
-    fn reset(&mut self, slot: usize) -> Result<(), StateError>;
+    /// When there is no such sequence.
+    fn reset(&mut self, sequence: usize) -> Result<(), StateError>;
 
-    /// Copies a state of [`Shape::state_len`] elements into `slot`. An engine
+    /// Copies a state of [`Shape::state_len`] elements into `sequence`. An engine
     /// that keeps states in f16 rounds to it; what it stored loads exactly.
     ///
     /// # Errors
-    /// When the slot or the length is wrong, or a value is not finite; the slot
+    /// When the sequence or the length is wrong, or a value is not finite; the sequence
     /// is then as it was.
-    fn load_state(&mut self, slot: usize, state: &[f32]) -> Result<(), StateError>;
+    fn load_state(&mut self, sequence: usize, state: &[f32]) -> Result<(), StateError>;
 
-    /// Copies the state of `slot` out: [`Shape::state_len`] elements.
+    /// Copies the state of `sequence` out: [`Shape::state_len`] elements.
     ///
     /// # Errors
-    /// When the slot or the length is wrong.
-    fn store_state(&self, slot: usize, state: &mut [f32]) -> Result<(), StateError>;
+    /// When the sequence or the length is wrong.
+    fn store_state(&self, sequence: usize, state: &mut [f32]) -> Result<(), StateError>;
 
     /// [`forward_with`](Self::forward_with) without a hook.
     ///
     /// # Errors
     /// See [`StepError`].
-    fn forward(&mut self, columns: &[Column], logits: &mut [f32]) -> Result<(), StepError> {
-        self.forward_with(columns, logits, &mut |_| ControlFlow::Continue(()))
+    fn forward(&mut self, batch: &[BatchToken], logits: &mut [f32]) -> Result<(), StepError> {
+        self.forward_with(batch, logits, &mut |_| ControlFlow::Continue(()))
     }
 
-    /// Advances `slot` by one token and writes the logits, `[vocab]`.
+    /// Advances `sequence` by one token and writes the logits, `[vocab]`.
     ///
     /// # Errors
     /// See [`StepError`].
-    fn step(&mut self, slot: usize, token: u32, logits: &mut [f32]) -> Result<(), StepError> {
-        self.forward(&[Column { token, slot, logits: true }], logits)
+    fn step(&mut self, sequence: usize, token: u32, logits: &mut [f32]) -> Result<(), StepError> {
+        self.forward(&[BatchToken { token, sequence, logits: true }], logits)
     }
 
-    /// Advances `slot` by a prompt of any length, in blocks, and writes the
+    /// Advances `sequence` by a prompt of any length, in batches, and writes the
     /// logits after its last token, `[vocab]`. An empty prompt changes nothing.
     ///
     /// # Errors
     /// See [`StepError`].
     fn prefill(
         &mut self,
-        slot: usize,
+        sequence: usize,
         tokens: &[u32],
         logits: &mut [f32],
     ) -> Result<(), StepError> {
@@ -211,20 +221,20 @@ pub trait Engine {
         let last = tokens.len().wrapping_sub(1);
         let mut done = 0;
         while done < tokens.len() {
-            let mut columns = heapless::Vec::<_, PREFILL>::new();
-            let end = tokens.len().min(done + self.block().min(PREFILL));
-            columns.extend((done..end).map(|i| Column {
+            let mut batch = heapless::Vec::<_, MAX_PREFILL_BATCH>::new();
+            let end = tokens.len().min(done + self.max_batch().min(MAX_PREFILL_BATCH));
+            batch.extend((done..end).map(|i| BatchToken {
                 token: tokens[i],
-                slot,
+                sequence,
                 logits: i == last,
             }));
             let wanted = if end == tokens.len() { &mut *logits } else { &mut [] };
-            self.forward(&columns, wanted)?;
+            self.forward(&batch, wanted)?;
             done = end;
         }
         Ok(())
     }
 }
 
-/// Most columns that [`Engine::prefill`] puts in a block: its array lies on the stack.
-const PREFILL: usize = if cfg!(target_pointer_width = "64") { 256 } else { 16 };
+/// Most tokens that [`Engine::prefill`] puts in a batch: its array lies on the stack.
+const MAX_PREFILL_BATCH: usize = if cfg!(target_pointer_width = "64") { 256 } else { 16 };

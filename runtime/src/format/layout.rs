@@ -22,7 +22,7 @@ impl TensorLayout {
             Storage::Matrix | Storage::Sparse => {
                 Self { values: out * inputs, scales: out * inputs.div_ceil(group as u64) }
             }
-            Storage::Rows => Self {
+            Storage::Embedding => Self {
                 values: rows as u64 * inputs,
                 scales: rows as u64 * inputs / ROW_GROUP as u64,
             },

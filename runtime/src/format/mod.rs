@@ -4,5 +4,7 @@ pub mod crc32;
 pub mod layout;
 pub mod model;
 pub mod shape;
+mod spec;
 pub mod state_file;
 pub mod tensors;
+pub(crate) mod weights;

@@ -1,4 +1,9 @@
-//! What an RWKV model is, in numbers: its architecture and its dimensions.
+//! Architecture and dimensions of an RWKV model, from which the shapes of all tensors, the length
+//! of the state and that of the workspace follow.
+//!
+//! Everything here is a `const fn`, so that firmware computes it at compile time.
+//! [`Shape::check`] bounds every dimension; behind it no product of two dimensions and a size in
+//! bytes overflows 64 bits.
 
 /// A generation of the RWKV recurrence that this crate runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -125,15 +130,15 @@ impl Ranks {
     /// No low-rank pairs.
     pub const NONE: Self = Self { decay: 0, iclr: 0, value: 0, gate: 0, shift: 0, deep_embed: 0 };
 
-    /// Names and values, in the order of the model file's header.
-    pub(crate) const fn list(&self) -> [(&'static str, usize); 6] {
+    /// Dimensions and values, in the order of the model file's header.
+    pub(crate) const fn list(&self) -> [(Dimension, usize); 6] {
         [
-            ("decay rank", self.decay),
-            ("iclr rank", self.iclr),
-            ("value rank", self.value),
-            ("gate rank", self.gate),
-            ("shift rank", self.shift),
-            ("DeepEmbed rank", self.deep_embed),
+            (Dimension::DecayRank, self.decay),
+            (Dimension::IclrRank, self.iclr),
+            (Dimension::ValueRank, self.value),
+            (Dimension::GateRank, self.gate),
+            (Dimension::ShiftRank, self.shift),
+            (Dimension::DeepEmbedRank, self.deep_embed),
         ]
     }
 }
@@ -159,16 +164,90 @@ pub struct Shape {
     pub ranks: Ranks,
 }
 
+/// A field of a [`Shape`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Dimension {
+    /// [`Shape::layers`]
+    Layers,
+    /// [`Shape::width`]
+    Width,
+    /// [`Shape::head_size`]
+    HeadSize,
+    /// [`Shape::ffn`]
+    Ffn,
+    /// [`Shape::vocab`]
+    Vocab,
+    /// [`Ranks::decay`]
+    DecayRank,
+    /// [`Ranks::iclr`]
+    IclrRank,
+    /// [`Ranks::value`]
+    ValueRank,
+    /// [`Ranks::gate`]
+    GateRank,
+    /// [`Ranks::shift`]
+    ShiftRank,
+    /// [`Ranks::deep_embed`]
+    DeepEmbedRank,
+}
+
+impl core::fmt::Display for Dimension {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Layers => "layers",
+            Self::Width => "width",
+            Self::HeadSize => "head size",
+            Self::Ffn => "ffn",
+            Self::Vocab => "vocab",
+            Self::DecayRank => "decay rank",
+            Self::IclrRank => "iclr rank",
+            Self::ValueRank => "value rank",
+            Self::GateRank => "gate rank",
+            Self::ShiftRank => "shift rank",
+            Self::DeepEmbedRank => "DeepEmbed rank",
+        })
+    }
+}
+
+/// The values that a [`Dimension`] may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Expected {
+    /// 1 to a largest value.
+    UpTo(usize),
+    /// A divisor of the width.
+    DivisorOfWidth,
+    /// 1: the head size of RWKV-4, each of whose channels is on its own.
+    OneInRwkv4,
+    /// 0, because the architecture has no such matrices.
+    Absent,
+}
+
+impl core::fmt::Display for Expected {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match *self {
+            Self::UpTo(MAX_WIDTH) => f.write_str("1 to 2^20"),
+            Self::UpTo(largest) => write!(f, "1 to {largest}"),
+            Self::DivisorOfWidth => f.write_str("a divisor of the width"),
+            Self::OneInRwkv4 => f.write_str("1 in RWKV-4"),
+            Self::Absent => f.write_str("0, for the architecture has no such matrices"),
+        }
+    }
+}
+
 /// A dimension that is outside what this crate accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ShapeError {
     /// Which dimension.
-    pub dimension: &'static str,
+    pub dimension: Dimension,
     /// Its value.
     pub found: usize,
-    /// What is accepted, in words.
-    pub expected: &'static str,
+    /// What is accepted.
+    pub expected: Expected,
 }
 
 impl core::fmt::Display for ShapeError {
@@ -182,6 +261,8 @@ impl core::error::Error for ShapeError {}
 /// Upper bound of every width, so that no product of two dimensions and a
 /// size in bytes overflows 64 bits.
 const MAX_WIDTH: usize = 1 << 20;
+/// Most layers.
+const MAX_LAYERS: usize = 1024;
 
 impl Shape {
     /// Number of heads.
@@ -230,51 +311,50 @@ impl Shape {
     /// Names the first dimension that is wrong.
     pub const fn check(&self) -> Result<(), ShapeError> {
         const fn bad(
-            dimension: &'static str,
+            dimension: Dimension,
             found: usize,
-            expected: &'static str,
+            expected: Expected,
         ) -> Result<(), ShapeError> {
             Err(ShapeError { dimension, found, expected })
         }
-        if self.layers == 0 || self.layers > 1024 {
-            return bad("layers", self.layers, "1 to 1024");
+        if self.layers == 0 || self.layers > MAX_LAYERS {
+            return bad(Dimension::Layers, self.layers, Expected::UpTo(MAX_LAYERS));
         }
         if self.width == 0 || self.width > MAX_WIDTH {
-            return bad("width", self.width, "1 to 2^20");
+            return bad(Dimension::Width, self.width, Expected::UpTo(MAX_WIDTH));
         }
         if self.head_size == 0 || self.head_size > MAX_HEAD_SIZE {
-            return bad("head size", self.head_size, "1 to 256");
+            return bad(Dimension::HeadSize, self.head_size, Expected::UpTo(MAX_HEAD_SIZE));
         }
         if !self.width.is_multiple_of(self.head_size) {
-            return bad("head size", self.head_size, "a divisor of the width");
+            return bad(Dimension::HeadSize, self.head_size, Expected::DivisorOfWidth);
         }
         if matches!(self.architecture, Architecture::Rwkv4) && self.head_size != 1 {
-            return bad("head size", self.head_size, "1 in RWKV-4");
+            return bad(Dimension::HeadSize, self.head_size, Expected::OneInRwkv4);
         }
         if self.ffn == 0 || self.ffn > MAX_WIDTH {
-            return bad("ffn", self.ffn, "1 to 2^20");
+            return bad(Dimension::Ffn, self.ffn, Expected::UpTo(MAX_WIDTH));
         }
         if self.vocab == 0 || self.vocab > MAX_WIDTH {
-            return bad("vocab", self.vocab, "1 to 2^20");
+            return bad(Dimension::Vocab, self.vocab, Expected::UpTo(MAX_WIDTH));
         }
         let ranks = self.ranks.list();
         let needed = self.ranks_needed();
         let mut i = 0;
         while i < ranks.len() {
-            let (name, rank) = ranks[i];
+            let (dimension, rank) = ranks[i];
             match needed[i] {
                 Some(least) if rank < least || rank > MAX_WIDTH => {
-                    return bad(name, rank, "1 to 2^20");
+                    return bad(dimension, rank, Expected::UpTo(MAX_WIDTH));
                 }
-                None if rank != 0 => {
-                    return bad(name, rank, "0, for the architecture has no such matrices");
-                }
+                None if rank != 0 => return bad(dimension, rank, Expected::Absent),
                 _ => (),
             }
             i += 1;
         }
         if self.ranks.deep_embed > MAX_DEEP_EMBED {
-            return bad("DeepEmbed rank", self.ranks.deep_embed, "1 to 256");
+            let expected = Expected::UpTo(MAX_DEEP_EMBED);
+            return bad(Dimension::DeepEmbedRank, self.ranks.deep_embed, expected);
         }
         Ok(())
     }

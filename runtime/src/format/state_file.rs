@@ -3,15 +3,15 @@
 //! A prompt is computed once, its state saved, and every later text starts from
 //! there: with the numbers that an uninterrupted run would have had, on any target.
 //!
-//! # The format, version 1.0
+//! # The format, version 1.1
 //!
-//! All numbers are little-endian: a header of 64 bytes, then the state.
+//! All numbers are little-endian: a header of 64 bytes, then the state, then optional sections.
 //!
 //! | offset | type | meaning |
 //! |---|---|---|
 //! | 0 | `[u8; 8]` | magic, `KGLSTATE` |
 //! | 8 | u16 | major version, 1: a reader refuses a newer one |
-//! | 10 | u16 | minor version, 0: a reader accepts a newer one |
+//! | 10 | u16 | minor version, 1 where there are sections, otherwise 0: a reader accepts a newer one |
 //! | 12 | u32 | length of the header, 64 |
 //! | 16 | `[u8; 32]` | content hash of the model |
 //! | 48 | u32 | type of the elements: 1 is f32, 2 is f16 |
@@ -19,6 +19,17 @@
 //! | 56 | u32 | next token, or `0xFFFF_FFFF` for none |
 //! | 60 | u32 | CRC-32 of bytes 0 to 59 and of all bytes from 64 on |
 //! | 64 | `[f32]` or `[f16]` | the state, of [`Shape::state_len`]: `[layer]` of the architecture's layer state |
+//!
+//! **Sections** follow the elements up to the end of the file, at most 8, each kind once and in
+//! ascending order: kind u32, length u32, and the bytes, without padding. A reader skips kinds
+//! that it does not know.
+//!
+//! | kind | content |
+//! |---|---|
+//! | 1 | unfinished bytes: the end of the text so far that is no whole character, at most 3 bytes |
+//! | 2 | the sampler's generator and counts, a [snapshot](crate::sampler::Sampler::snapshot) |
+//! | 3 | CRC-32 (u32) of the model's start state section, 0 where it has none |
+//! | 4 | the text of a session, in the program's own form |
 //!
 //! The next token is one that the sequence has reached but the state has not
 //! taken in: feeding it gives the logits with which the text goes on, so that
@@ -28,7 +39,8 @@
 //! write f32. An engine of the other type would go on with other numbers than the
 //! uninterrupted run, so the file is refused there.
 //!
-//! The content hash ties a state to the weights that made it. A reader checks
+//! The content hash ties a state to the weights that made it; a tuned start state is no weight,
+//! so section 3 tells whether the model starts from the same one. A reader checks
 //! everything before it uses anything, and accepts finite values only.
 
 use core::fmt;
@@ -43,13 +55,48 @@ use crate::num::state_dtype::{self, StateElement};
 pub const MAGIC: [u8; 8] = *b"KGLSTATE";
 /// Major version that this crate reads and writes.
 pub const MAJOR: u16 = 1;
-/// Minor version that this crate writes.
-pub const MINOR: u16 = 0;
+/// Minor version that this crate writes where a file has sections; without them it writes 0.
+pub const MINOR: u16 = 1;
 /// Bytes of the header.
 pub const HEADER_LEN: usize = 64;
 
+/// Bytes before a section's own: kind and length.
+const SECTION_HEADER_LEN: usize = 8;
+/// Most sections of a file.
+pub const MAX_SECTIONS: usize = 8;
+
 const NO_TOKEN: u32 = u32::MAX;
 const CRC: usize = HEADER_LEN - 4;
+
+/// An optional part of a state file, after the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum StateSection {
+    /// The end of the text so far that is no whole character.
+    UnfinishedBytes,
+    /// A [snapshot](crate::sampler::Sampler::snapshot) of the sampler.
+    Sampler,
+    /// CRC-32 (u32, little-endian) of the model's start state section.
+    StartState,
+    /// The text of a session, in the program's own form.
+    Text,
+}
+
+impl StateSection {
+    /// The kind in the file.
+    pub const fn code(self) -> u32 {
+        match self {
+            Self::UnfinishedBytes => 1,
+            Self::Sampler => 2,
+            Self::StartState => 3,
+            Self::Text => 4,
+        }
+    }
+}
+
+/// Sections to be written: kinds in ascending order, each once, and their bytes.
+pub type Sections<'a> = &'a [(StateSection, &'a [u8])];
 
 /// Why bytes are not a state that the model can go on from, or why a state was
 /// not written.
@@ -87,6 +134,11 @@ pub enum StateFileError {
         found: u64,
         /// Bytes that the header asks for.
         expected: u64,
+    },
+    /// The sections after the state are not in the form of the format, or too many.
+    Sections {
+        /// Offset in the file of the first that is wrong.
+        offset: u64,
     },
     /// The file is damaged.
     Crc {
@@ -164,6 +216,9 @@ impl fmt::Display for StateFileError {
             Self::Length { found, expected } => {
                 write!(f, "the state file has {found} bytes, its header says {expected}")
             }
+            Self::Sections { offset } => {
+                write!(f, "the part of the state file at {offset} is no section, or out of order")
+            }
             Self::Crc { found, expected } => write!(
                 f,
                 "the state is damaged: CRC-32 is {found:08x}, the header says {expected:08x}"
@@ -215,14 +270,21 @@ impl core::error::Error for StateFileError {}
 pub struct StateFile<'a, S = f32> {
     /// The elements as they lie in the file: finite.
     elements: &'a [u8],
+    /// What follows them: sections.
+    sections: &'a [u8],
     next: Option<u32>,
     element: PhantomData<S>,
 }
 
 impl<'a, S: StateElement> StateFile<'a, S> {
-    /// Bytes of the state file of a model of this shape.
+    /// Bytes of the state file of a model of this shape, without sections.
     pub const fn len(shape: &Shape) -> usize {
         HEADER_LEN + size_of::<S>() * shape.state_len()
+    }
+
+    /// Bytes that `sections` add to it.
+    pub fn sections_len(sections: Sections<'_>) -> usize {
+        sections.iter().map(|(_, bytes)| SECTION_HEADER_LEN + bytes.len()).sum()
     }
 
     /// Checks that `bytes` are a state file of `model`.
@@ -236,8 +298,10 @@ impl<'a, S: StateElement> StateFile<'a, S> {
         };
         let fields = Fields::parse(header, S::CODE)?;
         let found = bytes.len() as u64;
-        let expected = HEADER_LEN as u64 + size_of::<S>() as u64 * u64::from(fields.elements);
-        if found != expected {
+        let len = size_of::<S>() as u64 * u64::from(fields.elements);
+        let expected = HEADER_LEN as u64 + len;
+        // Version 1.0 has no sections.
+        if found < expected || (fields.minor == 0 && found != expected) {
             return Err(StateFileError::Length { found, expected });
         }
         let found = file_crc(header, elements);
@@ -245,9 +309,23 @@ impl<'a, S: StateElement> StateFile<'a, S> {
             return Err(StateFileError::Crc { found, expected: fields.crc });
         }
         fields.check(model)?;
+        let (elements, sections) = elements.split_at(len as usize);
         check_finite(values::<S>(elements))?;
+        check_sections(sections, expected)?;
         let next = (fields.next != NO_TOKEN).then_some(fields.next);
-        Ok(Self { elements, next, element: PhantomData })
+        Ok(Self { elements, sections, next, element: PhantomData })
+    }
+
+    /// The bytes of a section, where the file has it.
+    pub fn section(&self, section: StateSection) -> Option<&'a [u8]> {
+        let mut rest = self.sections;
+        while let Some((code, bytes, after)) = split_section(rest) {
+            if code == section.code() {
+                return Some(bytes);
+            }
+            rest = after;
+        }
+        None
     }
 
     /// The token to feed first, where the sequence stopped at one.
@@ -293,12 +371,44 @@ impl<'a, S: StateElement> StateFile<'a, S> {
         next: Option<u32>,
         out: &mut [u8],
     ) -> Result<usize, StateFileError> {
+        Self::write_sections(model, state, next, &[], out)
+    }
+
+    /// [`write`](Self::write) with sections after the state: `out` has room for
+    /// [`sections_len`](Self::sections_len) bytes more. A file with sections is one of version
+    /// 1.1, which a reader of 1.0 refuses; without them it is the same as before.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write), and when the kinds do not ascend or are too many.
+    pub fn write_sections(
+        model: &Header,
+        state: &[S],
+        next: Option<u32>,
+        sections: Sections<'_>,
+        out: &mut [u8],
+    ) -> Result<usize, StateFileError> {
         check_len(model, state.len())?;
         check_next(model, next)?;
         check_finite(state.iter().copied())?;
-        let (header, elements) = parts::<S>(model, out)?;
+        let extra = Self::sections_len(sections);
+        let ascending = sections.is_sorted_by(|(a, _), (b, _)| a < b);
+        let short = sections.iter().all(|(_, bytes)| u32::try_from(bytes.len()).is_ok());
+        if !ascending || !short || sections.len() > MAX_SECTIONS {
+            return Err(StateFileError::Sections { offset: Self::len(&model.shape) as u64 });
+        }
+        let (header, elements, rest) = parts::<S>(model, extra, out)?;
         elements.copy_from_slice(bytemuck::cast_slice(state));
-        Ok(seal::<S>(model, next, header, elements))
+        let mut at = 0;
+        for (section, bytes) in sections {
+            for bytes in
+                [&section.code().to_le_bytes(), &(bytes.len() as u32).to_le_bytes(), *bytes]
+            {
+                rest[at..at + bytes.len()].copy_from_slice(bytes);
+                at += bytes.len();
+            }
+        }
+        Ok(seal::<S>(model, next, header, elements, rest))
     }
 
     /// [`write`](Self::write) without a second copy of the state: `store`
@@ -315,18 +425,19 @@ impl<'a, S: StateElement> StateFile<'a, S> {
         store: impl FnOnce(&mut [S]) -> Result<(), E>,
     ) -> Result<usize, E> {
         check_next(model, next)?;
-        let (header, elements) = parts::<S>(model, out)?;
+        let (header, elements, _) = parts::<S>(model, 0, out)?;
         let values: &mut [S] =
             bytemuck::try_cast_slice_mut(elements).map_err(|_| misaligned::<S>())?;
         header.fill(0);
         store(values)?;
         check_finite(values.iter().copied())?;
-        Ok(seal::<S>(model, next, header, elements))
+        Ok(seal::<S>(model, next, header, elements, &[]))
     }
 }
 
 /// The header's fields that decide whether the rest can be read.
 struct Fields {
+    minor: u16,
     hash: [u8; 32],
     elements: u32,
     next: u32,
@@ -350,6 +461,7 @@ impl Fields {
             return Err(StateFileError::Element { found, expected });
         }
         Ok(Self {
+            minor: u16::from_le_bytes(array(header, 10)),
             hash: array(header, 16),
             elements: u32::from_le_bytes(array(header, 52)),
             next: u32::from_le_bytes(array(header, 56)),
@@ -375,35 +487,67 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     out
 }
 
-/// Header and elements of a file at the front of `out`.
-fn parts<'o, S: StateElement>(
-    model: &Header,
-    out: &'o mut [u8],
-) -> Result<(&'o mut [u8; HEADER_LEN], &'o mut [u8]), StateFileError> {
-    let (found, needed) = (out.len(), StateFile::<S>::len(&model.shape));
-    let file = out.get_mut(..needed).and_then(|file| file.split_first_chunk_mut());
-    file.ok_or(StateFileError::Buffer { found, needed })
+/// The first section of `bytes`: its kind, its bytes, and the sections after it. `None` at the
+/// end, and where there is no whole section.
+fn split_section(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
+    let (header, rest) = bytes.split_first_chunk::<SECTION_HEADER_LEN>()?;
+    let len = usize::try_from(u32::from_le_bytes(array(header, 4))).ok()?;
+    let (bytes, rest) = rest.split_at_checked(len)?;
+    Some((u32::from_le_bytes(array(header, 0)), bytes, rest))
 }
 
-/// Writes the header for `elements`; returns the length of the file.
+/// Checks the form of the sections, which begin `offset` bytes into the file.
+fn check_sections(mut sections: &[u8], mut offset: u64) -> Result<(), StateFileError> {
+    let (mut last, mut count) = (0, 0);
+    while !sections.is_empty() {
+        let wrong = StateFileError::Sections { offset };
+        let (code, _, rest) = split_section(sections).ok_or(wrong)?;
+        if code <= last || count == MAX_SECTIONS {
+            return Err(wrong);
+        }
+        offset += (sections.len() - rest.len()) as u64;
+        (sections, last, count) = (rest, code, count + 1);
+    }
+    Ok(())
+}
+
+/// A file to be written: its header, its elements, and the bytes of its sections.
+type FileParts<'o> = (&'o mut [u8; HEADER_LEN], &'o mut [u8], &'o mut [u8]);
+
+/// The parts of a file at the front of `out`, with `extra` bytes of sections.
+fn parts<'o, S: StateElement>(
+    model: &Header,
+    extra: usize,
+    out: &'o mut [u8],
+) -> Result<FileParts<'o>, StateFileError> {
+    let (found, len) = (out.len(), StateFile::<S>::len(&model.shape));
+    let needed = len.saturating_add(extra);
+    let file = out.get_mut(..needed).and_then(|file| file.split_first_chunk_mut());
+    let (header, rest) = file.ok_or(StateFileError::Buffer { found, needed })?;
+    let (elements, sections) = rest.split_at_mut(len - HEADER_LEN);
+    Ok((header, elements, sections))
+}
+
+/// Writes the header for `elements` and `sections`; returns the length of the file.
 fn seal<S: StateElement>(
     model: &Header,
     next: Option<u32>,
     header: &mut [u8; HEADER_LEN],
     elements: &[u8],
+    sections: &[u8],
 ) -> usize {
     let mut put = |at: usize, value: &[u8]| header[at..at + value.len()].copy_from_slice(value);
     put(0, &MAGIC);
     put(8, &MAJOR.to_le_bytes());
-    put(10, &MINOR.to_le_bytes());
+    put(10, &if sections.is_empty() { 0 } else { MINOR }.to_le_bytes());
     put(12, &(HEADER_LEN as u32).to_le_bytes());
     put(16, &model.content_hash);
     put(48, &S::CODE.to_le_bytes());
     put(52, &((elements.len() / size_of::<S>()) as u32).to_le_bytes());
     put(56, &next.unwrap_or(NO_TOKEN).to_le_bytes());
-    let crc = file_crc(header, elements);
+    let crc = Crc32::new().update(&header[..CRC]).update(elements).update(sections).finish();
     header[CRC..].copy_from_slice(&crc.to_le_bytes());
-    HEADER_LEN + elements.len()
+    HEADER_LEN + elements.len() + sections.len()
 }
 
 /// The values of a file's elements, wherever they lie.
@@ -678,5 +822,74 @@ mod tests {
         assert_eq!(parsed.values(), Err(StateFileError::Misaligned { expected: 4 }));
         let written = StateFile::<f32>::write_with(&model, None, shifted, |_| Ok(()));
         assert_eq!(written, Err(StateFileError::Misaligned { expected: 4 }));
+    }
+
+    fn with_sections(sections: Sections<'_>) -> Result<Vec<u8>, StateFileError> {
+        let model = model();
+        let state = vec![0.25; model.shape.state_len()];
+        let extra = StateFile::<f32>::sections_len(sections);
+        let mut file = vec![0; StateFile::<f32>::len(&model.shape) + extra];
+        let len = StateFile::write_sections(&model, &state, Some(3), sections, &mut file)?;
+        assert_eq!(len, file.len());
+        Ok(file)
+    }
+
+    #[test]
+    fn sections_come_back_and_the_state_with_them() {
+        let sections = [
+            (StateSection::UnfinishedBytes, &b"\xE2\x82"[..]),
+            (StateSection::Sampler, &[7; 24]),
+            (StateSection::Text, &[]),
+        ];
+        let file = with_sections(&sections).unwrap();
+        let parsed = StateFile::<f32>::parse(&model(), &file).unwrap();
+        for (section, bytes) in sections {
+            assert_eq!(parsed.section(section), Some(bytes), "{section:?}");
+        }
+        assert_eq!(parsed.section(StateSection::StartState), None);
+        assert_eq!(read(&file), Ok((vec![0.25; model().shape.state_len()], Some(3))));
+    }
+
+    #[test]
+    fn a_file_without_sections_is_one_of_version_1_0() {
+        let written = with_sections(&[]).unwrap();
+        assert_eq!(written[10..12], 0u16.to_le_bytes());
+        assert_eq!(written, file(&vec![0.25; model().shape.state_len()], Some(3)));
+    }
+
+    #[test]
+    fn sections_out_of_order_or_cut_are_refused() {
+        let twice = [(StateSection::Sampler, &[1u8][..]), (StateSection::Sampler, &[1])];
+        assert!(matches!(with_sections(&twice), Err(StateFileError::Sections { .. })));
+        let good = with_sections(&[(StateSection::Sampler, &[1, 2, 3, 4])]).unwrap();
+        let start = good.len() - 12;
+        let damaged: [fn(&mut [u8]); 3] = [
+            |section| section[0] = 0,
+            |section| section[4] = 5,
+            |section| section[4..8].copy_from_slice(&u32::MAX.to_le_bytes()),
+        ];
+        for damage in damaged {
+            let mut file = good.clone();
+            damage(&mut file[start..]);
+            let (header, rest) = file.split_first_chunk_mut().unwrap();
+            let crc = file_crc(header, rest);
+            header[CRC..].copy_from_slice(&crc.to_le_bytes());
+            let offset = start as u64;
+            assert_eq!(read(&file), Err(StateFileError::Sections { offset }));
+        }
+    }
+
+    #[test]
+    fn sections_of_unknown_kinds_are_skipped() {
+        let sections = [(StateSection::UnfinishedBytes, &[1u8][..]), (StateSection::Sampler, &[2])];
+        let mut file = with_sections(&sections).unwrap();
+        let start = file.len() - 9;
+        file[start..start + 4].copy_from_slice(&1000u32.to_le_bytes());
+        let (header, rest) = file.split_first_chunk_mut().unwrap();
+        let crc = file_crc(header, rest);
+        header[CRC..].copy_from_slice(&crc.to_le_bytes());
+        let parsed = StateFile::<f32>::parse(&model(), &file).unwrap();
+        assert_eq!(parsed.section(StateSection::UnfinishedBytes), Some(&[1][..]));
+        assert_eq!(parsed.section(StateSection::Sampler), None);
     }
 }

@@ -1,4 +1,13 @@
-//! Activations as integers: what a weight matrix is multiplied with.
+//! Activations as integers: the int16 values that a weight matrix is multiplied with.
+//!
+//! [`Quantized`] is read by kernels, [`QuantizedMut`] is written by the forward pass, token by
+//! token. Both are complete by construction: kernels rest on the lengths and do not check them
+//! again.
+//!
+//! With m = max |x| of a token, `q = round(x * (32639 / m))` and `scale = m / 32639`; see
+//! [the contract](crate::num#activations). The sums of q over each 32 inputs travel along because
+//! instruction sets whose dot product wants one unsigned operand correct for its zero point with
+//! them: `sum (w + 128) q = sum w q + 128 sum q`, the same for all rows.
 
 use crate::kernels::Split;
 use crate::kernels::matrix::{INPUT_PAD, padded_inputs};
@@ -10,55 +19,109 @@ pub const MAX_Q: i32 = 32639;
 /// Adding 1.5 * 2^23 leaves the nearest integer, ties to even, in the low bits.
 const ROUND: f32 = 12_582_912.0;
 const ROUND_BITS: i32 = 0x4B40_0000;
-/// 2^-100: below it a column is zero, so that `MAX_Q / m` is finite.
+/// 2^-100: below it a token is zero, so that `MAX_Q / m` is finite.
 const TINY: u32 = (127 - 100) << 23;
 const INFINITY: u32 = 0x7F80_0000;
 
-/// A block of quantized columns: `x = f32(q) * scale`.
+/// The activations of a batch of tokens: `x = f32(q) * scale`.
+///
+/// A value is complete: it has as many values, sums and scales as its dimensions say.
 #[derive(Clone, Copy, Debug)]
 pub struct Quantized<'a> {
-    /// Number of columns.
-    pub columns: usize,
-    /// Number of inputs, without padding.
-    pub inputs: usize,
-    /// `[column][input]`, inputs padded to 32 with zeros; within each four
-    /// values in the order of [`Kernels::pack`](crate::kernels::Kernels::pack).
-    pub q: &'a [i16],
-    /// `[column][input/32]`, the sums of q over each 32 inputs.
-    pub sums: &'a [i32],
-    /// `[column]`. NaN where the column had a value that is not finite.
-    pub scales: &'a [f32],
+    inputs: usize,
+    /// `[token][input]`
+    q: &'a [i16],
+    /// `[token][input/32]`
+    sums: &'a [i32],
+    /// `[token]`
+    scales: &'a [f32],
 }
 
 impl<'a> Quantized<'a> {
-    /// Whether there are so many columns. Kernels that do not check each access check
-    /// this.
-    pub fn has(&self, columns: usize) -> bool {
-        let padded = self.inputs.checked_next_multiple_of(INPUT_PAD);
-        let values = padded.and_then(|padded| padded.checked_mul(columns));
-        values.is_some_and(|values| {
-            self.q.len() >= values
-                && self.sums.len() >= values / INPUT_PAD
-                && self.scales.len() >= columns
-        })
+    /// The activations of as many tokens as there are `scales`.
+    ///
+    /// * `inputs`: number of inputs, without padding
+    /// * `q`: `[token][input]`, inputs padded to 32 with zeros; within each four values in the
+    ///   order of [`Kernels::pack`](crate::kernels::Kernels::pack)
+    /// * `sums`: `[token][input/32]`, the sums of q over each 32 inputs
+    /// * `scales`: `[token]`; NaN where the token had a value that is not finite
+    ///
+    /// `None` when the slices are not exactly that long: kernels that do not check each access
+    /// rest on it.
+    pub const fn new(
+        inputs: usize,
+        q: &'a [i16],
+        sums: &'a [i32],
+        scales: &'a [f32],
+    ) -> Option<Self> {
+        let Some(padded) = inputs.checked_next_multiple_of(INPUT_PAD) else { return None };
+        match padded.checked_mul(scales.len()) {
+            Some(len) if q.len() == len && sums.len() == len / INPUT_PAD => {
+                Some(Self { inputs, q, sums, scales })
+            }
+            _ => None,
+        }
     }
 
-    /// Values of one column, `[input]`, padded.
+    /// Number of tokens.
     #[inline(always)]
-    pub fn column(&self, column: usize) -> &'a [i16] {
+    pub const fn tokens(&self) -> usize {
+        self.scales.len()
+    }
+
+    /// Number of inputs, without padding.
+    #[inline(always)]
+    pub const fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// All values: `[token][input]`, padded.
+    #[inline(always)]
+    pub const fn q(&self) -> &'a [i16] {
+        self.q
+    }
+
+    /// All sums: `[token][input/32]`.
+    #[inline(always)]
+    pub const fn sums(&self) -> &'a [i32] {
+        self.sums
+    }
+
+    /// The scales: `[token]`.
+    #[inline(always)]
+    pub const fn scales(&self) -> &'a [f32] {
+        self.scales
+    }
+
+    /// Values of one token, `[input]`, padded.
+    #[inline(always)]
+    pub fn token(&self, token: usize) -> &'a [i16] {
         let len = padded_inputs(self.inputs);
-        &self.q[column * len..(column + 1) * len]
+        &self.q[token * len..(token + 1) * len]
     }
 
-    /// Sums of one column, `[input/32]`.
+    /// Sums of one token, `[input/32]`.
     #[inline(always)]
-    pub fn column_sums(&self, column: usize) -> &'a [i32] {
+    pub fn token_sums(&self, token: usize) -> &'a [i32] {
         let len = padded_inputs(self.inputs) / INPUT_PAD;
-        &self.sums[column * len..(column + 1) * len]
+        &self.sums[token * len..(token + 1) * len]
+    }
+
+    /// The first token's activations for the inputs `range`, a multiple of 32 from a multiple
+    /// of 32 on, with a scale of 1; `inputs` of them are no padding.
+    ///
+    /// # Panics
+    ///
+    /// When the range is not inside the inputs, or not of such multiples.
+    pub fn first_token_part(&self, range: core::ops::Range<usize>, inputs: usize) -> Self {
+        let sums = range.start / INPUT_PAD..range.end / INPUT_PAD;
+        let (q, sums) = (&self.token(0)[range], &self.token_sums(0)[sums]);
+        let Some(part) = Self::new(inputs, q, sums, &[1.0]) else { panic!("a part of groups") };
+        part
     }
 }
 
-/// A block of quantized columns that is being written.
+/// A batch of quantized tokens that is being written.
 #[derive(Debug)]
 pub struct QuantizedMut<'a> {
     inputs: usize,
@@ -68,8 +131,8 @@ pub struct QuantizedMut<'a> {
 }
 
 impl<'a> QuantizedMut<'a> {
-    /// A block over buffers of exactly `[column][padded]`, `[column][padded/32]`
-    /// and `[column]` elements.
+    /// A batch over buffers of exactly `[token][padded]`, `[token][padded/32]`
+    /// and `[token]` elements.
     pub(crate) fn new(
         inputs: usize,
         q: &'a mut [i16],
@@ -86,30 +149,24 @@ impl<'a> QuantizedMut<'a> {
         self.inputs
     }
 
-    /// The same block under a shorter borrow, to be split and written.
+    /// The same batch under a shorter borrow, to be split and written.
     pub(crate) fn reborrow(&mut self) -> QuantizedMut<'_> {
         QuantizedMut { inputs: self.inputs, q: self.q, sums: self.sums, scales: self.scales }
     }
 
-    /// The block for reading.
+    /// The batch for reading.
     pub(crate) fn view(&self) -> Quantized<'_> {
-        Quantized {
-            columns: self.scales.len(),
-            inputs: self.inputs,
-            q: self.q,
-            sums: self.sums,
-            scales: self.scales,
-        }
+        Quantized { inputs: self.inputs, q: self.q, sums: self.sums, scales: self.scales }
     }
 
-    /// Its columns.
+    /// Its tokens.
     #[inline(always)]
-    pub(crate) fn columns(self) -> impl Iterator<Item = ColumnMut<'a>> {
+    pub(crate) fn tokens(self) -> impl Iterator<Item = TokenMut<'a>> {
         let padded = padded_inputs(self.inputs);
         let q = self.q.chunks_exact_mut(padded);
         let sums = self.sums.chunks_exact_mut(padded / INPUT_PAD);
         let scales = self.scales.iter_mut();
-        q.zip(sums).zip(scales).map(|((q, sums), scale)| ColumnMut { q, sums, scale })
+        q.zip(sums).zip(scales).map(|((q, sums), scale)| TokenMut { q, sums, scale })
     }
 }
 
@@ -130,16 +187,16 @@ impl Split for QuantizedMut<'_> {
     }
 }
 
-/// One column that is being written.
+/// One token that is being written.
 #[derive(Debug)]
-pub(crate) struct ColumnMut<'a> {
+pub(crate) struct TokenMut<'a> {
     q: &'a mut [i16],
     sums: &'a mut [i32],
     scale: &'a mut f32,
 }
 
-impl ColumnMut<'_> {
-    /// Quantizes `x` into the column: with m = max |x|,
+impl TokenMut<'_> {
+    /// Quantizes `x` into the token: with m = max |x|,
     /// `q = round(x * (MAX_Q / m))` and `scale = m / MAX_Q`. `pack` may then
     /// rearrange q within each four values.
     #[inline(always)]

@@ -34,56 +34,130 @@ pub const fn padded_rows(rows: usize) -> usize {
 /// The value of an f16 scale. The contract allows only +0 and positive normal
 /// numbers, for which widening is an addition to the exponent.
 #[inline(always)]
-pub fn widen(scale: f16) -> f32 {
+pub fn f16_scale_to_f32(scale: f16) -> f32 {
     let bits = scale.to_bits() as u32;
     let wide = (bits << 13).wrapping_add(0x3800_0000);
     f32::from_bits(if bits == 0 { 0 } else { wide })
 }
 
-/// Whether so many weights and scales are all that a matrix has, padding included.
-fn are_complete(rows: usize, inputs: usize, group: usize, weights: usize, scales: usize) -> bool {
-    let (out, inputs) =
-        (rows.checked_next_multiple_of(TILE_ROWS), inputs.checked_next_multiple_of(INPUT_PAD));
-    let (Some(out), Some(inputs), 1..) = (out, inputs, group) else { return false };
-    let at_least = |len: usize, columns| out.checked_mul(columns).is_some_and(|all| len >= all);
-    at_least(weights, inputs) && at_least(scales, inputs.div_ceil(group))
+/// Whether weights and scales are all that a matrix of these dimensions has, padding included.
+const fn is_complete(
+    rows: usize,
+    inputs: usize,
+    group: usize,
+    weights: usize,
+    scales: usize,
+) -> bool {
+    let mut known = false;
+    let mut i = 0;
+    while i < GROUPS.len() {
+        known |= group == GROUPS[i];
+        i += 1;
+    }
+    let (Some(out), Some(padded), true) = (
+        rows.checked_next_multiple_of(TILE_ROWS),
+        inputs.checked_next_multiple_of(INPUT_PAD),
+        known,
+    ) else {
+        return false;
+    };
+    match (out.checked_mul(padded), out.checked_mul(padded.div_ceil(group))) {
+        (Some(all), Some(all_scales)) => weights == all && scales == all_scales,
+        _ => false,
+    }
+}
+
+/// What dense and sparse matrices have in common: dimensions, checked construction, access.
+macro_rules! quantized_matrix {
+    ($name:ident, $weights:literal, $scales:literal) => {
+        impl<'a> $name<'a> {
+            #[doc = concat!("A matrix of `rows` outputs and `inputs` inputs: weights ", $weights, " and scales ", $scales, ", with all padding.")]
+            ///
+            /// `None` when the slices are not exactly that long, or `group` is none of
+            /// [`GROUPS`]: kernels that do not check each access rest on it.
+            pub const fn new(
+                rows: usize,
+                inputs: usize,
+                group: usize,
+                multiplier: f32,
+                weights: &'a [i8],
+                scales: &'a [f16],
+            ) -> Option<Self> {
+                if is_complete(rows, inputs, group, weights.len(), scales.len()) {
+                    Some(Self { rows, inputs, group, multiplier, weights, scales })
+                } else {
+                    None
+                }
+            }
+
+            /// Number of outputs.
+            #[inline(always)]
+            pub const fn rows(&self) -> usize {
+                self.rows
+            }
+
+            /// Number of inputs.
+            #[inline(always)]
+            pub const fn inputs(&self) -> usize {
+                self.inputs
+            }
+
+            /// Inputs that share a scale: one of [`GROUPS`].
+            #[inline(always)]
+            pub const fn group(&self) -> usize {
+                self.group
+            }
+
+            /// Number of scale groups per row.
+            #[inline(always)]
+            pub const fn groups(&self) -> usize {
+                padded_inputs(self.inputs).div_ceil(self.group)
+            }
+
+            /// Power of two that all scales are multiplied with.
+            #[inline(always)]
+            pub const fn multiplier(&self) -> f32 {
+                self.multiplier
+            }
+
+            #[doc = concat!("All weights: ", $weights, ".")]
+            #[inline(always)]
+            pub const fn weights(&self) -> &'a [i8] {
+                self.weights
+            }
+
+            #[doc = concat!("All scales: ", $scales, ".")]
+            #[inline(always)]
+            pub const fn scales(&self) -> &'a [f16] {
+                self.scales
+            }
+        }
+    };
 }
 
 /// Weights of a product with a dense input, in tiles of 16 rows by 4 inputs.
 ///
-/// Rows beyond `rows` and inputs beyond `inputs` are zeros.
+/// Rows beyond `rows` and inputs beyond `inputs` are zeros. A value is complete: it has as many
+/// weights and scales as its dimensions say.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
-    /// Number of outputs.
-    pub rows: usize,
-    /// Number of inputs.
-    pub inputs: usize,
-    /// Inputs that share a scale.
-    pub group: usize,
-    /// Power of two that all scales are multiplied with.
-    pub multiplier: f32,
+    rows: usize,
+    inputs: usize,
+    group: usize,
+    multiplier: f32,
     /// `[row/16][input/4][16][4]`
-    pub weights: &'a [i8],
+    weights: &'a [i8],
     /// `[row/16][input/group][16]`
-    pub scales: &'a [f16],
+    scales: &'a [f16],
 }
 
+quantized_matrix!(Matrix, "`[row/16][input/4][16][4]`", "`[row/16][input/group][16]`");
+
 impl<'a> Matrix<'a> {
-    /// Whether there are as many weights and scales as the dimensions say. Kernels that
-    /// do not check each access check this.
-    pub fn is_complete(&self) -> bool {
-        let (weights, scales) = (self.weights.len(), self.scales.len());
-        are_complete(self.rows, self.inputs, self.group, weights, scales)
-    }
-
     /// Number of tiles of 16 rows.
-    pub fn row_tiles(&self) -> usize {
+    #[inline(always)]
+    pub const fn row_tiles(&self) -> usize {
         self.rows.div_ceil(TILE_ROWS)
-    }
-
-    /// Number of scale groups per row.
-    pub fn groups(&self) -> usize {
-        padded_inputs(self.inputs).div_ceil(self.group)
     }
 
     /// Tiles and scales of row tile `tile`: `[input/4][16][4]` and `[group][16]`.
@@ -102,41 +176,30 @@ impl<'a> Matrix<'a> {
         let (weights, scales) = self.row_tile(row / TILE_ROWS);
         let lane = row % TILE_ROWS;
         let q = weights[input / TILE_INPUTS * TILE + lane * TILE_INPUTS + input % TILE_INPUTS];
-        f32::from(q) * (widen(scales[input / self.group * TILE_ROWS + lane]) * self.multiplier)
+        let scale = f16_scale_to_f32(scales[input / self.group * TILE_ROWS + lane]);
+        f32::from(q) * (scale * self.multiplier)
     }
 }
 
 /// Weights of a product with an input that is mostly zero: the outputs of one
 /// input lie together, so that an input of zero costs no read.
+///
+/// A value is complete, like a [`Matrix`].
 #[derive(Clone, Copy, Debug)]
 pub struct SparseMatrix<'a> {
-    /// Number of outputs.
-    pub rows: usize,
-    /// Number of inputs.
-    pub inputs: usize,
-    /// Inputs that share a scale.
-    pub group: usize,
-    /// Power of two that all scales are multiplied with.
-    pub multiplier: f32,
+    rows: usize,
+    inputs: usize,
+    group: usize,
+    multiplier: f32,
     /// `[input][row]`, rows padded to 16, inputs to 32.
-    pub weights: &'a [i8],
+    weights: &'a [i8],
     /// `[input/group][row]`, rows padded to 16.
-    pub scales: &'a [f16],
+    scales: &'a [f16],
 }
 
+quantized_matrix!(SparseMatrix, "`[input][row]`", "`[input/group][row]`");
+
 impl<'a> SparseMatrix<'a> {
-    /// Whether there are as many weights and scales as the dimensions say. Kernels that
-    /// do not check each access check this.
-    pub fn is_complete(&self) -> bool {
-        let (weights, scales) = (self.weights.len(), self.scales.len());
-        are_complete(self.rows, self.inputs, self.group, weights, scales)
-    }
-
-    /// Number of scale groups per row.
-    pub fn groups(&self) -> usize {
-        padded_inputs(self.inputs).div_ceil(self.group)
-    }
-
     /// The weights of one input: `[row]`.
     #[inline(always)]
     pub fn input(&self, input: usize) -> &'a [i8] {
@@ -151,9 +214,26 @@ impl<'a> SparseMatrix<'a> {
         &self.scales[group * rows..(group + 1) * rows]
     }
 
+    /// Group `group` of the inputs as a matrix of its own, with a multiplier of 1.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such group.
+    pub fn one_group(&self, group: usize) -> Self {
+        let (start, stride) = (group * self.group, padded_rows(self.rows));
+        let end = padded_inputs(self.inputs).min(start + self.group);
+        Self {
+            inputs: self.inputs.min(end) - start,
+            multiplier: 1.0,
+            weights: &self.weights[start * stride..end * stride],
+            scales: self.group_scales(group),
+            ..*self
+        }
+    }
+
     /// The value of one weight.
     pub fn weight(&self, row: usize, input: usize) -> f32 {
-        let scale = widen(self.group_scales(input / self.group)[row]);
+        let scale = f16_scale_to_f32(self.group_scales(input / self.group)[row]);
         f32::from(self.input(input)[row]) * (scale * self.multiplier)
     }
 }
@@ -185,7 +265,7 @@ impl RowTable<'_> {
         for ((out, q), scale) in
             out.chunks_mut(ROW_GROUP).zip(weights.chunks(ROW_GROUP)).zip(scales)
         {
-            let scale = widen(*scale);
+            let scale = f16_scale_to_f32(*scale);
             for (out, q) in out.iter_mut().zip(q) {
                 *out = f32::from(*q) * scale;
             }
@@ -201,31 +281,46 @@ mod tests {
     fn widens_every_allowed_scale_exactly() {
         for bits in (0x0400..0x7C00).chain([0]) {
             let scale = f16::from_bits(bits);
-            assert_eq!(widen(scale).to_bits(), scale.to_f32().to_bits());
+            assert_eq!(f16_scale_to_f32(scale).to_bits(), scale.to_f32().to_bits());
         }
     }
 
     #[test]
-    fn complete_matrices_have_all_that_their_dimensions_say() {
+    fn only_complete_matrices_can_be_made() {
         let (weights, scales) = ([0; 32 * 64], [f16::ONE; 32 * 2]);
         let (weights, scales) = (weights.as_slice(), scales.as_slice());
         let complete = |rows, inputs, group, weights, scales| {
-            let multiplier = 1.0;
-            let dense = Matrix { rows, inputs, group, multiplier, weights, scales }.is_complete();
-            let matrix = SparseMatrix { rows, inputs, group, multiplier, weights, scales };
-            assert_eq!(matrix.is_complete(), dense);
+            let dense = Matrix::new(rows, inputs, group, 1.0, weights, scales).is_some();
+            let sparse = SparseMatrix::new(rows, inputs, group, 1.0, weights, scales).is_some();
+            assert_eq!(sparse, dense);
             dense
         };
         assert!(complete(17, 33, 32, weights, scales));
         assert!(!complete(17, 33, 32, &weights[1..], scales));
         assert!(!complete(17, 33, 32, weights, &scales[1..]));
         assert!(!complete(17, 33, 0, weights, scales));
+        assert!(!complete(17, 33, 33, weights, scales));
+        assert!(!complete(16, 33, 32, weights, scales));
         assert!(!complete(33, 33, 32, weights, scales));
         assert!(!complete(17, 65, 64, weights, scales));
         // Numbers that wrap to small ones.
         for wide in [usize::MAX, usize::MAX - 64, usize::MAX / 2 + 1, usize::MAX / 64 + 1] {
             assert!(!complete(wide, 64, 32, weights, scales), "{wide}");
             assert!(!complete(32, wide, 32, weights, scales), "{wide}");
+        }
+    }
+
+    #[test]
+    fn the_groups_of_a_sparse_matrix_are_matrices() {
+        let (weights, scales) = ([3; 16 * 96], [f16::ONE; 16 * 2]);
+        let matrix = SparseMatrix::new(5, 70, 64, 0.5, &weights, &scales).unwrap();
+        let last = matrix.one_group(1);
+        assert_eq!((last.rows(), last.inputs(), last.groups()), (5, 6, 1));
+        assert_eq!((last.multiplier(), last.weight(4, 5)), (1.0, 3.0));
+        for group in 0..2 {
+            let one = matrix.one_group(group);
+            let (weights, scales) = (one.weights(), one.scales());
+            assert!(SparseMatrix::new(5, one.inputs(), 64, 1.0, weights, scales).is_some());
         }
     }
 }

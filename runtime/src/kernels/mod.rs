@@ -1,6 +1,6 @@
 //! The seam under the CPU engine: what a target's instructions do for the core.
 //!
-//! A kernel set computes products of int8 matrices with quantized columns, and
+//! A kernel set computes products of int8 matrices with quantized activations, and
 //! runs the core's float loops over parts that it may give to several threads.
 //! The numbers do not depend on the set: integer sums are exact, and the float
 //! operations stand in the core, in one order.
@@ -12,35 +12,65 @@ pub mod scalar;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use self::partition::{Rows, Split};
+pub use self::partition::{ChunksOf, Split};
 use crate::kernels::activations::Quantized;
 use crate::kernels::matrix::{Matrix, SparseMatrix};
 
-/// A product of a matrix with each column of a block.
+/// A product of a matrix with each token of a batch.
 ///
-/// `output[column][row] = acc * (scale[column] * multiplier)`, where over the
+/// `output[token][row] = acc * (scale[token] * multiplier)`, where over the
 /// groups in ascending order, from +0.0, `acc = acc + f32(sum) * scale[row][group]`
 /// and `sum` is the exact i32 sum of weight times q over the group's inputs.
 #[derive(Debug)]
 pub struct Product<'a> {
     /// The weights.
     pub matrix: Matrix<'a>,
-    /// The columns; as many inputs as the matrix has.
+    /// The activations; as many inputs as the matrix has.
     pub input: Quantized<'a>,
-    /// `[column][row]`
+    /// `[token][row]`
     pub output: &'a mut [f32],
 }
 
-/// A product of a sparse matrix with each column of a block: the same numbers
+/// A product of a sparse matrix with each token of a batch: the same numbers
 /// as [`Product`], read from another layout.
 #[derive(Debug)]
 pub struct SparseProduct<'a> {
     /// The weights.
     pub matrix: SparseMatrix<'a>,
-    /// The columns, in natural order: [`Kernels::pack`] has not seen them.
+    /// The activations, in natural order: [`Kernels::pack`] has not seen them.
     pub input: Quantized<'a>,
-    /// `[column][row]`
+    /// `[token][row]`
     pub output: &'a mut [f32],
+}
+
+/// A parallel region of the core's float loops: what it computes, and how much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Region {
+    /// The step of the forward pass, for profilers.
+    pub phase: Phase,
+    /// About the number of float operations, by which a kernel set chooses between how many
+    /// threads to split it.
+    pub operations: usize,
+}
+
+/// A step of the forward pass outside of products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Phase {
+    /// Reading the embedding, or a table of DeepEmbed.
+    Embedding,
+    /// LayerNorm.
+    Norm,
+    /// Token shift, and quantizing its results.
+    TokenShift,
+    /// Activation functions, and quantizing their results.
+    Activation,
+    /// The recurrence of all heads, with its decays, gates and norms.
+    Wkv,
+    /// Adding to the residual stream.
+    Residual,
 }
 
 /// A kernel set.
@@ -56,17 +86,17 @@ pub trait Kernels: Sync {
     }
 
     /// Computes independent products, as one parallel region.
-    fn products(&self, jobs: &mut [Product<'_>]);
+    fn products(&self, products: &mut [Product<'_>]);
 
     /// Computes a product with an input that is mostly zero.
-    fn sparse_product(&self, job: SparseProduct<'_>);
+    fn sparse_product(&self, product: SparseProduct<'_>);
 
     /// Runs `f` over `whole`, in one piece or split into several that may run
-    /// at the same time. `work` is about the number of float operations.
+    /// at the same time.
     ///
     /// A set compiles `f` with its target's vector instructions where `f` is
     /// inlined, so callers mark the closure `#[inline(always)]`.
-    fn for_parts<S: Split>(&self, whole: S, work: usize, f: impl Fn(S) + Sync);
+    fn for_parts<S: Split>(&self, whole: S, region: Region, f: impl Fn(S) + Sync);
 
     /// Asks for values that are read soon, a few cache lines at a time, so that
     /// memory is not idle while this thread computes. Changes no result; does

@@ -4,7 +4,7 @@
 /// Data that can be cut into parts that are worked on independently.
 #[expect(clippy::len_without_is_empty, reason = "a length to cut at, not a collection")]
 pub trait Split: Sized + Send {
-    /// Number of indivisible elements: columns, heads.
+    /// Number of indivisible elements: tokens, heads.
     fn len(&self) -> usize;
 
     /// The first `at` elements, and the rest.
@@ -22,21 +22,22 @@ impl Split for core::ops::Range<usize> {
     }
 }
 
-/// A slice as rows of equal length that are split between parts.
+/// A slice as chunks of equal length that are split between parts: a token or a head each.
 #[derive(Debug)]
-pub struct Rows<'a, T> {
+pub struct ChunksOf<'a, T> {
     data: &'a mut [T],
-    row: usize,
+    len: usize,
 }
 
-impl<'a, T> Rows<'a, T> {
-    /// `data` as rows of `row` elements.
+impl<'a, T> ChunksOf<'a, T> {
+    /// `data` as chunks of `len` elements.
     ///
     /// # Panics
-    /// When `data` is not a whole number of rows, or `row` is 0.
-    pub fn new(data: &'a mut [T], row: usize) -> Self {
-        assert!(data.len().is_multiple_of(row), "not a whole number of rows");
-        Self { data, row }
+    ///
+    /// When `data` is not a whole number of chunks, or `len` is 0.
+    pub fn new(data: &'a mut [T], len: usize) -> Self {
+        assert!(data.len().is_multiple_of(len), "not a whole number of chunks");
+        Self { data, len }
     }
 
     /// All of them as one slice.
@@ -45,21 +46,21 @@ impl<'a, T> Rows<'a, T> {
         self.data
     }
 
-    /// The rows, in order.
+    /// The chunks, in order.
     #[inline(always)]
     pub fn iter(self) -> core::slice::ChunksExactMut<'a, T> {
-        self.data.chunks_exact_mut(self.row)
+        self.data.chunks_exact_mut(self.len)
     }
 }
 
-impl<T: Send> Split for Rows<'_, T> {
+impl<T: Send> Split for ChunksOf<'_, T> {
     fn len(&self) -> usize {
-        self.data.len() / self.row
+        self.data.len() / self.len
     }
 
     fn split_at(self, at: usize) -> (Self, Self) {
-        let (first, rest) = self.data.split_at_mut(at * self.row);
-        (Self { data: first, row: self.row }, Self { data: rest, row: self.row })
+        let (first, rest) = self.data.split_at_mut(at * self.len);
+        (Self { data: first, len: self.len }, Self { data: rest, len: self.len })
     }
 }
 
@@ -108,7 +109,7 @@ mod tests {
     #[test]
     fn splits_together() {
         let (mut a, mut b) = ([0, 1, 2, 3, 4, 5], [0, 1, 2]);
-        let whole = (0..3, Rows::new(&mut a, 2), [Rows::new(&mut b, 1)]);
+        let whole = (0..3, ChunksOf::new(&mut a, 2), [ChunksOf::new(&mut b, 1)]);
         assert_eq!(whole.len(), 3);
         let (first, rest) = whole.split_at(1);
         assert_eq!((first.0, first.1.data, first.2[0].data.len()), (0..1, &mut [0, 1][..], 1));

@@ -2,9 +2,9 @@
 //! better is known.
 
 use crate::kernels::matrix::{
-    Matrix, SparseMatrix, TILE, TILE_INPUTS, TILE_ROWS, padded_rows, widen,
+    Matrix, SparseMatrix, TILE, TILE_INPUTS, TILE_ROWS, f16_scale_to_f32, padded_rows,
 };
-use crate::kernels::{Kernels, Product, SparseProduct, Split};
+use crate::kernels::{Kernels, Product, Region, SparseProduct, Split};
 
 /// Plain Rust, one thread.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,15 +15,16 @@ impl Kernels for Scalar {
         "scalar"
     }
 
-    fn products(&self, jobs: &mut [Product<'_>]) {
-        for job in jobs {
-            let rows = job.matrix.rows;
-            let columns = job.output.chunks_exact_mut(rows).zip(job.input.scales).enumerate();
-            for (column, (output, scale)) in columns {
-                let q = job.input.column(column);
-                let scale = scale * job.matrix.multiplier;
+    fn products(&self, products: &mut [Product<'_>]) {
+        for product in products {
+            let rows = product.matrix.rows();
+            let tokens =
+                product.output.chunks_exact_mut(rows).zip(product.input.scales()).enumerate();
+            for (token, (output, scale)) in tokens {
+                let q = product.input.token(token);
+                let scale = scale * product.matrix.multiplier();
                 for (tile, output) in output.chunks_mut(TILE_ROWS).enumerate() {
-                    let acc = row_tile(&job.matrix, tile, q);
+                    let acc = row_tile(&product.matrix, tile, q);
                     for (output, acc) in output.iter_mut().zip(acc) {
                         *output = acc * scale;
                     }
@@ -32,14 +33,14 @@ impl Kernels for Scalar {
         }
     }
 
-    fn sparse_product(&self, job: SparseProduct<'_>) {
-        let rows = job.matrix.rows;
-        let columns = job.output.chunks_exact_mut(rows).zip(job.input.scales).enumerate();
-        for (column, (output, scale)) in columns {
-            let q = job.input.column(column);
-            let scale = scale * job.matrix.multiplier;
+    fn sparse_product(&self, product: SparseProduct<'_>) {
+        let rows = product.matrix.rows();
+        let tokens = product.output.chunks_exact_mut(rows).zip(product.input.scales()).enumerate();
+        for (token, (output, scale)) in tokens {
+            let q = product.input.token(token);
+            let scale = scale * product.matrix.multiplier();
             for (tile, output) in output.chunks_mut(TILE_ROWS).enumerate() {
-                let acc = sparse_row_tile(&job.matrix, tile, q);
+                let acc = sparse_row_tile(&product.matrix, tile, q);
                 for (output, acc) in output.iter_mut().zip(acc) {
                     *output = acc * scale;
                 }
@@ -47,17 +48,17 @@ impl Kernels for Scalar {
         }
     }
 
-    fn for_parts<S: Split>(&self, whole: S, _work: usize, f: impl Fn(S) + Sync) {
+    fn for_parts<S: Split>(&self, whole: S, _region: Region, f: impl Fn(S) + Sync) {
         f(whole);
     }
 }
 
-/// Sixteen rows of a matrix times one column in natural order, before the
-/// column's scale: `[16]`.
+/// Sixteen rows of a matrix times the activations of one token in natural order, before
+/// their scale: `[16]`.
 #[inline(always)]
 pub fn row_tile(matrix: &Matrix<'_>, tile: usize, q: &[i16]) -> [f32; TILE_ROWS] {
     let (weights, scales) = matrix.row_tile(tile);
-    let group = matrix.group;
+    let group = matrix.group();
     let mut acc = [0.0; TILE_ROWS];
     let groups = weights.chunks(group * TILE_ROWS).zip(q.chunks(group));
     for ((weights, q), scales) in groups.zip(scales.as_chunks::<TILE_ROWS>().0) {
@@ -75,12 +76,12 @@ pub fn row_tile(matrix: &Matrix<'_>, tile: usize, q: &[i16]) -> [f32; TILE_ROWS]
     acc
 }
 
-/// Sixteen rows of a sparse matrix times one column, before the column's scale: `[16]`.
+/// Sixteen rows of a sparse matrix times one token, before its scale: `[16]`.
 #[inline(always)]
 pub fn sparse_row_tile(matrix: &SparseMatrix<'_>, tile: usize, q: &[i16]) -> [f32; TILE_ROWS] {
-    let rows = padded_rows(matrix.rows);
+    let rows = padded_rows(matrix.rows());
     let mut acc = [0.0; TILE_ROWS];
-    for (group, q) in q.chunks(matrix.group).enumerate() {
+    for (group, q) in q.chunks(matrix.group()).enumerate() {
         let mut sums = [0i32; TILE_ROWS];
         let mut active = false;
         for (i, q) in q.iter().enumerate() {
@@ -88,8 +89,8 @@ pub fn sparse_row_tile(matrix: &SparseMatrix<'_>, tile: usize, q: &[i16]) -> [f3
                 continue;
             }
             active = true;
-            let start = (group * matrix.group + i) * rows + tile * TILE_ROWS;
-            for (sum, w) in sums.iter_mut().zip(&matrix.weights[start..start + TILE_ROWS]) {
+            let start = (group * matrix.group() + i) * rows + tile * TILE_ROWS;
+            for (sum, w) in sums.iter_mut().zip(&matrix.weights()[start..start + TILE_ROWS]) {
                 *sum += i32::from(*w) * i32::from(*q);
             }
         }
@@ -105,6 +106,6 @@ pub fn sparse_row_tile(matrix: &SparseMatrix<'_>, tile: usize, q: &[i16]) -> [f3
 #[inline(always)]
 fn fold(acc: &mut [f32; TILE_ROWS], sums: &[i32; TILE_ROWS], scales: &[half::f16]) {
     for ((acc, sum), scale) in acc.iter_mut().zip(sums).zip(scales) {
-        *acc += *sum as f32 * widen(*scale);
+        *acc += *sum as f32 * f16_scale_to_f32(*scale);
     }
 }

@@ -1,5 +1,10 @@
-//! What every kernel set is tested with: the contract of a product written out
-//! naively, data made for it, and [`kernel_tests!`](crate::kernel_tests).
+//! Tests for kernel sets: the contract of a product written out naively, data made for it, and
+//! [`kernel_tests!`](crate::kernel_tests), which every set instantiates.
+//!
+//! Results are compared with `==` on bits. The sizes are 1, a lane or tile less one, exact and
+//! more one, primes, and the largest that the contract allows; weights and activations lie one
+//! byte past an aligned address; values are uniform, extreme, or all the largest, so that a sum
+//! that wraps is seen.
 
 use std::vec;
 use std::vec::Vec;
@@ -11,7 +16,7 @@ use crate::kernels::matrix::{
     GROUPS, INPUT_PAD, Matrix, SparseMatrix, TILE, TILE_INPUTS, TILE_ROWS, padded_inputs,
     padded_rows,
 };
-use crate::kernels::{Kernels, Product, Rows, SparseProduct};
+use crate::kernels::{ChunksOf, Kernels, Phase, Product, Region, SparseProduct};
 use crate::{num::math, num::reduce};
 
 /// Instantiates the tests of a kernel set.
@@ -57,17 +62,17 @@ macro_rules! kernel_tests {
     };
 }
 
-/// Row counts: 1, a tile and a register block less one, exact and more one,
+/// Row counts: 1, a tile and a register tile less one, exact and more one,
 /// primes, and several blocks with a rest.
 pub const ROWS: [usize; 13] = [1, 7, 8, 15, 16, 17, 31, 33, 61, 64, 97, 130, 272];
-/// Rows of inputs that cross and end at pages, which kernels may read in other orders.
+/// ChunksOf of inputs that cross and end at pages, which kernels may read in other orders.
 const SPARSE_ROWS: [usize; 7] = [400, 529, 768, 1000, 1024, 1345, 2048];
 /// More rows than a kernel is likely to take at once.
 pub const LARGEST_ROWS: usize = 8213;
 /// Input counts of the same kind; 1056 is two of the largest groups and a short one.
 pub const INPUTS: [usize; 11] = [1, 4, 31, 32, 33, 61, 100, 257, 512, 608, 1056];
 /// Column counts.
-pub const COLUMNS: [usize; 6] = [1, 2, 3, 7, 8, 64];
+pub const TOKENS: [usize; 6] = [1, 2, 3, 7, 8, 64];
 
 /// Which values a problem is filled with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,23 +106,23 @@ pub struct Case {
     pub rows: usize,
     /// Number of inputs.
     pub inputs: usize,
-    /// Number of columns.
-    pub columns: usize,
+    /// Number of tokens.
+    pub tokens: usize,
     /// Inputs that share a scale.
     pub group: usize,
     /// The values.
     pub fill: Fill,
     /// The zeros.
     pub activity: Activity,
-    /// Whether the last column's scale is NaN.
+    /// Whether the last token's scale is NaN.
     pub nan: bool,
 }
 
 impl Case {
     /// A problem of uniform values without zeros.
-    pub fn new(rows: usize, inputs: usize, columns: usize, group: usize) -> Self {
+    pub fn new(rows: usize, inputs: usize, tokens: usize, group: usize) -> Self {
         let (fill, activity) = (Fill::Uniform, Activity::All);
-        Self { rows, inputs, columns, group, fill, activity, nan: false }
+        Self { rows, inputs, tokens, group, fill, activity, nan: false }
     }
 }
 
@@ -130,10 +135,10 @@ pub struct Problem {
     weights: Vec<i8>,
     /// `[row][group]`
     scales: Vec<f16>,
-    /// `[column][input]`, padded, in natural order.
+    /// `[token][input]`, padded, in natural order.
     q: Vec<i16>,
     sums: Vec<i32>,
-    column_scales: Vec<f32>,
+    token_scales: Vec<f32>,
     /// One byte, then `[row/16][input/4][16][4]`: no vector load is aligned.
     tiles: Vec<i8>,
     tile_scales: Vec<f16>,
@@ -162,8 +167,8 @@ fn weight(fill: Fill, index: usize) -> i8 {
     }
 }
 
-fn activation(case: &Case, column: usize, input: usize) -> i16 {
-    let index = column * case.inputs + input;
+fn activation(case: &Case, token: usize, input: usize) -> i16 {
+    let index = token * case.inputs + input;
     let often = |of_64| mix(2, index) % 64 < of_64;
     let active = match case.activity {
         Activity::None => false,
@@ -190,23 +195,23 @@ fn scale(index: usize) -> f16 {
 impl Problem {
     /// Makes the values of a case; the same for the same case.
     pub fn new(case: Case) -> Self {
-        let Case { rows, inputs, columns, group, .. } = case;
+        let Case { rows, inputs, tokens, group, .. } = case;
         let padded = padded_inputs(inputs);
         let groups = padded.div_ceil(group);
         let weights = (0..rows * inputs).map(|i| weight(case.fill, i)).collect();
         let scales = (0..rows * groups).map(scale).collect();
-        let mut q = vec![0; columns * padded];
-        for (column, q) in q.chunks_exact_mut(padded).enumerate() {
+        let mut q = vec![0; tokens * padded];
+        for (token, q) in q.chunks_exact_mut(padded).enumerate() {
             for (input, q) in q[..inputs].iter_mut().enumerate() {
-                *q = activation(&case, column, input);
+                *q = activation(&case, token, input);
             }
         }
         let sums = q.chunks_exact(INPUT_PAD).map(|q| q.iter().map(|&q| i32::from(q)).sum());
         let sums = sums.collect();
-        let mut column_scales: Vec<f32> =
-            (0..columns).map(|c| 1e-3 + (mix(5, c) % 1000) as f32 * 1e-5).collect();
+        let mut token_scales: Vec<f32> =
+            (0..tokens).map(|c| 1e-3 + (mix(5, c) % 1000) as f32 * 1e-5).collect();
         if case.nan {
-            column_scales[columns - 1] = f32::NAN;
+            token_scales[tokens - 1] = f32::NAN;
         }
         let mut problem = Self {
             case,
@@ -215,7 +220,7 @@ impl Problem {
             scales,
             q,
             sums,
-            column_scales,
+            token_scales,
             tiles: vec![0; 1 + padded_rows(rows) * padded],
             tile_scales: vec![f16::ZERO; padded_rows(rows) * groups],
             transposed: vec![0; 1 + padded_rows(rows) * padded],
@@ -249,26 +254,17 @@ impl Problem {
 
     /// The weights in tiles.
     pub fn matrix(&self) -> Matrix<'_> {
-        Matrix {
-            rows: self.case.rows,
-            inputs: self.case.inputs,
-            group: self.case.group,
-            multiplier: MULTIPLIER,
-            weights: &self.tiles[1..],
-            scales: &self.tile_scales,
-        }
+        let Case { rows, inputs, group, .. } = self.case;
+        let (weights, scales) = (&self.tiles[1..], &self.tile_scales[..]);
+        Matrix::new(rows, inputs, group, MULTIPLIER, weights, scales).expect("all of a matrix")
     }
 
     /// The weights by input.
     pub fn sparse_matrix(&self) -> SparseMatrix<'_> {
-        SparseMatrix {
-            rows: self.case.rows,
-            inputs: self.case.inputs,
-            group: self.case.group,
-            multiplier: MULTIPLIER,
-            weights: &self.transposed[1..],
-            scales: &self.transposed_scales,
-        }
+        let Case { rows, inputs, group, .. } = self.case;
+        let (weights, scales) = (&self.transposed[1..], &self.transposed_scales[..]);
+        SparseMatrix::new(rows, inputs, group, MULTIPLIER, weights, scales)
+            .expect("all of a matrix")
     }
 
     /// The activations in natural order.
@@ -279,38 +275,33 @@ impl Problem {
     /// The values of [`natural`](Self::natural), packed for `kernels`.
     pub fn packed<K: Kernels>(&self, kernels: &K) -> Vec<i16> {
         let mut q = self.q.clone();
-        for column in q.chunks_exact_mut(padded_inputs(self.case.inputs)) {
-            kernels.pack(column);
+        for token in q.chunks_exact_mut(padded_inputs(self.case.inputs)) {
+            kernels.pack(token);
         }
         q
     }
 
     /// The activations with the values `q`.
     pub fn input<'a>(&'a self, q: &'a [i16]) -> Quantized<'a> {
-        Quantized {
-            columns: self.case.columns,
-            inputs: self.case.inputs,
-            q,
-            sums: &self.sums,
-            scales: &self.column_scales,
-        }
+        Quantized::new(self.case.inputs, q, &self.sums, &self.token_scales)
+            .expect("all of the activations")
     }
 
-    /// An output to be overwritten, full of what must not stay: `[column][row]`.
+    /// An output to be overwritten, full of what must not stay: `[token][row]`.
     pub fn output(&self) -> Vec<f32> {
-        vec![f32::from_bits(0x7FC0_DEAD); self.case.rows * self.case.columns]
+        vec![f32::from_bits(0x7FC0_DEAD); self.case.rows * self.case.tokens]
     }
 
-    /// The product as the contract defines it, one number at a time: `[column][row]`.
+    /// The product as the contract defines it, one number at a time: `[token][row]`.
     ///
     /// # Panics
     /// When a group's sum does not fit an i32: the contract excludes it.
     pub fn reference(&self) -> Vec<f32> {
-        let Case { rows, inputs, columns, group, .. } = self.case;
+        let Case { rows, inputs, tokens, group, .. } = self.case;
         let padded = padded_inputs(inputs);
-        let mut output = Vec::with_capacity(rows * columns);
-        for column in 0..columns {
-            let q = &self.q[column * padded..][..inputs];
+        let mut output = Vec::with_capacity(rows * tokens);
+        for token in 0..tokens {
+            let q = &self.q[token * padded..][..inputs];
             for row in 0..rows {
                 let weights = &self.weights[row * inputs..][..inputs];
                 let mut acc = 0.0f32;
@@ -321,7 +312,7 @@ impl Problem {
                     let product = sum as f32 * self.scales[row * self.groups + g].to_f32();
                     acc += product;
                 }
-                output.push(acc * (self.column_scales[column] * MULTIPLIER));
+                output.push(acc * (self.token_scales[token] * MULTIPLIER));
             }
         }
         output
@@ -361,11 +352,11 @@ fn for_cases(thin: usize, mut f: impl FnMut(Case)) {
     for rows in ROWS {
         for inputs in INPUTS {
             for group in GROUPS {
-                for columns in COLUMNS {
+                for tokens in TOKENS {
                     count += 1;
-                    if count.is_multiple_of(thin) || columns == 1 {
+                    if count.is_multiple_of(thin) || tokens == 1 {
                         let nan = count.is_multiple_of(5);
-                        f(Case { nan, ..Case::new(rows, inputs, columns, group) });
+                        f(Case { nan, ..Case::new(rows, inputs, tokens, group) });
                     }
                 }
             }
@@ -379,13 +370,13 @@ fn for_cases(thin: usize, mut f: impl FnMut(Case)) {
 /// When an output differs.
 pub fn check_products<K: Kernels>(kernels: &K) {
     for_cases(3, |case| check_product(kernels, case));
-    for columns in [1, 7] {
-        check_product(kernels, Case::new(LARGEST_ROWS, 96, columns, 64));
+    for tokens in [1, 7] {
+        check_product(kernels, Case::new(LARGEST_ROWS, 96, tokens, 64));
     }
     for fill in [Fill::Extreme, Fill::Largest] {
-        for columns in COLUMNS {
+        for tokens in TOKENS {
             for group in GROUPS {
-                let case = Case::new(97, 1056, columns, group);
+                let case = Case::new(97, 1056, tokens, group);
                 check_product(kernels, Case { fill, ..case });
             }
         }
@@ -408,20 +399,20 @@ pub fn check_sparse_products<K: Kernels>(kernels: &K) {
     ];
     for activity in activities {
         for_cases(11, |case| check_sparse_product(kernels, Case { activity, ..case }));
-        for columns in [1, 2, 8] {
-            let case = Case::new(LARGEST_ROWS, 96, columns, 64);
+        for tokens in [1, 2, 8] {
+            let case = Case::new(LARGEST_ROWS, 96, tokens, 64);
             check_sparse_product(kernels, Case { activity, ..case });
         }
         for rows in SPARSE_ROWS {
             check_sparse_product(kernels, Case { activity, ..Case::new(rows, 160, 1, 128) });
         }
-        for columns in [8, 70, 130] {
-            check_sparse_product(kernels, Case { activity, ..Case::new(100, 96, columns, 64) });
+        for tokens in [8, 70, 130] {
+            check_sparse_product(kernels, Case { activity, ..Case::new(100, 96, tokens, 64) });
         }
         for fill in [Fill::Extreme, Fill::Largest] {
-            for columns in [1, 3, 64] {
+            for tokens in [1, 3, 64] {
                 for group in GROUPS {
-                    let case = Case::new(97, 1056, columns, group);
+                    let case = Case::new(97, 1056, tokens, group);
                     check_sparse_product(kernels, Case { fill, activity, ..case });
                 }
             }
@@ -460,6 +451,9 @@ pub fn float_loop(x: &mut [f32]) {
     }
 }
 
+/// A region that is worth splitting between any number of threads.
+const LARGE: Region = Region { phase: Phase::Wkv, operations: usize::MAX };
+
 /// Runs float loops through [`Kernels::for_parts`] and outside of it: a fused
 /// multiply-add, another order or flushed subnormals would show.
 ///
@@ -474,8 +468,8 @@ pub fn check_float_loops<K: Kernels>(kernels: &K) {
         let (mut found, mut found_tiny) = (expected.clone(), tiny);
         expected.chunks_exact_mut(row).for_each(float_loop);
         kernels.for_parts(
-            Rows::new(&mut found, row),
-            usize::MAX,
+            ChunksOf::new(&mut found, row),
+            LARGE,
             #[inline(always)]
             |rows| rows.iter().for_each(float_loop),
         );
@@ -483,8 +477,8 @@ pub fn check_float_loops<K: Kernels>(kernels: &K) {
         let halve = |x: &mut f32| *x = *x * 0.5 + *x;
         tiny.iter_mut().for_each(halve);
         kernels.for_parts(
-            Rows::new(&mut found_tiny, 3),
-            usize::MAX,
+            ChunksOf::new(&mut found_tiny, 3),
+            LARGE,
             #[inline(always)]
             |rows| rows.iter().flatten().for_each(halve),
         );

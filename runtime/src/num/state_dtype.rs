@@ -1,8 +1,8 @@
 //! What a state is kept in between tokens: f32, or f16 in half the memory.
 //!
 //! All arithmetic is in f32. An element is widened when a token reads it and
-//! narrowed when the token has computed the new one, inside a block as between
-//! blocks, so that the numbers do not depend on how tokens are divided.
+//! narrowed when the token has computed the new one, inside a batch as between
+//! batches, so that the numbers do not depend on how tokens are divided.
 
 pub use half::f16;
 

@@ -1,21 +1,26 @@
-//! What the layers of every architecture do to a block of columns: norms,
-//! token shift, activations, residual sums.
+//! The steps that the layers of every architecture do to a batch of tokens: norms, token shift,
+//! activations, residual sums.
+//!
+//! Every step is a loop over tokens or heads that [`Kernels::for_parts`] may split between
+//! threads. [`Batch::for_each_token`] is the loop over tokens.
 
 use crate::format::shape::Shape;
-use crate::kernels::activations::QuantizedMut;
+use crate::format::weights::LayerNorm;
+use crate::kernels::activations::{QuantizedMut, TokenMut};
 use crate::kernels::matrix::Matrix;
-use crate::kernels::{Kernels, Product, Rows};
+use crate::kernels::{ChunksOf, Kernels, Phase, Product, Region, Split};
 use crate::num::reduce;
 use crate::num::state_dtype::StateElement;
+use crate::rwkv::cost::{self, region};
 
-/// One token of one sequence, in a block that is computed together.
+/// One token of one sequence, in a batch that is computed together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Column {
+pub struct BatchToken {
     /// The token id, below [`Shape::vocab`].
     pub token: u32,
     /// The sequence: which of the engine's states it continues.
-    pub slot: usize,
+    pub sequence: usize,
     /// Whether the logits after this token are wanted.
     pub logits: bool,
 }
@@ -25,142 +30,162 @@ pub(crate) const LN_EPS: f32 = 1e-5;
 
 /// Token shift of RWKV-6 and 7: `x` is the share of the predecessor `p`.
 #[inline(always)]
-pub(crate) fn toward_previous(n: f32, p: f32, x: f32) -> f32 {
+pub(crate) fn lerp_to_previous(n: f32, p: f32, x: f32) -> f32 {
     n + (p - n) * x
 }
 
 /// Token shift of RWKV-4 and 5: `x` is the share of the current input `n`.
 #[inline(always)]
-pub(crate) fn toward_current(n: f32, p: f32, x: f32) -> f32 {
+pub(crate) fn lerp_to_current(n: f32, p: f32, x: f32) -> f32 {
     p + (n - p) * x
 }
 
-/// Column `column` of `[head][column][channel]` as `[head][channel]`, for heads of `n` channels.
-#[inline(always)]
-fn gather_heads(y: &[f32], column: usize, columns: usize, n: usize, out: &mut [f32]) {
-    let heads = y.chunks_exact(columns * n);
-    for (out, y) in out.chunks_exact_mut(n).zip(heads) {
-        out.copy_from_slice(&y[column * n..][..n]);
-    }
+/// Per-token data that is split between threads: an item for each token.
+pub(crate) trait PerToken: Split {
+    /// The data of one token.
+    type Item;
+
+    /// The data of each token, in order.
+    fn per_token(self) -> impl Iterator<Item = Self::Item>;
 }
 
-/// The input before a column, `[width]`, which a state of `S` remembers.
-#[derive(Debug)]
-enum Previous<'a, S> {
-    /// As it is.
-    Exact(&'a [f32]),
-    /// A column of the same block, to be rounded as the state would.
-    Column(&'a [f32]),
-    /// From the state.
-    Remembered(&'a [S]),
-}
+impl<'a, T: Send> PerToken for ChunksOf<'a, T> {
+    type Item = &'a mut [T];
 
-impl<S: StateElement> Previous<'_, S> {
-    /// `out = shifted(n, p, x)` with p this input, elementwise.
     #[inline(always)]
-    fn mix(
-        &self,
-        n: &[f32],
-        x: impl Iterator<Item = f32>,
-        shifted: impl Fn(f32, f32, f32) -> f32,
-        out: &mut [f32],
-    ) {
-        let rest = out.iter_mut().zip(n).zip(x);
-        match self {
-            Self::Exact(p) => {
-                rest.zip(*p).for_each(|(((out, n), x), p)| *out = shifted(*n, *p, x));
-            }
-            Self::Column(p) => {
-                let p = p.iter().map(|p| S::narrow(*p).widen());
-                rest.zip(p).for_each(|(((out, n), x), p)| *out = shifted(*n, p, x));
-            }
-            Self::Remembered(p) => {
-                let p = p.iter().map(|p| p.widen());
-                rest.zip(p).for_each(|(((out, n), x), p)| *out = shifted(*n, p, x));
-            }
-        }
+    fn per_token(self) -> impl Iterator<Item = Self::Item> {
+        self.iter()
     }
 }
 
-/// A block of columns on its way through the layers.
+impl<'a> PerToken for QuantizedMut<'a> {
+    type Item = TokenMut<'a>;
+
+    #[inline(always)]
+    fn per_token(self) -> impl Iterator<Item = Self::Item> {
+        self.tokens()
+    }
+}
+
+impl<A: PerToken, B: PerToken> PerToken for (A, B) {
+    type Item = (A::Item, B::Item);
+
+    #[inline(always)]
+    fn per_token(self) -> impl Iterator<Item = Self::Item> {
+        self.0.per_token().zip(self.1.per_token())
+    }
+}
+
+/// Runs `f(token, data)` for each of `tokens` tokens and its part of `data`, split between the
+/// threads of `kernels`. Callers mark `f` `#[inline(always)]`, as for [`Kernels::for_parts`].
+#[inline(always)]
+pub(crate) fn for_each_token<K: Kernels, P: PerToken>(
+    kernels: &K,
+    tokens: usize,
+    region: Region,
+    data: P,
+    f: impl Fn(usize, P::Item) + Sync,
+) {
+    kernels.for_parts(
+        (0..tokens, data),
+        region,
+        #[inline(always)]
+        |(tokens, data)| {
+            for (token, data) in tokens.zip(data.per_token()) {
+                f(token, data);
+            }
+        },
+    );
+}
+
+/// A batch of tokens on its way through the layers.
 #[derive(Debug)]
-pub(crate) struct Block<'a, K> {
+pub(crate) struct Batch<'a, K> {
     pub(crate) shape: Shape,
-    pub(crate) columns: &'a [Column],
-    pub(crate) slots: usize,
+    pub(crate) tokens: &'a [BatchToken],
+    /// Number of sequences whose states lie together.
+    pub(crate) sequences: usize,
     pub(crate) kernels: &'a K,
 }
 
-impl<K: Kernels> Block<'_, K> {
-    /// Number of columns.
+impl<K: Kernels> Batch<'_, K> {
+    /// Number of tokens.
     pub(crate) fn len(&self) -> usize {
-        self.columns.len()
+        self.tokens.len()
     }
 
-    /// `normed = LN(x)`, both `[column][width]`; `ln` is weight and bias.
-    pub(crate) fn norm(&self, x: &[f32], ln: (&[f32], &[f32]), normed: &mut [f32]) {
+    /// [`for_each_token`] of this batch.
+    #[inline(always)]
+    pub(crate) fn for_each_token<P: PerToken>(
+        &self,
+        region: Region,
+        data: P,
+        f: impl Fn(usize, P::Item) + Sync,
+    ) {
+        for_each_token(self.kernels, self.len(), region, data, f);
+    }
+
+    /// `normed = LN(x)`, both `[token][width]`.
+    pub(crate) fn norm(&self, x: &[f32], ln: LayerNorm<'_>, normed: &mut [f32]) {
         let width = self.shape.width;
-        let parts = (0..self.len(), Rows::new(normed, width));
-        self.kernels.for_parts(
-            parts,
-            8 * x.len(),
+        self.for_each_token(
+            region(Phase::Norm, cost::NORM, x.len()),
+            ChunksOf::new(normed, width),
             #[inline(always)]
-            |(range, normed)| {
-                for (column, normed) in range.zip(normed.iter()) {
-                    let x = &x[column * width..][..width];
-                    reduce::layer_norm(x, ln.0, ln.1, LN_EPS, normed);
-                }
+            |token, normed| {
+                let x = &x[token * width..][..width];
+                reduce::layer_norm(x, ln.weight, ln.bias, LN_EPS, normed);
             },
         );
     }
 
-    /// Token shift: quantizes `shifted(n, p, shift[c])` into `mixed[c]`, where n
-    /// is a column of `normed` and p its predecessor in the sequence, as a state
-    /// remembers it.
+    /// Token shift: quantizes `lerp(n, p, shares[c])` into `shifted[c]`, where n is a token of
+    /// `normed` and p its predecessor in the sequence, as a state keeps it.
     ///
-    /// * `normed`, `scratch`: `[column][width]`
-    /// * `state`: `[slot][width]`
-    /// * `shifted`: [`toward_previous`] or [`toward_current`]
-    pub(crate) fn mix<S: StateElement, const N: usize>(
+    /// * `normed`, `scratch`: `[token][width]`
+    /// * `state`: `[sequence][width]`
+    /// * `shares`: `[width]` each
+    /// * `lerp`: [`lerp_to_previous`] or [`lerp_to_current`]
+    pub(crate) fn token_shift<S: StateElement, const N: usize>(
         &self,
         normed: &[f32],
         state: &[S],
-        shift: [&[f32]; N],
-        shifted: impl Fn(f32, f32, f32) -> f32 + Sync,
+        shares: [&[f32]; N],
+        lerp: impl Fn(f32, f32, f32) -> f32 + Sync,
         scratch: &mut [f32],
-        mixed: &mut [QuantizedMut<'_>; N],
+        shifted: &mut [QuantizedMut<'_>; N],
     ) {
-        let share = |_, c: usize| shift[c].iter().copied();
-        self.mix_with(normed, state, share, shifted, scratch, mixed);
+        let share = |_, c: usize| shares[c].iter().copied();
+        self.token_shift_by(normed, state, share, lerp, scratch, shifted);
     }
 
-    /// Token shift whose shares are `share(column, c)`; otherwise as [`mix`](Self::mix).
-    pub(crate) fn mix_with<S: StateElement, I: Iterator<Item = f32>, const N: usize>(
+    /// Token shift whose shares are `share(token, c)`; otherwise as
+    /// [`token_shift`](Self::token_shift).
+    pub(crate) fn token_shift_by<S: StateElement, I: Iterator<Item = f32>, const N: usize>(
         &self,
         normed: &[f32],
         state: &[S],
         share: impl Fn(usize, usize) -> I + Sync,
-        shifted: impl Fn(f32, f32, f32) -> f32 + Sync,
+        lerp: impl Fn(f32, f32, f32) -> f32 + Sync,
         scratch: &mut [f32],
-        mixed: &mut [QuantizedMut<'_>; N],
+        shifted: &mut [QuantizedMut<'_>; N],
     ) {
         let width = self.shape.width;
-        let mixed = mixed.each_mut().map(QuantizedMut::reborrow);
-        let parts = (0..self.len(), Rows::new(scratch, width), mixed);
-        let work = 8 * N * normed.len();
+        let shifted = shifted.each_mut().map(QuantizedMut::reborrow);
+        // Not `for_each_token`: an array of N quantized tokens would be moved for each token.
         self.kernels.for_parts(
-            parts,
-            work,
+            (0..self.len(), ChunksOf::new(scratch, width), shifted),
+            region(Phase::TokenShift, N * cost::TOKEN_SHIFT, normed.len()),
             #[inline(always)]
-            |(range, scratch, mixed)| {
-                let mut mixed = mixed.map(QuantizedMut::columns);
-                for (column, scratch) in range.zip(scratch.iter()) {
-                    let n = &normed[column * width..][..width];
-                    let p = self.previous(column, normed, state);
-                    for (c, mixed) in mixed.iter_mut().enumerate() {
-                        p.mix(n, share(column, c), &shifted, scratch);
-                        if let Some(mixed) = mixed.next() {
-                            mixed.quantize(scratch, |q| self.kernels.pack(q));
+            |(tokens, scratch, shifted)| {
+                let mut shifted = shifted.map(QuantizedMut::tokens);
+                for (token, scratch) in tokens.zip(scratch.iter()) {
+                    let n = &normed[token * width..][..width];
+                    let p = self.shift_input(token, normed, state);
+                    for (c, shifted) in shifted.iter_mut().enumerate() {
+                        p.lerp(n, share(token, c), &lerp, scratch);
+                        if let Some(shifted) = shifted.next() {
+                            shifted.quantize(scratch, |q| self.kernels.pack(q));
                         }
                     }
                 }
@@ -168,38 +193,41 @@ impl<K: Kernels> Block<'_, K> {
         );
     }
 
-    /// The input of `column`'s predecessor in its sequence: the column before
-    /// it in the block, or what the state remembers.
+    /// The input of `token`'s predecessor in its sequence: the one before it in the batch, or the
+    /// one that the state keeps.
     #[inline(always)]
-    fn previous<'b, S: StateElement>(
+    fn shift_input<'b, S: StateElement>(
         &self,
-        column: usize,
+        token: usize,
         normed: &'b [f32],
         state: &'b [S],
-    ) -> Previous<'b, S> {
+    ) -> ShiftInput<'b, S> {
         let width = self.shape.width;
-        let slot = self.columns[column].slot;
-        let before = self.columns[..column].iter().rposition(|other| other.slot == slot);
+        let sequence = self.tokens[token].sequence;
+        let before = self.tokens[..token].iter().rposition(|other| other.sequence == sequence);
         match (S::as_f32(state), before) {
-            // What an f32 state remembers is the column itself: one loop reads both.
+            // One loop for both, because an f32 state keeps the token's input as it is.
             (Some(state), _) => {
-                let (rows, row) = before.map_or((state, slot), |column| (normed, column));
-                Previous::Exact(&rows[row * width..][..width])
+                let (rows, row) = before.map_or((state, sequence), |token| (normed, token));
+                ShiftInput::Exact(&rows[row * width..][..width])
             }
-            (None, Some(column)) => Previous::Column(&normed[column * width..][..width]),
-            (None, None) => Previous::Remembered(&state[slot * width..][..width]),
+            (None, Some(token)) => ShiftInput::InBatch(&normed[token * width..][..width]),
+            (None, None) => ShiftInput::FromState(&state[sequence * width..][..width]),
         }
     }
 
-    /// Keeps the last input of each sequence for the next block's token shift.
-    pub(crate) fn remember<S: StateElement>(&self, normed: &[f32], state: &mut [S]) {
+    /// Keeps the last input of each sequence for the next batch's token shift.
+    ///
+    /// * `normed`: `[token][width]`
+    /// * `state`: `[sequence][width]`
+    pub(crate) fn save_shift_state<S: StateElement>(&self, normed: &[f32], state: &mut [S]) {
         let width = self.shape.width;
-        for (column, normed) in self.columns.iter().zip(normed.chunks_exact(width)) {
-            S::narrow_all(normed, &mut state[column.slot * width..][..width]);
+        for (token, normed) in self.tokens.iter().zip(normed.chunks_exact(width)) {
+            S::narrow_all(normed, &mut state[token.sequence * width..][..width]);
         }
     }
 
-    /// Quantizes `f(x)` into `out`; x is `[column][input]` and left as `f(x)`.
+    /// Quantizes `f(x)` into `out`; x is `[token][input]` and left as `f(x)`.
     #[inline(always)]
     pub(crate) fn activate(
         &self,
@@ -207,27 +235,24 @@ impl<K: Kernels> Block<'_, K> {
         f: impl Fn(f32) -> f32 + Sync,
         out: &mut QuantizedMut<'_>,
     ) {
-        let work = 32 * x.len();
-        let parts = (Rows::new(x, out.inputs()), out.reborrow());
-        self.kernels.for_parts(
-            parts,
-            work,
+        let region = region(Phase::Activation, cost::ACTIVATION, x.len());
+        self.for_each_token(
+            region,
+            (ChunksOf::new(x, out.inputs()), out.reborrow()),
             #[inline(always)]
-            |(x, out)| {
-                for (x, out) in x.iter().zip(out.columns()) {
-                    for x in x.iter_mut() {
-                        *x = f(*x);
-                    }
-                    out.quantize(x, |q| self.kernels.pack(q));
+            |_, (x, out)| {
+                for x in x.iter_mut() {
+                    *x = f(*x);
                 }
+                out.quantize(x, |q| self.kernels.pack(q));
             },
         );
     }
 
     /// The end of a time mix: `x += matrix y`.
     ///
-    /// * `y`: `[head][column][channel]`, heads of `n` channels
-    /// * `x`, `input`, `output`: `[column][width]`, the latter two scratch
+    /// * `y`: `[head][token][channel]`, heads of `n` channels
+    /// * `x`, `input`, `output`: `[token][width]`, the latter two scratch
     #[inline(never)]
     pub(crate) fn project(
         &self,
@@ -238,17 +263,14 @@ impl<K: Kernels> Block<'_, K> {
         quantized: &mut QuantizedMut<'_>,
         x: &mut [f32],
     ) {
-        let (columns, width) = (self.len(), self.shape.width);
-        self.kernels.for_parts(
-            (0..columns, Rows::new(input, width), quantized.reborrow()),
-            4 * columns * width,
+        let (tokens, width) = (self.len(), self.shape.width);
+        self.for_each_token(
+            region(Phase::Activation, cost::GATHER, tokens * width),
+            (ChunksOf::new(input, width), quantized.reborrow()),
             #[inline(always)]
-            |(range, input, quantized)| {
-                for ((column, input), quantized) in range.zip(input.iter()).zip(quantized.columns())
-                {
-                    gather_heads(y, column, columns, n, input);
-                    quantized.quantize(input, |q| self.kernels.pack(q));
-                }
+            |token, (input, quantized)| {
+                gather_heads(y, token, tokens, n, input);
+                quantized.quantize(input, |q| self.kernels.pack(q));
             },
         );
         let input = quantized.view();
@@ -256,22 +278,66 @@ impl<K: Kernels> Block<'_, K> {
         self.add(output, x);
     }
 
-    /// `x += y`, both `[column][width]`.
+    /// `x += y`, both `[token][width]`.
     pub(crate) fn add(&self, y: &[f32], x: &mut [f32]) {
         let width = self.shape.width;
-        let work = x.len();
-        let parts = (0..self.len(), Rows::new(x, width));
-        self.kernels.for_parts(
-            parts,
-            work,
+        let region = region(Phase::Residual, cost::RESIDUAL, x.len());
+        self.for_each_token(
+            region,
+            ChunksOf::new(x, width),
             #[inline(always)]
-            |(range, x)| {
-                for (column, x) in range.zip(x.iter()) {
-                    for (x, y) in x.iter_mut().zip(&y[column * width..][..width]) {
-                        *x += y;
-                    }
+            |token, x| {
+                for (x, y) in x.iter_mut().zip(&y[token * width..][..width]) {
+                    *x += y;
                 }
             },
         );
+    }
+}
+
+/// The input before a token, `[width]`, as a state of `S` keeps it.
+#[derive(Debug)]
+enum ShiftInput<'a, S> {
+    /// As it is.
+    Exact(&'a [f32]),
+    /// A token of the same batch, to be rounded as the state would.
+    InBatch(&'a [f32]),
+    /// From the state.
+    FromState(&'a [S]),
+}
+
+impl<S: StateElement> ShiftInput<'_, S> {
+    /// `out = lerp(n, p, x)` with p this input, elementwise.
+    #[inline(always)]
+    fn lerp(
+        &self,
+        n: &[f32],
+        x: impl Iterator<Item = f32>,
+        lerp: impl Fn(f32, f32, f32) -> f32,
+        out: &mut [f32],
+    ) {
+        let rest = out.iter_mut().zip(n).zip(x);
+        match self {
+            Self::Exact(p) => {
+                rest.zip(*p).for_each(|(((out, n), x), p)| *out = lerp(*n, *p, x));
+            }
+            Self::InBatch(p) => {
+                let p = p.iter().map(|p| S::narrow(*p).widen());
+                rest.zip(p).for_each(|(((out, n), x), p)| *out = lerp(*n, p, x));
+            }
+            Self::FromState(p) => {
+                let p = p.iter().map(|p| p.widen());
+                rest.zip(p).for_each(|(((out, n), x), p)| *out = lerp(*n, p, x));
+            }
+        }
+    }
+}
+
+/// Token `token` of `[head][token][channel]` as `[head][channel]`, for heads of `n` channels.
+#[inline(always)]
+fn gather_heads(y: &[f32], token: usize, tokens: usize, n: usize, out: &mut [f32]) {
+    let heads = y.chunks_exact(tokens * n);
+    for (out, y) in out.chunks_exact_mut(n).zip(heads) {
+        out.copy_from_slice(&y[token * n..][..n]);
     }
 }

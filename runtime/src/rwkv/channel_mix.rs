@@ -10,49 +10,46 @@
 //! ChannelMix = s(receptance n_r) * (value h)
 //! ```
 
-use crate::format::shape::Shape;
+use crate::format::weights::LayerNorm;
 use crate::kernels::activations::QuantizedMut;
 use crate::kernels::matrix::{Matrix, SparseMatrix};
-use crate::kernels::{Kernels, Product, Rows, SparseProduct};
+use crate::kernels::{ChunksOf, Kernels, Phase, Product, SparseProduct};
 use crate::num::math;
 use crate::num::state_dtype::StateElement;
-use crate::rwkv::batch::Block;
-use crate::rwkv::scratch::{Carver, floats_len, quantized_len};
+use crate::rwkv::batch::Batch;
+use crate::rwkv::cost::{self, region};
+use crate::rwkv::scratch::{ScratchArena, scratch};
 
-/// `output = value f(relu(hidden)^2)`, where `f(column, h)` may change a
-/// column's hidden channels.
+/// `output = value f(relu(hidden)^2)`, where `f(token, h)` may change a
+/// token's hidden channels.
 ///
-/// * `hidden`: `[column][ffn]`, left as what `value` was multiplied with
-/// * `activation`: a block of `ffn` inputs, scratch
-/// * `output`: `[column][width]`
+/// * `hidden`: `[token][ffn]`, left as what `value` was multiplied with
+/// * `activation`: `[token][ffn]`, scratch
+/// * `output`: `[token][width]`
 #[inline(always)]
 pub(crate) fn squared<K: Kernels>(
-    block: &Block<'_, K>,
+    batch: &Batch<'_, K>,
     hidden: &mut [f32],
     f: impl Fn(usize, &mut [f32]) + Sync,
     value: SparseMatrix<'_>,
     activation: &mut QuantizedMut<'_>,
     output: &mut [f32],
 ) {
-    let work = 6 * hidden.len();
-    let parts = (0..block.len(), Rows::new(hidden, block.shape.ffn), activation.reborrow());
-    block.kernels.for_parts(
-        parts,
-        work,
+    let region = region(Phase::Activation, cost::RELU_SQUARED, hidden.len());
+    batch.for_each_token(
+        region,
+        (ChunksOf::new(hidden, batch.shape.ffn), activation.reborrow()),
         #[inline(always)]
-        |(range, hidden, activation)| {
-            for ((column, hidden), activation) in range.zip(hidden.iter()).zip(activation.columns())
-            {
-                for h in hidden.iter_mut() {
-                    *h = relu_squared(*h);
-                }
-                f(column, hidden);
-                activation.quantize(hidden, |_| ());
+        |token, (hidden, activation)| {
+            for h in hidden.iter_mut() {
+                *h = relu_squared(*h);
             }
+            f(token, hidden);
+            activation.quantize(hidden, |_| ());
         },
     );
-    let job = SparseProduct { matrix: value, input: activation.view(), output };
-    block.kernels.sparse_product(job);
+    let product = SparseProduct { matrix: value, input: activation.view(), output };
+    batch.kernels.sparse_product(product);
 }
 
 /// `max(x, 0)^2`; NaN stays NaN.
@@ -62,22 +59,27 @@ fn relu_squared(x: f32) -> f32 {
     positive * positive
 }
 
-/// Elements of the scratch of [`GatedChannelMix::forward`].
-pub(crate) const fn gated_len(shape: &Shape, columns: usize) -> usize {
-    // normed, gate, output
-    3 * floats_len(columns * shape.width)
-        + 2 * quantized_len(columns, shape.width)
-        + floats_len(columns * shape.ffn)
-        + quantized_len(columns, shape.ffn)
+scratch! {
+    /// Buffers of [`GatedChannelMix::forward`].
+    pub(crate) struct GatedBuffers(shape, tokens) {
+        /// `[token][width]` each.
+        normed: floats(tokens * shape.width),
+        gate: floats(tokens * shape.width),
+        output: floats(tokens * shape.width),
+        /// Inputs of key and receptance.
+        shifted: quantized(tokens, shape.width) [2],
+        /// `[token][ffn]`
+        hidden: floats(tokens * shape.ffn),
+        activation: quantized(tokens, shape.ffn),
+    }
 }
 
-/// Weights of a layer's channel mix in RWKV-4 to 6.
+/// The channel mix of RWKV-4 to 6: weights of a layer.
 #[derive(Debug)]
 pub(crate) struct GatedChannelMix<'a> {
-    /// Weight and bias of ln2: `[width]` each.
-    pub(crate) ln2: (&'a [f32], &'a [f32]),
+    pub(crate) ln2: LayerNorm<'a>,
     /// Token shift for k and r: `[width]` each.
-    pub(crate) shift: [&'a [f32]; 2],
+    pub(crate) shares: [&'a [f32]; 2],
     /// `[width][width]`
     pub(crate) receptance: Matrix<'a>,
     /// `[ffn][width]`
@@ -87,46 +89,53 @@ pub(crate) struct GatedChannelMix<'a> {
 }
 
 impl GatedChannelMix<'_> {
-    /// Advances the token shift's `state`, `[slot][width]`, and adds to the
-    /// residual stream `x`, `[column][width]`. `shifted` is the version's token shift.
+    /// Advances the token shift's `state`, `[sequence][width]`, and adds to the
+    /// residual stream `x`, `[token][width]`. `lerp` is the version's token shift;
+    /// `scratch` has [`GatedBuffers::len`] elements.
     #[inline(never)]
     pub(crate) fn forward<K: Kernels, S: StateElement>(
         &self,
-        block: &Block<'_, K>,
+        batch: &Batch<'_, K>,
         x: &mut [f32],
         state: &mut [S],
-        shifted: impl Fn(f32, f32, f32) -> f32 + Sync,
+        lerp: impl Fn(f32, f32, f32) -> f32 + Sync,
         scratch: &mut [f32],
     ) {
-        let (columns, width, ffn) = (block.len(), block.shape.width, block.shape.ffn);
-        let mut carver = Carver::new(scratch);
-        let [normed, gate, output] = [(); 3].map(|()| carver.floats(columns * width));
-        let mut mixed = [(); 2].map(|()| carver.quantized(columns, width));
-        let hidden = carver.floats(columns * ffn);
-        let mut activation = carver.quantized(columns, ffn);
+        let mut arena = ScratchArena::new(scratch);
+        let GatedBuffers { normed, gate, output, mut shifted, hidden, mut activation } =
+            GatedBuffers::carve(&mut arena, &batch.shape, batch.len());
 
-        block.norm(x, self.ln2, normed);
-        block.mix(normed, state, self.shift, shifted, output, &mut mixed);
-        block.remember(normed, state);
-        let [n_k, n_r] = mixed.each_ref().map(QuantizedMut::view);
-        block.kernels.products(&mut [
+        batch.norm(x, self.ln2, normed);
+        batch.token_shift(normed, state, self.shares, lerp, output, &mut shifted);
+        batch.save_shift_state(normed, state);
+        let [n_k, n_r] = shifted.each_ref().map(QuantizedMut::view);
+        batch.kernels.products(&mut [
             Product { matrix: self.key, input: n_k, output: &mut *hidden },
             Product { matrix: self.receptance, input: n_r, output: &mut *gate },
         ]);
-        squared(block, hidden, |_, _| (), self.value, &mut activation, output);
+        squared(batch, hidden, |_, _| (), self.value, &mut activation, output);
+        self.add_gated(batch, gate, output, x);
+    }
 
-        let work = 32 * x.len();
-        let parts = (0..columns, Rows::new(x, width));
-        block.kernels.for_parts(
-            parts,
-            work,
+    /// `x += s(gate) * output`, all `[token][width]`.
+    #[inline(always)]
+    fn add_gated<K: Kernels>(
+        &self,
+        batch: &Batch<'_, K>,
+        gate: &[f32],
+        output: &[f32],
+        x: &mut [f32],
+    ) {
+        let width = batch.shape.width;
+        let region = region(Phase::Activation, cost::ACTIVATION, x.len());
+        batch.for_each_token(
+            region,
+            ChunksOf::new(x, width),
             #[inline(always)]
-            |(range, x)| {
-                for (column, x) in range.zip(x.iter()) {
-                    let row = column * width..(column + 1) * width;
-                    for ((x, r), y) in x.iter_mut().zip(&gate[row.clone()]).zip(&output[row]) {
-                        *x += math::sigmoid(*r) * y;
-                    }
+            |token, x| {
+                let row = token * width..(token + 1) * width;
+                for ((x, r), y) in x.iter_mut().zip(&gate[row.clone()]).zip(&output[row]) {
+                    *x += math::sigmoid(*r) * y;
                 }
             },
         );

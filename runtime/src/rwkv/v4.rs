@@ -30,168 +30,126 @@
 //!
 //! **Channel mix**: see [`channel_mix`](crate::rwkv::channel_mix).
 
-use crate::engine::Column;
 use crate::format::model::Model;
 use crate::format::shape::{Shape, channels_together};
-use crate::format::tensors::{RWKV4, position};
+pub(crate) use crate::format::weights::v4::{ChannelMix, TimeMix};
 use crate::kernels::activations::QuantizedMut;
-use crate::kernels::matrix::Matrix;
-use crate::kernels::{Kernels, Product, Rows};
+use crate::kernels::{ChunksOf, Kernels, Phase, Product};
 use crate::num::math;
-use crate::rwkv::batch::{Block, toward_current};
-use crate::rwkv::channel_mix::{self, GatedChannelMix};
-use crate::rwkv::scratch::{Carver, floats_len, quantized_len};
+use crate::rwkv::batch::{Batch, BatchToken, lerp_to_current};
+use crate::rwkv::channel_mix::{GatedBuffers, GatedChannelMix};
+use crate::rwkv::cost::{self, region};
+use crate::rwkv::scratch::{ScratchArena, max, scratch};
 
-/// Elements of a layer's scratch for a block of `columns`.
-pub(crate) const fn workspace_len(shape: &Shape, columns: usize) -> usize {
-    // normed, r, k, v, y, decay
-    let time_mix = 5 * floats_len(columns * shape.width)
-        + floats_len(shape.width)
-        + 3 * quantized_len(columns, shape.width);
-    let channel_mix = channel_mix::gated_len(shape, columns);
-    if time_mix > channel_mix { time_mix } else { channel_mix }
-}
-
-/// Weights of a layer's time mix.
-#[derive(Debug)]
-struct TimeMix<'a> {
-    /// Weight and bias of ln1: `[width]` each.
-    ln1: (&'a [f32], &'a [f32]),
-    /// Token shift for k, v, r: `[width]` each.
-    shift: [&'a [f32]; 3],
-    /// `[width]`
-    time_decay: &'a [f32],
-    /// `[width]`
-    time_first: &'a [f32],
-    /// `[width][width]` each.
-    receptance: Matrix<'a>,
-    key: Matrix<'a>,
-    value: Matrix<'a>,
-    output: Matrix<'a>,
-}
-
-/// The tensor of that name in the layer, looked up at compile time.
-macro_rules! tensor {
-    ($model:expr, $layer:expr, $kind:ident $name:literal) => {
-        $model.$kind($layer, const { position(RWKV4, $name) })
-    };
-}
-
-impl<'a> TimeMix<'a> {
-    #[inline(never)]
-    fn new(model: &Model<'a>, layer: usize) -> Self {
-        Self {
-            ln1: (
-                tensor!(model, layer, vector "ln1.weight"),
-                tensor!(model, layer, vector "ln1.bias"),
-            ),
-            shift: [
-                tensor!(model, layer, vector "att.time_mix_k"),
-                tensor!(model, layer, vector "att.time_mix_v"),
-                tensor!(model, layer, vector "att.time_mix_r"),
-            ],
-            time_decay: tensor!(model, layer, vector "att.time_decay"),
-            time_first: tensor!(model, layer, vector "att.time_first"),
-            receptance: tensor!(model, layer, matrix "att.receptance.weight"),
-            key: tensor!(model, layer, matrix "att.key.weight"),
-            value: tensor!(model, layer, matrix "att.value.weight"),
-            output: tensor!(model, layer, matrix "att.output.weight"),
-        }
-    }
-}
-
-#[inline(never)]
-fn channel_mix<'a>(model: &Model<'a>, layer: usize) -> GatedChannelMix<'a> {
-    GatedChannelMix {
-        ln2: (tensor!(model, layer, vector "ln2.weight"), tensor!(model, layer, vector "ln2.bias")),
-        shift: [
-            tensor!(model, layer, vector "ffn.time_mix_k"),
-            tensor!(model, layer, vector "ffn.time_mix_r"),
-        ],
-        receptance: tensor!(model, layer, matrix "ffn.receptance.weight"),
-        key: tensor!(model, layer, matrix "ffn.key.weight"),
-        value: tensor!(model, layer, sparse "ffn.value.weight"),
-    }
+/// Elements of a layer's scratch for a batch of `tokens`.
+pub(crate) const fn workspace_len(shape: &Shape, tokens: usize) -> usize {
+    max(TimeMixBuffers::len(shape, tokens), GatedBuffers::len(shape, tokens))
 }
 
 /// Computes a layer: advances `state` and adds to the residual stream.
 ///
-/// * `x`: `[column][width]`, the residual stream
-/// * `state`: the layer's states, `shift [slot][width]` of the time mix, the
+/// * `x`: `[token][width]`, the residual stream
+/// * `state`: the layer's states, `shift [sequence][width]` of the time mix, the
 ///   same of the channel mix, then aa, bb and pp, each
-///   `[width/channels][slot][channels]` with [`channels_together`]
+///   `[width/channels][sequence][channels]` with [`channels_together`]
 /// * `scratch`: [`workspace_len`] elements
 #[inline(never)]
 pub(crate) fn layer<K: Kernels>(
-    block: &Block<'_, K>,
+    batch: &Batch<'_, K>,
     model: &Model<'_>,
     layer: usize,
     x: &mut [f32],
     state: &mut [f32],
     scratch: &mut [f32],
 ) {
-    let shifts = block.slots * block.shape.width;
+    let shifts = batch.sequences * batch.shape.width;
     let (time_shift, state) = state.split_at_mut(shifts);
     let (channel_shift, averages) = state.split_at_mut(shifts);
-    TimeMix::new(model, layer).forward(block, x, time_shift, averages, scratch);
-    channel_mix(model, layer).forward(block, x, channel_shift, toward_current, scratch);
+    TimeMix::load(&model.layer(layer)).forward(batch, x, time_shift, averages, scratch);
+    let ChannelMix { ln2, time_mix_k, time_mix_r, receptance, key, value } =
+        ChannelMix::load(&model.layer(layer));
+    GatedChannelMix { ln2, shares: [time_mix_k, time_mix_r], receptance, key, value }.forward(
+        batch,
+        x,
+        channel_shift,
+        lerp_to_current,
+        scratch,
+    );
+}
+
+scratch! {
+    /// Buffers of the time mix.
+    struct TimeMixBuffers(shape, tokens) {
+        /// `[token][width]` each.
+        normed: floats(tokens * shape.width),
+        r: floats(tokens * shape.width),
+        k: floats(tokens * shape.width),
+        v: floats(tokens * shape.width),
+        /// `[width/channels][token][channels]`
+        y: floats(tokens * shape.width),
+        /// `[width]`
+        decay: floats(shape.width),
+        /// Inputs of key, value and receptance.
+        shifted: quantized(tokens, shape.width) [3],
+    }
 }
 
 impl TimeMix<'_> {
     #[inline(never)]
     fn forward<K: Kernels>(
         &self,
-        block: &Block<'_, K>,
+        batch: &Batch<'_, K>,
         x: &mut [f32],
         shift: &mut [f32],
         averages: &mut [f32],
         scratch: &mut [f32],
     ) {
-        let (columns, width) = (block.len(), block.shape.width);
-        let mut carver = Carver::new(scratch);
-        let [normed, r, k, v, y] = [(); 5].map(|()| carver.floats(columns * width));
-        let decay = carver.floats(width);
-        let mut mixed = [(); 3].map(|()| carver.quantized(columns, width));
+        let mut arena = ScratchArena::new(scratch);
+        let TimeMixBuffers { normed, r, k, v, y, decay, mut shifted } =
+            TimeMixBuffers::carve(&mut arena, &batch.shape, batch.len());
 
-        block.norm(x, self.ln1, normed);
-        block.mix(normed, shift, self.shift, toward_current, r, &mut mixed);
-        block.remember(normed, shift);
-        let [n_k, n_v, n_r] = mixed.each_ref().map(QuantizedMut::view);
-        block.kernels.products(&mut [
+        batch.norm(x, self.ln1, normed);
+        let shares = [self.time_mix_k, self.time_mix_v, self.time_mix_r];
+        batch.token_shift(normed, shift, shares, lerp_to_current, r, &mut shifted);
+        batch.save_shift_state(normed, shift);
+        let [n_k, n_v, n_r] = shifted.each_ref().map(QuantizedMut::view);
+        batch.kernels.products(&mut [
             Product { matrix: self.receptance, input: n_r, output: &mut *r },
             Product { matrix: self.key, input: n_k, output: &mut *k },
             Product { matrix: self.value, input: n_v, output: &mut *v },
         ]);
-        self.average(block, [r, k, v], averages, decay, y);
-        let n = channels_together(&block.shape);
-        block.project(y, n, self.output, [r, k], &mut mixed[0], x);
+        self.wkv(batch, [r, k, v], averages, decay, y);
+        let n = channels_together(&batch.shape);
+        batch.project(y, n, self.output, [r, k], &mut shifted[0], x);
     }
 
-    /// The recurrence: from the products to the input of `output`.
+    /// The wkv: from the products to the input of `output`.
     ///
-    /// * `averages`: aa, bb and pp, each `[width/n][slot][n]`
+    /// * `averages`: aa, bb and pp, each `[width/n][sequence][n]`
     /// * `decay`: `[width]`, scratch
-    /// * `y`: `[width/n][column][n]`
-    fn average<K: Kernels>(
+    /// * `y`: `[width/n][token][n]`
+    fn wkv<K: Kernels>(
         &self,
-        block: &Block<'_, K>,
+        batch: &Batch<'_, K>,
         [r, k, v]: [&[f32]; 3],
         averages: &mut [f32],
         decay: &mut [f32],
         y: &mut [f32],
     ) {
-        let Block { shape, columns, slots, kernels } = block;
+        let Batch { shape, tokens, sequences, kernels } = batch;
         let n = channels_together(shape);
-        let (aa, averages) = averages.split_at_mut(slots * shape.width);
-        let (bb, pp) = averages.split_at_mut(slots * shape.width);
-        let averages = [aa, bb, pp].map(|part| Rows::new(part, slots * n));
-        let parts =
-            (0..shape.width / n, averages, Rows::new(decay, n), Rows::new(y, columns.len() * n));
-        // Five exponentials, besides the sums.
-        let work = columns.len() * shape.width * 120;
+        let (aa, averages) = averages.split_at_mut(sequences * shape.width);
+        let (bb, pp) = averages.split_at_mut(sequences * shape.width);
+        let averages = [aa, bb, pp].map(|part| ChunksOf::new(part, sequences * n));
+        let parts = (
+            0..shape.width / n,
+            averages,
+            ChunksOf::new(decay, n),
+            ChunksOf::new(y, tokens.len() * n),
+        );
         kernels.for_parts(
             parts,
-            work,
+            region(Phase::Wkv, cost::WKV4, tokens.len() * shape.width),
             #[inline(always)]
             |(range, [aa, bb, pp], decay, y)| {
                 let averages = aa.iter().zip(bb.iter()).zip(pp.iter());
@@ -202,13 +160,13 @@ impl TimeMix<'_> {
                         *decay = math::exp(*x);
                     }
                     let first = &self.time_first[channel..][..n];
-                    for ((column, Column { slot, .. }), y) in
-                        columns.iter().enumerate().zip(y.chunks_exact_mut(n))
+                    for ((token, BatchToken { sequence, .. }), y) in
+                        tokens.iter().enumerate().zip(y.chunks_exact_mut(n))
                     {
-                        let at = column * shape.width + channel;
+                        let at = token * shape.width + channel;
                         let [r, k, v] = [r, k, v].map(|x| &x[at..][..n]);
-                        let [aa, bb, pp] =
-                            [&mut *aa, &mut *bb, &mut *pp].map(|part| &mut part[slot * n..][..n]);
+                        let [aa, bb, pp] = [&mut *aa, &mut *bb, &mut *pp]
+                            .map(|part| &mut part[sequence * n..][..n]);
                         for i in 0..n {
                             let mut average = Average { aa: aa[i], bb: bb[i], pp: pp[i] };
                             y[i] =

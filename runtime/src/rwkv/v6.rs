@@ -18,7 +18,7 @@
 //! r = receptance n_r;  k = key n_k;  v = value n_v;  g = gate n_g
 //! w = exp(-exp(time_decay + time_decay_w2 tanh(time_decay_w1 n_w)))
 //! u = time_faaaa
-//! y = LinearAttention(r, k, v, w, u, g)                  per head, see `heads`
+//! y = wkv(r, k, v, w, u, g)                              per head, see `wkv`
 //! TimeMix = output y
 //! ```
 //!
@@ -26,255 +26,155 @@
 
 use crate::format::model::Model;
 use crate::format::shape::Shape;
-use crate::format::tensors::{RWKV6, SHIFTS, position};
+use crate::format::tensors::SHIFTS;
+pub(crate) use crate::format::weights::v6::{ChannelMix, TimeMix};
 use crate::kernels::activations::QuantizedMut;
-use crate::kernels::matrix::Matrix;
-use crate::kernels::{Kernels, Product, Rows};
+use crate::kernels::{ChunksOf, Kernels, Phase, Product};
 use crate::num::math;
 use crate::num::state_dtype::StateElement;
-use crate::rwkv::batch::{Block, toward_previous};
-use crate::rwkv::channel_mix::{self, GatedChannelMix};
-use crate::rwkv::scratch::{Carver, floats_len, quantized_len};
+use crate::rwkv::batch::{Batch, lerp_to_previous};
+use crate::rwkv::channel_mix::{GatedBuffers, GatedChannelMix};
+use crate::rwkv::cost::{self, region};
+use crate::rwkv::scratch::{ScratchArena, max, scratch};
 use crate::rwkv::v5::decay;
-use crate::rwkv::wkv::LinearAttention;
+use crate::rwkv::wkv::Wkv;
 
-/// Elements of a layer's scratch for a block of `columns`.
-pub(crate) const fn workspace_len(shape: &Shape, columns: usize) -> usize {
-    let time_mix = time_mix_len(shape, columns);
-    let channel_mix = channel_mix::gated_len(shape, columns);
-    if time_mix > channel_mix { time_mix } else { channel_mix }
-}
-
-const fn time_mix_len(shape: &Shape, columns: usize) -> usize {
-    let ranks = shape.ranks;
-    // normed, the five corrections, y
-    (2 + SHIFTS) * floats_len(columns * shape.width)
-        + SHIFTS * quantized_len(columns, shape.width)
-        + floats_len(columns * SHIFTS * ranks.shift)
-        + SHIFTS * quantized_len(columns, ranks.shift)
-        + floats_len(columns * ranks.decay)
-        + quantized_len(columns, ranks.decay)
-}
-
-/// Weights of a layer's time mix.
-#[derive(Debug)]
-struct TimeMix<'a> {
-    /// Weight and bias of ln1: `[width]` each.
-    ln1: (&'a [f32], &'a [f32]),
-    shift: Shift<'a>,
-    /// `[width]`
-    time_decay: &'a [f32],
-    /// `[rank][width]`
-    decay_first: Matrix<'a>,
-    /// `[width][rank]`
-    decay_second: Matrix<'a>,
-    /// Bonus: `[head][channel]`
-    time_faaaa: &'a [f32],
-    /// Weight and bias of the per-head norm: `[width]` each.
-    ln_x: (&'a [f32], &'a [f32]),
-    /// `[width][width]` each.
-    receptance: Matrix<'a>,
-    key: Matrix<'a>,
-    value: Matrix<'a>,
-    gate: Matrix<'a>,
-    output: Matrix<'a>,
-}
-
-/// The token shift that depends on the data, for w, k, v, r, g.
-#[derive(Debug)]
-struct Shift<'a> {
-    /// Token shift of its own input: `[width]`
-    maa_x: &'a [f32],
-    /// `[width]` each.
-    maa: [&'a [f32]; SHIFTS],
-    /// `[5 rank][width]`
-    first: Matrix<'a>,
-    /// `[width][rank]` each.
-    second: [Matrix<'a>; SHIFTS],
-}
-
-/// The tensor of that name in the layer, looked up at compile time.
-macro_rules! tensor {
-    ($model:expr, $layer:expr, $kind:ident $name:literal) => {
-        $model.$kind($layer, const { position(RWKV6, $name) })
-    };
-}
-
-impl<'a> TimeMix<'a> {
-    #[inline(never)]
-    fn new(model: &Model<'a>, layer: usize) -> Self {
-        Self {
-            ln1: (
-                tensor!(model, layer, vector "ln1.weight"),
-                tensor!(model, layer, vector "ln1.bias"),
-            ),
-            shift: Shift {
-                maa_x: tensor!(model, layer, vector "att.time_maa_x"),
-                maa: [
-                    tensor!(model, layer, vector "att.time_maa_w"),
-                    tensor!(model, layer, vector "att.time_maa_k"),
-                    tensor!(model, layer, vector "att.time_maa_v"),
-                    tensor!(model, layer, vector "att.time_maa_r"),
-                    tensor!(model, layer, vector "att.time_maa_g"),
-                ],
-                first: tensor!(model, layer, matrix "att.time_maa_w1"),
-                second: [
-                    tensor!(model, layer, matrix "att.time_maa_w2.w"),
-                    tensor!(model, layer, matrix "att.time_maa_w2.k"),
-                    tensor!(model, layer, matrix "att.time_maa_w2.v"),
-                    tensor!(model, layer, matrix "att.time_maa_w2.r"),
-                    tensor!(model, layer, matrix "att.time_maa_w2.g"),
-                ],
-            },
-            time_decay: tensor!(model, layer, vector "att.time_decay"),
-            decay_first: tensor!(model, layer, matrix "att.time_decay_w1"),
-            decay_second: tensor!(model, layer, matrix "att.time_decay_w2"),
-            time_faaaa: tensor!(model, layer, vector "att.time_faaaa"),
-            ln_x: (
-                tensor!(model, layer, vector "att.ln_x.weight"),
-                tensor!(model, layer, vector "att.ln_x.bias"),
-            ),
-            receptance: tensor!(model, layer, matrix "att.receptance.weight"),
-            key: tensor!(model, layer, matrix "att.key.weight"),
-            value: tensor!(model, layer, matrix "att.value.weight"),
-            gate: tensor!(model, layer, matrix "att.gate.weight"),
-            output: tensor!(model, layer, matrix "att.output.weight"),
-        }
-    }
-}
-
-#[inline(never)]
-fn channel_mix<'a>(model: &Model<'a>, layer: usize) -> GatedChannelMix<'a> {
-    GatedChannelMix {
-        ln2: (tensor!(model, layer, vector "ln2.weight"), tensor!(model, layer, vector "ln2.bias")),
-        shift: [
-            tensor!(model, layer, vector "ffn.time_maa_k"),
-            tensor!(model, layer, vector "ffn.time_maa_r"),
-        ],
-        receptance: tensor!(model, layer, matrix "ffn.receptance.weight"),
-        key: tensor!(model, layer, matrix "ffn.key.weight"),
-        value: tensor!(model, layer, sparse "ffn.value.weight"),
-    }
+/// Elements of a layer's scratch for a batch of `tokens`.
+pub(crate) const fn workspace_len(shape: &Shape, tokens: usize) -> usize {
+    let time_mix = TimeMixBuffers::len(shape, tokens) + ShiftBuffers::len(shape, tokens);
+    max(time_mix, GatedBuffers::len(shape, tokens))
 }
 
 /// Computes a layer: advances `state` and adds to the residual stream.
 ///
-/// * `x`: `[column][width]`, the residual stream
-/// * `state`: the layer's states, `shift [slot][width]` of the time mix, the
-///   same of the channel mix, `S [head][slot][key][value]`
+/// * `x`: `[token][width]`, the residual stream
+/// * `state`: the layer's states, `shift [sequence][width]` of the time mix, the
+///   same of the channel mix, `S [head][sequence][key][value]`
 /// * `scratch`: [`workspace_len`] elements
 #[inline(never)]
 pub(crate) fn layer<K: Kernels, S: StateElement>(
-    block: &Block<'_, K>,
+    batch: &Batch<'_, K>,
     model: &Model<'_>,
     layer: usize,
     x: &mut [f32],
     state: &mut [S],
     scratch: &mut [f32],
 ) {
-    let shifts = block.slots * block.shape.width;
+    let shifts = batch.sequences * batch.shape.width;
     let (time_shift, state) = state.split_at_mut(shifts);
     let (channel_shift, heads) = state.split_at_mut(shifts);
-    TimeMix::new(model, layer).forward(block, x, time_shift, heads, scratch);
-    channel_mix(model, layer).forward(block, x, channel_shift, toward_previous, scratch);
+    TimeMix::load(&model.layer(layer)).forward(batch, x, time_shift, heads, scratch);
+    let ChannelMix { ln2, time_maa_k, time_maa_r, receptance, key, value } =
+        ChannelMix::load(&model.layer(layer));
+    GatedChannelMix { ln2, shares: [time_maa_k, time_maa_r], receptance, key, value }.forward(
+        batch,
+        x,
+        channel_shift,
+        lerp_to_previous,
+        scratch,
+    );
+}
+
+scratch! {
+    /// Buffers of the time mix.
+    struct TimeMixBuffers(shape, tokens) {
+        /// `[token][width]`
+        normed: floats(tokens * shape.width),
+        /// The shift's corrections for w, k, v, r, g, then the products: `[token][width]` each.
+        products: floats(tokens * shape.width) [SHIFTS],
+        /// `[head][token][channel]`
+        y: floats(tokens * shape.width),
+        /// Inputs of w, k, v, r, g.
+        shifted: quantized(tokens, shape.width) [SHIFTS],
+        /// `time_decay_w1 n_w`: `[token][rank]`
+        decay_hidden: floats(tokens * shape.ranks.decay),
+        decay_input: quantized(tokens, shape.ranks.decay),
+    }
+}
+
+scratch! {
+    /// Buffers of the token shift's low-rank pairs.
+    struct ShiftBuffers(shape, tokens) {
+        /// `time_maa_w1 z`: `[token][5][rank]`
+        hidden: floats(tokens * SHIFTS * shape.ranks.shift),
+        /// m: `[token][rank]` each.
+        inputs: quantized(tokens, shape.ranks.shift) [SHIFTS],
+    }
 }
 
 impl TimeMix<'_> {
     #[inline(never)]
     fn forward<K: Kernels, S: StateElement>(
         &self,
-        block: &Block<'_, K>,
+        batch: &Batch<'_, K>,
         x: &mut [f32],
         shift: &mut [S],
         heads: &mut [S],
         scratch: &mut [f32],
     ) {
-        let (columns, width) = (block.len(), block.shape.width);
-        let rank = block.shape.ranks.decay;
-        let mut carver = Carver::new(scratch);
-        let normed = carver.floats(columns * width);
-        let mut outputs = [(); SHIFTS].map(|()| carver.floats(columns * width));
-        let y = carver.floats(columns * width);
-        let mut mixed = [(); SHIFTS].map(|()| carver.quantized(columns, width));
-        let hidden = carver.floats(columns * rank);
-        let mut decay_input = carver.quantized(columns, rank);
+        let mut arena = ScratchArena::new(scratch);
+        let buffers = TimeMixBuffers::carve(&mut arena, &batch.shape, batch.len());
+        let TimeMixBuffers { normed, mut products, y, mut shifted, .. } = buffers;
+        let TimeMixBuffers { decay_hidden, mut decay_input, .. } = buffers;
 
-        block.norm(x, self.ln1, normed);
-        self.shift.mix(block, normed, shift, &mut outputs, y, &mut mixed, carver);
-        block.remember(normed, shift);
+        batch.norm(x, self.ln1, normed);
+        let pairs = ShiftBuffers::carve(&mut arena, &batch.shape, batch.len());
+        self.corrections(batch, normed, shift, y, &mut shifted[0], pairs, &mut products);
+        self.shift(batch, normed, shift, &products, y, &mut shifted);
+        batch.save_shift_state(normed, shift);
 
         // The corrections are used up; their buffers take the products.
-        let [w, k, v, r, g] = outputs;
+        let [w, k, v, r, g] = products;
         {
-            let [n_w, n_k, n_v, n_r, n_g] = mixed.each_ref().map(QuantizedMut::view);
-            block.kernels.products(&mut [
+            let [n_w, n_k, n_v, n_r, n_g] = shifted.each_ref().map(QuantizedMut::view);
+            batch.kernels.products(&mut [
                 Product { matrix: self.receptance, input: n_r, output: &mut *r },
                 Product { matrix: self.key, input: n_k, output: &mut *k },
                 Product { matrix: self.value, input: n_v, output: &mut *v },
                 Product { matrix: self.gate, input: n_g, output: &mut *g },
-                Product { matrix: self.decay_first, input: n_w, output: &mut *hidden },
+                Product { matrix: self.time_decay_w1, input: n_w, output: &mut *decay_hidden },
             ]);
         }
-        block.activate(hidden, math::tanh, &mut decay_input);
-        let input = decay_input.view();
-        let job = Product { matrix: self.decay_second, input, output: &mut *w };
-        block.kernels.products(&mut [job]);
-        let work = 60 * w.len();
-        block.kernels.for_parts(
-            (0..columns, Rows::new(w, width)),
-            work,
-            #[inline(always)]
-            |(_, w)| {
-                for w in w.iter() {
-                    for (w, base) in w.iter_mut().zip(self.time_decay) {
-                        *w = decay(base + *w);
-                    }
-                }
-            },
-        );
+        batch.activate(decay_hidden, math::tanh, &mut decay_input);
+        let (matrix, input) = (self.time_decay_w2, decay_input.view());
+        batch.kernels.products(&mut [Product { matrix, input, output: &mut *w }]);
+        self.decay(batch, w);
         let (u, gate, ln_x) = (self.time_faaaa, Some(&*g), self.ln_x);
-        LinearAttention { r, k, v, w, u, gate, ln_x }.forward(block, heads, y);
-        block.project(y, block.shape.head_size, self.output, [r, k], &mut mixed[0], x);
+        Wkv { r, k, v, w, u, gate, ln_x }.forward(batch, heads, y);
+        batch.project(y, batch.shape.head_size, self.output, [r, k], &mut shifted[0], x);
     }
-}
 
-impl Shift<'_> {
-    /// Quantizes the shifted inputs for w, k, v, r and g into `mixed`.
+    /// What the data adds to the shares of the token shift: `time_maa_w2_c m_c`.
     ///
-    /// * `normed`, `scratch`: `[column][width]`
-    /// * `state`: `[slot][width]`
-    /// * `corrections`: `[column][width]` each, scratch
-    /// * `carver`: memory for what is of the pairs' rank
+    /// * `normed`, `scratch`: `[token][width]`
+    /// * `state`: `[sequence][width]`
+    /// * `z`: `[token][width]`, scratch
+    /// * `corrections`: `[token][width]` for each of w, k, v, r, g
     #[inline(never)]
-    #[expect(clippy::too_many_arguments, reason = "buffers that the time mix carves once")]
-    fn mix<K: Kernels, S: StateElement>(
+    #[expect(clippy::too_many_arguments, reason = "inputs, scratch and outputs of one formula")]
+    fn corrections<K: Kernels, S: StateElement>(
         &self,
-        block: &Block<'_, K>,
+        batch: &Batch<'_, K>,
         normed: &[f32],
         state: &[S],
-        corrections: &mut [&mut [f32]; SHIFTS],
         scratch: &mut [f32],
-        mixed: &mut [QuantizedMut<'_>; SHIFTS],
-        mut carver: Carver<'_>,
+        z: &mut QuantizedMut<'_>,
+        ShiftBuffers { hidden, mut inputs }: ShiftBuffers<'_>,
+        corrections: &mut [&mut [f32]; SHIFTS],
     ) {
-        let Block { shape, kernels, .. } = block;
-        let (columns, width, rank) = (block.len(), shape.width, shape.ranks.shift);
-        let hidden = carver.floats(columns * SHIFTS * rank);
-        let mut inputs = [(); SHIFTS].map(|()| carver.quantized(columns, rank));
-
-        let [z, ..] = &mut *mixed;
+        let Batch { shape, kernels, .. } = batch;
+        let rank = shape.ranks.shift;
         let mut z = [z.reborrow()];
-        block.mix(normed, state, [self.maa_x], toward_previous, scratch, &mut z);
-        let input = z[0].view();
-        kernels.products(&mut [Product { matrix: self.first, input, output: &mut *hidden }]);
-        let parts =
-            (Rows::new(hidden, SHIFTS * rank), inputs.each_mut().map(QuantizedMut::reborrow));
+        batch.token_shift(normed, state, [self.time_maa_x], lerp_to_previous, scratch, &mut z);
+        let (matrix, input) = (self.time_maa_w1, z[0].view());
+        kernels.products(&mut [Product { matrix, input, output: &mut *hidden }]);
+        let region = region(Phase::TokenShift, cost::TANH, hidden.len());
         kernels.for_parts(
-            parts,
-            40 * columns * SHIFTS * rank,
+            (ChunksOf::new(hidden, SHIFTS * rank), inputs.each_mut().map(QuantizedMut::reborrow)),
+            region,
             #[inline(always)]
             |(hidden, inputs)| {
-                let mut inputs = inputs.map(QuantizedMut::columns);
+                let mut inputs = inputs.map(QuantizedMut::tokens);
                 for hidden in hidden.iter() {
                     for (m, input) in hidden.chunks_exact_mut(rank).zip(&mut inputs) {
                         for m in m.iter_mut() {
@@ -287,15 +187,55 @@ impl Shift<'_> {
                 }
             },
         );
-        let jobs = self.second.iter().zip(&inputs).zip(&mut *corrections);
-        let jobs =
-            jobs.map(|((&matrix, input), output)| Product { matrix, input: input.view(), output });
-        kernels.products(&mut heapless::Vec::<_, SHIFTS>::from_iter(jobs));
+        let w2 = [
+            self.time_maa_w2_w,
+            self.time_maa_w2_k,
+            self.time_maa_w2_v,
+            self.time_maa_w2_r,
+            self.time_maa_w2_g,
+        ];
+        let products = w2.into_iter().zip(&inputs).zip(corrections);
+        let products = products.map(|((matrix, input), output)| Product {
+            matrix,
+            input: input.view(),
+            output,
+        });
+        kernels.products(&mut heapless::Vec::<_, SHIFTS>::from_iter(products));
+    }
+
+    /// The token shift for w, k, v, r and g, whose shares are `time_maa_c + corrections[c]`.
+    fn shift<K: Kernels, S: StateElement>(
+        &self,
+        batch: &Batch<'_, K>,
+        normed: &[f32],
+        state: &[S],
+        corrections: &[&mut [f32]; SHIFTS],
+        scratch: &mut [f32],
+        shifted: &mut [QuantizedMut<'_>; SHIFTS],
+    ) {
+        let width = batch.shape.width;
+        let maa =
+            [self.time_maa_w, self.time_maa_k, self.time_maa_v, self.time_maa_r, self.time_maa_g];
         let corrections = corrections.each_ref().map(|correction| &**correction);
-        let share = |column: usize, c: usize| {
-            let correction = &corrections[c][column * width..][..width];
-            self.maa[c].iter().zip(correction).map(|(maa, m)| maa + m)
+        let share = |token: usize, c: usize| {
+            let correction = &corrections[c][token * width..][..width];
+            maa[c].iter().zip(correction).map(|(maa, m)| maa + m)
         };
-        block.mix_with(normed, state, share, toward_previous, scratch, mixed);
+        batch.token_shift_by(normed, state, share, lerp_to_previous, scratch, shifted);
+    }
+
+    /// `w = exp(-exp(time_decay + w))`, `[token][width]`.
+    fn decay<K: Kernels>(&self, batch: &Batch<'_, K>, w: &mut [f32]) {
+        let region = region(Phase::Wkv, cost::DECAY, w.len());
+        batch.for_each_token(
+            region,
+            ChunksOf::new(w, batch.shape.width),
+            #[inline(always)]
+            |_, w| {
+                for (w, base) in w.iter_mut().zip(self.time_decay) {
+                    *w = decay(base + *w);
+                }
+            },
+        );
     }
 }

@@ -38,17 +38,18 @@
 //! `ChannelMix = value h`.
 
 use crate::format::model::Model;
-use crate::format::shape::{Ranks, Shape};
-use crate::format::tensors::{RWKV7, position};
-use crate::kernels::matrix::{Matrix, SparseMatrix};
-use crate::kernels::{Kernels, Product, Rows};
-use crate::num::math;
-use crate::num::reduce;
+use crate::format::shape::Shape;
+use crate::format::weights::LayerNorm;
+pub(crate) use crate::format::weights::v7::{ChannelMix, TimeMix};
+use crate::kernels::{ChunksOf, Kernels, Phase, Product};
 use crate::num::state_dtype::StateElement;
-use crate::rwkv::batch::{Block, toward_previous};
+use crate::num::{math, reduce};
+use crate::rwkv::batch::{Batch, lerp_to_previous};
 use crate::rwkv::channel_mix;
-use crate::rwkv::scratch::{Carver, floats_len, quantized_len};
-use crate::rwkv::wkv::{HEAD_NORM_EPS, TOGETHER, lanes};
+use crate::rwkv::cost::{self, region};
+use crate::rwkv::prefetch::{NextHead, Prefetcher};
+use crate::rwkv::scratch::{ScratchArena, max, scratch};
+use crate::rwkv::wkv::{HEAD_NORM_EPS, Recurrence, first, first_mut, wkv};
 
 /// -e^-0.5, which training code rounds to -0.606531.
 const DECAY: f32 = -0.606_530_66;
@@ -57,193 +58,33 @@ const MIN_NORM: f32 = 1e-12;
 /// Vectors of a head's scratch: w, kk, b, k, v.
 const HEAD_VECTORS: usize = 5;
 
-/// Elements that layer 0 hands to the later ones: v_first, `[head][column][channel]`.
-pub(crate) const fn carried_len(shape: &Shape, columns: usize) -> usize {
-    columns * shape.width
+/// Elements that layer 0 hands to the later ones: v_first, `[head][token][channel]`.
+pub(crate) const fn carried_len(shape: &Shape, tokens: usize) -> usize {
+    tokens * shape.width
 }
 
-/// Elements of a layer's scratch for a block of `columns`.
-pub(crate) const fn workspace_len(shape: &Shape, columns: usize) -> usize {
-    let time_mix = time_mix_len(shape, columns);
-    let channel_mix = channel_mix_len(shape, columns);
-    if time_mix > channel_mix { time_mix } else { channel_mix }
+/// Elements of a layer's scratch for a batch of `tokens`.
+pub(crate) const fn workspace_len(shape: &Shape, tokens: usize) -> usize {
+    max(time_mix_len(shape, tokens), ChannelMixBuffers::len(shape, tokens))
 }
 
-pub(crate) const fn time_mix_len(shape: &Shape, columns: usize) -> usize {
-    let Ranks { decay, iclr, value, gate, .. } = shape.ranks;
-    let row = floats_len(columns * shape.width);
-    // normed and its shifted columns, which are gone before there are
-    // w, a, residual, gate, made of the low-rank columns
-    let shifted = row + 6 * quantized_len(columns, shape.width);
-    let low_rank = 4 * row
-        + quantized_len(columns, decay)
-        + quantized_len(columns, iclr)
-        + quantized_len(columns, value)
-        + quantized_len(columns, gate);
-    // r, k, v, y
-    4 * row
-        + floats_len(HEAD_VECTORS * shape.width)
-        + floats_len(columns * decay)
-        + floats_len(columns * iclr)
-        + floats_len(columns * value)
-        + floats_len(columns * gate)
-        + if shifted > low_rank { shifted } else { low_rank }
-}
-
-const fn channel_mix_len(shape: &Shape, columns: usize) -> usize {
-    // normed, output
-    2 * floats_len(columns * shape.width)
-        + quantized_len(columns, shape.width)
-        + floats_len(columns * shape.ffn)
-        + quantized_len(columns, shape.ffn)
-}
-
-/// A matrix pair of low rank: `second f(first n)`.
-#[derive(Debug)]
-struct LowRank<'a> {
-    /// `[rank][width]`
-    first: Matrix<'a>,
-    /// `[width][rank]`
-    second: Matrix<'a>,
-}
-
-/// The value residual's parameters, which layer 0 does not have.
-#[derive(Debug)]
-struct ValueResidual<'a> {
-    /// `[width]`
-    v0: &'a [f32],
-    v: LowRank<'a>,
-}
-
-/// Weights of a layer's time mix.
-#[derive(Debug)]
-pub(crate) struct TimeMix<'a> {
-    /// Weight and bias of ln1: `[width]` each.
-    ln1: (&'a [f32], &'a [f32]),
-    /// Token shift for r, w, k, v, a, g: `[width]` each.
-    shift: [&'a [f32]; 6],
-    /// `[width]`
-    w0: &'a [f32],
-    w: LowRank<'a>,
-    /// `[width]`
-    a0: &'a [f32],
-    a: LowRank<'a>,
-    residual: Option<ValueResidual<'a>>,
-    g: LowRank<'a>,
-    /// `[width]`
-    k_k: &'a [f32],
-    /// `[width]`
-    k_a: &'a [f32],
-    /// `[head][channel]`
-    r_k: &'a [f32],
-    /// Weight and bias of the per-head norm: `[width]` each.
-    ln_x: (&'a [f32], &'a [f32]),
-    /// `[width][width]` each.
-    receptance: Matrix<'a>,
-    key: Matrix<'a>,
-    value: Matrix<'a>,
-    output: Matrix<'a>,
-}
-
-/// Weights of a layer's channel mix.
-#[derive(Debug)]
-struct ChannelMix<'a> {
-    /// Weight and bias of ln2: `[width]` each.
-    ln2: (&'a [f32], &'a [f32]),
-    /// Token shift: `[width]`
-    shift: &'a [f32],
-    /// `[ffn][width]`
-    key: Matrix<'a>,
-    /// `[width][ffn]`
-    value: SparseMatrix<'a>,
-}
-
-/// The tensor of that name in the layer, looked up at compile time.
-macro_rules! tensor {
-    ($model:expr, $layer:expr, $kind:ident $name:literal) => {
-        $model.$kind($layer, const { position(RWKV7, $name) })
-    };
-}
-
-impl<'a> TimeMix<'a> {
-    // Like its siblings not inlined, so that its temporaries do not lie on the
-    // stack of a microcontroller during the products.
-    #[inline(never)]
-    pub(crate) fn new(model: &Model<'a>, layer: usize) -> Self {
-        Self {
-            ln1: (
-                tensor!(model, layer, vector "ln1.weight"),
-                tensor!(model, layer, vector "ln1.bias"),
-            ),
-            shift: [
-                tensor!(model, layer, vector "att.x_r"),
-                tensor!(model, layer, vector "att.x_w"),
-                tensor!(model, layer, vector "att.x_k"),
-                tensor!(model, layer, vector "att.x_v"),
-                tensor!(model, layer, vector "att.x_a"),
-                tensor!(model, layer, vector "att.x_g"),
-            ],
-            w0: tensor!(model, layer, vector "att.w0"),
-            w: LowRank {
-                first: tensor!(model, layer, matrix "att.w1"),
-                second: tensor!(model, layer, matrix "att.w2"),
-            },
-            a0: tensor!(model, layer, vector "att.a0"),
-            a: LowRank {
-                first: tensor!(model, layer, matrix "att.a1"),
-                second: tensor!(model, layer, matrix "att.a2"),
-            },
-            residual: (layer > 0).then(|| ValueResidual {
-                v0: tensor!(model, layer, vector "att.v0"),
-                v: LowRank {
-                    first: tensor!(model, layer, matrix "att.v1"),
-                    second: tensor!(model, layer, matrix "att.v2"),
-                },
-            }),
-            g: LowRank {
-                first: tensor!(model, layer, matrix "att.g1"),
-                second: tensor!(model, layer, matrix "att.g2"),
-            },
-            k_k: tensor!(model, layer, vector "att.k_k"),
-            k_a: tensor!(model, layer, vector "att.k_a"),
-            r_k: tensor!(model, layer, vector "att.r_k"),
-            ln_x: (
-                tensor!(model, layer, vector "att.ln_x.weight"),
-                tensor!(model, layer, vector "att.ln_x.bias"),
-            ),
-            receptance: tensor!(model, layer, matrix "att.receptance.weight"),
-            key: tensor!(model, layer, matrix "att.key.weight"),
-            value: tensor!(model, layer, matrix "att.value.weight"),
-            output: tensor!(model, layer, matrix "att.output.weight"),
-        }
-    }
-}
-
-impl<'a> ChannelMix<'a> {
-    #[inline(never)]
-    fn new(model: &Model<'a>, layer: usize) -> Self {
-        Self {
-            ln2: (
-                tensor!(model, layer, vector "ln2.weight"),
-                tensor!(model, layer, vector "ln2.bias"),
-            ),
-            shift: tensor!(model, layer, vector "ffn.x_k"),
-            key: tensor!(model, layer, matrix "ffn.key.weight"),
-            value: tensor!(model, layer, sparse "ffn.value.weight"),
-        }
-    }
+/// Elements of the time mix's scratch, whose three steps use the same memory in turn.
+pub(crate) const fn time_mix_len(shape: &Shape, tokens: usize) -> usize {
+    let low_rank = LowRankBuffers::len(shape, tokens);
+    let steps = max(ShiftBuffers::len(shape, tokens), low_rank);
+    TimeMixBuffers::len(shape, tokens) + max(steps, OutputBuffers::len(shape, tokens))
 }
 
 /// Computes a layer: advances `state` and adds to the residual stream.
 ///
-/// * `x`: `[column][width]`, the residual stream
-/// * `state`: the layer's states, `shift [slot][width]` of the time mix, the
-///   same of the channel mix, `S [head][slot][key][value]`
+/// * `x`: `[token][width]`, the residual stream
+/// * `state`: the layer's states, `shift [sequence][width]` of the time mix, the
+///   same of the channel mix, `S [head][sequence][key][value]`
 /// * `v_first`: [`carried_len`] elements, written by layer 0
 /// * `scratch`: [`workspace_len`] elements
 #[inline(never)]
 pub(crate) fn layer<K: Kernels, S: StateElement>(
-    block: &Block<'_, K>,
+    batch: &Batch<'_, K>,
     model: &Model<'_>,
     layer: usize,
     x: &mut [f32],
@@ -251,17 +92,17 @@ pub(crate) fn layer<K: Kernels, S: StateElement>(
     v_first: &mut [f32],
     scratch: &mut [f32],
 ) {
-    time_mix(block, model, layer, x, state, v_first, scratch);
-    let shifts = block.slots * block.shape.width;
+    time_mix(batch, model, layer, x, state, v_first, scratch);
+    let shifts = batch.sequences * batch.shape.width;
     let channel_shift = &mut state[shifts..2 * shifts];
-    ChannelMix::new(model, layer).forward(block, x, channel_shift, scratch);
+    ChannelMix::load(&model.layer(layer)).forward(batch, x, channel_shift, scratch);
 }
 
 /// The first half of [`layer`], whose arguments it has.
-// Its weights are not to lie on the stack during the channel mix.
+// Not inlined, because its weights are not to lie on the stack during the channel mix.
 #[inline(never)]
 pub(crate) fn time_mix<K: Kernels, S: StateElement>(
-    block: &Block<'_, K>,
+    batch: &Batch<'_, K>,
     model: &Model<'_>,
     layer: usize,
     x: &mut [f32],
@@ -269,197 +110,218 @@ pub(crate) fn time_mix<K: Kernels, S: StateElement>(
     v_first: &mut [f32],
     scratch: &mut [f32],
 ) {
-    let shifts = block.slots * block.shape.width;
+    let shifts = batch.sequences * batch.shape.width;
     let (shift, state) = state.split_at_mut(shifts);
     let heads = &mut state[shifts..];
-    TimeMix::new(model, layer).forward(block, x, shift, heads, v_first, scratch);
+    TimeMix::load(&model.layer(layer)).forward(batch, x, shift, heads, v_first, scratch);
+}
+
+scratch! {
+    /// Buffers of the time mix.
+    struct TimeMixBuffers(shape, tokens) {
+        /// `[token][width]` each.
+        r: floats(tokens * shape.width),
+        k: floats(tokens * shape.width),
+        v: floats(tokens * shape.width),
+        /// `[head][token][channel]`
+        y: floats(tokens * shape.width),
+        /// `[head][HEAD_VECTORS][channel]`
+        head_vectors: floats(HEAD_VECTORS * shape.width),
+        /// `w1 n_w` and its like: `[token][rank]` each.
+        w_hidden: floats(tokens * shape.ranks.decay),
+        a_hidden: floats(tokens * shape.ranks.iclr),
+        v_hidden: floats(tokens * shape.ranks.value),
+        g_hidden: floats(tokens * shape.ranks.gate),
+    }
+}
+
+scratch! {
+    /// Buffers of the token shift.
+    struct ShiftBuffers(shape, tokens) {
+        /// `[token][width]`
+        normed: floats(tokens * shape.width),
+        /// n_c for r, w, k, v, a, g.
+        shifted: quantized(tokens, shape.width) [6],
+    }
+}
+
+scratch! {
+    /// Buffers of the low-rank pairs, and of the wkv.
+    struct LowRankBuffers(shape, tokens) {
+        /// `w2 tanh(w1 n_w)` and its like: `[token][width]` each.
+        w: floats(tokens * shape.width),
+        a: floats(tokens * shape.width),
+        v_mix: floats(tokens * shape.width),
+        g: floats(tokens * shape.width),
+        /// `tanh(w1 n_w)` and its like.
+        w_input: quantized(tokens, shape.ranks.decay),
+        a_input: quantized(tokens, shape.ranks.iclr),
+        v_input: quantized(tokens, shape.ranks.value),
+        g_input: quantized(tokens, shape.ranks.gate),
+    }
+}
+
+scratch! {
+    /// Buffer of the output's product.
+    struct OutputBuffers(shape, tokens) {
+        y: quantized(tokens, shape.width),
+    }
+}
+
+/// The products that the wkv reads: `[token][width]` each.
+#[derive(Debug)]
+struct WkvInputs<'a> {
+    r: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+    w: &'a [f32],
+    a: &'a [f32],
+    v_mix: &'a [f32],
+    g: &'a [f32],
 }
 
 impl TimeMix<'_> {
-    /// Advances the token shift's state and that of the heads, and adds to `x`;
-    /// see [`layer`].
+    /// Advances the token shift's state and that of the heads, and adds to `x`; see [`layer`].
     #[inline(never)]
-    pub(crate) fn forward<K: Kernels, S: StateElement>(
+    fn forward<K: Kernels, S: StateElement>(
         &self,
-        block: &Block<'_, K>,
+        batch: &Batch<'_, K>,
         x: &mut [f32],
         shift: &mut [S],
         heads: &mut [S],
         v_first: &mut [f32],
         scratch: &mut [f32],
     ) {
-        let shape = &block.shape;
-        let (columns, width) = (block.len(), shape.width);
-        let mut carver = Carver::new(scratch);
-        let [r, k, v, y] = [(); 4].map(|()| carver.floats(columns * width));
-        let vectors = carver.floats(HEAD_VECTORS * width);
-        let Ranks { decay, iclr, value, gate: gate_rank, .. } = shape.ranks;
-        let [w_hidden, a_hidden, v_hidden, g_hidden] =
-            [decay, iclr, value, gate_rank].map(|rank| carver.floats(columns * rank));
-        let scratch = carver.rest();
+        let (shape, tokens) = (&batch.shape, batch.len());
+        let mut arena = ScratchArena::new(scratch);
+        let mut buffers = TimeMixBuffers::carve(&mut arena, shape, tokens);
+        let scratch = arena.rest();
 
-        let hidden = [&mut *w_hidden, &mut *a_hidden, &mut *v_hidden, &mut *g_hidden];
-        self.products(block, x, shift, [&mut *r, &mut *k, &mut *v], hidden, scratch);
-        // In the place of what the products have read.
-        let mut carver = Carver::new(&mut *scratch);
-        let [w, a, residual, gate] = [(); 4].map(|()| carver.floats(columns * width));
-        let low_rank = carver.rest();
-        let hidden = [w_hidden, a_hidden, v_hidden, g_hidden];
-        let outputs = [&mut *w, &mut *a, &mut *residual, &mut *gate];
-        self.low_rank(block, hidden, outputs, low_rank);
+        self.products(batch, x, shift, &mut buffers, &mut *scratch);
+        let TimeMixBuffers { r, k, v, y, head_vectors, .. } = buffers;
+        let TimeMixBuffers { w_hidden, a_hidden, v_hidden, g_hidden, .. } = buffers;
 
-        let inputs = HeadInputs { r, k, v, w, a, residual, gate };
-        self.heads(block, &inputs, heads, v_first, vectors, y);
+        let mut arena = ScratchArena::new(&mut *scratch);
+        let mut low_rank = LowRankBuffers::carve(&mut arena, shape, tokens);
+        self.low_rank(batch, [w_hidden, a_hidden, v_hidden, g_hidden], &mut low_rank);
+        let LowRankBuffers { w, a, v_mix, g, .. } = low_rank;
 
-        let mut quantized = Carver::new(scratch).quantized(columns, width);
-        block.project(y, shape.head_size, self.output, [r, k], &mut quantized, x);
+        let inputs = WkvInputs { r, k, v, w, a, v_mix, g };
+        self.wkv(batch, &inputs, heads, v_first, head_vectors, y);
+
+        let mut arena = ScratchArena::new(scratch);
+        let OutputBuffers { y: mut quantized } = OutputBuffers::carve(&mut arena, shape, tokens);
+        batch.project(y, shape.head_size, self.output, [r, k], &mut quantized, x);
     }
 
-    /// Norm, token shift, and the products of the shifted inputs: r, k and v, and
-    /// `hidden`, as in [`low_rank`](Self::low_rank).
+    /// Norm, token shift, and the products of the shifted inputs: `r`, `k`, `v` and the first
+    /// halves of the low-rank pairs, of `buffers`.
     // Not inlined, like its siblings: their locals are not to lie on the stack together.
     #[inline(never)]
     fn products<K: Kernels, S: StateElement>(
         &self,
-        block: &Block<'_, K>,
+        batch: &Batch<'_, K>,
         x: &[f32],
         shift: &mut [S],
-        [r, k, v]: [&mut [f32]; 3],
-        hidden: [&mut [f32]; 4],
+        buffers: &mut TimeMixBuffers<'_>,
         scratch: &mut [f32],
     ) {
-        let (columns, width) = (block.len(), block.shape.width);
-        let [w_hidden, a_hidden, v_hidden, g_hidden] = hidden;
-        let mut carver = Carver::new(scratch);
-        let normed = carver.floats(columns * width);
-        let mut mixed = [(); 6].map(|()| carver.quantized(columns, width));
+        let mut arena = ScratchArena::new(scratch);
+        let ShiftBuffers { normed, mut shifted } =
+            ShiftBuffers::carve(&mut arena, &batch.shape, batch.len());
+        let TimeMixBuffers { r, k, v, w_hidden, a_hidden, v_hidden, g_hidden, .. } = buffers;
 
-        block.norm(x, self.ln1, normed);
-        block.mix(normed, shift, self.shift, toward_previous, r, &mut mixed);
-        block.remember(normed, shift);
+        batch.norm(x, self.ln1, normed);
+        let shares = [self.x_r, self.x_w, self.x_k, self.x_v, self.x_a, self.x_g];
+        batch.token_shift(normed, shift, shares, lerp_to_previous, r, &mut shifted);
+        batch.save_shift_state(normed, shift);
 
-        let [n_r, n_w, n_k, n_v, n_a, n_g] = &mixed;
-        let mut jobs = heapless::Vec::<_, 7>::new();
-        // One by one: an array would lie on the stack a second time.
+        let [n_r, n_w, n_k, n_v, n_a, n_g] = &shifted;
+        let mut products = heapless::Vec::<_, 7>::new();
+        // One by one, because an array would lie on the stack a second time.
         let mut push = |matrix, input, output| {
-            let _ = jobs.push(Product { matrix, input, output });
+            let _ = products.push(Product { matrix, input, output });
         };
-        push(self.receptance, n_r.view(), r);
+        push(self.receptance, n_r.view(), &mut **r);
         push(self.key, n_k.view(), k);
         push(self.value, n_v.view(), v);
-        push(self.w.first, n_w.view(), w_hidden);
-        push(self.a.first, n_a.view(), a_hidden);
-        push(self.g.first, n_g.view(), g_hidden);
-        if let Some(p) = &self.residual {
-            push(p.v.first, n_v.view(), v_hidden);
+        push(self.w1, n_w.view(), w_hidden);
+        push(self.a1, n_a.view(), a_hidden);
+        push(self.g1, n_g.view(), g_hidden);
+        if let Some(v1) = self.v1 {
+            push(v1, n_v.view(), v_hidden);
         }
-        block.kernels.products(&mut jobs);
+        batch.kernels.products(&mut products);
     }
 
-    /// `second f(first n)` of the low-rank pairs, from `hidden`, which is `first n`
-    /// of w, a, v and g.
+    /// The second halves of the low-rank pairs: `w`, `a`, `v_mix` and `g` of `buffers`.
     ///
-    /// * `hidden`: `[column][rank]` each
-    /// * `outputs`: w, a, residual and gate as in [`HeadInputs`]
+    /// * `hidden`: `w1 n_w`, `a1 n_a`, `v1 n_v`, `g1 n_g`, `[token][rank]` each
     #[inline(never)]
     fn low_rank<K: Kernels>(
         &self,
-        block: &Block<'_, K>,
-        hidden: [&mut [f32]; 4],
-        outputs: [&mut [f32]; 4],
-        scratch: &mut [f32],
+        batch: &Batch<'_, K>,
+        [w_hidden, a_hidden, v_hidden, g_hidden]: [&mut [f32]; 4],
+        buffers: &mut LowRankBuffers<'_>,
     ) {
-        let [w_hidden, a_hidden, v_hidden, g_hidden] = hidden;
-        let [w, a, residual, gate] = outputs;
-        let mut carver = Carver::new(scratch);
-        let Ranks { decay, iclr, value, gate: gate_rank, .. } = block.shape.ranks;
-        let [mut w_input, mut a_input, mut v_input, mut g_input] =
-            [decay, iclr, value, gate_rank].map(|rank| carver.quantized(block.len(), rank));
-        block.activate(w_hidden, math::tanh, &mut w_input);
-        block.activate(a_hidden, |x| x, &mut a_input);
-        block.activate(g_hidden, math::sigmoid, &mut g_input);
-        if self.residual.is_some() {
-            block.activate(v_hidden, |x| x, &mut v_input);
+        let LowRankBuffers { w, a, v_mix, g, w_input, a_input, v_input, g_input } = buffers;
+        batch.activate(w_hidden, math::tanh, w_input);
+        batch.activate(a_hidden, |x| x, a_input);
+        batch.activate(g_hidden, math::sigmoid, g_input);
+        if self.v2.is_some() {
+            batch.activate(v_hidden, |x| x, v_input);
         }
-        let mut jobs = heapless::Vec::<_, 4>::from_array([
-            Product { matrix: self.w.second, input: w_input.view(), output: w },
-            Product { matrix: self.a.second, input: a_input.view(), output: a },
-            Product { matrix: self.g.second, input: g_input.view(), output: gate },
+        let mut products = heapless::Vec::<_, 4>::from_array([
+            Product { matrix: self.w2, input: w_input.view(), output: w },
+            Product { matrix: self.a2, input: a_input.view(), output: a },
+            Product { matrix: self.g2, input: g_input.view(), output: g },
         ]);
-        if let Some(p) = &self.residual {
-            let _ =
-                jobs.push(Product { matrix: p.v.second, input: v_input.view(), output: residual });
+        if let Some(v2) = self.v2 {
+            let _ = products.push(Product { matrix: v2, input: v_input.view(), output: v_mix });
         }
-        block.kernels.products(&mut jobs);
+        batch.kernels.products(&mut products);
     }
 
     /// The recurrence, head by head: from the products to the input of `output`.
     ///
-    /// * `state`: `[head][slot][key][value]`
-    /// * `v_first`, `y`: `[head][column][channel]`
+    /// * `state`: `[head][sequence][key][value]`
+    /// * `v_first`, `y`: `[head][token][channel]`
     /// * `vectors`: `[head][HEAD_VECTORS][channel]`, scratch
     #[inline(never)]
-    fn heads<K: Kernels, S: StateElement>(
+    fn wkv<K: Kernels, S: StateElement>(
         &self,
-        block: &Block<'_, K>,
-        inputs: &HeadInputs<'_>,
+        batch: &Batch<'_, K>,
+        inputs: &WkvInputs<'_>,
         state: &mut [S],
         v_first: &mut [f32],
         vectors: &mut [f32],
         y: &mut [f32],
     ) {
-        let Block { shape, columns, slots, kernels } = block;
+        let Batch { shape, tokens, sequences, kernels } = batch;
         let n = shape.head_size;
         let parts = (
             0..shape.heads(),
-            Rows::new(state, slots * n * n),
-            Rows::new(v_first, columns.len() * n),
-            Rows::new(vectors, HEAD_VECTORS * n),
-            Rows::new(y, columns.len() * n),
+            ChunksOf::new(state, sequences * n * n),
+            ChunksOf::new(v_first, tokens.len() * n),
+            ChunksOf::new(vectors, HEAD_VECTORS * n),
+            ChunksOf::new(y, tokens.len() * n),
         );
-        let fetch = |row: &[S]| {
-            if let Some(row) = S::as_f32(row) {
-                kernels.prefetch(row);
-            }
-        };
-        // Seven operations for each element of the state, besides the vectors.
-        let work = columns.len() * shape.width * (7 * n + 100);
         kernels.for_parts(
             parts,
-            work,
+            region(Phase::Wkv, cost::wkv7(n), tokens.len() * shape.width),
             #[inline(always)]
             |(heads, state, v_first, vectors, y)| {
-                let mut states = state.iter();
-                let mut next = states.next();
-                // Those of several sequences are too much at once.
-                if let Some(state) = next.as_deref().filter(|_| *slots == 1) {
-                    state.chunks_exact(n).for_each(fetch);
-                }
                 let rows = v_first.iter().zip(vectors.iter()).zip(y.iter());
+                let mut states = Prefetcher::new(*kernels, state.iter(), n, *sequences);
                 for (head, ((v_first, vectors), y)) in heads.zip(rows) {
-                    let Some(state) = next else { break };
-                    next = states.next();
+                    let Some((state, next)) = states.next() else { break };
                     let head = self.head(head, n);
                     let rows = v_first.chunks_exact_mut(n).zip(y.chunks_exact_mut(n));
-                    for ((column, name), (v_first, y)) in columns.iter().enumerate().zip(rows) {
-                        let state = &mut state[name.slot * n * n..][..n * n];
-                        // While the first column is computed, the next head's
-                        // states are fetched.
-                        let next = next.as_deref().filter(|_| column == 0).unwrap_or_default();
-                        let at = column * shape.width + head.channel;
-                        head.step(
-                            &inputs.at(at, n),
-                            state,
-                            v_first,
-                            vectors,
-                            y,
-                            #[inline(always)]
-                            |key| {
-                                if let Some(row) = next.get(key * n..(key + 1) * n) {
-                                    fetch(row);
-                                }
-                            },
-                        );
+                    for ((token, name), (v_first, y)) in tokens.iter().enumerate().zip(rows) {
+                        let state = &mut state[name.sequence * n * n..][..n * n];
+                        let input = inputs.at(token * shape.width + head.channel, n);
+                        let next = next.while_first(token);
+                        head.step(&input, state, v_first, vectors, y, next);
                     }
                 }
             },
@@ -474,39 +336,27 @@ impl TimeMix<'_> {
             channel,
             w0: &self.w0[channel..][..n],
             a0: &self.a0[channel..][..n],
-            v0: self.residual.as_ref().map(|p| &p.v0[channel..][..n]),
+            v0: self.v0.map(|v0| &v0[channel..][..n]),
             k_k: &self.k_k[channel..][..n],
             k_a: &self.k_a[channel..][..n],
             r_k: &self.r_k[channel..][..n],
-            ln_x: (&self.ln_x.0[channel..][..n], &self.ln_x.1[channel..][..n]),
+            ln_x: self.ln_x.channels(channel, n),
         }
     }
 }
 
-/// What the products give to the recurrence: `[column][width]` each.
-#[derive(Debug)]
-struct HeadInputs<'a> {
-    r: &'a [f32],
-    k: &'a [f32],
-    v: &'a [f32],
-    w: &'a [f32],
-    a: &'a [f32],
-    residual: &'a [f32],
-    gate: &'a [f32],
-}
-
-impl HeadInputs<'_> {
+impl WkvInputs<'_> {
     /// The `n` channels from `at` on.
     #[inline(always)]
-    fn at(&self, at: usize, n: usize) -> HeadInputs<'_> {
-        HeadInputs {
+    fn at(&self, at: usize, n: usize) -> WkvInputs<'_> {
+        WkvInputs {
             r: &self.r[at..][..n],
             k: &self.k[at..][..n],
             v: &self.v[at..][..n],
             w: &self.w[at..][..n],
             a: &self.a[at..][..n],
-            residual: &self.residual[at..][..n],
-            gate: &self.gate[at..][..n],
+            v_mix: &self.v_mix[at..][..n],
+            g: &self.g[at..][..n],
         }
     }
 }
@@ -522,27 +372,29 @@ struct Head<'a> {
     k_k: &'a [f32],
     k_a: &'a [f32],
     r_k: &'a [f32],
-    ln_x: (&'a [f32], &'a [f32]),
+    ln_x: LayerNorm<'a>,
 }
 
 impl Head<'_> {
     /// One token: advances `state`, `[key][value]`, and writes y, `[channel]`.
-    /// Calls `fetch` for each key on the way.
+    ///
+    /// * `v_first`: `[channel]`, written by layer 0
+    /// * `vectors`: `[HEAD_VECTORS][channel]`, scratch
     #[inline(always)]
     fn step<S: StateElement>(
         &self,
-        input: &HeadInputs<'_>,
+        input: &WkvInputs<'_>,
         state: &mut [S],
         v_first: &mut [f32],
         vectors: &mut [f32],
         y: &mut [f32],
-        fetch: impl Fn(usize),
+        next: impl NextHead,
     ) {
         let n = y.len();
         // Slices of visibly one length: otherwise the last iterations of every
         // vectorised loop are done one by one, to find where a slice may end.
         let input = input.at(0, n);
-        let HeadInputs { r, gate, .. } = input;
+        let WkvInputs { r, g, .. } = input;
         let (w, vectors) = vectors.split_at_mut(n);
         let (kk, vectors) = vectors.split_at_mut(n);
         let (b, vectors) = vectors.split_at_mut(n);
@@ -568,118 +420,102 @@ impl Head<'_> {
             }
             Some(v0) => {
                 for i in 0..n {
-                    let blend = math::sigmoid(v0[i] + input.residual[i]);
-                    v[i] = input.v[i] + (v_first[i] - input.v[i]) * blend;
+                    let mix = math::sigmoid(v0[i] + input.v_mix[i]);
+                    v[i] = input.v[i] + (v_first[i] - input.v[i]) * mix;
                 }
             }
         }
-        recurrence(state, &Step { w, kk, b, k, v, r }, y, fetch);
-        reduce::layer_norm_in_place(y, self.ln_x.0, self.ln_x.1, HEAD_NORM_EPS);
+        wkv(&HeadVectors { w, kk, b, k, v, r, next }, state, y);
+        let LayerNorm { weight, bias } = self.ln_x;
+        reduce::layer_norm_in_place(y, weight, bias, HEAD_NORM_EPS);
         let bonus = reduce::dot3(r, k, self.r_k);
         for i in 0..n {
-            y[i] = (y[i] + bonus * v[i]) * gate[i];
+            y[i] = (y[i] + bonus * v[i]) * g[i];
         }
     }
 }
 
 /// Vectors of one head and token, `[channel]` each.
 #[derive(Debug)]
-struct Step<'a> {
+struct HeadVectors<'a, N> {
     w: &'a [f32],
     kk: &'a [f32],
     b: &'a [f32],
     k: &'a [f32],
     v: &'a [f32],
     r: &'a [f32],
+    /// The next head's state, fetched on the way.
+    next: N,
 }
 
-/// `S = S diag(w) + p b + v k` and `y = S r`, for `state` `[key][value]`.
-#[inline(always)]
-fn recurrence<S: StateElement>(
-    state: &mut [S],
-    step: &Step<'_>,
-    y: &mut [f32],
-    fetch: impl Fn(usize),
-) {
-    let n = y.len();
-    let whole = n / TOGETHER * TOGETHER;
-    let mut at = 0;
-    while at < whole {
-        values::<S, TOGETHER>(state, step, at, y, |key| {
-            if at == 0 {
-                fetch(key);
+impl<N: NextHead> Recurrence for HeadVectors<'_, N> {
+    /// `p = -S^T kk`, then `S = S diag(w) + p b + v k` and `y = S r`.
+    #[inline(always)]
+    fn lanes<S: StateElement, const C: usize>(&self, state: &mut [S], at: usize, y: &mut [f32]) {
+        let n = y.len();
+        let Self { w, kk, b, k, v, r, .. } = *self;
+        // Copies, because a write to the state could otherwise change them, for all that the
+        // compiler knows.
+        let v: [f32; C] = *first(&v[at..]);
+        let mut p = [0.0; C];
+        for (s, kk) in state.chunks_exact(n).zip(kk) {
+            let s: &[S; C] = first(&s[at..]);
+            for j in 0..C {
+                p[j] += s[j].widen() * kk;
             }
-        });
-        at += TOGETHER;
-    }
-    while at < n {
-        values::<S, 1>(state, step, at, y, |_| ());
-        at += 1;
+        }
+        let p = p.map(|p| -p);
+        let mut sum = [0.0; C];
+        let keys = w.iter().zip(b).zip(k).zip(r);
+        let rows = self.next.fetch_along(at, state.chunks_exact_mut(n));
+        for (s, (((w, b), k), r)) in rows.zip(keys) {
+            let s: &mut [S; C] = first_mut(&mut s[at..]);
+            let mut next = *s;
+            for j in 0..C {
+                let new = (next[j].widen() * w + p[j] * b) + v[j] * k;
+                sum[j] += new * r;
+                next[j] = S::narrow(new);
+            }
+            *s = next;
+        }
+        y[at..at + C].copy_from_slice(&sum);
     }
 }
 
-/// The recurrence for the value channels `at..at + C`.
-#[inline(always)]
-fn values<S: StateElement, const C: usize>(
-    state: &mut [S],
-    step: &Step<'_>,
-    at: usize,
-    y: &mut [f32],
-    fetch: impl Fn(usize),
-) {
-    let n = y.len();
-    let Step { w, kk, b, k, v, r } = *step;
-    // Copies, so that no write to the state can change what the registers hold.
-    let v: [f32; C] = *lanes(&v[at..]);
-    let mut p = [0.0; C];
-    for (s, kk) in state.chunks_exact(n).zip(kk) {
-        let s: &[S; C] = lanes(&s[at..]);
-        for j in 0..C {
-            p[j] += s[j].widen() * kk;
-        }
+scratch! {
+    /// Buffers of the channel mix.
+    struct ChannelMixBuffers(shape, tokens) {
+        /// `[token][width]` each.
+        normed: floats(tokens * shape.width),
+        output: floats(tokens * shape.width),
+        /// n_k
+        shifted: quantized(tokens, shape.width) [1],
+        /// `[token][ffn]`
+        hidden: floats(tokens * shape.ffn),
+        activation: quantized(tokens, shape.ffn),
     }
-    let p = p.map(|p| -p);
-    let mut sum = [0.0; C];
-    let keys = w.iter().zip(b).zip(k).zip(r).enumerate();
-    for (s, (key, (((w, b), k), r))) in state.chunks_exact_mut(n).zip(keys) {
-        fetch(key);
-        let Some((s, _)) = s[at..].split_first_chunk_mut::<C>() else { unreachable!() };
-        let mut next = *s;
-        for j in 0..C {
-            let new = (next[j].widen() * w + p[j] * b) + v[j] * k;
-            sum[j] += new * r;
-            next[j] = S::narrow(new);
-        }
-        *s = next;
-    }
-    y[at..at + C].copy_from_slice(&sum);
 }
 
 impl ChannelMix<'_> {
-    // Its locals are not to lie on the stack during the time mix.
+    // Not inlined, because its locals are not to lie on the stack during the time mix.
     #[inline(never)]
     fn forward<K: Kernels, S: StateElement>(
         &self,
-        block: &Block<'_, K>,
+        batch: &Batch<'_, K>,
         x: &mut [f32],
         shift: &mut [S],
         scratch: &mut [f32],
     ) {
-        let Block { shape, kernels, .. } = block;
-        let (columns, width) = (block.len(), shape.width);
-        let mut carver = Carver::new(scratch);
-        let normed = carver.floats(columns * width);
-        let output = carver.floats(columns * width);
-        let mut mixed = [carver.quantized(columns, width)];
-        let hidden = carver.floats(columns * shape.ffn);
-        let mut activation = carver.quantized(columns, shape.ffn);
+        let mut arena = ScratchArena::new(scratch);
+        let ChannelMixBuffers { normed, output, mut shifted, hidden, mut activation } =
+            ChannelMixBuffers::carve(&mut arena, &batch.shape, batch.len());
 
-        block.norm(x, self.ln2, normed);
-        block.mix(normed, shift, [self.shift], toward_previous, output, &mut mixed);
-        block.remember(normed, shift);
-        let input = mixed[0].view();
-        kernels.products(&mut [Product { matrix: self.key, input, output: &mut *hidden }]);
-        channel_mix::squared(block, hidden, |_, _| (), self.value, &mut activation, output);
-        block.add(output, x);
+        batch.norm(x, self.ln2, normed);
+        batch.token_shift(normed, shift, [self.x_k], lerp_to_previous, output, &mut shifted);
+        batch.save_shift_state(normed, shift);
+        let (matrix, input) = (self.key, shifted[0].view());
+        batch.kernels.products(&mut [Product { matrix, input, output: &mut *hidden }]);
+        channel_mix::squared(batch, hidden, |_, _| (), self.value, &mut activation, output);
+        batch.add(output, x);
     }
 }

@@ -16,85 +16,24 @@
 
 use crate::format::model::Model;
 use crate::format::shape::Shape;
-use crate::format::tensors::{RWKV7A, position};
-use crate::kernels::matrix::{Matrix, RowTable, SparseMatrix};
-use crate::kernels::{Kernels, Product, Rows};
+pub(crate) use crate::format::weights::v7::ChannelMix;
+pub(crate) use crate::format::weights::v7a::DeepEmbed;
+use crate::kernels::{ChunksOf, Kernels, Phase, Product};
 use crate::num::state_dtype::StateElement;
-use crate::rwkv::batch::{Block, toward_previous};
-use crate::rwkv::channel_mix;
-use crate::rwkv::scratch::{Carver, floats_len, quantized_len};
-use crate::rwkv::v7;
+use crate::rwkv::batch::{Batch, lerp_to_previous};
+use crate::rwkv::cost::{self, region};
+use crate::rwkv::scratch::{ScratchArena, max, scratch};
+use crate::rwkv::{channel_mix, v7};
 
-/// Elements of a layer's scratch for a block of `columns`.
-pub(crate) const fn workspace_len(shape: &Shape, columns: usize) -> usize {
-    let time_mix = v7::time_mix_len(shape, columns);
-    let channel_mix = channel_mix_len(shape, columns);
-    if time_mix > channel_mix { time_mix } else { channel_mix }
-}
-
-const fn channel_mix_len(shape: &Shape, columns: usize) -> usize {
-    let rank = shape.ranks.deep_embed;
-    // normed, output; hidden, scales; e, e', E
-    2 * floats_len(columns * shape.width)
-        + 2 * quantized_len(columns, shape.width)
-        + 2 * floats_len(columns * shape.ffn)
-        + quantized_len(columns, shape.ffn)
-        + 2 * floats_len(columns * rank)
-        + quantized_len(columns, rank)
-        + floats_len(columns * rank * rank)
-}
-
-/// Weights of a layer's channel mix.
-#[derive(Debug)]
-struct ChannelMix<'a> {
-    /// Weight and bias of ln2: `[width]` each.
-    ln2: (&'a [f32], &'a [f32]),
-    /// Token shift: `[width]`
-    shift: &'a [f32],
-    /// `[ffn][width]`
-    key: Matrix<'a>,
-    /// `[width][ffn]`
-    value: SparseMatrix<'a>,
-    /// `[ffn]`
-    s0: &'a [f32],
-    /// `[rank][width]`
-    s1: Matrix<'a>,
-    /// `[ffn][rank]`
-    s2: Matrix<'a>,
-    /// E: `[vocab][rank rank]`
-    table: RowTable<'a>,
-}
-
-/// The tensor of that name in the layer, looked up at compile time.
-macro_rules! tensor {
-    ($model:expr, $layer:expr, $kind:ident $name:literal) => {
-        $model.$kind($layer, const { position(RWKV7A, $name) })
-    };
-}
-
-impl<'a> ChannelMix<'a> {
-    #[inline(never)]
-    fn new(model: &Model<'a>, layer: usize) -> Self {
-        Self {
-            ln2: (
-                tensor!(model, layer, vector "ln2.weight"),
-                tensor!(model, layer, vector "ln2.bias"),
-            ),
-            shift: tensor!(model, layer, vector "ffn.x_k"),
-            key: tensor!(model, layer, matrix "ffn.key.weight"),
-            value: tensor!(model, layer, sparse "ffn.value.weight"),
-            s0: tensor!(model, layer, vector "ffn.s0"),
-            s1: tensor!(model, layer, matrix "ffn.s1"),
-            s2: tensor!(model, layer, matrix "ffn.s2"),
-            table: tensor!(model, layer, rows "ffn.s_emb.weight"),
-        }
-    }
+/// Elements of a layer's scratch for a batch of `tokens`.
+pub(crate) const fn workspace_len(shape: &Shape, tokens: usize) -> usize {
+    max(v7::time_mix_len(shape, tokens), ChannelMixBuffers::len(shape, tokens))
 }
 
 /// Computes a layer: as [`v7::layer`], with [`workspace_len`] elements of `scratch`.
 #[inline(never)]
 pub(crate) fn layer<K: Kernels, S: StateElement>(
-    block: &Block<'_, K>,
+    batch: &Batch<'_, K>,
     model: &Model<'_>,
     layer: usize,
     x: &mut [f32],
@@ -102,85 +41,102 @@ pub(crate) fn layer<K: Kernels, S: StateElement>(
     v_first: &mut [f32],
     scratch: &mut [f32],
 ) {
-    v7::time_mix(block, model, layer, x, state, v_first, scratch);
-    let shifts = block.slots * block.shape.width;
+    v7::time_mix(batch, model, layer, x, state, v_first, scratch);
+    let shifts = batch.sequences * batch.shape.width;
     let channel_shift = &mut state[shifts..2 * shifts];
-    ChannelMix::new(model, layer).forward(block, x, channel_shift, scratch);
+    let mix = ChannelMix::load(&model.layer(layer));
+    DeepEmbed::load(&model.layer(layer)).forward(&mix, batch, x, channel_shift, scratch);
 }
 
-impl ChannelMix<'_> {
+scratch! {
+    /// Buffers of the channel mix.
+    struct ChannelMixBuffers(shape, tokens) {
+        /// `[token][width]` each.
+        normed: floats(tokens * shape.width),
+        output: floats(tokens * shape.width),
+        /// n_k
+        shifted: quantized(tokens, shape.width) [1],
+        /// n
+        unshifted: quantized(tokens, shape.width),
+        /// `[token][ffn]` each.
+        hidden: floats(tokens * shape.ffn),
+        scales: floats(tokens * shape.ffn),
+        activation: quantized(tokens, shape.ffn),
+        /// e and e': `[token][rank]` each.
+        e: floats(tokens * shape.ranks.deep_embed),
+        embedded: floats(tokens * shape.ranks.deep_embed),
+        embedded_input: quantized(tokens, shape.ranks.deep_embed),
+        /// E of each token: `[token][rank][rank]`
+        matrices: floats(tokens * shape.ranks.deep_embed * shape.ranks.deep_embed),
+    }
+}
+
+impl DeepEmbed<'_> {
+    /// The channel mix `mix` with DeepEmbed.
     #[inline(never)]
     fn forward<K: Kernels, S: StateElement>(
         &self,
-        block: &Block<'_, K>,
+        mix: &ChannelMix<'_>,
+        batch: &Batch<'_, K>,
         x: &mut [f32],
         shift: &mut [S],
         scratch: &mut [f32],
     ) {
-        let Block { shape, kernels, .. } = block;
-        let (columns, width, ffn, rank) =
-            (block.len(), shape.width, shape.ffn, shape.ranks.deep_embed);
-        let mut carver = Carver::new(scratch);
-        let [normed, output] = [(); 2].map(|()| carver.floats(columns * width));
-        let mut mixed = [carver.quantized(columns, width)];
-        let mut unshifted = carver.quantized(columns, width);
-        let [hidden, scales] = [(); 2].map(|()| carver.floats(columns * ffn));
-        let mut activation = carver.quantized(columns, ffn);
-        let [e, seen] = [(); 2].map(|()| carver.floats(columns * rank));
-        let mut seen_input = carver.quantized(columns, rank);
-        let matrices = carver.floats(columns * rank * rank);
+        let Batch { shape, kernels, .. } = batch;
+        let mut arena = ScratchArena::new(scratch);
+        let buffers = ChannelMixBuffers::carve(&mut arena, shape, batch.len());
+        let ChannelMixBuffers { normed, output, mut shifted, mut unshifted, hidden, .. } = buffers;
+        let ChannelMixBuffers { scales, mut activation, e, embedded, .. } = buffers;
+        let ChannelMixBuffers { mut embedded_input, matrices, .. } = buffers;
 
-        block.norm(x, self.ln2, normed);
-        block.mix(normed, shift, [self.shift], toward_previous, output, &mut mixed);
-        block.remember(normed, shift);
-        block.activate(normed, |n| n, &mut unshifted);
-        let (n_k, n) = (mixed[0].view(), unshifted.view());
+        batch.norm(x, mix.ln2, normed);
+        batch.token_shift(normed, shift, [mix.x_k], lerp_to_previous, output, &mut shifted);
+        batch.save_shift_state(normed, shift);
+        batch.activate(normed, |n| n, &mut unshifted);
+        let (n_k, n) = (shifted[0].view(), unshifted.view());
         kernels.products(&mut [
-            Product { matrix: self.key, input: n_k, output: &mut *hidden },
+            Product { matrix: mix.key, input: n_k, output: &mut *hidden },
             Product { matrix: self.s1, input: n, output: &mut *e },
         ]);
-        self.look_up(block, e, matrices, seen);
-        block.activate(seen, |e| e, &mut seen_input);
-        let input = seen_input.view();
+        self.embed(batch, e, matrices, embedded);
+        batch.activate(embedded, |e| e, &mut embedded_input);
+        let input = embedded_input.view();
         kernels.products(&mut [Product { matrix: self.s2, input, output: &mut *scales }]);
 
-        let scale = |column: usize, h: &mut [f32]| {
-            let scales = &scales[column * ffn..][..ffn];
+        let scale = |token: usize, h: &mut [f32]| {
+            let scales = &scales[token * shape.ffn..][..shape.ffn];
             for ((h, s2), s0) in h.iter_mut().zip(scales).zip(self.s0) {
                 *h *= s2 + s0;
             }
         };
-        channel_mix::squared(block, hidden, scale, self.value, &mut activation, output);
-        block.add(output, x);
+        channel_mix::squared(batch, hidden, scale, mix.value, &mut activation, output);
+        batch.add(output, x);
     }
 
-    /// `seen = e E`, each column with its token's E.
+    /// `e' = e E`, each token with its id's E.
     ///
-    /// * `e`, `seen`: `[column][rank]`
-    /// * `matrices`: `[column][rank][rank]`, scratch
-    fn look_up<K: Kernels>(
+    /// * `e`, `embedded`: `[token][rank]`
+    /// * `matrices`: `[token][rank][rank]`, scratch
+    fn embed<K: Kernels>(
         &self,
-        block: &Block<'_, K>,
+        batch: &Batch<'_, K>,
         e: &[f32],
         matrices: &mut [f32],
-        seen: &mut [f32],
+        embedded: &mut [f32],
     ) {
-        let rank = block.shape.ranks.deep_embed;
-        let work = 3 * matrices.len();
-        let parts = (0..block.len(), Rows::new(matrices, rank * rank), Rows::new(seen, rank));
-        block.kernels.for_parts(
-            parts,
-            work,
+        let rank = batch.shape.ranks.deep_embed;
+        let region = region(Phase::Embedding, cost::DEEP_EMBED, matrices.len());
+        batch.for_each_token(
+            region,
+            (ChunksOf::new(matrices, rank * rank), ChunksOf::new(embedded, rank)),
             #[inline(always)]
-            |(range, matrices, seen)| {
-                for (column, (matrix, seen)) in range.zip(matrices.iter().zip(seen.iter())) {
-                    self.table.read(block.columns[column].token as usize, matrix);
-                    seen.fill(0.0);
-                    let e = &e[column * rank..][..rank];
-                    for (e, row) in e.iter().zip(matrix.chunks_exact(rank)) {
-                        for (seen, x) in seen.iter_mut().zip(row) {
-                            *seen += e * x;
-                        }
+            |token, (matrix, embedded)| {
+                self.s_emb.read(batch.tokens[token].token as usize, matrix);
+                embedded.fill(0.0);
+                let e = &e[token * rank..][..rank];
+                for (e, row) in e.iter().zip(matrix.chunks_exact(rank)) {
+                    for (embedded, x) in embedded.iter_mut().zip(row) {
+                        *embedded += e * x;
                     }
                 }
             },

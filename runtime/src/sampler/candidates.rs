@@ -23,7 +23,7 @@ const ABOVE_ALL: u32 = 2.0f32.to_bits();
 /// Where a bisection starts: in a vocabulary of thousands this leaves the few per cent that matter.
 const FIRST_PROBE: u32 = 0x3880_0000; // 2^-14
 /// Below this exp is +0.0, and it keeps exp away from infinite arguments.
-const LEAST_EXPONENT: f32 = -200.0;
+const MIN_EXPONENT: f32 = -200.0;
 
 /// Sum and number of the weights at or above a threshold.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,7 +54,7 @@ impl<'a> Candidates<'a> {
     /// normal number is 0 and no candidate.
     pub(super) fn from_logits(logits: &'a mut [f32], largest: f32) -> Self {
         for slot in logits.iter_mut() {
-            *slot = math::exp((*slot - largest).max(LEAST_EXPONENT));
+            *slot = math::exp((*slot - largest).max(MIN_EXPONENT));
         }
         let (floor, visited) = (1, logits.len());
         let Probe { sum, count } = probe_dense(logits, floor);
@@ -339,7 +339,7 @@ fn sum_lanes(mut sums: [f32; LANES]) -> f32 {
 /// weight^(1/T) for a positive normal weight and T > 0.
 #[inline(always)]
 fn power(weight: f32, temperature: f32) -> f32 {
-    math::exp((ln(weight) / temperature).max(LEAST_EXPONENT))
+    math::exp((ln(weight) / temperature).max(MIN_EXPONENT))
 }
 
 /// Natural logarithm of a positive normal number, within 2 ULP, and ln(1) = +0 exactly.
@@ -526,7 +526,7 @@ mod tests {
     #[test]
     fn the_best_weighs_exactly_one_at_every_temperature() {
         assert_eq!(math::exp(0.0).to_bits(), 1.0f32.to_bits());
-        assert_eq!(math::exp(LEAST_EXPONENT).to_bits(), 0);
+        assert_eq!(math::exp(MIN_EXPONENT).to_bits(), 0);
         assert_eq!(ln(1.0).to_bits(), 0);
         for temperature in [f32::from_bits(1), 1e-30, 0.5, 2.0, f32::MAX] {
             assert_eq!(power(1.0, temperature), 1.0);

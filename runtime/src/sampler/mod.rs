@@ -47,6 +47,7 @@ mod candidates;
 mod options;
 mod penalties;
 mod rng;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -55,9 +56,10 @@ use core::fmt;
 use heapless::Vec;
 
 use candidates::Candidates;
-pub use options::{OptionsError, SamplerOptions};
+pub use options::{OptionsError, SamplerOption, SamplerOptions};
 pub use penalties::is_uncounted;
 pub use rng::Pcg32;
+pub use snapshot::SnapshotError;
 
 /// The most tokens that can be banned at one time.
 pub const MAX_BANS: usize = 32;

@@ -1,3 +1,5 @@
+//! Options of the sampler: their defaults, their ranges, and the errors that name them.
+
 use core::fmt;
 
 /// What the sampler does to the logits before it draws.
@@ -79,20 +81,52 @@ impl SamplerOptions {
     ///
     /// [`OptionsError::OutOfRange`] for the first option that is NaN or outside its range.
     pub fn check(&self) -> Result<(), OptionsError> {
-        in_range("temperature", self.temperature, f32::MAX)?;
-        in_range("top_p", self.top_p, 1.0)?;
-        in_range("min_p", self.min_p, 1.0)?;
-        in_range("presence", self.presence, f32::MAX)?;
-        in_range("frequency", self.frequency, f32::MAX)?;
-        in_range("penalty_decay", self.penalty_decay, 1.0)
+        in_range(SamplerOption::Temperature, self.temperature, f32::MAX)?;
+        in_range(SamplerOption::TopP, self.top_p, 1.0)?;
+        in_range(SamplerOption::MinP, self.min_p, 1.0)?;
+        in_range(SamplerOption::Presence, self.presence, f32::MAX)?;
+        in_range(SamplerOption::Frequency, self.frequency, f32::MAX)?;
+        in_range(SamplerOption::PenaltyDecay, self.penalty_decay, 1.0)
     }
 }
 
-fn in_range(option: &'static str, found: f32, largest: f32) -> Result<(), OptionsError> {
+fn in_range(option: SamplerOption, found: f32, largest: f32) -> Result<(), OptionsError> {
     if (0.0..=largest).contains(&found) {
         Ok(())
     } else {
         Err(OptionsError::OutOfRange { option, found, largest })
+    }
+}
+
+/// A field of [`SamplerOptions`] that has a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum SamplerOption {
+    /// [`SamplerOptions::temperature`]
+    Temperature,
+    /// [`SamplerOptions::top_p`]
+    TopP,
+    /// [`SamplerOptions::min_p`]
+    MinP,
+    /// [`SamplerOptions::presence`]
+    Presence,
+    /// [`SamplerOptions::frequency`]
+    Frequency,
+    /// [`SamplerOptions::penalty_decay`]
+    PenaltyDecay,
+}
+
+impl fmt::Display for SamplerOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Temperature => "temperature",
+            Self::TopP => "top_p",
+            Self::MinP => "min_p",
+            Self::Presence => "presence",
+            Self::Frequency => "frequency",
+            Self::PenaltyDecay => "penalty_decay",
+        })
     }
 }
 
@@ -103,8 +137,8 @@ fn in_range(option: &'static str, found: f32, largest: f32) -> Result<(), Option
 pub enum OptionsError {
     /// An option is NaN or outside 0 to `largest`.
     OutOfRange {
-        /// Name of the field of [`SamplerOptions`].
-        option: &'static str,
+        /// Which one.
+        option: SamplerOption,
         /// Its value.
         found: f32,
         /// The largest value allowed; [`f32::MAX`] stands for any finite number.

@@ -38,6 +38,18 @@ impl Pcg32 {
         Self { state }
     }
 
+    /// The generator that goes on from a [`state`](Self::state); every number is a state.
+    #[must_use]
+    pub const fn from_state(state: u64) -> Self {
+        Self { state }
+    }
+
+    /// Where the generator stands.
+    #[must_use]
+    pub const fn state(&self) -> u64 {
+        self.state
+    }
+
     /// The next 32 uniform bits.
     #[must_use]
     pub const fn next_u32(&mut self) -> u32 {

@@ -457,7 +457,10 @@ fn options_out_of_range_are_named() {
             let Err(OptionsError::OutOfRange { option, found, largest }) = options.check() else {
                 panic!("{name} = {value} was accepted");
             };
-            assert_eq!((option, found.to_bits(), largest), (name, value.to_bits(), most));
+            assert_eq!(
+                (option.to_string().as_str(), found.to_bits(), largest),
+                (name, value.to_bits(), most)
+            );
         }
     }
     let error = SamplerOptions { top_p: 1.5, ..PLAIN }.check().unwrap_err();

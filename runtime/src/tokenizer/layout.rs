@@ -1,4 +1,7 @@
-//! The numbers of the packed section, for those who write one. The [parent](super) specifies it.
+//! Lengths, limits and the header of the tokenizer section, for tools that write one.
+//!
+//! The [parent](super) specifies the section. `Header::from_bytes` checks each field against the
+//! limits here before any table is touched, so that the readers of tables may trust their lengths.
 
 use super::TokenizerError;
 
@@ -168,7 +171,7 @@ impl Header {
         ]
     }
 
-    pub(super) fn from_bytes(bytes: &[u8; HEADER_LEN]) -> Result<Self, TokenizerError> {
+    pub(crate) fn from_bytes(bytes: &[u8; HEADER_LEN]) -> Result<Self, TokenizerError> {
         let word = |at: usize| {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };

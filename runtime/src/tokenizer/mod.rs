@@ -97,6 +97,7 @@
 mod bpe;
 mod greedy;
 pub mod layout;
+pub mod stop;
 mod strings;
 pub mod text_stream;
 

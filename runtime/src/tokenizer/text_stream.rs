@@ -1,4 +1,8 @@
-//! A model's tokens are bytes; this joins them to text.
+//! Joins the bytes of tokens to text.
+//!
+//! A token is any bytes, and may end inside a character. [`TextStream`] shows a character once it
+//! is complete, so that a terminal never sees half of one, and replaces what can never become
+//! UTF-8. It keeps at most three bytes.
 
 use core::iter::FusedIterator;
 use core::str::{self, Utf8Chunks};

@@ -4,8 +4,8 @@ use core::ffi::{c_char, c_void};
 use core::ops::Range;
 use core::ptr;
 
-use kinglet::engine::Column;
-use kinglet::engine::cpu::Cpu;
+use kinglet::engine::BatchToken;
+use kinglet::engine::Cpu;
 use kinglet::format::crc32::Crc32;
 use kinglet::num::state_dtype::{StateElement, f16};
 
@@ -204,7 +204,7 @@ pub unsafe extern "C" fn kinglet_engine_step(
         let wanted = !logits.is_null();
         // SAFETY: the caller's promise.
         let logits = if wanted { unsafe { engine.logits(logits, logits_size) }? } else { &mut [] };
-        engine.cpu.get_mut().forward(&[Column { token, slot: 0, logits: wanted }], logits)
+        engine.cpu.get_mut().forward(&[BatchToken { token, sequence: 0, logits: wanted }], logits)
     }))
 }
 
@@ -316,7 +316,7 @@ pub unsafe extern "C" fn kinglet_engine_digest(
         let mut crc = Crc32::new();
         for i in 0..count as u64 {
             let token = (i % vocab * 7919 + 1) % vocab;
-            let column = Column { token: token as u32, slot: 0, logits: true };
+            let column = BatchToken { token: token as u32, sequence: 0, logits: true };
             engine.cpu.get_mut().forward(&[column], logits)?;
             for logit in &*logits {
                 crc = crc.update(&logit.to_le_bytes());

@@ -19,17 +19,17 @@ pub(crate) use target::{KernelSet, best};
 #[cfg(all(not(target_os = "none"), any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod target {
     #[cfg(target_arch = "x86_64")]
-    use kinglet_desktop::Set;
-    use kinglet_host::OneThread;
+    use kinglet_desktop::KernelSet as SimdSet;
     #[cfg(target_arch = "aarch64")]
-    use kinglet_neon::Set;
+    use kinglet_neon::KernelSet as SimdSet;
+    use kinglet_simd::OneThread;
 
     /// A set that this machine has; one of them is the scalar reference.
-    pub(crate) type KernelSet = OneThread<Set>;
+    pub(crate) type KernelSet = OneThread<SimdSet>;
 
     /// The fastest that this machine has.
     pub(crate) fn best() -> KernelSet {
-        OneThread(Set::best())
+        OneThread(SimdSet::best())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Models: opening, sizes, tokens.
 
-use kinglet::engine::cpu::checked_workspace_len;
+use kinglet::engine::checked_workspace_len;
 use kinglet::format::model::{Model, Section};
 use kinglet::format::shape::Shape;
 use kinglet::format::state_file::StateFile;

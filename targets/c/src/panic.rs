@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_message_names_its_place() {
-        assert_eq!(text(Some(("cpu.rs", 120)), "no such slot"), "cpu.rs:120: no such slot");
+        assert_eq!(text(Some(("cpu.rs", 120)), "no such sequence"), "cpu.rs:120: no such sequence");
         assert_eq!(text(Some(("a.rs", 0)), ""), "a.rs:0: ");
         assert_eq!(text(Some(("a.rs", u32::MAX)), "x"), "a.rs:4294967295: x");
         assert_eq!(text(None, "panic"), "panic");

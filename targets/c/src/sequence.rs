@@ -1,7 +1,7 @@
 //! The engine of the core behind a handle, whichever type it keeps its state in.
 
-use kinglet::engine::cpu::Cpu;
-use kinglet::engine::{Column, Engine};
+use kinglet::engine::Cpu;
+use kinglet::engine::{BatchToken, Engine};
 use kinglet::format::model::Model;
 use kinglet::format::state_file::StateFile;
 use kinglet::num::state_dtype::{StateElement, f16};
@@ -21,7 +21,7 @@ pub(crate) trait Sequence {
     fn reset(&mut self) -> Result<(), KingletStatus>;
 
     /// [`Engine::forward`].
-    fn forward(&mut self, columns: &[Column], logits: &mut [f32]) -> Result<(), KingletStatus>;
+    fn forward(&mut self, columns: &[BatchToken], logits: &mut [f32]) -> Result<(), KingletStatus>;
 
     /// [`Engine::prefill`].
     fn prefill(&mut self, tokens: &[u32], logits: &mut [f32]) -> Result<(), KingletStatus>;
@@ -46,7 +46,7 @@ impl<S: StateElement> Sequence for Cpu<'static, KernelSet, S> {
         Ok(Engine::reset(self, 0)?)
     }
 
-    fn forward(&mut self, columns: &[Column], logits: &mut [f32]) -> Result<(), KingletStatus> {
+    fn forward(&mut self, columns: &[BatchToken], logits: &mut [f32]) -> Result<(), KingletStatus> {
         Ok(Engine::forward(self, columns, logits)?)
     }
 

@@ -2,7 +2,7 @@
 
 use core::ffi::{CStr, c_char};
 
-use kinglet::engine::cpu::BufferError;
+use kinglet::engine::BufferError;
 use kinglet::engine::{StateError, StepError};
 use kinglet::format::model::ModelError;
 use kinglet::format::state_file::StateFileError;
@@ -208,7 +208,7 @@ impl From<StepError> for KingletStatus {
         match error {
             StepError::Token { .. } => Self::Token,
             StepError::Logits { .. } => Self::BufferTooSmall,
-            StepError::Block { .. } => Self::Block,
+            StepError::Batch { .. } => Self::Block,
             StepError::NonFinite => Self::NonFinite,
             _ => Self::Other,
         }

@@ -6,7 +6,7 @@ use std::ptr::{null, null_mut};
 
 use KingletStatus as Status;
 use kinglet::engine::Engine;
-use kinglet::engine::cpu::{Cpu, workspace_len};
+use kinglet::engine::{Cpu, workspace_len};
 use kinglet::format::model::Model;
 use kinglet::kernels::scalar::Scalar;
 use kinglet_c::*;
@@ -160,9 +160,15 @@ fn engines_have_the_kernels_of_the_machine() {
     // SAFETY: an engine; a static string.
     let name = unsafe { CStr::from_ptr(kinglet_engine_kernels(&rig.engine)) };
     #[cfg(target_arch = "x86_64")]
-    assert_eq!(name.to_str(), Ok(kinglet_host::Vectors::name(&kinglet_desktop::Set::best())));
+    assert_eq!(
+        name.to_str(),
+        Ok(kinglet_simd::SimdKernels::name(&kinglet_desktop::KernelSet::best()))
+    );
     #[cfg(target_arch = "aarch64")]
-    assert_eq!(name.to_str(), Ok(kinglet_host::Vectors::name(&kinglet_neon::Set::best())));
+    assert_eq!(
+        name.to_str(),
+        Ok(kinglet_simd::SimdKernels::name(&kinglet_neon::KernelSet::best()))
+    );
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     assert_eq!(name.to_str(), Ok("scalar"));
     // SAFETY: what is no engine is refused.

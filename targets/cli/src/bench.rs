@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kinglet::engine::Engine;
-use kinglet::engine::cpu::{Cpu, workspace_len};
+use kinglet::engine::{Cpu, workspace_len};
 use kinglet::format::model::{Model, Tensor};
 use kinglet::format::tensors;
-use kinglet_host::{ReadBandwidth, ResidentMemory, Threaded, Vectors};
+use kinglet_host::{ReadBandwidth, ResidentMemory, Threaded};
 use kinglet_quantize::synthetic::SyntheticModel;
+use kinglet_simd::SimdKernels;
 use serde_json::{Value, json};
 
 use crate::args::{BenchArgs, EngineArgs, StateType};
@@ -99,7 +100,7 @@ impl Traffic {
         let dense = read_per_token(model) + state as u64;
         let spared: u64 = (0..tensors::tensor_count(model.shape()))
             .map(|index| match model.tensor(index) {
-                Some(Tensor::Sparse(matrix)) => (matrix.weights.len() as f64 * zeros) as u64,
+                Some(Tensor::Sparse(matrix)) => (matrix.weights().len() as f64 * zeros) as u64,
                 _ => 0,
             })
             .sum();

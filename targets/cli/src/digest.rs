@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use anyhow::{Result, bail};
-use kinglet::engine::{Column, Engine};
+use kinglet::engine::{BatchToken, Engine};
 use kinglet::format::crc32::Crc32;
 
 use crate::args::{DigestArgs, StateType};
@@ -52,12 +52,12 @@ pub(crate) fn token(i: usize, vocab: usize) -> u32 {
 
 /// Feeds the tokens of `range` and adds the logits after each to `crc`.
 fn feed(engine: &mut dyn Engine, range: Range<usize>, mut crc: Crc32) -> Result<Crc32> {
-    let (vocab, block) = (engine.shape().vocab, engine.block());
+    let (vocab, block) = (engine.shape().vocab, engine.max_batch());
     let mut logits = memory::<f32>("the logits of a chunk", block.checked_mul(vocab))?;
     for first in range.clone().step_by(block) {
         let last = range.end.min(first.saturating_add(block));
-        let column = |i| Column { token: token(i, vocab), slot: 0, logits: true };
-        let columns: Vec<Column> = (first..last).map(column).collect();
+        let column = |i| BatchToken { token: token(i, vocab), sequence: 0, logits: true };
+        let columns: Vec<BatchToken> = (first..last).map(column).collect();
         let logits = &mut logits[..columns.len() * vocab];
         engine.forward(&columns, logits)?;
         for logit in &*logits {

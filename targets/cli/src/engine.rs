@@ -5,16 +5,16 @@ use std::io::ErrorKind;
 
 use anyhow::{Context, Result, bail};
 use kinglet::engine::Engine;
-use kinglet::engine::cpu::{Cpu, workspace_len};
+use kinglet::engine::{Cpu, workspace_len};
 use kinglet::format::model::Model;
 use kinglet::format::shape::Shape;
 use kinglet::num::state_dtype::{StateElement, f16};
-use kinglet_host::{Floats, Threaded, default_threads};
+use kinglet_host::{PageBuffer, Threaded, default_threads};
 
 #[cfg(not(target_arch = "aarch64"))]
-use kinglet_desktop::Set;
+use kinglet_desktop::KernelSet;
 #[cfg(target_arch = "aarch64")]
-use kinglet_neon::Set;
+use kinglet_neon::KernelSet;
 
 use crate::args::{EngineArgs, StateType};
 
@@ -29,10 +29,10 @@ pub(crate) const BLOCK: usize = 64;
 
 impl EngineArgs {
     /// The kernel set that was asked for, or the fastest.
-    pub(crate) fn set(&self) -> Result<Set> {
-        let Some(name) = &self.kernel else { return Ok(Set::best()) };
-        let Some(set) = Set::by_name(name) else {
-            let known: Vec<_> = Set::names().collect();
+    pub(crate) fn set(&self) -> Result<KernelSet> {
+        let Some(name) = &self.kernel else { return Ok(KernelSet::best()) };
+        let Some(set) = KernelSet::by_name(name) else {
+            let known: Vec<_> = KernelSet::names().collect();
             bail!("kernel set `{name}` is not known here; this machine has: {}", known.join(", "));
         };
         Ok(set)
@@ -48,18 +48,18 @@ impl EngineArgs {
     }
 }
 
-/// Calls `f` with an engine over `model` that holds `slots` sequences and
+/// Calls `f` with an engine over `model` that holds `sequences` sequences and
 /// computes up to `block` columns together.
 pub(crate) fn with_engine<R>(
     model: Model<'_>,
     args: &EngineArgs,
-    slots: usize,
+    sequences: usize,
     block: usize,
     f: impl FnOnce(&mut dyn Engine) -> Result<R>,
 ) -> Result<R> {
     match args.state.state_type {
-        StateType::F32 => with_states::<f32, R>(model, args, slots, block, f),
-        StateType::F16 => with_states::<f16, R>(model, args, slots, block, f),
+        StateType::F32 => with_states::<f32, R>(model, args, sequences, block, f),
+        StateType::F16 => with_states::<f16, R>(model, args, sequences, block, f),
     }
 }
 
@@ -67,19 +67,19 @@ pub(crate) fn with_engine<R>(
 fn with_states<S: StateElement, R>(
     model: Model<'_>,
     args: &EngineArgs,
-    slots: usize,
+    sequences: usize,
     block: usize,
     f: impl FnOnce(&mut dyn Engine) -> Result<R>,
 ) -> Result<R> {
     let kernels = Threaded::new(args.set()?, args.threads()?);
-    let mut states = memory::<S>("the state", slots.checked_mul(model.shape().state_len()))?;
+    let mut states = memory::<S>("the state", sequences.checked_mul(model.shape().state_len()))?;
     let mut workspace = workspace(model.shape(), block)?;
     let mut engine = Cpu::new(model, kernels, block, &mut states, &mut workspace)?;
     f(&mut engine)
 }
 
 /// The workspace of an engine that computes up to `block` columns together.
-fn workspace(shape: &Shape, block: usize) -> Result<Floats<f32>> {
+fn workspace(shape: &Shape, block: usize) -> Result<PageBuffer<f32>> {
     // Columns need no more together than one by one, so that this overflows first.
     let one_by_one = workspace_len(shape, 1).checked_mul(block);
     let len = one_by_one.map(|_| workspace_len(shape, block));
@@ -88,8 +88,8 @@ fn workspace(shape: &Shape, block: usize) -> Result<Floats<f32>> {
 }
 
 /// `len` zeros for `what`; no length is one that overflows.
-pub(crate) fn memory<T: StateElement>(what: &str, len: Option<usize>) -> Result<Floats<T>> {
-    let zeros = len.ok_or(ErrorKind::OutOfMemory.into()).and_then(Floats::new);
+pub(crate) fn memory<T: StateElement>(what: &str, len: Option<usize>) -> Result<PageBuffer<T>> {
+    let zeros = len.ok_or(ErrorKind::OutOfMemory.into()).and_then(PageBuffer::new);
     zeros.with_context(|| match len {
         Some(len) => format!("{what} needs {} bytes", size_of::<T>() as u128 * len as u128),
         None => format!("{what} needs more bytes than there are addresses"),

@@ -5,7 +5,7 @@ mod boards;
 mod shapes;
 
 use anyhow::{Result, bail};
-use kinglet::engine::cpu::workspace_len;
+use kinglet::engine::workspace_len;
 use kinglet::format::model::Section;
 use kinglet::format::shape::Shape;
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 #![expect(clippy::print_stdout, reason = "the facts are the output")]
 
 use anyhow::Result;
-use kinglet::engine::cpu::workspace_len;
+use kinglet::engine::workspace_len;
 use kinglet::format::layout::layout;
 use kinglet::format::model::{Model, Section, Tensor};
 use kinglet::format::tensors;
@@ -157,9 +157,9 @@ pub(crate) fn read_per_token(model: &Model<'_>) -> u64 {
             let (_, spec) = tensors::tensor(shape, index);
             match model.tensor(index) {
                 None => 0,
-                Some(Tensor::Rows(table)) => layout(spec, shape, 0).len() / table.rows as u64,
-                Some(Tensor::Matrix(matrix)) => layout(spec, shape, matrix.group).len(),
-                Some(Tensor::Sparse(matrix)) => layout(spec, shape, matrix.group).len(),
+                Some(Tensor::Embedding(table)) => layout(spec, shape, 0).len() / table.rows as u64,
+                Some(Tensor::Matrix(matrix)) => layout(spec, shape, matrix.group()).len(),
+                Some(Tensor::Sparse(matrix)) => layout(spec, shape, matrix.group()).len(),
                 Some(_) => layout(spec, shape, 0).len(),
             }
         })

@@ -3,7 +3,7 @@
 use std::io::{BufWriter, IntoInnerError, Write};
 
 use anyhow::{Context, Result, bail};
-use kinglet::engine::{Column, Engine};
+use kinglet::engine::{BatchToken, Engine};
 
 use crate::args::LogitsArgs;
 use crate::engine::with_engine;
@@ -40,10 +40,10 @@ pub(crate) fn run(args: &LogitsArgs) -> Result<()> {
 fn write(engine: &mut dyn Engine, tokens: &[u32], out: &mut impl Write) -> Result<()> {
     let vocab = engine.shape().vocab;
     npy::write_header(out, tokens.len(), vocab)?;
-    let mut logits = vec![0.0f32; engine.block() * vocab];
-    for chunk in tokens.chunks(engine.block()) {
+    let mut logits = vec![0.0f32; engine.max_batch() * vocab];
+    for chunk in tokens.chunks(engine.max_batch()) {
         let columns: Vec<_> =
-            chunk.iter().map(|&token| Column { token, slot: 0, logits: true }).collect();
+            chunk.iter().map(|&token| BatchToken { token, sequence: 0, logits: true }).collect();
         let logits = &mut logits[..chunk.len() * vocab];
         engine.forward(&columns, logits)?;
         for logit in logits {

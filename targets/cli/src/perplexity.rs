@@ -2,7 +2,7 @@
 #![expect(clippy::print_stdout, reason = "the figures are the output")]
 
 use anyhow::{Context, Result, bail};
-use kinglet::engine::{Column, Engine};
+use kinglet::engine::{BatchToken, Engine};
 use kinglet::tokenizer::Tokenizer;
 use serde::Serialize;
 
@@ -126,7 +126,7 @@ impl Sum {
             tokens.push(token?);
         }
         let vocab = engine.shape().vocab;
-        let mut logits = vec![0.0; engine.block() * vocab];
+        let mut logits = vec![0.0; engine.max_batch() * vocab];
         engine.reset(0)?;
         let Some((&first, targets)) = tokens.split_first() else { return Ok(()) };
         let unscored = match tokenizer.end_of_text() {
@@ -135,10 +135,14 @@ impl Sum {
             None => tokenizer.token(first).map_or(0, <[u8]>::len),
         };
         self.bytes += document.len().saturating_sub(unscored);
-        for (inputs, targets) in tokens.chunks(engine.block()).zip(targets.chunks(engine.block())) {
+        for (inputs, targets) in
+            tokens.chunks(engine.max_batch()).zip(targets.chunks(engine.max_batch()))
+        {
             let inputs = &inputs[..targets.len()];
-            let columns: Vec<_> =
-                inputs.iter().map(|&token| Column { token, slot: 0, logits: true }).collect();
+            let columns: Vec<_> = inputs
+                .iter()
+                .map(|&token| BatchToken { token, sequence: 0, logits: true })
+                .collect();
             let logits = &mut logits[..inputs.len() * vocab];
             engine.forward(&columns, logits)?;
             for (logits, target) in logits.chunks_exact(vocab).zip(targets) {

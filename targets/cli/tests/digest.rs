@@ -5,9 +5,9 @@
 use std::process::Command;
 
 #[cfg(not(target_arch = "aarch64"))]
-use kinglet_desktop::Set;
+use kinglet_desktop::KernelSet;
 #[cfg(target_arch = "aarch64")]
-use kinglet_neon::Set;
+use kinglet_neon::KernelSet;
 
 /// What the shipped model's digest is on every machine.
 const DIGEST: &str = "5774c7a9";
@@ -40,7 +40,7 @@ fn check(state: &str) {
     let one = [&state[..], &["--kernel", "scalar", "-t", "1", "--chunk", "1"]].concat();
     let expected = digest(&one);
     let mut sets = 0;
-    for set in Set::names() {
+    for set in KernelSet::names() {
         sets += 1;
         for threads in THREADS {
             for chunk in CHUNKS {

@@ -6,10 +6,10 @@
 //! of every four side by side for that.
 
 use kinglet::kernels::matrix::TILE_ROWS;
-use kinglet::kernels::{Kernels, Product, SparseProduct, Split};
+use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split};
 
-use crate::fpu;
-use crate::quads::{self, Lanes, List, PAIRS, ROWS, WEIGHTS};
+use crate::fpu::fp_mode_is_ieee;
+use crate::quads::{self, List, PAIRS, QuadArith, ROWS, WEIGHTS};
 
 #[cfg_attr(dsp, path = "dsp/instructions.rs")]
 #[cfg_attr(not(dsp), path = "dsp/emulated.rs")]
@@ -24,7 +24,7 @@ impl Dsp {
     /// that they need. On ARMv8-M the extension is optional, and only code with
     /// privilege can ask for it: without, this is `None`.
     pub fn new() -> Option<Self> {
-        (instructions::present() && fpu::keeps_contract()).then_some(Self(()))
+        (instructions::is_available() && fp_mode_is_ieee()).then_some(Self(()))
     }
 }
 
@@ -45,28 +45,29 @@ impl Kernels for Dsp {
         quads::products::<Self>(jobs);
     }
 
-    // Its list is not to lie on the stack during other products.
+    // Not inlined, so that its list does not lie on the stack during other products.
     #[inline(never)]
     fn sparse_product(&self, job: SparseProduct<'_>) {
         quads::sparse_product::<Self>(job);
     }
 
     #[inline(always)]
-    fn for_parts<S: Split>(&self, whole: S, _work: usize, f: impl Fn(S) + Sync) {
+    fn for_parts<S: Split>(&self, whole: S, _region: Region, f: impl Fn(S) + Sync) {
         f(whole);
     }
 }
 
-impl Lanes for Dsp {
+impl QuadArith for Dsp {
     #[inline(always)]
-    fn block(
+    fn segment(
         sums: [i32; ROWS],
         weights: &[u32; WEIGHTS],
         row: usize,
         q: &[u32; PAIRS],
     ) -> [i32; ROWS] {
         assert!(row <= TILE_ROWS - ROWS, "four rows of sixteen");
-        instructions::block(sums, weights, row, q)
+        // SAFETY: `row` is at most 12, as just checked.
+        unsafe { instructions::segment(sums, weights, row, q) }
     }
 
     #[cfg(all(dsp, target_abi = "eabihf"))]
@@ -78,12 +79,14 @@ impl Lanes for Dsp {
         quad: usize,
         group: usize,
     ) -> [f32; ROWS] {
-        let blocks = q.len();
-        if group != 1 || blocks == 0 || weights.len() != blocks || scales.len() != blocks {
+        let segments = q.len();
+        if group != 1 || segments == 0 || weights.len() != segments || scales.len() != segments {
             return quads::four_rows::<Self>(weights, scales, q, quad, group);
         }
         assert!(quad < TILE_ROWS / ROWS, "four quads to a tile");
-        instructions::four_rows(weights, scales, q, quad)
+        // SAFETY: all three have `segments` elements, of which there is one, and `quad` is at
+        // most 3, as just checked.
+        unsafe { instructions::four_rows(weights, scales, q, quad) }
     }
 
     #[inline(always)]
@@ -92,7 +95,9 @@ impl Lanes for Dsp {
             let end = last.offset as usize + ROWS;
             assert!(end <= weights.len(), "the list is of other weights");
         }
-        instructions::listed(list, weights)
+        // SAFETY: the last entry's weights are in `weights`, as just checked, and a list is in
+        // ascending order of offsets.
+        unsafe { instructions::listed(list, weights) }
     }
 
     #[cfg(all(dsp, target_abi = "eabihf"))]

@@ -1,9 +1,9 @@
-//! The modes of the floating-point unit.
+//! The modes of the floating-point unit that change results.
 
-/// Whether floats are computed as the contract has it: rounded to nearest even,
+/// Whether floats are computed as the numbers' contract has it: rounded to nearest even,
 /// subnormals and NaN payloads kept. Cores without a unit compute in software,
 /// which has no modes.
-pub(crate) fn keeps_contract() -> bool {
+pub(crate) fn fp_mode_is_ieee() -> bool {
     #[cfg(all(target_arch = "arm", target_abi = "eabihf"))]
     {
         /// Rounding mode, flush to zero, default NaN.

@@ -1,14 +1,28 @@
-//! Kernels for Arm Cortex-M.
+//! Kernels for Arm Cortex-M, on one core and without an allocator.
+//!
+//! ```
+//! use kinglet::kernels::Kernels;
+//! use kinglet_cortex_m::{Best, QuadScalar};
+//!
+//! // What firmware passes to the engine: the set for its target, where the core has the
+//! // instructions and its floats are IEEE; the scalar set in their place.
+//! let name = match Best::new() {
+//!     Some(kernels) => kernels.name(),
+//!     None => QuadScalar::new().expect("floats that are IEEE").name(),
+//! };
+//! assert!(["dsp", "plain"].contains(&name));
+//! ```
 //!
 //! * [`Dsp`] for cores with the DSP extension (M4, M7, M33, M55): weights are
 //!   widened four at a time by SXTB16 and multiplied two at a time by SMLAD.
-//! * [`Plain`] for the others (M0+, M3), and for any 32-bit core with few registers.
+//! * [`QuadScalar`], named `plain`, for the others (M0+, M3), and for any 32-bit core with few
+//!   registers.
 //!
-//! Both compute four rows at a time, because four sums, four weights and the
-//! addresses are what thirteen registers hold; both skip zeros in sparse
-//! products by first listing the inputs that are not.
+//! Both compute four rows at a time (`quads`), because four sums, four weights and the
+//! addresses are what thirteen registers hold. Both skip zeros in sparse products by first
+//! listing the inputs that are not zero.
 //!
-//! The M55 takes [`Dsp`] too. What the compiler vectorises of [`Plain`] with
+//! The M55 takes [`Dsp`] too. What the compiler vectorises of [`QuadScalar`] with
 //! Helium switched on (`-C target-feature=+mve`, integers only, because its
 //! floats flush to zero) needs 1.4 times the instructions in dense products.
 //!
@@ -21,18 +35,18 @@ extern crate std;
 
 mod dsp;
 mod fpu;
-mod plain;
+mod quad_scalar;
 mod quads;
 
 pub use dsp::Dsp;
-pub use plain::Plain;
+pub use quad_scalar::QuadScalar;
 
 /// The kernel set that suits the target that this is compiled for.
 #[cfg(dsp)]
 pub type Best = Dsp;
 /// The kernel set that suits the target that this is compiled for.
 #[cfg(not(dsp))]
-pub type Best = Plain;
+pub type Best = QuadScalar;
 
 #[cfg(test)]
 mod tests;

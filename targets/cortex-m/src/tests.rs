@@ -10,14 +10,14 @@ use kinglet::kernels::scalar::Scalar;
 use kinglet::kernels::{Kernels, Product, SparseProduct};
 use proptest::prelude::*;
 
-use crate::{Dsp, Plain};
+use crate::{Dsp, QuadScalar};
 
 mod dsp {
     kinglet::kernel_tests!(crate::Dsp::new());
 }
 
 mod plain {
-    kinglet::kernel_tests!(crate::Plain::new());
+    kinglet::kernel_tests!(crate::QuadScalar::new());
 }
 
 /// What a product is made of, in memory that may start at any byte.
@@ -31,12 +31,12 @@ struct Case {
     /// `[output][input]` or `[input][output]`, both padded; `shift` more.
     weights: Vec<i8>,
     scales: Vec<f16>,
-    /// Two columns.
+    /// Two tokens.
     q: Vec<i16>,
 }
 
-const COLUMNS: usize = 2;
-const COLUMN_SCALES: [f32; COLUMNS] = [0.001, 3.5];
+const TOKENS: usize = 2;
+const TOKEN_SCALES: [f32; TOKENS] = [0.001, 3.5];
 const MULTIPLIER: f32 = 0.25;
 
 impl Case {
@@ -68,9 +68,9 @@ impl Case {
                 f16::from_bits([0, 0x0400, 0x7BFF, 0x3C00 + next(512) as u16][next(4) as usize])
             })
             .collect();
-        let mut q = vec![0; COLUMNS * padded + shift];
-        for column in q[shift..].chunks_mut(padded) {
-            for q in &mut column[..inputs] {
+        let mut q = vec![0; TOKENS * padded + shift];
+        for token in q[shift..].chunks_mut(padded) {
+            for q in &mut token[..inputs] {
                 let wide = 2 * MAX_Q as u64 + 1;
                 let value = (next(wide) as i64 - i64::from(MAX_Q)) as i16;
                 let value = if extreme { [-MAX_Q, MAX_Q][next(2) as usize] as i16 } else { value };
@@ -82,38 +82,29 @@ impl Case {
 
     fn input<'a>(&self, q: &'a [i16]) -> Quantized<'a> {
         /// The kernels of this crate do not read the sums.
-        static SUMS: [i32; COLUMNS * 1024 / INPUT_PAD] = [0; _];
-        let sums = &SUMS[..COLUMNS * padded_inputs(self.inputs) / INPUT_PAD];
-        Quantized { columns: COLUMNS, inputs: self.inputs, q, sums, scales: &COLUMN_SCALES }
+        static SUMS: [i32; TOKENS * 1024 / INPUT_PAD] = [0; _];
+        let sums = &SUMS[..TOKENS * padded_inputs(self.inputs) / INPUT_PAD];
+        Quantized::new(self.inputs, q, sums, &TOKEN_SCALES).expect("all of the activations")
     }
 
     fn dense(&self, kernels: &impl Kernels) -> Vec<u32> {
-        let matrix = Matrix {
-            rows: self.rows,
-            inputs: self.inputs,
-            group: self.group,
-            multiplier: MULTIPLIER,
-            weights: &self.weights[self.shift..],
-            scales: &self.scales[self.shift..],
-        };
+        let (weights, scales) = (&self.weights[self.shift..], &self.scales[self.shift..]);
+        let matrix = Matrix::new(self.rows, self.inputs, self.group, MULTIPLIER, weights, scales)
+            .expect("all of a matrix");
         let mut q = self.q.clone();
         kernels.pack(&mut q[self.shift..]);
-        let mut output = vec![f32::NAN; COLUMNS * self.rows];
+        let mut output = vec![f32::NAN; TOKENS * self.rows];
         let input = self.input(&q[self.shift..]);
         kernels.products(&mut [Product { matrix, input, output: &mut output }]);
         output.into_iter().map(f32::to_bits).collect()
     }
 
     fn sparse(&self, kernels: &impl Kernels) -> Vec<u32> {
-        let matrix = SparseMatrix {
-            rows: self.rows,
-            inputs: self.inputs,
-            group: self.group,
-            multiplier: MULTIPLIER,
-            weights: &self.weights[self.shift..],
-            scales: &self.scales[self.shift..],
-        };
-        let mut output = vec![f32::NAN; COLUMNS * self.rows];
+        let (weights, scales) = (&self.weights[self.shift..], &self.scales[self.shift..]);
+        let matrix =
+            SparseMatrix::new(self.rows, self.inputs, self.group, MULTIPLIER, weights, scales)
+                .expect("all of a matrix");
+        let mut output = vec![f32::NAN; TOKENS * self.rows];
         let input = self.input(&self.q[self.shift..]);
         kernels.sparse_product(SparseProduct { matrix, input, output: &mut output });
         output.into_iter().map(f32::to_bits).collect()
@@ -138,14 +129,14 @@ proptest! {
     #[test]
     fn dense_products_are_the_reference(case in case()) {
         let expected = case.dense(&Scalar);
-        prop_assert_eq!(&case.dense(&Plain::new().expect("no modes here")), &expected);
+        prop_assert_eq!(&case.dense(&QuadScalar::new().expect("no modes here")), &expected);
         prop_assert_eq!(&case.dense(&Dsp::new().expect("emulated here")), &expected);
     }
 
     #[test]
     fn sparse_products_are_the_reference(case in case()) {
         let expected = case.sparse(&Scalar);
-        prop_assert_eq!(&case.sparse(&Plain::new().expect("no modes here")), &expected);
+        prop_assert_eq!(&case.sparse(&QuadScalar::new().expect("no modes here")), &expected);
         prop_assert_eq!(&case.sparse(&Dsp::new().expect("emulated here")), &expected);
     }
 }
@@ -161,10 +152,10 @@ fn the_largest_sum_fits() {
             shift: 0,
             weights: vec![127 * sign; 16 * 512],
             scales: vec![f16::ONE; 16],
-            q: vec![MAX_Q as i16; COLUMNS * 512],
+            q: vec![MAX_Q as i16; TOKENS * 512],
         };
         let exact = f32::from(sign) * 127.0 * 32639.0 * 512.0;
-        let expected = (exact * (COLUMN_SCALES[0] * MULTIPLIER)).to_bits();
+        let expected = (exact * (TOKEN_SCALES[0] * MULTIPLIER)).to_bits();
         assert_eq!(case.dense(&Dsp::new().expect("emulated here"))[0], expected);
         assert_eq!(case.sparse(&Dsp::new().expect("emulated here"))[0], expected);
     }

@@ -24,7 +24,7 @@ pub(crate) struct Features {
 
 impl Features {
     /// Asks the CPU; a few hundred cycles, or thousands in a virtual machine.
-    pub(crate) fn now() -> Self {
+    pub(crate) fn detect() -> Self {
         let basic = __cpuid(1).ecx;
         let saves = basic & bits(&[26, 27]) == bits(&[26, 27]);
         if __cpuid(0).eax < 7 || !saves {
@@ -76,6 +76,6 @@ mod tests {
             avx512: std_has!("avx512f") && std_has!("avx512bw") && std_has!("avx512vl"),
             avx512_vnni: std_has!("avx512vnni"),
         };
-        assert_eq!(Features::now(), expected);
+        assert_eq!(Features::detect(), expected);
     }
 }

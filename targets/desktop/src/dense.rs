@@ -1,4 +1,31 @@
-//! Products with a dense input.
+//! Products with a dense input: GEMV for one token, GEMM for a batch.
+//!
+//! ```text
+//! y[token][row] = scale[token] * sum over the groups g, ascending, of
+//!                      f32(sum over the inputs i of g of w[row][i] * q[token][i]) * s[row][g]
+//! ```
+//!
+//! Weights are tiles of 16 rows by 4 inputs, 64 bytes: one operand of 512 bits or two of 256.
+//! A lane is a row, so no horizontal sum exists, and bytes are read in ascending order.
+//!
+//! * **One token** ([`single`]) is bound by memory. It reads tile after tile, both steps of a
+//!   dot product at once, with even and odd tiles summed apart to hide the latency.
+//! * **A batch** ([`panel`]) is bound by multiplications. A register tile is T registers of
+//!   rows by C tokens, whose `T * C` sums stay in registers over a group:
+//!
+//! ```text
+//! register_tile:  for each group:
+//!                     for each 4 inputs: load T weights, broadcast C activations,
+//!                                        sums[c][t] += first step of w[t] * q[c]
+//!                     sums = carry(sums) + correction of the zero point
+//!                     the same loop with the second step
+//!                     totals[c][t] += f32(sums) * scales[t]
+//! ```
+//!
+//! T is 4 and C at most 4 with 32 registers of 512 bits: 16 sums, 4 weights, and the f32
+//! accumulators in between. With 16 registers of 256 bits T is 2. Reading a group's weights
+//! twice, once per step, costs first-level cache bandwidth but keeps one register per sum
+//! instead of two.
 
 #![expect(
     clippy::needless_range_loop,
@@ -9,16 +36,16 @@ use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
 use kinglet::kernels::activations::Quantized;
 use kinglet::kernels::matrix::{Matrix, TILE, TILE_INPUTS, TILE_ROWS, padded_inputs};
-use kinglet_host::Part;
+use kinglet_simd::OutputRows;
 
-use crate::multiply::{Ints, Multiply};
-use crate::registers::Width;
+use crate::dot_product::{DotProduct, Ints};
+use crate::simd::Simd;
 
-/// Rows of the largest register block.
+/// Rows of the largest register tile.
 const PANEL: usize = 64;
-/// Columns of the largest register block. More would fit into 32 registers,
-/// but then the float accumulators would not.
-const COLUMNS: usize = 4;
+/// Tokens of the largest register tile. The sums of more would fit into 32 registers, but not
+/// beside the f32 accumulators.
+const TOKENS: usize = 4;
 /// A product whose slices were found long enough.
 #[derive(Debug)]
 pub(crate) struct Dense<'a> {
@@ -29,7 +56,7 @@ pub(crate) struct Dense<'a> {
     groups: usize,
 }
 
-/// Float accumulators of a register block.
+/// Float accumulators of a register tile.
 #[repr(align(64))]
 struct Totals<const C: usize>([[f32; PANEL]; C]);
 
@@ -39,14 +66,16 @@ impl<'a> Dense<'a> {
     /// # Panics
     /// When a slice is shorter than the dimensions say, or the rows of `out`
     /// do not start at a tile.
-    pub(crate) fn new(matrix: &'a Matrix<'a>, input: &'a Quantized<'a>, out: &Part<'_>) -> Self {
-        assert!(matrix.group > 0 && matrix.group.is_multiple_of(32), "no group size");
-        assert!(matrix.is_complete(), "too few weights or scales");
-        assert_eq!(input.inputs, matrix.inputs, "input of another length");
-        assert!(input.has(out.columns()), "too few columns");
-        assert!(out.rows().end <= matrix.rows, "rows beyond the matrix");
+    pub(crate) fn new(
+        matrix: &'a Matrix<'a>,
+        input: &'a Quantized<'a>,
+        out: &OutputRows<'_>,
+    ) -> Self {
+        assert_eq!(input.inputs(), matrix.inputs(), "input of another length");
+        assert!(input.tokens() >= out.tokens(), "too few tokens");
+        assert!(out.rows().end <= matrix.rows(), "rows beyond the matrix");
         assert!(out.rows().start.is_multiple_of(TILE_ROWS), "rows within a tile");
-        Self { matrix, input, padded: padded_inputs(matrix.inputs), groups: matrix.groups() }
+        Self { matrix, input, padded: padded_inputs(matrix.inputs()), groups: matrix.groups() }
     }
 
     /// Weights and scales of the `LANES` rows from `row` on, of which the
@@ -62,23 +91,23 @@ impl<'a> Dense<'a> {
         let scales = tile * TILE_ROWS * self.groups + lane;
         // SAFETY: `new` found `row_tiles` tiles in both, and this is one of them.
         unsafe {
-            let scales = self.matrix.scales.as_ptr().add(scales).cast();
-            (self.matrix.weights.as_ptr().add(weights), scales)
+            let scales = self.matrix.scales().as_ptr().add(scales).cast();
+            (self.matrix.weights().as_ptr().add(weights), scales)
         }
     }
 
     /// Inputs of group `group`, the last of which may be shorter.
     #[inline(always)]
     fn group_len(&self, group: usize) -> usize {
-        self.matrix.group.min(self.padded - group * self.matrix.group)
+        self.matrix.group().min(self.padded - group * self.matrix.group())
     }
 
-    /// What unsigned weights make too much of, negated: -128 times the sum of
-    /// the column's q over a group.
+    /// Zero-point correction: -128 times the sum of the token's q over a group. Weights are
+    /// loaded as `w + 128`, so a group's sum of products is `128 * sum of q` too large.
     #[inline(always)]
-    fn correction(&self, column: usize, group: usize) -> i32 {
-        let start = group * self.matrix.group / 32;
-        let sums = &self.input.column_sums(column)[start..start + self.group_len(group) / 32];
+    fn correction(&self, token: usize, group: usize) -> i32 {
+        let start = group * self.matrix.group() / 32;
+        let sums = &self.input.token_sums(token)[start..start + self.group_len(group) / 32];
         sums.iter().sum::<i32>().wrapping_mul(-128)
     }
 
@@ -90,13 +119,13 @@ impl<'a> Dense<'a> {
         totals: &Totals<C>,
         rows: usize,
         row: usize,
-        column: usize,
-        out: &mut Part<'_>,
+        token: usize,
+        out: &mut OutputRows<'_>,
     ) {
         let first = row - out.rows().start;
-        for (column, totals) in (column..).zip(&totals.0) {
-            let scale = self.input.scales[column] * self.matrix.multiplier;
-            for (out, total) in out.column(column)[first..].iter_mut().zip(&totals[..rows]) {
+        for (token, totals) in (token..).zip(&totals.0) {
+            let scale = self.input.scales()[token] * self.matrix.multiplier();
+            for (out, total) in out.token(token)[first..].iter_mut().zip(&totals[..rows]) {
                 *out = total * scale;
             }
         }
@@ -106,62 +135,71 @@ impl<'a> Dense<'a> {
 /// Computes the rows of `out`.
 ///
 /// # Safety
-/// The CPU has the instructions of M, and the caller has them switched on.
+/// The CPU has the instructions of D, and the caller has them switched on.
 #[inline(always)]
-pub(crate) unsafe fn product<M: Multiply>(job: &Dense<'_>, out: &mut Part<'_>) {
+pub(crate) unsafe fn product<D: DotProduct>(job: &Dense<'_>, out: &mut OutputRows<'_>) {
     let mut row = out.rows().start;
     let end = out.rows().end;
-    let wide = M::Width::LANES == 16;
+    let wide = D::Simd::LANES == 16;
     while row < end {
-        // One column reads tile after tile, as memory likes it best. Several
-        // want four registers of weights where there are 32, two of 16.
-        let four = wide && out.columns() > 1 && end - row > 3 * TILE_ROWS;
+        // One token reads tile after tile, because ascending addresses are what the hardware
+        // prefetcher follows. A batch takes four registers of weights where there are 32
+        // registers, two where there are 16.
+        let four = wide && out.tokens() > 1 && end - row > 3 * TILE_ROWS;
         // SAFETY: `row` is at a tile of `out`, whose tiles the matrix has; for
         // four, three more begin before the end.
         unsafe {
-            match (wide, out.columns()) {
-                (true, 1) => single::<M, 1>(job, row, out),
-                (false, 1) => single::<M, 2>(job, row, out),
-                (true, _) if four => panel::<M, 4>(job, row, out),
-                (true, _) => panel::<M, 1>(job, row, out),
-                (false, _) => panel::<M, 2>(job, row, out),
+            match (wide, out.tokens()) {
+                (true, 1) => single::<D, 1>(job, row, out),
+                (false, 1) => single::<D, 2>(job, row, out),
+                (true, _) if four => panel::<D, 4>(job, row, out),
+                (true, _) => panel::<D, 1>(job, row, out),
+                (false, _) => panel::<D, 2>(job, row, out),
             }
         }
         row += if four { 4 * TILE_ROWS } else { TILE_ROWS };
     }
 }
 
-/// Computes the `T * LANES` rows from `row` on, for all columns.
+/// Computes the `T * LANES` rows from `row` on, for all tokens.
 ///
 /// # Safety
 /// As for [`product`]; the matrix has the tiles of these rows.
 #[inline(always)]
-unsafe fn panel<M: Multiply, const T: usize>(job: &Dense<'_>, row: usize, out: &mut Part<'_>) {
-    let mut column = 0;
-    while column < out.columns() {
-        let left = out.columns() - column;
-        // No block of one column where the rest can be split more evenly.
-        let together = if matches!(left, 5 | 6) { 3 } else { left.min(COLUMNS) };
-        // SAFETY: the caller's promise; that many columns are left.
+unsafe fn panel<D: DotProduct, const T: usize>(
+    job: &Dense<'_>,
+    row: usize,
+    out: &mut OutputRows<'_>,
+) {
+    let mut token = 0;
+    while token < out.tokens() {
+        let left = out.tokens() - token;
+        // No register tile of one token where the rest can be split more evenly.
+        let together = if matches!(left, 5 | 6) { 3 } else { left.min(TOKENS) };
+        // SAFETY: the caller's promise; that many tokens are left.
         unsafe {
             match together {
-                1 => block::<M, T, 1>(job, row, column, out),
-                2 => block::<M, T, 2>(job, row, column, out),
-                3 => block::<M, T, 3>(job, row, column, out),
-                _ => block::<M, T, COLUMNS>(job, row, column, out),
+                1 => register_tile::<D, T, 1>(job, row, token, out),
+                2 => register_tile::<D, T, 2>(job, row, token, out),
+                3 => register_tile::<D, T, 3>(job, row, token, out),
+                _ => register_tile::<D, T, TOKENS>(job, row, token, out),
             }
         }
-        column += together;
+        token += together;
     }
 }
 
-/// Multiplies `T * LANES` rows with one column: bound by reading the weights once.
+/// Multiplies `T * LANES` rows with one token: bound by reading the weights once.
 ///
 /// # Safety
-/// As for [`panel`]; there is a column.
+/// As for [`panel`]; there is a token.
 #[inline(always)]
-unsafe fn single<M: Multiply, const T: usize>(job: &Dense<'_>, row: usize, out: &mut Part<'_>) {
-    let lanes = M::Width::LANES;
+unsafe fn single<D: DotProduct, const T: usize>(
+    job: &Dense<'_>,
+    row: usize,
+    out: &mut OutputRows<'_>,
+) {
+    let lanes = D::Simd::LANES;
     let mut totals = Totals([[0.0; PANEL]]);
     // SAFETY: each register's rows are in the matrix by the caller's promise,
     // so its weights and scales are readable to their end, as `Dense::new`
@@ -171,51 +209,51 @@ unsafe fn single<M: Multiply, const T: usize>(job: &Dense<'_>, row: usize, out: 
         for (t, rows) in rows.iter_mut().enumerate() {
             *rows = job.rows(row + t * lanes);
         }
-        let mut q = job.input.column(0).as_ptr();
+        let mut q = job.input.token(0).as_ptr();
         for group in 0..job.groups {
             // Even and odd tiles apart, so that none waits for the one before.
-            let mut sums = [[M::start(); T]; 2];
+            let mut sums = [[D::start(); T]; 2];
             for _ in 0..job.group_len(group) / (2 * TILE_INPUTS) {
                 for sums in &mut sums {
-                    let activations = [M::Width::broadcast(q), M::Width::broadcast(q.add(2))];
+                    let activations = [D::Simd::broadcast(q), D::Simd::broadcast(q.add(2))];
                     for t in 0..T {
-                        if let Some(ahead) = M::Width::AHEAD {
+                        if let Some(ahead) = D::Simd::AHEAD {
                             _mm_prefetch::<_MM_HINT_T0>(rows[t].0.wrapping_add(ahead));
                         }
-                        let weights = M::Width::unsign(M::Width::load(rows[t].0));
-                        sums[t] = M::steps(sums[t], weights, activations);
+                        let weights = D::Simd::unsign(D::Simd::load(rows[t].0));
+                        sums[t] = D::steps(sums[t], weights, activations);
                         rows[t].0 = rows[t].0.wrapping_add(TILE);
                     }
                     q = q.add(TILE_INPUTS);
                 }
             }
-            let correction = M::Width::splat(job.correction(0, group));
+            let correction = D::Simd::splat(job.correction(0, group));
             for t in 0..T {
-                let sums = M::Width::add(M::total(sums[0][t]), M::total(sums[1][t]));
-                let sums = M::Width::add(sums, correction);
-                let scales = M::Width::scales(rows[t].1);
+                let sums = D::Simd::add(D::total(sums[0][t]), D::total(sums[1][t]));
+                let sums = D::Simd::add(sums, correction);
+                let scales = D::Simd::scales(rows[t].1);
                 rows[t].1 = rows[t].1.wrapping_add(TILE_ROWS);
-                M::Width::fold(sums, scales, totals.0[0].as_mut_ptr().add(t * lanes));
+                D::Simd::fold(sums, scales, totals.0[0].as_mut_ptr().add(t * lanes));
             }
         }
     }
     job.store(&totals, T * lanes, row, 0, out);
 }
 
-/// Multiplies `T * LANES` rows with the C columns from `column` on. A group's
+/// Multiplies `T * LANES` rows with the C tokens from `token` on. A group's
 /// weights are read twice, once for each step, so that every sum stays in one
 /// register.
 ///
 /// # Safety
-/// As for [`panel`]; there are these columns.
+/// As for [`panel`]; there are these tokens.
 #[inline(always)]
-unsafe fn block<M: Multiply, const T: usize, const C: usize>(
+unsafe fn register_tile<D: DotProduct, const T: usize, const C: usize>(
     job: &Dense<'_>,
     row: usize,
-    column: usize,
-    out: &mut Part<'_>,
+    token: usize,
+    out: &mut OutputRows<'_>,
 ) {
-    let lanes = M::Width::LANES;
+    let lanes = D::Simd::LANES;
     let mut totals = Totals([[0.0; PANEL]; C]);
     // SAFETY: each register's rows are in the matrix by the caller's promise,
     // so its weights and scales are readable to their end, as `Dense::new`
@@ -225,41 +263,41 @@ unsafe fn block<M: Multiply, const T: usize, const C: usize>(
         for (t, rows) in rows.iter_mut().enumerate() {
             *rows = job.rows(row + t * lanes);
         }
-        let mut q = [job.input.q.as_ptr(); C];
+        let mut q = [job.input.q().as_ptr(); C];
         for (c, q) in q.iter_mut().enumerate() {
-            *q = job.input.column(column + c).as_ptr();
+            *q = job.input.token(token + c).as_ptr();
         }
         for group in 0..job.groups {
             let inputs = job.group_len(group);
-            let mut sums = [[M::Width::splat(0); T]; C];
+            let mut sums = [[D::Simd::splat(0); T]; C];
             for input in (0..inputs).step_by(TILE_INPUTS) {
-                let weights = tile::<M, T>(&rows, input);
+                let weights = tile::<D, T>(&rows, input);
                 for c in 0..C {
-                    let activations = M::Width::broadcast(q[c].add(input));
+                    let activations = D::Simd::broadcast(q[c].add(input));
                     for t in 0..T {
-                        sums[c][t] = M::step(sums[c][t], M::first(weights[t]), activations);
+                        sums[c][t] = D::step(sums[c][t], D::first(weights[t]), activations);
                     }
                 }
             }
             for c in 0..C {
-                let correction = M::Width::splat(job.correction(column + c, group));
+                let correction = D::Simd::splat(job.correction(token + c, group));
                 for t in 0..T {
-                    sums[c][t] = M::Width::add(M::carry(sums[c][t]), correction);
+                    sums[c][t] = D::Simd::add(D::carry(sums[c][t]), correction);
                 }
             }
             for input in (0..inputs).step_by(TILE_INPUTS) {
-                let weights = tile::<M, T>(&rows, input);
+                let weights = tile::<D, T>(&rows, input);
                 for c in 0..C {
-                    let activations = M::Width::broadcast(q[c].add(input + 2));
+                    let activations = D::Simd::broadcast(q[c].add(input + 2));
                     for t in 0..T {
-                        sums[c][t] = M::step(sums[c][t], M::second(weights[t]), activations);
+                        sums[c][t] = D::step(sums[c][t], D::second(weights[t]), activations);
                     }
                 }
             }
             for t in 0..T {
-                let scales = M::Width::scales(rows[t].1);
+                let scales = D::Simd::scales(rows[t].1);
                 for c in 0..C {
-                    M::Width::fold(sums[c][t], scales, totals.0[c].as_mut_ptr().add(t * lanes));
+                    D::Simd::fold(sums[c][t], scales, totals.0[c].as_mut_ptr().add(t * lanes));
                 }
                 rows[t].0 = rows[t].0.wrapping_add(inputs * TILE_ROWS);
                 rows[t].1 = rows[t].1.wrapping_add(TILE_ROWS);
@@ -269,7 +307,7 @@ unsafe fn block<M: Multiply, const T: usize, const C: usize>(
             }
         }
     }
-    job.store(&totals, T * lanes, row, column, out);
+    job.store(&totals, T * lanes, row, token, out);
 }
 
 /// Unsigned weights of the four inputs from `input` on.
@@ -277,15 +315,15 @@ unsafe fn block<M: Multiply, const T: usize, const C: usize>(
 /// # Safety
 /// As for [`product`]; these weights are readable.
 #[inline(always)]
-unsafe fn tile<M: Multiply, const T: usize>(
+unsafe fn tile<D: DotProduct, const T: usize>(
     rows: &[(*const i8, *const u16); T],
     input: usize,
-) -> [Ints<M>; T] {
+) -> [Ints<D>; T] {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut weights = [M::Width::splat(0); T];
+        let mut weights = [D::Simd::splat(0); T];
         for t in 0..T {
-            weights[t] = M::Width::unsign(M::Width::load(rows[t].0.add(input * TILE_ROWS)));
+            weights[t] = D::Simd::unsign(D::Simd::load(rows[t].0.add(input * TILE_ROWS)));
         }
         weights
     }

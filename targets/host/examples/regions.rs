@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kinglet::kernels::Kernels;
-use kinglet_host::{Portable, Threaded, default_threads};
+use kinglet::kernels::scalar::Scalar;
+use kinglet::kernels::{Kernels, Phase, Region};
+use kinglet_host::{Threaded, default_threads};
 
 /// Regions of a token, as in twelve to sixteen layers.
 const REGIONS: usize = 80;
@@ -17,6 +18,7 @@ const REGIONS: usize = 80;
 const REGION_STEPS: usize = 36_000;
 const SERIAL_STEPS: usize = 2_700;
 const CHUNKS: usize = 16;
+const REGION: Region = Region { phase: Phase::Wkv, operations: usize::MAX };
 /// Long enough that the scheduler's memory of the turn before does not count.
 const TURN: Duration = Duration::from_millis(700);
 const ROUNDS: usize = 5;
@@ -26,11 +28,11 @@ fn compute(steps: usize) {
     black_box((0..steps as u64).fold(black_box(1u64), |x, i| black_box((x ^ i).rotate_left(5))));
 }
 
-fn region(kernels: &Threaded<Portable>, steps: usize) {
-    kernels.for_parts(0..CHUNKS, usize::MAX, |part| part.for_each(|_| compute(steps / CHUNKS)));
+fn region(kernels: &Threaded<Scalar>, steps: usize) {
+    kernels.for_parts(0..CHUNKS, REGION, |part| part.for_each(|_| compute(steps / CHUNKS)));
 }
 
-fn token(kernels: &Threaded<Portable>) {
+fn token(kernels: &Threaded<Scalar>) {
     for _ in 0..REGIONS {
         compute(SERIAL_STEPS);
         region(kernels, REGION_STEPS);
@@ -70,8 +72,8 @@ fn main() {
                 }
             });
         }
-        let several = Threaded::new(Portable, threads);
-        let one = Threaded::new(Portable, 1);
+        let several = Threaded::new(Scalar, threads);
+        let one = Threaded::new(Scalar, 1);
         for (name, kernels) in [("1 thread", &one), ("all threads", &several)] {
             let times = (0..200_000).map(|_| time(|| region(kernels, 0))).collect();
             report(&format!("an empty region, {name}"), times);

@@ -1,41 +1,36 @@
-//! What machines with an operating system share: the model's memory map, the
-//! threads that a target's kernels run on, and what the machine can do.
+//! What machines with an operating system share: threads, the model's memory map, and facts
+//! about the machine.
 //!
-//! Without the feature `std` there is only what kernels are written against,
-//! [`Vectors`], and [`OneThread`] to run them: enough for a static library that
-//! calls no operating system.
-#![cfg_attr(not(feature = "std"), no_std)]
+//! * [`Threaded`] runs the kernels of a SIMD target on a pool of threads.
+//! * [`ModelFile`] maps a model file, so that it is read in place.
+//! * [`PageBuffer`] is memory for states and workspaces: page-aligned, in huge pages.
+//! * [`default_threads`], [`ResidentMemory`] and [`ReadBandwidth`] ask and measure the machine.
+//!
+//! Programs that link no standard library take `OneThread` of the crate `kinglet-simd`.
+//!
+//! ```
+//! use kinglet::kernels::{Kernels, ChunksOf};
+//! use kinglet::kernels::scalar::Scalar;
+//! use kinglet_host::{PageBuffer, Threaded, default_threads};
+//!
+//! // A set of `kinglet_desktop` or `kinglet_neon` is faster; this one runs anywhere.
+//! let kernels = Threaded::new(Scalar, default_threads());
+//! let mut buffer = PageBuffer::<f32>::new(1 << 20)?;
+//! // The core cuts its own slices; here 1024 rows, each on any thread.
+//! kernels.for_parts(
+//!     (0..1024, ChunksOf::new(&mut buffer, 1024)),
+//!     1 << 20,
+//!     #[inline(always)]
+//!     |(range, rows)| range.zip(rows.iter()).for_each(|(row, values)| values.fill(row as f32)),
+//! );
+//! assert_eq!((buffer[0], buffer[1 << 19], buffer[(1 << 20) - 1]), (0.0, 512.0, 1023.0));
+//! # std::io::Result::Ok(())
+//! ```
 
-#[cfg(feature = "std")]
-mod bandwidth;
-#[cfg(feature = "std")]
-mod contention;
-#[cfg(feature = "std")]
 mod cpus;
-#[cfg(feature = "std")]
-mod floats;
-#[cfg(feature = "std")]
-mod map;
-#[cfg(feature = "std")]
 mod memory;
-mod one_thread;
-#[cfg(feature = "std")]
-mod pool;
-#[cfg(feature = "std")]
-mod threaded;
-mod vectors;
+mod threads;
 
-#[cfg(feature = "std")]
-pub use bandwidth::{ReadBandwidth, read_bandwidth};
-#[cfg(feature = "std")]
 pub use cpus::default_threads;
-#[cfg(feature = "std")]
-pub use floats::Floats;
-#[cfg(feature = "std")]
-pub use map::{LockError, ModelFile};
-#[cfg(feature = "std")]
-pub use memory::ResidentMemory;
-pub use one_thread::OneThread;
-#[cfg(feature = "std")]
-pub use threaded::Threaded;
-pub use vectors::{Part, Portable, Vectors};
+pub use memory::{LockError, ModelFile, PageBuffer, ReadBandwidth, ResidentMemory, read_bandwidth};
+pub use threads::Threaded;

@@ -4,8 +4,8 @@ use half::f16;
 use kinglet::kernels::activations::Quantized;
 use kinglet::kernels::matrix::{Matrix, SparseMatrix, padded_inputs, padded_rows};
 use kinglet::kernels::scalar::Scalar;
-use kinglet::kernels::{Kernels, Product, Rows, SparseProduct};
-use kinglet_host::{Portable, Threaded};
+use kinglet::kernels::{ChunksOf, Kernels, Phase, Product, Region, SparseProduct};
+use kinglet_host::Threaded;
 use proptest::prelude::*;
 
 const THREADS: [usize; 4] = [1, 2, 3, 4];
@@ -26,23 +26,23 @@ impl Random {
     }
 }
 
-/// Weights and a block of columns for a product, dense or sparse.
+/// Weights and a block of tokens for a product, dense or sparse.
 struct Data {
     rows: usize,
     inputs: usize,
-    columns: usize,
+    tokens: usize,
     weights: Vec<i8>,
     scales: Vec<f16>,
     q: Vec<i16>,
     sums: Vec<i32>,
-    column_scales: Vec<f32>,
+    token_scales: Vec<f32>,
 }
 
 const GROUP: usize = 64;
 
 impl Data {
-    /// `zeros` percent of the values in the columns are zero.
-    fn new(rows: usize, inputs: usize, columns: usize, zeros: u64, random: &mut Random) -> Self {
+    /// `zeros` percent of the values in the tokens are zero.
+    fn new(rows: usize, inputs: usize, tokens: usize, zeros: u64, random: &mut Random) -> Self {
         let (out, padded) = (padded_rows(rows), padded_inputs(inputs));
         let weights = (0..out * padded).map(|_| (random.below(255) as i16 - 127) as i8).collect();
         let scales = (0..out * padded.div_ceil(GROUP))
@@ -52,30 +52,30 @@ impl Data {
             true => random.below(65279) as i32 as i16,
             false => 0,
         };
-        let q: Vec<i16> = (0..columns).flat_map(|_| 0..padded).map(&mut value).collect();
+        let q: Vec<i16> = (0..tokens).flat_map(|_| 0..padded).map(&mut value).collect();
         let sums = q.chunks(32).map(|q| q.iter().map(|&q| i32::from(q)).sum()).collect();
-        let column_scales = (0..columns).map(|column| 1e-4 / (column + 1) as f32).collect();
-        Self { rows, inputs, columns, weights, scales, q, sums, column_scales }
+        let token_scales = (0..tokens).map(|token| 1e-4 / (token + 1) as f32).collect();
+        Self { rows, inputs, tokens, weights, scales, q, sums, token_scales }
     }
 
     fn input(&self) -> Quantized<'_> {
-        let Self { inputs, columns, ref q, ref sums, ref column_scales, .. } = *self;
-        Quantized { columns, inputs, q, sums, scales: column_scales }
+        let Self { inputs, ref q, ref sums, ref token_scales, .. } = *self;
+        Quantized::new(inputs, q, sums, token_scales).expect("all of the activations")
     }
 
     fn matrix(&self) -> Matrix<'_> {
         let Self { rows, inputs, ref weights, ref scales, .. } = *self;
-        Matrix { rows, inputs, group: GROUP, multiplier: 0.25, weights, scales }
+        Matrix::new(rows, inputs, GROUP, 0.25, weights, scales).expect("all of a matrix")
     }
 
     fn sparse(&self) -> SparseMatrix<'_> {
         let Self { rows, inputs, ref weights, ref scales, .. } = *self;
-        SparseMatrix { rows, inputs, group: GROUP, multiplier: 0.25, weights, scales }
+        SparseMatrix::new(rows, inputs, GROUP, 0.25, weights, scales).expect("all of a matrix")
     }
 
     /// An output that no product leaves as it is.
     fn output(&self) -> Vec<f32> {
-        vec![f32::NAN; self.rows * self.columns]
+        vec![f32::NAN; self.rows * self.tokens]
     }
 }
 
@@ -103,20 +103,20 @@ fn bits(x: &[f32]) -> Vec<u32> {
 }
 
 /// A layer's products: large ones, small ones, rows that fill no tile.
-fn layer(columns: usize, random: &mut Random) -> Vec<Data> {
+fn layer(tokens: usize, random: &mut Random) -> Vec<Data> {
     let shapes =
         [(384, 384), (384, 384), (65, 384), (16, 384), (7, 384), (384, 33), (1, 1), (1000, 96)];
-    shapes.map(|(rows, inputs)| Data::new(rows, inputs, columns, 0, random)).into()
+    shapes.map(|(rows, inputs)| Data::new(rows, inputs, tokens, 0, random)).into()
 }
 
 #[test]
 fn products_do_not_depend_on_threads() {
     let mut random = Random(1);
-    for columns in [1, 2, 5] {
-        let data = layer(columns, &mut random);
+    for tokens in [1, 2, 5] {
+        let data = layer(tokens, &mut random);
         let expected = products(&Scalar, &data);
         for threads in THREADS {
-            let kernels = Threaded::new(Portable, threads);
+            let kernels = Threaded::new(Scalar, threads);
             assert_eq!(kernels.threads(), threads);
             for _ in 0..20 {
                 assert!(products(&kernels, &data) == expected, "{threads} threads");
@@ -131,23 +131,27 @@ fn more_products_than_a_region_takes() {
     let data: Vec<_> = (0..70).map(|i| Data::new(64 + i, 96, 1, 0, &mut random)).collect();
     let expected = products(&Scalar, &data);
     for threads in THREADS {
-        assert!(products(&Threaded::new(Portable, threads), &data) == expected, "{threads}");
+        assert!(products(&Threaded::new(Scalar, threads), &data) == expected, "{threads}");
     }
 }
 
 #[test]
 fn sparse_products_do_not_depend_on_threads() {
     let mut random = Random(3);
-    for (rows, inputs, columns, zeros) in
+    for (rows, inputs, tokens, zeros) in
         [(768, 512, 1, 85), (130, 1024, 3, 50), (63, 4096, 1, 100), (1000, 96, 2, 0)]
     {
-        let data = Data::new(rows, inputs, columns, zeros, &mut random);
+        let data = Data::new(rows, inputs, tokens, zeros, &mut random);
         let expected = sparse_product(&Scalar, &data);
         for threads in THREADS {
-            let kernels = Threaded::new(Portable, threads);
+            let kernels = Threaded::new(Scalar, threads);
             assert!(sparse_product(&kernels, &data) == expected, "{rows}, {threads} threads");
         }
     }
+}
+
+fn region(operations: usize) -> Region {
+    Region { phase: Phase::Wkv, operations }
 }
 
 proptest! {
@@ -156,16 +160,16 @@ proptest! {
     #[test]
     fn any_shape(
         shapes in proptest::collection::vec((1usize..400, 1usize..300), 1..9),
-        columns in 1usize..4,
+        tokens in 1usize..4,
         threads in 1usize..9,
         seed: u64,
     ) {
         let mut random = Random(seed);
         let data: Vec<_> = shapes
             .iter()
-            .map(|&(rows, inputs)| Data::new(rows, inputs, columns, 60, &mut random))
+            .map(|&(rows, inputs)| Data::new(rows, inputs, tokens, 60, &mut random))
             .collect();
-        let kernels = Threaded::new(Portable, threads);
+        let kernels = Threaded::new(Scalar, threads);
         prop_assert!(products(&kernels, &data) == products(&Scalar, &data));
         for data in &data {
             prop_assert!(sparse_product(&kernels, data) == sparse_product(&Scalar, data));
@@ -175,8 +179,8 @@ proptest! {
     #[test]
     fn parts_cover_the_whole(len in 1usize..200, work in 0usize..1 << 22, threads in 1usize..9) {
         let mut rows = vec![0usize; 3 * len];
-        let kernels = Threaded::new(Portable, threads);
-        kernels.for_parts((0..len, Rows::new(&mut rows, 3)), work, |(range, rows)| {
+        let kernels = Threaded::new(Scalar, threads);
+        kernels.for_parts((0..len, ChunksOf::new(&mut rows, 3)), region(work), |(range, rows)| {
             for (i, row) in range.zip(rows.iter()) {
                 row.iter_mut().for_each(|x| *x += i + 1);
             }
@@ -190,8 +194,8 @@ fn a_kernel_set_inside_a_part() {
     let mut random = Random(4);
     let data = layer(1, &mut random);
     let expected = products(&Scalar, &data);
-    let kernels = Threaded::new(Portable, 3);
-    kernels.for_parts(0..4, usize::MAX, |range| {
+    let kernels = Threaded::new(Scalar, 3);
+    kernels.for_parts(0..4, region(usize::MAX), |range| {
         range.for_each(|_| assert!(products(&kernels, &data) == expected));
     });
 }
@@ -199,7 +203,7 @@ fn a_kernel_set_inside_a_part() {
 #[test]
 #[should_panic(expected = "part 5")]
 fn a_panic_in_a_part_is_the_callers() {
-    Threaded::new(Portable, 4).for_parts(0..8, usize::MAX, |range| {
+    Threaded::new(Scalar, 4).for_parts(0..8, region(usize::MAX), |range| {
         assert!(!range.contains(&5), "part 5");
     });
 }

@@ -1,7 +1,7 @@
 //! Runs one product, for an emulator to count instructions:
 //!
 //! ```text
-//! instructions SET FORM COLUMNS GROUP TIMES
+//! instructions SET FORM TOKENS GROUP TIMES
 //! ```
 //!
 //! SET is a kernel set or `plain`, the core's loop as the compiler has it;
@@ -23,8 +23,9 @@ mod aarch64 {
     use kinglet::kernels::matrix::{Matrix, SparseMatrix, TILE_ROWS};
     use kinglet::kernels::scalar;
     use kinglet::kernels::testing::{Activity, Case, Problem};
-    use kinglet_host::{Part, Threaded, Vectors};
-    use kinglet_neon::Set;
+    use kinglet_host::Threaded;
+    use kinglet_neon::KernelSet;
+    use kinglet_simd::{OutputRows, SimdKernels};
 
     const ROWS: usize = 256;
     const INPUTS: usize = 512;
@@ -32,27 +33,27 @@ mod aarch64 {
     pub(super) fn main() {
         let arguments: Vec<String> = std::env::args().collect();
         let number = |i: usize| arguments[i].parse().expect("a number");
-        let (sparse, columns) = (arguments[2] == "sparse", number(3));
+        let (sparse, tokens) = (arguments[2] == "sparse", number(3));
         let activity = if sparse { Activity::Of64(8) } else { Activity::All };
-        let case = Case::new(ROWS, INPUTS, columns, number(4));
+        let case = Case::new(ROWS, INPUTS, tokens, number(4));
         let problem = Problem::new(Case { activity, ..case });
         match arguments[1].as_str() {
             "plain" => run(Plain, &problem, sparse, number(5)),
-            name => run(Set::by_name(name).expect("a set"), &problem, sparse, number(5)),
+            name => run(KernelSet::by_name(name).expect("a set"), &problem, sparse, number(5)),
         }
     }
 
-    fn run(vectors: impl Vectors + Copy, problem: &Problem, sparse: bool, times: usize) {
-        let packed = problem.packed(&Threaded::new(vectors, 1));
+    fn run(set: impl SimdKernels + Copy, problem: &Problem, sparse: bool, times: usize) {
+        let packed = problem.packed(&Threaded::new(set, 1));
         let mut output = problem.output();
         for _ in 0..times {
-            let mut part = Part::whole(&mut output, ROWS);
+            let mut part = OutputRows::whole(&mut output, ROWS);
             if sparse {
                 let (matrix, input) = (problem.sparse_matrix(), problem.natural());
-                vectors.sparse_product(&matrix, &input, &mut part);
+                set.sparse_product(&matrix, &input, &mut part);
             } else {
                 let (matrix, input) = (problem.matrix(), problem.input(&packed));
-                vectors.product(&matrix, &input, &mut part);
+                set.product(&matrix, &input, &mut part);
             }
             black_box(&mut output);
         }
@@ -62,7 +63,7 @@ mod aarch64 {
     #[derive(Clone, Copy)]
     struct Plain;
 
-    impl Vectors for Plain {
+    impl SimdKernels for Plain {
         fn name(&self) -> &'static str {
             "plain"
         }
@@ -74,10 +75,10 @@ mod aarch64 {
         }
 
         #[inline(never)]
-        fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
-            for column in 0..out.columns() {
-                let (q, scale) = (input.column(column), input.scales[column] * matrix.multiplier);
-                for (tile, out) in out.column(column).chunks_mut(TILE_ROWS).enumerate() {
+        fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut OutputRows<'_>) {
+            for token in 0..out.tokens() {
+                let (q, scale) = (input.token(token), input.scales()[token] * matrix.multiplier());
+                for (tile, out) in out.token(token).chunks_mut(TILE_ROWS).enumerate() {
                     for (out, acc) in out.iter_mut().zip(scalar::row_tile(matrix, tile, q)) {
                         *out = acc * scale;
                     }
@@ -90,11 +91,11 @@ mod aarch64 {
             &self,
             matrix: &SparseMatrix<'_>,
             input: &Quantized<'_>,
-            out: &mut Part<'_>,
+            out: &mut OutputRows<'_>,
         ) {
-            for column in 0..out.columns() {
-                let (q, scale) = (input.column(column), input.scales[column] * matrix.multiplier);
-                for (tile, out) in out.column(column).chunks_mut(TILE_ROWS).enumerate() {
+            for token in 0..out.tokens() {
+                let (q, scale) = (input.token(token), input.scales()[token] * matrix.multiplier());
+                for (tile, out) in out.token(token).chunks_mut(TILE_ROWS).enumerate() {
                     for (out, acc) in out.iter_mut().zip(scalar::sparse_row_tile(matrix, tile, q)) {
                         *out = acc * scale;
                     }

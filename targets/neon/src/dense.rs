@@ -1,18 +1,35 @@
-//! The product of a matrix with columns: what is the same for every set.
+//! Products with a dense input, GEMV and GEMM: what is the same for every set.
+//!
+//! ```text
+//! for each tile of 16 rows:
+//!     for each register tile of tokens, at most TOKENS:
+//!         acc[token][row] = 0
+//!         for each group:
+//!             sums = the set's exact i32 sums over the group        (trait Dense)
+//!             acc += f32(sums) * scales[group]
+//!         out[token][row] = acc * scale of the token
+//! ```
+//!
+//! A tile is `[input/4][16 rows][4 inputs]`, 64 bytes: four registers, called quarters, of four
+//! rows by four inputs each, which is the operand of `sdot` as it lies. `TOKENS` is the number
+//! of tokens whose 16 rows of accumulators stay in the 32 registers beside the operands.
+//!
+//! [`Group`] is the one place where lengths are checked: a group's weights and activations
+//! agree in their number of inputs, so the loads inside its loops are unchecked.
 
 use core::array::from_fn;
 
 use kinglet::kernels::activations::Quantized;
 use kinglet::kernels::matrix::{Matrix, TILE_INPUTS, TILE_ROWS};
-use kinglet_host::Part;
+use kinglet_simd::OutputRows;
 
 use crate::fold::{self, Sums};
 use crate::intrinsics::{int8x16_t, int16x4_t};
 
-/// Exact products of sixteen rows with columns, in one set's instructions.
+/// Exact products of sixteen rows with tokens, in one set's instructions.
 pub(crate) trait Dense: Copy {
-    /// Columns whose accumulators fit in registers; at most 4.
-    const COLUMNS: usize;
+    /// Tokens whose accumulators fit in registers; at most 4.
+    const TOKENS: usize;
 
     /// The sums of one group. Must be inlined where the set's instructions are
     /// switched on.
@@ -28,22 +45,22 @@ pub(crate) fn product<D: Dense>(
     dense: D,
     matrix: &Matrix<'_>,
     input: &Quantized<'_>,
-    out: &mut Part<'_>,
+    out: &mut OutputRows<'_>,
 ) {
     let first = out.rows().start / TILE_ROWS;
     let tiles = out.rows().len().div_ceil(TILE_ROWS);
     for tile in 0..tiles {
         let at = Position { tile, first };
-        let mut column = 0;
-        while column < out.columns() {
-            let columns = (out.columns() - column).min(D::COLUMNS);
-            match columns {
-                1 => block::<D, 1>(dense, matrix, input, at, column, out),
-                2 => block::<D, 2>(dense, matrix, input, at, column, out),
-                3 => block::<D, 3>(dense, matrix, input, at, column, out),
-                _ => block::<D, 4>(dense, matrix, input, at, column, out),
+        let mut token = 0;
+        while token < out.tokens() {
+            let tokens = (out.tokens() - token).min(D::TOKENS);
+            match tokens {
+                1 => register_tile::<D, 1>(dense, matrix, input, at, token, out),
+                2 => register_tile::<D, 2>(dense, matrix, input, at, token, out),
+                3 => register_tile::<D, 3>(dense, matrix, input, at, token, out),
+                _ => register_tile::<D, 4>(dense, matrix, input, at, token, out),
             }
-            column += columns;
+            token += tokens;
         }
     }
 }
@@ -55,32 +72,32 @@ struct Position {
     first: usize,
 }
 
-/// Sixteen rows of `C` columns, from `column` on.
+/// A register tile: sixteen rows of `C` tokens, from `token` on.
 #[inline(always)]
-fn block<D: Dense, const C: usize>(
+fn register_tile<D: Dense, const C: usize>(
     dense: D,
     matrix: &Matrix<'_>,
     input: &Quantized<'_>,
     at: Position,
-    column: usize,
-    out: &mut Part<'_>,
+    token: usize,
+    out: &mut OutputRows<'_>,
 ) {
     let (weights, scales) = matrix.row_tile(at.first + at.tile);
-    let q: [&[i16]; C] = from_fn(|c| input.column(column + c));
+    let q: [&[i16]; C] = from_fn(|c| input.token(token + c));
     let mut acc = [fold::zero(); C];
-    let groups = weights.chunks(matrix.group * TILE_ROWS).zip(scales.as_chunks().0);
+    let groups = weights.chunks(matrix.group() * TILE_ROWS).zip(scales.as_chunks().0);
     for (group, (weights, scales)) in groups.enumerate() {
-        let start = group * matrix.group;
+        let start = group * matrix.group();
         let q = q.map(|q| &q[start..start + weights.len() / TILE_ROWS]);
         let sums = dense.group(weights, q);
-        let scales = fold::widen(scales);
+        let scales = fold::f16_scales_to_f32(scales);
         for (acc, sums) in acc.iter_mut().zip(&sums) {
             fold::fold(acc, sums, &scales);
         }
     }
     for (c, acc) in acc.iter().enumerate() {
-        let scale = input.scales[column + c] * matrix.multiplier;
-        let rows = &mut out.column(column + c)[at.tile * TILE_ROWS..];
+        let scale = input.scales()[token + c] * matrix.multiplier();
+        let rows = &mut out.token(token + c)[at.tile * TILE_ROWS..];
         let acc = fold::scaled(acc, scale);
         if let Some(rows) = rows.first_chunk_mut() {
             fold::store(&acc, rows);
@@ -92,7 +109,7 @@ fn block<D: Dense, const C: usize>(
     }
 }
 
-/// One group's operands, with lengths that agree: what makes the kernels'
+/// One group's operands, with lengths that agree: the invariant that makes the kernels'
 /// unchecked loads sound.
 #[derive(Clone, Copy)]
 pub(crate) struct Group<'a, const C: usize> {
@@ -103,7 +120,7 @@ pub(crate) struct Group<'a, const C: usize> {
 impl<'a, const C: usize> Group<'a, C> {
     /// # Panics
     /// When `weights` are not sixteen rows of a multiple of 8 inputs, or a
-    /// column has another number of inputs.
+    /// token has another number of inputs.
     #[inline(always)]
     pub(crate) fn new(weights: &'a [i8], q: [&'a [i16]; C]) -> Self {
         assert!(weights.len().is_multiple_of(TILE_ROWS * 2 * TILE_INPUTS));
@@ -130,25 +147,25 @@ impl<'a, const C: usize> Group<'a, C> {
         }
     }
 
-    /// Four values of a column.
+    /// Four values of a token.
     ///
     /// # Safety
     /// `four < self.fours()`.
     #[inline(always)]
-    pub(crate) unsafe fn q(&self, column: usize, four: usize) -> &'a [i16; 4] {
+    pub(crate) unsafe fn q(&self, token: usize, four: usize) -> &'a [i16; 4] {
         // SAFETY: the caller names four values that are there.
-        unsafe { &*self.q[column].as_ptr().add(4 * four).cast() }
+        unsafe { &*self.q[token].as_ptr().add(4 * four).cast() }
     }
 
-    /// Packed values of a column: four, and the four after them.
+    /// Packed values of a token: four, and the four after them.
     ///
     /// # Safety
     /// `four + 1 < self.fours()`.
     #[inline(always)]
-    pub(crate) unsafe fn q_pair(&self, column: usize, four: usize) -> int8x16_t {
+    pub(crate) unsafe fn q_pair(&self, token: usize, four: usize) -> int8x16_t {
         // SAFETY: the caller names eight values that are there.
         unsafe {
-            let at = self.q[column].as_ptr().add(4 * four);
+            let at = self.q[token].as_ptr().add(4 * four);
             at.cast::<int8x16_t>().read_unaligned()
         }
     }

@@ -12,7 +12,7 @@ pub(crate) struct Features {
 impl Features {
     /// Asks the operating system.
     #[cfg(feature = "std")]
-    pub(crate) fn now() -> Self {
+    pub(crate) fn detect() -> Self {
         use std::arch::is_aarch64_feature_detected as has;
         Self { dotprod: has!("dotprod"), i8mm: has!("i8mm") }
     }
@@ -20,7 +20,7 @@ impl Features {
     /// Asks the system where it is Linux; elsewhere it is what the compiler was
     /// told of the CPU.
     #[cfg(not(feature = "std"))]
-    pub(crate) fn now() -> Self {
+    pub(crate) fn detect() -> Self {
         #[cfg(target_os = "linux")]
         return Self::announced();
         #[cfg(not(target_os = "linux"))]
@@ -48,6 +48,6 @@ mod tests {
 
     #[test]
     fn linux_and_the_standard_library_agree() {
-        assert_eq!(Features::announced(), Features::now());
+        assert_eq!(Features::announced(), Features::detect());
     }
 }

@@ -1,4 +1,4 @@
-//! From the integers of a group to f32, in the order of the contract.
+//! The fold: from the integers of a group to f32, in the order of the numbers' contract.
 
 use core::arch::asm;
 
@@ -23,17 +23,17 @@ pub(crate) fn fold(acc: &mut Acc, sums: &Sums, scales: &Acc) {
 
 /// f16 scales, which are normal numbers or zero, as f32.
 #[inline(always)]
-pub(crate) fn widen(scales: &[f16; TILE_ROWS]) -> Acc {
+pub(crate) fn f16_scales_to_f32(scales: &[f16; TILE_ROWS]) -> Acc {
     let scales = scales.as_ptr().cast::<u16>();
     // SAFETY: `f16` is a `u16` in memory, and there are sixteen.
     let [first, rest] = unsafe { scales.cast::<[uint16x8_t; 2]>().read_unaligned() };
-    let ((a, b), (c, d)) = (widen_eight(first), widen_eight(rest));
+    let ((a, b), (c, d)) = (eight_to_f32(first), eight_to_f32(rest));
     [a, b, c, d]
 }
 
 /// Exact for every f16, in any rounding mode.
 #[inline(always)]
-fn widen_eight(bits: uint16x8_t) -> (float32x4_t, float32x4_t) {
+fn eight_to_f32(bits: uint16x8_t) -> (float32x4_t, float32x4_t) {
     let (low, high);
     // SAFETY: every AArch64 CPU with NEON converts f16; no memory is touched.
     unsafe {
@@ -73,15 +73,4 @@ pub(crate) fn store(acc: &Acc, rows: &mut [f32; TILE_ROWS]) {
 #[inline(always)]
 pub(crate) fn zero() -> Acc {
     [vdupq_n_f32(0.0); 4]
-}
-
-/// Whether the float control register has the thread compute as the contract
-/// wants: to nearest even, subnormals kept, f16 as IEEE has it.
-pub(crate) fn keeps_the_contract() -> bool {
-    let fpcr: u64;
-    // SAFETY: FPCR is readable in user mode, and reading it changes nothing.
-    unsafe { asm!("mrs {}, fpcr", out(reg) fpcr, options(nomem, nostack, preserves_flags)) };
-    /// AHP (26), FZ (24), RMode (23:22), FZ16 (19), NEP (2), AH (1), FIZ (0).
-    const CHANGES_RESULTS: u64 = 1 << 26 | 1 << 24 | 3 << 22 | 1 << 19 | 0b111;
-    fpcr & CHANGES_RESULTS == 0
 }

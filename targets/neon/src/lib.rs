@@ -1,4 +1,4 @@
-//! Kernels for AArch64.
+//! Kernels for AArch64, chosen at run time.
 //!
 //! | set                | instructions            | cores with it                    |
 //! |--------------------|-------------------------|----------------------------------|
@@ -6,8 +6,30 @@
 //! | `aarch64-dotprod`  | `sdot`                  | Cortex-A55, A76; Neoverse N1     |
 //! | `aarch64-i8mm`     | `smmla` beside `sdot`   | Cortex-A510, A715; Neoverse V1   |
 //!
-//! A value of a set is the proof that the CPU has its instructions: `Set` asks
-//! at run time. On other architectures the crate is empty.
+//! ```
+//! # #[cfg(all(target_arch = "aarch64", target_endian = "little"))] {
+//! use kinglet::kernels::Kernels;
+//! use kinglet_host::Threaded;
+//! use kinglet_neon::KernelSet;
+//!
+//! // What the engine computes with: the fastest set of this machine, on two threads.
+//! let kernels = Threaded::new(KernelSet::best(), 2);
+//! assert!(KernelSet::names().any(|name| name == kernels.name()));
+//! # }
+//! ```
+//!
+//! A value of a set is the proof that the CPU has its instructions: [`KernelSet`] asks at run
+//! time. On other architectures the crate is empty.
+//!
+//! * `sets`: what differs, the exact integer sums of a group. To add a set, implement `Dense`
+//!   and `Sparse` for it and add a line to [`KernelSet`].
+//! * `dense`, `sparse`: the loops over rows, tokens and groups, which all sets share.
+//! * `fold`: from a group's integers to f32, in the order of the numbers' contract.
+//! * `intrinsics`: the NEON intrinsics as safe functions that inline anywhere.
+//! * `detect`: which instructions the CPU has.
+//!
+//! Every set sums the same integers and shares the float operations, so all have the bits of
+//! the core's scalar reference.
 #![no_std]
 #![cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
 
@@ -16,18 +38,12 @@ extern crate std;
 
 mod dense;
 mod detect;
-mod dotprod;
 mod fold;
-mod i8mm;
 mod intrinsics;
-mod neon;
-mod set;
+mod sets;
 mod sparse;
 
-pub use dotprod::Dotprod;
-pub use i8mm::I8mm;
-pub use neon::Neon;
-pub use set::Set;
+pub use sets::{Dotprod, I8mm, KernelSet, Neon};
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,27 @@
-//! The product with a mostly zero input: what is the same for every set.
+//! Products with a mostly zero input: what is the same for every set.
+//!
+//! ```text
+//! out = 0
+//! for each group:
+//!     for each token:
+//!         list the active inputs: those that are not zero
+//!         for each 2 or 4 tiles of 16 rows:
+//!             sums = the set's exact i32 sums over the active inputs      (trait Sparse)
+//!             out[token][rows] += f32(sums) * scales[group][rows]
+//! out *= scale of the token
+//! ```
+//!
+//! Weights lie by input, `[input][row]`, so that an inactive input's are not read. Groups are
+//! the outer loop, because several tokens then find a group's weights in cache; `out` holds
+//! the f32 accumulators meanwhile. A group without active inputs adds +0.0 and is skipped.
+//!
+//! [`Weights::new`] checks where the last tile of the group's last input ends, so the loads at
+//! active inputs, whose indices are below the group's inputs, are unchecked.
 
 use half::f16;
 use kinglet::kernels::activations::Quantized;
 use kinglet::kernels::matrix::{GROUPS, SparseMatrix, TILE_ROWS, padded_rows};
-use kinglet_host::Part;
+use kinglet_simd::OutputRows;
 
 use crate::fold::{self, Sums};
 use crate::intrinsics::*;
@@ -25,36 +43,34 @@ pub(crate) trait Sparse: Copy {
     unsafe fn tiles<const T: usize>(self, weights: &Weights<'_>, active: &Active) -> [Sums; T];
 }
 
-/// Computes the rows of `out`. Groups are the outer loop, so that several columns
-/// find a group's weights in cache; `out` holds the accumulators meanwhile.
+/// Computes the rows of `out`.
 #[inline(always)]
 pub(crate) fn product<S: Sparse>(
     sparse: S,
     matrix: &SparseMatrix<'_>,
     input: &Quantized<'_>,
-    out: &mut Part<'_>,
+    out: &mut OutputRows<'_>,
 ) {
-    assert!(matrix.is_complete(), "too few weights or scales");
     let first = out.rows().start;
     let mut active = Active::new();
-    for column in 0..out.columns() {
-        out.column(column).fill(0.0);
+    for token in 0..out.tokens() {
+        out.token(token).fill(0.0);
     }
     for group in 0..matrix.groups() {
-        let start = group * matrix.group;
-        for column in 0..out.columns() {
-            let q = input.column(column);
-            active.find(&q[start..q.len().min(start + matrix.group)]);
+        let start = group * matrix.group();
+        for token in 0..out.tokens() {
+            let q = input.token(token);
+            active.find(&q[start..q.len().min(start + matrix.group())]);
             if active.is_empty() {
                 continue;
             }
             sparse.prepare(&mut active);
-            accumulate(sparse, matrix, group, first, &active, out.column(column));
+            accumulate(sparse, matrix, group, first, &active, out.token(token));
         }
     }
-    for column in 0..out.columns() {
-        let scale = input.scales[column] * matrix.multiplier;
-        for out in out.column(column) {
+    for token in 0..out.tokens() {
+        let scale = input.scales()[token] * matrix.multiplier();
+        for out in out.token(token) {
             *out *= scale;
         }
     }
@@ -70,8 +86,8 @@ fn accumulate<S: Sparse>(
     active: &Active,
     acc: &mut [f32],
 ) {
-    let stride = padded_rows(matrix.rows);
-    let weights = &matrix.weights[group * matrix.group * stride..];
+    let stride = padded_rows(matrix.rows());
+    let weights = &matrix.weights()[group * matrix.group() * stride..];
     let scales = &matrix.group_scales(group)[first..];
     let mut row = 0;
     while row < acc.len() {
@@ -114,7 +130,7 @@ fn fold_tiles<const T: usize>(sums: &[Sums; T], scales: &[[f16; TILE_ROWS]], acc
 #[inline(always)]
 fn fold_tile(sums: &Sums, scales: &[f16; TILE_ROWS], rows: &mut [f32; TILE_ROWS]) {
     let mut acc = fold::load(rows);
-    fold::fold(&mut acc, sums, &fold::widen(scales));
+    fold::fold(&mut acc, sums, &fold::f16_scales_to_f32(scales));
     fold::store(&acc, rows);
 }
 
@@ -156,20 +172,20 @@ impl<'a> Weights<'a> {
     }
 }
 
-const LARGEST: usize = GROUPS[GROUPS.len() - 1];
+const MAX_GROUP: usize = GROUPS[GROUPS.len() - 1];
 
 /// The inputs of a group that are not zero, in ascending order.
 pub(crate) struct Active {
     /// Inputs of the group; every index is below.
     inputs: usize,
     len: usize,
-    index: [u16; LARGEST],
-    q: [i16; LARGEST],
+    index: [u16; MAX_GROUP],
+    q: [i16; MAX_GROUP],
 }
 
 impl Active {
     fn new() -> Self {
-        Self { inputs: 0, len: 0, index: [0; LARGEST], q: [0; LARGEST] }
+        Self { inputs: 0, len: 0, index: [0; MAX_GROUP], q: [0; MAX_GROUP] }
     }
 
     fn is_empty(&self) -> bool {
@@ -179,7 +195,7 @@ impl Active {
     /// Lists the inputs of `q` that are not zero.
     #[inline(always)]
     fn find(&mut self, q: &[i16]) {
-        assert!(q.len() <= LARGEST, "a group has at most {LARGEST} inputs");
+        assert!(q.len() <= MAX_GROUP, "a group has at most {MAX_GROUP} inputs");
         let mut len = 0;
         for (i, q) in q.as_chunks::<8>().0.iter().enumerate() {
             // SAFETY: eight values.

@@ -5,10 +5,11 @@ use std::vec::Vec;
 use kinglet::kernels::activations::MAX_Q;
 use kinglet::kernels::matrix::{GROUPS, TILE_ROWS};
 use kinglet::kernels::testing::{Activity, Case, Fill, Problem};
-use kinglet_host::{Part, Portable, Threaded, Vectors};
+use kinglet_host::Threaded;
+use kinglet_simd::{OutputRows, Scalar, SimdKernels};
 use proptest::prelude::*;
 
-use crate::{Dotprod, I8mm, Neon, Set};
+use crate::{Dotprod, I8mm, KernelSet, Neon};
 
 mod neon {
     kinglet::kernel_tests!(super::Neon::new().map(|set| super::Threaded::new(set, 1)));
@@ -51,11 +52,11 @@ fn offers_exactly_what_the_cpu_has() {
         Ok(names) => names,
         Err(_) => announced().join(" "),
     };
-    let offered: Vec<_> = Set::names().collect();
+    let offered: Vec<_> = KernelSet::names().collect();
     assert_eq!(offered.join(" "), expected);
-    assert_eq!(Set::best().name(), offered[0]);
+    assert_eq!(KernelSet::best().name(), offered[0]);
     for name in ["aarch64-i8mm", "aarch64-dotprod", "aarch64-neon", "scalar"] {
-        let found = Set::by_name(name).map(|set| set.name());
+        let found = KernelSet::by_name(name).map(|set| set.name());
         assert_eq!(found, offered.contains(&name).then_some(name));
     }
     let new = [I8mm::new().is_some(), Dotprod::new().is_some(), Neon::new().is_some()];
@@ -81,18 +82,18 @@ fn refuses_floats_that_break_the_contract() {
     let alternative_halves = 1 << 26;
     let flush_to_zero = 1 << 24;
     for flip in [alternative_halves, flush_to_zero, 1 << 22, 2 << 22, 3 << 22] {
-        assert!(with_fpcr(flip, || Set::names().eq(["scalar"])), "{flip:#x}");
-        assert_ne!(Set::best().name(), "scalar");
+        assert!(with_fpcr(flip, || KernelSet::names().eq(["scalar"])), "{flip:#x}");
+        assert_ne!(KernelSet::best().name(), "scalar");
     }
 }
 
 #[test]
 fn packs_two_signed_bytes() {
     let all: Vec<i16> = (-MAX_Q..=MAX_Q).chain([0]).map(|q| q as i16).collect();
-    for set in Set::all() {
+    for set in KernelSet::all() {
         let mut packed = all.clone();
         set.pack(&mut packed);
-        if matches!(set, Set::Scalar(_) | Set::Neon(_)) {
+        if matches!(set, KernelSet::Scalar(_) | KernelSet::Neon(_)) {
             assert_eq!(packed, all);
             continue;
         }
@@ -108,19 +109,19 @@ fn packs_two_signed_bytes() {
     }
 }
 
-/// A product by `vectors` in parts, as threads would compute it.
-fn in_parts(problem: &Problem, rows: usize, cut: usize, vectors: &impl Vectors) -> [Vec<u32>; 2] {
-    let packed = problem.packed(&Threaded::new(Forward(vectors), 1));
+/// A product by `set` in parts, as threads would compute it.
+fn in_parts(problem: &Problem, rows: usize, cut: usize, set: &impl SimdKernels) -> [Vec<u32>; 2] {
+    let packed = problem.packed(&Threaded::new(Forward(set), 1));
     [false, true].map(|sparse| {
         let mut output = problem.output();
-        let (first, rest) = Part::whole(&mut output, rows).split_at(cut);
+        let (first, rest) = OutputRows::whole(&mut output, rows).split_at(cut);
         for mut part in [rest, first] {
             if sparse {
                 let (matrix, input) = (problem.sparse_matrix(), problem.natural());
-                vectors.sparse_product(&matrix, &input, &mut part);
+                set.sparse_product(&matrix, &input, &mut part);
             } else {
                 let (matrix, input) = (problem.matrix(), problem.input(&packed));
-                vectors.product(&matrix, &input, &mut part);
+                set.product(&matrix, &input, &mut part);
             }
         }
         output.iter().map(|y| y.to_bits()).collect()
@@ -130,7 +131,7 @@ fn in_parts(problem: &Problem, rows: usize, cut: usize, vectors: &impl Vectors) 
 /// A borrowed set as a set.
 struct Forward<'a, V>(&'a V);
 
-impl<V: Vectors> Vectors for Forward<'_, V> {
+impl<V: SimdKernels> SimdKernels for Forward<'_, V> {
     fn name(&self) -> &'static str {
         self.0.name()
     }
@@ -147,7 +148,7 @@ impl<V: Vectors> Vectors for Forward<'_, V> {
         &self,
         matrix: &kinglet::kernels::matrix::Matrix<'_>,
         input: &kinglet::kernels::activations::Quantized<'_>,
-        out: &mut Part<'_>,
+        out: &mut OutputRows<'_>,
     ) {
         self.0.product(matrix, input, out);
     }
@@ -156,7 +157,7 @@ impl<V: Vectors> Vectors for Forward<'_, V> {
         &self,
         matrix: &kinglet::kernels::matrix::SparseMatrix<'_>,
         input: &kinglet::kernels::activations::Quantized<'_>,
-        out: &mut Part<'_>,
+        out: &mut OutputRows<'_>,
     ) {
         self.0.sparse_product(matrix, input, out);
     }
@@ -171,10 +172,10 @@ fn case() -> impl Strategy<Value = Case> {
         Just(Activity::All),
     ];
     let sizes = (1usize..200, 1usize..1100, 1usize..10, 0usize..5);
-    (sizes, fill, activity).prop_map(|((rows, inputs, columns, group), fill, activity)| Case {
+    (sizes, fill, activity).prop_map(|((rows, inputs, tokens, group), fill, activity)| Case {
         fill,
         activity,
-        ..Case::new(rows, inputs, columns, GROUPS[group])
+        ..Case::new(rows, inputs, tokens, GROUPS[group])
     })
 }
 
@@ -185,8 +186,8 @@ proptest! {
     fn parts_have_the_bits_of_the_scalar_whole(case in case(), cut in 0usize..13) {
         let problem = Problem::new(case);
         let cut = (cut * TILE_ROWS).min(case.rows / TILE_ROWS * TILE_ROWS);
-        let expected = in_parts(&problem, case.rows, 0, &Portable);
-        for set in Set::all() {
+        let expected = in_parts(&problem, case.rows, 0, &Scalar);
+        for set in KernelSet::all() {
             prop_assert_eq!(&in_parts(&problem, case.rows, cut, &set), &expected);
         }
     }

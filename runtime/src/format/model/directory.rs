@@ -1,5 +1,6 @@
 //! The directory of a model file: a record for each tensor.
 
+use super::error::TensorProblem;
 use super::header::{u32_at, u64_at};
 use super::section::SectionEntry;
 use crate::format::layout::TensorLayout;
@@ -39,7 +40,7 @@ impl Record {
             1 => Some(Storage::Vector),
             2 => Some(Storage::Matrix),
             3 => Some(Storage::Sparse),
-            4 => Some(Storage::Rows),
+            4 => Some(Storage::Embedding),
             _ => return None,
         };
         Some(Self {
@@ -59,7 +60,7 @@ impl Record {
             Some(Storage::Vector) => 1,
             Some(Storage::Matrix) => 2,
             Some(Storage::Sparse) => 3,
-            Some(Storage::Rows) => 4,
+            Some(Storage::Embedding) => 4,
         };
         let mut bytes = [0; RECORD_LEN];
         bytes[0..4].copy_from_slice(&self.rows.to_le_bytes());
@@ -81,33 +82,33 @@ impl Record {
         shape: &Shape,
         layer: Option<usize>,
         spec: &TensorSpec,
-    ) -> Option<&'static str> {
+    ) -> Option<TensorProblem> {
         let wanted = layer.is_none_or(|layer| layer >= spec.first_layer);
         let storage = match (self.storage, wanted) {
             (Some(storage), true) => storage,
             (None, false) => return None,
-            (None, true) => return Some("is absent"),
-            (Some(_), false) => return Some("is not used by its layer"),
+            (None, true) => return Some(TensorProblem::Absent),
+            (Some(_), false) => return Some(TensorProblem::Unused),
         };
         if storage != spec.storage {
-            return Some("is stored in another way than its architecture has it");
+            return Some(TensorProblem::Storage);
         }
         let expected = (spec.rows.of(shape), spec.cols.of(shape));
         if (self.rows as usize, self.cols as usize) != expected {
-            return Some("has another shape than the header says");
+            return Some(TensorProblem::Shape);
         }
         let group_known = match storage {
             Storage::Vector => self.group == 0,
             Storage::Matrix | Storage::Sparse => GROUPS.contains(&(self.group as usize)),
-            Storage::Rows => self.group as usize == ROW_GROUP,
+            Storage::Embedding => self.group as usize == ROW_GROUP,
         };
         if !group_known {
-            return Some("has a group size that the format does not have");
+            return Some(TensorProblem::Group);
         }
         let bits = self.multiplier.to_bits();
         let power_of_two = bits & 0x807F_FFFF == 0 && (1..=254).contains(&(bits >> 23));
         if !power_of_two {
-            return Some("has a multiplier that is not a power of two");
+            return Some(TensorProblem::Multiplier);
         }
         None
     }

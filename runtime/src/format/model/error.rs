@@ -1,4 +1,5 @@
-//! Why a model file is refused.
+//! Errors of a model file. Each names the place, the value found and the value expected; the
+//! programs above add the file's name and the next step.
 
 use core::fmt;
 
@@ -70,7 +71,14 @@ pub enum ModelError {
         /// The tensor.
         tensor: TensorName,
         /// What is wrong with it.
-        problem: &'static str,
+        problem: TensorProblem,
+    },
+    /// The tokenizer has more ids than the model has logits.
+    Tokenizer {
+        /// Number of ids.
+        found: u32,
+        /// Size of the model's vocabulary.
+        vocab: usize,
     },
     /// A section's bytes are damaged.
     SectionCrc {
@@ -119,6 +127,10 @@ impl fmt::Display for ModelError {
                 "the model lies {remainder} bytes past a multiple of {ALIGN} in memory; align it to {ALIGN}"
             ),
             Self::Tensor { tensor, problem } => write!(f, "tensor {tensor}: {problem}"),
+            Self::Tokenizer { found, vocab } => write!(
+                f,
+                "the tokenizer has {found} ids, more than the model's vocabulary of {vocab}"
+            ),
             Self::SectionCrc { section, found, expected } => write!(
                 f,
                 "section {section} is damaged: CRC-32 is {found:08x}, the header says {expected:08x}"
@@ -128,3 +140,56 @@ impl fmt::Display for ModelError {
 }
 
 impl core::error::Error for ModelError {}
+
+/// Why a tensor of a model file is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum TensorProblem {
+    /// The directory ends before its record.
+    NoRecord,
+    /// Its storage is none of the format's.
+    UnknownStorage,
+    /// Its layer needs it, and the file does not have it.
+    Absent,
+    /// The file has it, and its layer does not use it.
+    Unused,
+    /// Its storage is another one than the architecture's table says.
+    Storage,
+    /// Its dimensions are others than the header's shape says.
+    Shape,
+    /// Its group size is none of the format's.
+    Group,
+    /// Its multiplier is no power of two.
+    Multiplier,
+    /// Its bytes are not inside its section.
+    Outside,
+    /// Its bytes begin before the tensor before it ends.
+    Overlap,
+    /// A value is NaN or infinite.
+    NonFinite,
+    /// An int8 value is -128.
+    Int8Bounds,
+    /// A scale is neither zero nor a positive normal number.
+    ScaleBounds,
+}
+
+impl fmt::Display for TensorProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoRecord => "has no directory record",
+            Self::UnknownStorage => "has a storage that the format does not have",
+            Self::Absent => "is absent",
+            Self::Unused => "is not used by its layer",
+            Self::Storage => "is stored in another way than its architecture has it",
+            Self::Shape => "has another shape than the header says",
+            Self::Group => "has a group size that the format does not have",
+            Self::Multiplier => "has a multiplier that is not a power of two",
+            Self::Outside => "lies outside its section",
+            Self::Overlap => "overlaps the tensor before it",
+            Self::NonFinite => "has a value that is not finite",
+            Self::Int8Bounds => "has an int8 value of -128",
+            Self::ScaleBounds => "has a scale that is not a positive normal number or zero",
+        })
+    }
+}

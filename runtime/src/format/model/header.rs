@@ -1,5 +1,8 @@
-//! The header of a model file: version, architecture, shape and section table, read in a
-//! `const fn` so that a firmware's buffers are sized at compile time.
+//! The header of a model file: version, architecture, shape and section table.
+//!
+//! It is read and checked in a `const fn`, so that a firmware's buffers are sized at compile time
+//! and a damaged model does not compile. The checks run in this order, because each rests on the
+//! one before: magic, length, major version, the header's CRC-32, architecture, shape, sections.
 
 use super::error::ModelError;
 use super::section::{Section, SectionEntry};

@@ -71,13 +71,16 @@ mod section;
 use half::f16;
 
 pub use self::directory::{RECORD_LEN, Record};
-pub use self::error::ModelError;
+pub use self::error::{ModelError, TensorProblem};
 pub use self::header::{HEADER_LEN, Header, MAGIC, MAJOR, MINOR};
 pub use self::section::{Section, SectionEntry};
 use crate::format::crc32::crc32;
 use crate::format::shape::Shape;
 use crate::format::tensors::{self, Storage, TensorName};
+pub use crate::format::weights::LayerNorm;
+use crate::format::weights::LayerTensors;
 use crate::kernels::matrix::{ALIGN, Matrix, RowTable, SparseMatrix};
+use crate::tokenizer::layout;
 
 #[cfg(target_endian = "big")]
 compile_error!("a model file is read in place, which needs a little-endian target");
@@ -92,18 +95,42 @@ pub struct Model<'a> {
 }
 
 impl<'a> Model<'a> {
-    /// Opens a model file: checks header and directory, reads no weights.
+    /// Opens a model file: checks header, directory, start state and the tokenizer's size, and
+    /// reads no weights.
     ///
     /// # Errors
+    ///
     /// When the bytes are not a whole model file, or not aligned to 64.
     /// Damaged weights are found by [`verify`](Self::verify).
     pub fn open(bytes: &'a [u8]) -> Result<Self, ModelError> {
         let header = Header::parse(bytes)?;
+        Self::open_with(bytes, header, section_bytes(bytes, &header, Section::Directory))
+    }
+
+    /// [`open`](Self::open) with a header and a directory that the caller has copied out of
+    /// `bytes`, where the file may change while it is mapped: weights that change give other
+    /// numbers, but a directory that changes would move them.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with(
+        bytes: &'a [u8],
+        header: Header,
+        directory: &'a [u8],
+    ) -> Result<Self, ModelError> {
+        let file = bytes.len() as u64;
+        for section in Section::ALL {
+            let SectionEntry { offset, len, .. } = header.section(section);
+            if offset.checked_add(len).is_none_or(|end| end > file) {
+                return Err(ModelError::SectionBounds { section, offset, len, file });
+            }
+        }
         let remainder = bytes.as_ptr().addr() % ALIGN;
         if remainder != 0 {
             return Err(ModelError::Misaligned { remainder });
         }
-        let directory = section_bytes(bytes, &header, Section::Directory).as_chunks().0;
+        let directory = directory.as_chunks().0;
         let model = Self { header, bytes, directory };
         model.check_directory()?;
         Ok(model)
@@ -112,6 +139,9 @@ impl<'a> Model<'a> {
     fn check_directory(&self) -> Result<(), ModelError> {
         let shape = &self.header.shape;
         let count = tensors::tensor_count(shape);
+        // Where the tensors so far end, in each section: the writer lays them down in order, so
+        // that no two can share bytes.
+        let mut ends = [0; Section::ALL.len()];
         for index in 0..count {
             let (layer, spec) = tensors::tensor(shape, index);
             let fail = |problem| {
@@ -119,18 +149,24 @@ impl<'a> Model<'a> {
                 Err(ModelError::Tensor { tensor, problem })
             };
             let Some(bytes) = self.directory.get(index) else {
-                return fail("has no directory record");
+                return fail(TensorProblem::NoRecord);
             };
             let Some(record) = Record::parse(bytes) else {
-                return fail("has a storage that the format does not have");
+                return fail(TensorProblem::UnknownStorage);
             };
             if let Some(problem) = record.check(shape, layer, spec) {
                 return fail(problem);
             }
-            let section = self.header.section(Section::of(layer, spec));
-            if record.storage.is_some_and(|storage| !record.lies_in(storage, section)) {
-                return fail("lies outside its section");
+            let Some(storage) = record.storage else { continue };
+            let section = Section::of(layer, spec);
+            if !record.lies_in(storage, self.header.section(section)) {
+                return fail(TensorProblem::Outside);
             }
+            let end = &mut ends[section as usize];
+            if record.offset < *end {
+                return fail(TensorProblem::Overlap);
+            }
+            *end = record.offset + record.layout(storage).len();
         }
         let start = self.section(Section::StartState).len() as u64;
         if start != 0 && start != 4 * shape.state_len() as u64 {
@@ -138,6 +174,34 @@ impl<'a> Model<'a> {
             let section = Section::StartState;
             let file = self.bytes.len() as u64;
             return Err(ModelError::SectionBounds { section, offset, len, file });
+        }
+        self.check_start_state()?;
+        self.check_tokenizer()
+    }
+
+    /// Refuses a start state that [`Engine::load_state`](crate::engine::Engine::load_state)
+    /// would refuse.
+    fn check_start_state(&self) -> Result<(), ModelError> {
+        match self.start_state() {
+            Some(state) if !state.iter().all(|x| x.is_finite()) => Err(ModelError::Tensor {
+                tensor: TensorName { layer: None, name: "start state" },
+                problem: TensorProblem::NonFinite,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a tokenizer with more ids than there are logits. Whether it is a tokenizer at all
+    /// is for [`Tokenizer::parse`](crate::tokenizer::Tokenizer::parse) to say.
+    fn check_tokenizer(&self) -> Result<(), ModelError> {
+        let section = self.section(Section::Tokenizer);
+        let header = section.first_chunk().map(layout::Header::from_bytes);
+        let (Some(Ok(layout::Header { vocab_len, .. })), vocab) = (header, self.shape().vocab)
+        else {
+            return Ok(());
+        };
+        if vocab_len as usize > vocab {
+            return Err(ModelError::Tokenizer { found: vocab_len, vocab });
         }
         Ok(())
     }
@@ -202,28 +266,24 @@ impl<'a> Model<'a> {
                 return Err(ModelError::Tensor { tensor, problem });
             }
         }
-        if self.start_state().is_some_and(|state| !state.iter().all(|x| x.is_finite())) {
-            let tensor = TensorName { layer: None, name: "start state" };
-            return Err(ModelError::Tensor { tensor, problem: "has a value that is not finite" });
-        }
-        Ok(())
+        self.check_start_state()
     }
 
     /// What the values of tensor `index` violate, if anything.
-    fn damage(&self, index: usize) -> Option<&'static str> {
+    fn damage(&self, index: usize) -> Option<TensorProblem> {
         let record = self.record(index);
         let storage = record.storage?;
         if storage == Storage::Vector {
             let finite = self.floats(&record).iter().all(|x| x.is_finite());
-            return (!finite).then_some("has a value that is not finite");
+            return (!finite).then_some(TensorProblem::NonFinite);
         }
         let (values, scales) = self.quantized(&record, storage);
         if values.contains(&i8::MIN) {
-            return Some("has an int8 value of -128");
+            return Some(TensorProblem::Int8Bounds);
         }
         let bounded =
             scales.iter().all(|s| s.to_bits() == 0 || (0x0400..0x7C00).contains(&s.to_bits()));
-        (!bounded).then_some("has a scale that is not a positive normal number or zero")
+        (!bounded).then_some(TensorProblem::ScaleBounds)
     }
 
     /// Directory record `index`, which [`open`](Self::open) has checked.
@@ -247,12 +307,6 @@ impl<'a> Model<'a> {
         )
     }
 
-    /// Directory position of entry `position` of the layer table.
-    fn index(&self, layer: usize, position: usize) -> usize {
-        let table = tensors::layer_tensors(self.shape().architecture);
-        tensors::GLOBAL.len() + layer * table.len() + position
-    }
-
     /// Tensor `index` of the directory, whatever its storage; `None` where the
     /// layer does not have it.
     pub fn tensor(&self, index: usize) -> Option<Tensor<'a>> {
@@ -266,87 +320,103 @@ impl<'a> Model<'a> {
         }
         let (weights, scales) = self.quantized(&record, storage);
         Some(match storage {
-            Storage::Sparse => Tensor::Sparse(SparseMatrix {
-                rows,
-                inputs: cols,
-                group,
-                multiplier,
-                weights,
-                scales,
-            }),
-            Storage::Rows => Tensor::Rows(RowTable { rows, width: cols, weights, scales }),
-            _ => Tensor::Matrix(Matrix { rows, inputs: cols, group, multiplier, weights, scales }),
+            Storage::Sparse => {
+                Tensor::Sparse(SparseMatrix::new(rows, cols, group, multiplier, weights, scales)?)
+            }
+            Storage::Embedding => {
+                Tensor::Embedding(RowTable { rows, width: cols, weights, scales })
+            }
+            _ => Tensor::Matrix(Matrix::new(rows, cols, group, multiplier, weights, scales)?),
         })
     }
 
-    /// Position `position` of `layer`'s table, a vector.
-    ///
-    /// # Panics
-    /// When the table has something else there. Like [`matrix`](Self::matrix)
-    /// and its siblings, meant for constants from [`tensors::position`].
-    pub fn vector(&self, layer: usize, position: usize) -> &'a [f32] {
-        match self.tensor(self.index(layer, position)) {
-            Some(Tensor::Vector(vector)) => vector,
-            _ => panic!("not a vector"),
-        }
+    /// The tensor at a position of `layer`'s table, whatever its storage; `None` where the layer
+    /// does not have it.
+    pub fn layer_tensor(&self, layer: usize, position: usize) -> Option<Tensor<'a>> {
+        let table = tensors::layer_tensors(self.shape().architecture);
+        self.tensor(tensors::GLOBAL.len() + layer * table.len() + position)
     }
 
-    /// Position `position` of `layer`'s table, a matrix.
-    ///
-    /// # Panics
-    /// When the table has something else there.
-    pub fn matrix(&self, layer: usize, position: usize) -> Matrix<'a> {
-        match self.tensor(self.index(layer, position)) {
-            Some(Tensor::Matrix(matrix)) => matrix,
-            _ => panic!("not a matrix"),
-        }
-    }
-
-    /// Position `position` of `layer`'s table, a sparse matrix.
-    ///
-    /// # Panics
-    /// When the table has something else there.
-    pub fn sparse(&self, layer: usize, position: usize) -> SparseMatrix<'a> {
-        match self.tensor(self.index(layer, position)) {
-            Some(Tensor::Sparse(matrix)) => matrix,
-            _ => panic!("not a sparse matrix"),
-        }
-    }
-
-    /// Position `position` of `layer`'s table, a row table.
-    ///
-    /// # Panics
-    /// When the table has something else there.
-    pub fn rows(&self, layer: usize, position: usize) -> RowTable<'a> {
-        match self.tensor(self.index(layer, position)) {
-            Some(Tensor::Rows(table)) => table,
-            _ => panic!("not a row table"),
-        }
+    /// The tensors of layer `layer`.
+    pub(crate) const fn layer(&self, layer: usize) -> Layer<'_, 'a> {
+        Layer { model: self, layer }
     }
 
     /// The embedding, `[vocab][width]`, ln0 folded in.
     pub fn embedding(&self) -> RowTable<'a> {
         const POSITION: usize = tensors::position(tensors::GLOBAL, "emb.weight");
         match self.tensor(POSITION) {
-            Some(Tensor::Rows(table)) => table,
+            Some(Tensor::Embedding(table)) => table,
             _ => panic!("not a row table"),
         }
     }
 
-    /// Weight and bias of the last LayerNorm: `[width]` each.
-    pub fn ln_out(&self) -> (&'a [f32], &'a [f32]) {
+    /// The last LayerNorm: `[width]`.
+    pub fn ln_out(&self) -> LayerNorm<'a> {
         const WEIGHT: usize = tensors::position(tensors::GLOBAL, "ln_out.weight");
         const BIAS: usize = tensors::position(tensors::GLOBAL, "ln_out.bias");
-        (self.floats(&self.record(WEIGHT)), self.floats(&self.record(BIAS)))
+        LayerNorm {
+            weight: self.floats(&self.record(WEIGHT)),
+            bias: self.floats(&self.record(BIAS)),
+        }
     }
 
     /// The output matrix, `[vocab][width]`.
-    pub fn head(&self) -> Matrix<'a> {
+    pub fn lm_head(&self) -> Matrix<'a> {
         const POSITION: usize = tensors::position(tensors::GLOBAL, "head.weight");
         match self.tensor(POSITION) {
             Some(Tensor::Matrix(matrix)) => matrix,
             _ => panic!("not a matrix"),
         }
+    }
+}
+
+/// The tensors of one layer of a model.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layer<'m, 'a> {
+    model: &'m Model<'a>,
+    layer: usize,
+}
+
+impl<'a> Layer<'_, 'a> {
+    fn tensor(&self, position: usize) -> Option<Tensor<'a>> {
+        self.model.layer_tensor(self.layer, position)
+    }
+}
+
+/// [`Model::open`] has checked that each tensor is stored as its table says, and the positions
+/// are constants of that table: a panic here is an error of this crate.
+impl<'a> LayerTensors<'a> for Layer<'_, 'a> {
+    fn vector(&self, position: usize) -> &'a [f32] {
+        match self.tensor(position) {
+            Some(Tensor::Vector(vector)) => vector,
+            _ => panic!("not a vector"),
+        }
+    }
+
+    fn matrix(&self, position: usize) -> Matrix<'a> {
+        match self.tensor(position) {
+            Some(Tensor::Matrix(matrix)) => matrix,
+            _ => panic!("not a matrix"),
+        }
+    }
+
+    fn sparse(&self, position: usize) -> SparseMatrix<'a> {
+        match self.tensor(position) {
+            Some(Tensor::Sparse(matrix)) => matrix,
+            _ => panic!("not a sparse matrix"),
+        }
+    }
+
+    fn table(&self, position: usize) -> RowTable<'a> {
+        match self.tensor(position) {
+            Some(Tensor::Embedding(table)) => table,
+            _ => panic!("not a row table"),
+        }
+    }
+
+    fn is_first(&self) -> bool {
+        self.layer == 0
     }
 }
 
@@ -361,7 +431,7 @@ pub enum Tensor<'a> {
     /// For products with inputs that are mostly zero.
     Sparse(SparseMatrix<'a>),
     /// Read one row at a time.
-    Rows(RowTable<'a>),
+    Embedding(RowTable<'a>),
 }
 
 /// The bytes of a section; [`Header::parse`] has checked that they are there.

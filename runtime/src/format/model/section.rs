@@ -65,8 +65,8 @@ impl Section {
     pub const fn of(layer: Option<usize>, spec: &TensorSpec) -> Self {
         match (spec.storage, layer) {
             (Storage::Vector, _) => Self::Vectors,
-            (Storage::Rows, None) => Self::Embedding,
-            (Storage::Rows, Some(_)) => Self::DeepEmbed,
+            (Storage::Embedding, None) => Self::Embedding,
+            (Storage::Embedding, Some(_)) => Self::DeepEmbed,
             (Storage::Matrix, None) => Self::Head,
             (_, _) => Self::Layers,
         }

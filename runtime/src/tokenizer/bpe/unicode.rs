@@ -1,4 +1,10 @@
-//! What splitting and normalizing ask of a character.
+//! Properties of a character: its class for the word pattern, and its decomposition, composition
+//! and combining class for NFC.
+//!
+//! The tables ([`super::tables`], generated) hold ranges and exceptions of the Unicode Character
+//! Database, sorted, and every look-up is a binary search. Text may be any bytes: a byte that is
+//! no UTF-8 is a character of its own, with a number outside Unicode, so that it survives
+//! splitting and normalizing as it is.
 
 use super::tables::{CLASSES, COMPOSITIONS, DECOMPOSITIONS, MARKS, PARTS, WIDE_COMPOSITIONS};
 

@@ -113,8 +113,8 @@ mod tests {
     fn the_length_of_a_real_file_is_told_to_the_byte() {
         let model = Model::open(STORIES).unwrap();
         let len = weights_len(model.shape(), |index| match model.tensor(index) {
-            Some(Tensor::Matrix(matrix)) => matrix.group,
-            Some(Tensor::Sparse(matrix)) => matrix.group,
+            Some(Tensor::Matrix(matrix)) => matrix.group(),
+            Some(Tensor::Sparse(matrix)) => matrix.group(),
             _ => 0,
         });
         let head = model.header().section(Section::Head);

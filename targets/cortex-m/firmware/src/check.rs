@@ -1,14 +1,14 @@
 //! What a board proves about itself before it is believed.
 
-use kinglet::engine::cpu::Cpu;
-use kinglet::format::crc32::Crc32;
+use kinglet::engine::Cpu;
 use kinglet::engine::Engine;
-use kinglet::kernels::{Kernels, Product, SparseProduct};
-use kinglet::kernels::matrix::{INPUT_PAD, Matrix, SparseMatrix, padded_inputs};
+use kinglet::format::crc32::Crc32;
 use kinglet::format::model::{Model, Tensor};
-use kinglet::kernels::activations::Quantized;
-use kinglet::kernels::scalar::Scalar;
 use kinglet::format::tensors::tensor_count;
+use kinglet::kernels::activations::Quantized;
+use kinglet::kernels::matrix::{INPUT_PAD, Matrix, SparseMatrix, padded_inputs};
+use kinglet::kernels::scalar::Scalar;
+use kinglet::kernels::{Kernels, Product, SparseProduct};
 
 use crate::console::{Failed, fail, say};
 use crate::memory::Element;
@@ -66,11 +66,11 @@ pub(crate) fn digest<K: Kernels>(
 }
 
 /// Inputs of the small products: the largest that the shipped model's matrices have.
-const MOST_INPUTS: usize = 512;
+const MAX_INPUTS: usize = 512;
 /// Rows of the small products.
 const ROWS: usize = 16;
 /// Sums that the kernels of this target do not read.
-static SUMS: [i32; MOST_INPUTS / INPUT_PAD] = [0; _];
+static SUMS: [i32; MAX_INPUTS / INPUT_PAD] = [0; _];
 
 /// Whether the kernels compute what the reference does, on 16 rows of the
 /// model's head and all of its first sparse matrix. `scratch` is overwritten.
@@ -80,7 +80,7 @@ pub(crate) fn kernels<K: Kernels>(
     model: &Model<'_>,
     scratch: &mut [f32],
 ) -> Result<(), Failed> {
-    dense(kernels, model.head())?;
+    dense(kernels, model.lm_head())?;
     let sparse = (0..tensor_count(model.shape())).find_map(|index| match model.tensor(index) {
         Some(Tensor::Sparse(matrix)) => Some(matrix),
         _ => None,
@@ -90,19 +90,22 @@ pub(crate) fn kernels<K: Kernels>(
 
 #[inline(never)]
 fn dense<K: Kernels>(kernels: &K, head: Matrix<'_>) -> Result<(), Failed> {
-    let mut q = [0; MOST_INPUTS];
-    let Some(q) = q.get_mut(..padded_inputs(head.inputs)).filter(|_| head.rows >= ROWS) else {
+    let mut q = [0; MAX_INPUTS];
+    let Some(q) = q.get_mut(..padded_inputs(head.inputs())).filter(|_| head.rows() >= ROWS) else {
         say!("the head is too wide for a small product");
         return Ok(());
     };
     let (weights, scales) = head.row_tile(0);
-    let matrix = Matrix { rows: ROWS, weights, scales, ..head };
+    let (inputs, group, multiplier) = (head.inputs(), head.group(), head.multiplier());
+    let Some(matrix) = Matrix::new(ROWS, inputs, group, multiplier, weights, scales) else {
+        return fail!("the head's first rows are no matrix");
+    };
     let (mut found, mut expected) = ([0.0; ROWS], [0.0; ROWS]);
-    fill(q, head.inputs, 1);
-    let input = column(q, head.inputs);
+    fill(q, head.inputs(), 1);
+    let input = token(q, head.inputs());
     Scalar.products(&mut [Product { matrix, input, output: &mut expected }]);
     kernels.pack(q);
-    let input = column(q, head.inputs);
+    let input = token(q, head.inputs());
     kernels.products(&mut [Product { matrix, input, output: &mut found }]);
     same(kernels, &found, &expected)
 }
@@ -113,15 +116,15 @@ fn sparse<K: Kernels>(
     matrix: SparseMatrix<'_>,
     scratch: &mut [f32],
 ) -> Result<(), Failed> {
-    let mut q = [0; MOST_INPUTS];
-    let q = q.get_mut(..padded_inputs(matrix.inputs));
-    let (Some(q), Some(outputs)) = (q, scratch.get_mut(..2 * matrix.rows)) else {
+    let mut q = [0; MAX_INPUTS];
+    let q = q.get_mut(..padded_inputs(matrix.inputs()));
+    let (Some(q), Some(outputs)) = (q, scratch.get_mut(..2 * matrix.rows())) else {
         say!("the sparse matrix is too large for a small product");
         return Ok(());
     };
-    let (found, expected) = outputs.split_at_mut(matrix.rows);
-    fill(q, matrix.inputs, 7);
-    let input = column(q, matrix.inputs);
+    let (found, expected) = outputs.split_at_mut(matrix.rows());
+    fill(q, matrix.inputs(), 7);
+    let input = token(q, matrix.inputs());
     Scalar.sparse_product(SparseProduct { matrix, input, output: expected });
     kernels.sparse_product(SparseProduct { matrix, input, output: found });
     same(kernels, found, expected)
@@ -147,7 +150,8 @@ fn same<K: Kernels>(kernels: &K, found: &[f32], expected: &[f32]) -> Result<(), 
     }
 }
 
-fn column(q: &[i16], inputs: usize) -> Quantized<'_> {
+fn token(q: &[i16], inputs: usize) -> Quantized<'_> {
     let sums = &SUMS[..q.len() / INPUT_PAD];
-    Quantized { columns: 1, inputs, q, sums, scales: &[0.125] }
+    let Some(token) = Quantized::new(inputs, q, sums, &[0.125]) else { unreachable!("one token") };
+    token
 }

@@ -15,14 +15,14 @@ mod story;
 use check::{Golden, LABEL};
 use clock::Clock;
 use console::{Failed, fail, say};
-use kinglet::engine::cpu::Cpu;
+use kinglet::engine::Cpu;
 use kinglet::engine::Engine;
-use kinglet::kernels::Kernels;
 use kinglet::format::model::{Model, Section, Tensor};
 use kinglet::format::tensors::tensor_count;
+use kinglet::kernels::Kernels;
 use kinglet::tokenizer::Tokenizer;
 use kinglet_cortex_m::Best;
-use measure::{Measured, Phase};
+use measure::{Measured, Part};
 use memory::Element;
 use story::Cost;
 
@@ -78,7 +78,7 @@ fn prepare<'a, K: Kernels>(
     if let Err(error) = model.verify() {
         return fail!("model: {}", error);
     }
-    let kernels = Measured::new(kernels, clock, model.shape());
+    let kernels = Measured::new(kernels, clock);
     engine(model, kernels, state, workspace)
 }
 
@@ -148,8 +148,8 @@ fn engine<'a, K: Kernels>(
 /// Multiply-accumulates of all matrices per token, zeros counted as done.
 fn multiply_accumulates(model: &Model<'_>) -> u64 {
     let of = |index| match model.tensor(index) {
-        Some(Tensor::Matrix(matrix)) => (matrix.rows * matrix.inputs) as u64,
-        Some(Tensor::Sparse(matrix)) => (matrix.rows * matrix.inputs) as u64,
+        Some(Tensor::Matrix(matrix)) => (matrix.rows() * matrix.inputs()) as u64,
+        Some(Tensor::Sparse(matrix)) => (matrix.rows() * matrix.inputs()) as u64,
         _ => 0,
     };
     (0..tensor_count(model.shape())).map(of).sum()
@@ -165,10 +165,10 @@ fn report(cost: &Cost, clock: &Clock, model: &Model<'_>) {
     say!("tokens: {}", cost.steps);
     say!("{} per token: {}", clock.unit(), per_token(cost.ticks));
     let mut rest = cost.ticks;
-    for phase in Phase::ALL {
-        let ticks = cost.phases[phase as usize];
+    for part in Part::ALL {
+        let ticks = cost.parts[part as usize];
         rest = rest.saturating_sub(ticks);
-        say!("  {}: {}", phase.name(), per_token(ticks));
+        say!("  {}: {}", part.name(), per_token(ticks));
     }
     say!("  rest: {}", per_token(rest));
     say!("sampling per token: {}", per_token(cost.sampling));

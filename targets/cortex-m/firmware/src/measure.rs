@@ -2,33 +2,32 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use kinglet::kernels::{Kernels, Product, SparseProduct, Split};
-use kinglet::format::shape::Shape;
+use kinglet::kernels::{Kernels, Phase, Product, Region, SparseProduct, Split};
 
 use crate::clock::Clock;
 
-/// A phase of the forward pass.
+/// What a token's ticks are counted for.
 #[derive(Clone, Copy, Debug)]
 #[repr(usize)]
-pub(crate) enum Phase {
+pub(crate) enum Part {
     /// Products with dense inputs.
     Dense,
     /// Products with inputs that are mostly zero.
     Sparse,
     /// The recurrence of all heads, with its gates and norms.
-    Heads,
+    Wkv,
     /// Norms, token shift, activations, quantization.
     Vectors,
 }
 
-impl Phase {
-    pub(crate) const ALL: [Self; 4] = [Self::Dense, Self::Sparse, Self::Heads, Self::Vectors];
+impl Part {
+    pub(crate) const ALL: [Self; 4] = [Self::Dense, Self::Sparse, Self::Wkv, Self::Vectors];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Dense => "dense products",
             Self::Sparse => "sparse products",
-            Self::Heads => "recurrence",
+            Self::Wkv => "recurrence",
             Self::Vectors => "vectors",
         }
     }
@@ -39,21 +38,17 @@ impl Phase {
 pub(crate) struct Measured<K> {
     kernels: K,
     clock: Clock,
-    /// Float operations that only the recurrence reaches.
-    heads_work: usize,
-    /// Ticks since the last [`take`](Self::take), by [`Phase`].
-    ticks: [AtomicU32; Phase::ALL.len()],
+    /// Ticks since the last [`take`](Self::take), by [`Part`].
+    ticks: [AtomicU32; Part::ALL.len()],
 }
 
 impl<K: Kernels> Measured<K> {
-    pub(crate) fn new(kernels: K, clock: Clock, shape: &Shape) -> Self {
-        // Each of the state's elements takes several operations.
-        let heads_work = shape.width * shape.head_size;
-        Self { kernels, clock, heads_work, ticks: [const { AtomicU32::new(0) }; _] }
+    pub(crate) fn new(kernels: K, clock: Clock) -> Self {
+        Self { kernels, clock, ticks: [const { AtomicU32::new(0) }; _] }
     }
 
     /// Ticks of each phase since this was last called.
-    pub(crate) fn take(&self) -> [u32; Phase::ALL.len()] {
+    pub(crate) fn take(&self) -> [u32; Part::ALL.len()] {
         self.ticks.each_ref().map(|ticks| {
             let value = ticks.load(Ordering::Relaxed);
             ticks.store(0, Ordering::Relaxed);
@@ -62,10 +57,10 @@ impl<K: Kernels> Measured<K> {
     }
 
     #[inline(always)]
-    fn measure(&self, phase: Phase, f: impl FnOnce()) {
+    fn measure(&self, part: Part, f: impl FnOnce()) {
         let start = self.clock.now();
         f();
-        let ticks = &self.ticks[phase as usize];
+        let ticks = &self.ticks[part as usize];
         // One thread: a load and a store do for cores without atomic addition.
         ticks.store(ticks.load(Ordering::Relaxed) + self.clock.since(start), Ordering::Relaxed);
     }
@@ -82,16 +77,16 @@ impl<K: Kernels> Kernels for Measured<K> {
     }
 
     fn products(&self, jobs: &mut [Product<'_>]) {
-        self.measure(Phase::Dense, || self.kernels.products(jobs));
+        self.measure(Part::Dense, || self.kernels.products(jobs));
     }
 
     fn sparse_product(&self, job: SparseProduct<'_>) {
-        self.measure(Phase::Sparse, || self.kernels.sparse_product(job));
+        self.measure(Part::Sparse, || self.kernels.sparse_product(job));
     }
 
     #[inline(always)]
-    fn for_parts<S: Split>(&self, whole: S, work: usize, f: impl Fn(S) + Sync) {
-        let phase = if work >= self.heads_work { Phase::Heads } else { Phase::Vectors };
-        self.measure(phase, || self.kernels.for_parts(whole, work, f));
+    fn for_parts<S: Split>(&self, whole: S, region: Region, f: impl Fn(S) + Sync) {
+        let part = if region.phase == Phase::Wkv { Part::Wkv } else { Part::Vectors };
+        self.measure(part, || self.kernels.for_parts(whole, region, f));
     }
 }

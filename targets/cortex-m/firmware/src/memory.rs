@@ -4,10 +4,10 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use kinglet::engine::cpu::workspace_len;
+use kinglet::engine::workspace_len;
+use kinglet::format::shape::Shape;
 #[cfg(feature = "f16-state")]
 use kinglet::num::state_dtype::f16;
-use kinglet::format::shape::Shape;
 
 use crate::model::HEADER;
 

@@ -1,15 +1,15 @@
 //! The story of the model, greedy, and what a token of it costs.
 
-use kinglet::engine::cpu::Cpu;
+use kinglet::engine::Cpu;
 use kinglet::engine::Engine;
 use kinglet::kernels::Kernels;
 use kinglet::sampler::{Sampler, SamplerOptions};
-use kinglet::tokenizer::text_stream::TextStream;
 use kinglet::tokenizer::Tokenizer;
+use kinglet::tokenizer::text_stream::TextStream;
 
 use crate::clock::Clock;
 use crate::console::{Failed, fail, write};
-use crate::measure::{Measured, Phase};
+use crate::measure::{Measured, Part};
 use crate::memory::Element;
 
 /// Starts every text, and ends it.
@@ -23,7 +23,7 @@ pub(crate) struct Cost {
     /// Ticks of all forward passes.
     pub(crate) ticks: u64,
     /// Ticks by phase.
-    pub(crate) phases: [u64; Phase::ALL.len()],
+    pub(crate) parts: [u64; Part::ALL.len()],
     /// Ticks of sampling and writing.
     pub(crate) sampling: u64,
 }
@@ -56,7 +56,7 @@ pub(crate) fn tell<K: Kernels>(
         }
         cost.ticks += u64::from(clock.since(start));
         cost.steps += 1;
-        for (sum, ticks) in cost.phases.iter_mut().zip(engine.kernels().take()) {
+        for (sum, ticks) in cost.parts.iter_mut().zip(engine.kernels().take()) {
             *sum += u64::from(ticks);
         }
         let start = clock.now();

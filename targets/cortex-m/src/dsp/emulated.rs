@@ -1,11 +1,12 @@
-//! The instructions in plain Rust, for machines that do not have them.
+//! The instructions emulated in plain Rust, for machines that do not have them: the signatures
+//! are those of `instructions.rs`, so that the same callers are tested on any machine.
 
 use kinglet::kernels::matrix::TILE_ROWS;
 
 use crate::quads::{List, PAIRS, ROWS, WEIGHTS};
 
 /// Whether the core has the instructions: what follows runs anywhere.
-pub(super) fn present() -> bool {
+pub(super) fn is_available() -> bool {
     true
 }
 
@@ -27,7 +28,12 @@ fn smlad(a: u32, b: u32, sum: i32) -> i32 {
     sum.wrapping_add(a0 * b0).wrapping_add(a1 * b1)
 }
 
-pub(super) fn block(
+/// Four rows times a segment.
+///
+/// # Safety
+///
+/// None is needed here; the instructions need `row` to be at most 12.
+pub(super) unsafe fn segment(
     mut sums: [i32; ROWS],
     weights: &[u32; WEIGHTS],
     row: usize,
@@ -43,7 +49,12 @@ pub(super) fn block(
     sums
 }
 
-pub(super) fn listed(list: List<'_>, weights: &[i8]) -> [i32; ROWS] {
+/// The sums over listed inputs of four rows.
+///
+/// # Safety
+///
+/// None is needed here; the instructions need four weights at the last entry's offset.
+pub(super) unsafe fn listed(list: List<'_>, weights: &[i8]) -> [i32; ROWS] {
     let mut sums = [0i32; ROWS];
     for entry in list.entries() {
         let at = entry.offset as usize;

@@ -1,4 +1,30 @@
-//! The instructions themselves.
+//! The DSP extension's instructions, as inline assembly.
+//!
+//! A *quad* is four rows by four inputs: four words of weights, one per row, and two words of
+//! activations, `[q0, q2]` and `[q1, q3]` as `pack` leaves them.
+//!
+//! ```text
+//! ldrd    even, odd, [q]         q0 q2 | q1 q3
+//! ldrd    a, b, [w]              a row's four weights in each
+//! sxtb16  t, a                   w0 w2, widened
+//! sxtb16  a, a, ror #8           w1 w3, widened
+//! smlad   s0, t, even, s0        s0 += w0 q0 + w2 q2
+//! smlad   s0, a, odd, s0         s0 += w1 q1 + w3 q3
+//! ```
+//!
+//! Four instructions and half a load of weights make the four products of a row. Assembly may
+//! have twelve core registers: four sums, two pairs of operands, a temporary and three
+//! addresses fill them, so four rows are what fits.
+//!
+//! It is assembly because stable Rust has no intrinsics for the extension, and no way to see
+//! or to switch on the target feature. Functions are `unsafe` where the assembly reads what a
+//! slice's type does not show to be there; [`super::Dsp`] checks it.
+//!
+//! * [`segment`]: eight quads, 32 inputs of four rows.
+//! * [`four_rows`]: all segments of a token with a scale to each, f32 accumulators in s16 to
+//!   s19. The hard-float ABI alone has the FPU that it needs.
+//! * [`listed`]: the active inputs of a sparse product, each with its four weights in a word.
+//! * [`fold`]: from i32 sums to f32 accumulators.
 
 use core::arch::asm;
 
@@ -25,7 +51,7 @@ macro_rules! extension {
 /// Whether the core has the DSP extension: ARMv8-M makes it optional. Code without
 /// privilege may not ask, and is told no.
 #[cfg(armv8m)]
-pub(super) fn present() -> bool {
+pub(super) fn is_available() -> bool {
     if !privileged() {
         return false;
     }
@@ -55,7 +81,7 @@ fn privileged() -> bool {
 /// Whether the core has the DSP extension: it makes ARMv7-M the ARMv7E-M that
 /// the compiler's own code needs. The register that tells it is wrong in emulators.
 #[cfg(not(armv8m))]
-pub(super) fn present() -> bool {
+pub(super) fn is_available() -> bool {
     true
 }
 
@@ -111,8 +137,14 @@ macro_rules! quad {
     };
 }
 
+/// Adds to each sum the products of a segment's inputs with the weights of a row, of the four
+/// rows from `row` on.
+///
+/// # Safety
+///
+/// `row` is at most 12.
 #[inline(always)]
-pub(super) fn block(
+pub(super) unsafe fn segment(
     sums: [i32; ROWS],
     weights: &[u32; WEIGHTS],
     row: usize,
@@ -120,9 +152,9 @@ pub(super) fn block(
 ) -> [i32; ROWS] {
     let [mut s0, mut s1, mut s2, mut s3] = sums;
     let weights = weights[row..].as_ptr();
-    // SAFETY: reads the words 0 to 15 of `q`, and of `weights` the words 0 to 3
-    // in each sixteen of 128 from `row` on; the caller has `row` at most 12.
-    // Both are aligned as words, which LDRD needs.
+    // SAFETY: reads the words 0 to 15 of `q`, and of `weights` the words 0 to 3 in each sixteen
+    // of 128 from `row` on, of which the last is 112 + 12 + 3 by the caller's promise. Both are
+    // aligned as words, which LDRD needs.
     unsafe {
         asm!(
             extension!(),
@@ -151,31 +183,33 @@ pub(super) fn block(
     [s0, s1, s2, s3]
 }
 
-/// Four rows times one column with a scale to each block, in one piece: sums
-/// of a block never leave the core registers, those of the row stay in s16 to
+/// Four rows times one token with a scale to each segment, in one piece: sums
+/// of a segment never leave the core registers, those of the row stay in s16 to
 /// s19. Its folding is that of [`fold`].
 ///
-/// # Panics
-/// Never: the caller has as many `weights` as `scales` and `q`, one at least,
-/// and `quad` at most 3.
+/// # Safety
+///
+/// `weights`, `scales` and `q` are of one length, at least 1, and `quad` is at most 3.
 #[cfg(target_abi = "eabihf")]
 #[inline(always)]
-pub(super) fn four_rows(
+pub(super) unsafe fn four_rows(
     weights: &[[u32; WEIGHTS]],
     scales: &[[u32; TILE_SCALES]],
     q: &[[u32; PAIRS]],
     quad: usize,
 ) -> [f32; ROWS] {
-    let columns = q.as_ptr_range();
+    let tokens = q.as_ptr_range();
     let (mut s0, s1, mut s2, s3): (u32, u32, u32, u32);
-    // Where the column ends travels through a core register that is free until
-    // the first sum, so that twelve do.
-    s0 = columns.end.addr() as u32;
+    // The end address of the token enters in the register of s0, which is free until the first
+    // sum, and is parked in s15 before the loop, because the loop uses all twelve core registers
+    // that asm may have.
+    s0 = tokens.end.addr() as u32;
     // The first accumulators.
     s2 = 0;
-    // SAFETY: reads 16 words of `q` for each block until its end, 128 of
-    // `weights` but for those of other rows, and 2 of the 8 of `scales`. All
-    // are aligned as words, which LDRD and VLDM need.
+    // SAFETY: by the caller's promise there is a segment of all three for each turn of the loop,
+    // which ends at that of `q`. A turn reads the 16 words of `q`, those of the 128 of `weights`
+    // that are of these rows, and 2 of the 8 of `scales`; `quad` keeps them inside. All are
+    // aligned as words, which LDRD and VLDM need.
     unsafe {
         asm!(
             extension!(),
@@ -217,7 +251,7 @@ pub(super) fn four_rows(
             "vmov {s0}, {s1}, s16, s17",
             "vmov {s2}, {s3}, s18, s19",
             w = inout(reg) weights.as_ptr().cast::<u32>().add(quad * ROWS) => _,
-            q = inout(reg) columns.start => _,
+            q = inout(reg) tokens.start => _,
             scales = inout(reg) scales.as_ptr().cast::<u32>().add(quad * ROWS / 2) => _,
             s0 = inout(reg) s0,
             s1 = out(reg) s1,
@@ -237,16 +271,21 @@ pub(super) fn four_rows(
     [s0, s1, s2, s3].map(f32::from_bits)
 }
 
+/// The sums over listed inputs of four rows.
+///
+/// # Safety
+///
+/// Four weights can be read at the last entry's offset, which is the largest.
 #[inline(always)]
-pub(super) fn listed(list: List<'_>, weights: &[i8]) -> [i32; ROWS] {
+pub(super) unsafe fn listed(list: List<'_>, weights: &[i8]) -> [i32; ROWS] {
     let entries = list.entries().as_ptr_range();
     let [mut s0, mut s1, mut s2, mut s3] = [0; ROWS];
     if entries.is_empty() {
         return [0; ROWS];
     }
-    // SAFETY: reads the entries, of which there is one, and the four weights of
-    // each: the caller has checked those of the last, whose offset is the
-    // largest. LDR needs no alignment, and the entries have that of LDRD.
+    // SAFETY: reads the entries, of which there is one at least, and the four weights of each:
+    // by the caller's promise those of the last entry, and so those of all, are readable. LDR
+    // needs no alignment, and the entries have that of LDRD.
     unsafe {
         asm!(
             extension!(),

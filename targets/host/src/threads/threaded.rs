@@ -1,19 +1,53 @@
 //! Kernels on the threads of a machine with an operating system.
+//!
+//! [`Threaded`] cuts each call of the core into chunks and runs them as one fork-join region of
+//! the [pool](super::pool). Its calls and their cuts:
+//!
+//! | call                        | chunks                    | because                              |
+//! |-----------------------------|---------------------------|--------------------------------------|
+//! | `products`                  | rows of all products      | one barrier ends them all, not one   |
+//! |                             |                           | per matrix                           |
+//! | `sparse_product`, 1 token  | groups of inputs          | an input's weights are one run of    |
+//! |                             |                           | memory; cut by rows, the short reads |
+//! |                             |                           | are slower by half                   |
+//! | `sparse_product`, a batch   | rows                      | tokens share the weights in cache   |
+//! | `for_parts`                 | tokens or heads           | they are independent                 |
+//!
+//! A product cut by groups writes terms, `[group][row]`, and a second region adds them in
+//! ascending order of the groups. All other chunks write rows that no other chunk writes. The
+//! bits therefore depend neither on the number of threads nor on the cuts.
+//!
+//! ```text
+//! products(jobs):                          sparse_product(one token):
+//!     cost = sum of multiplications            region: for each chunk of groups
+//!     if cost is small: run here                   terms[group] = product of the group alone
+//!     region: cut rows at tiles into           region: for each chunk of rows
+//!         about cost / chunks pieces               y = 0 + terms[0] + terms[1] + ..
+//! ```
+//!
+//! Calls below [`REGION_PRODUCTS`] or [`REGION_FLOATS`] run on the caller's thread, because they
+//! take no longer than a region's start and end. More chunks than threads let a thread that was held up leave the
+//! rest to others; too many repeat the start of a chunk, which is why the constants below
+//! differ by the kind of call.
+//!
+//! Tried and slower: a cascade of layers, in which each thread computes a group of layers and
+//! hands batches on. With batches of 64 tokens it is as fast at 0.1B (1.02) and slower above
+//! (0.4B 0.96, 1.5B 0.92); it would win with small batches (`benches/examples/cascade.rs`).
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kinglet::kernels::activations::Quantized;
 use kinglet::kernels::matrix::{Matrix, SparseMatrix, TILE_ROWS, padded_inputs, padded_rows};
-use kinglet::kernels::{Kernels, Product, Rows, SparseProduct, Split};
+use kinglet::kernels::{ChunksOf, Kernels, Phase, Product, Region, SparseProduct, Split};
+use kinglet_simd::{OutputRows, SimdKernels};
 
-use crate::pool::Pool;
-use crate::vectors::{Part, Vectors};
+use super::pool::Pool;
 
-/// Most chunks of a region.
-const CHUNKS: usize = 64;
-/// Most products of a region; the rest is another one.
-const JOBS: usize = CHUNKS / 2;
+/// The most chunks of a region.
+const MAX_CHUNKS: usize = 64;
+/// The most products of a region; further ones make another region.
+const MAX_JOBS: usize = MAX_CHUNKS / 2;
 /// Tiles of 16 rows that a large part is a multiple of, so that kernels which
 /// take several at once rarely meet a remainder.
 const TILES_TOGETHER: usize = 4;
@@ -23,10 +57,10 @@ const CHUNKS_PER_THREAD: usize = 8;
 /// The same for a sparse product, of which every chunk has a search for values
 /// that are not zero, and a first read of memory that nothing hides.
 const SPARSE_CHUNKS_PER_THREAD: usize = 2;
-/// Both for a block of columns, all of which every chunk reads: fewer chunks made a
-/// prompt 5 to 6 % faster on two threads.
-const BLOCK_CHUNKS_PER_THREAD: usize = 4;
-const SPARSE_BLOCK_CHUNKS_PER_THREAD: usize = 1;
+/// Both for a batch, all of whose tokens every chunk reads: fewer chunks made a prompt 5 to
+/// 6 % faster on two threads.
+const BATCH_CHUNKS_PER_THREAD: usize = 4;
+const SPARSE_BATCH_CHUNKS_PER_THREAD: usize = 1;
 /// Rows of a sparse product that stay together: the cache line that holds their
 /// weights for one input.
 const SPARSE_ROWS: usize = 64;
@@ -46,8 +80,8 @@ const REGION_FLOATS: usize = 32 << 10;
 /// The threads start with the value and end when it is dropped. The results do
 /// not depend on their number.
 #[derive(Debug)]
-pub struct Threaded<V> {
-    vectors: V,
+pub struct Threaded<K> {
+    kernels: K,
     /// None for one thread.
     pool: Option<Pool>,
     /// Terms of a sparse product, `[group][row]`; as long as the largest so far.
@@ -65,8 +99,8 @@ struct Counted {
 
 impl Counted {
     fn count(&self, input: &Quantized<'_>) {
-        for column in 0..input.columns {
-            let values = &input.column(column)[..input.inputs];
+        for token in 0..input.tokens() {
+            let values = &input.token(token)[..input.inputs()];
             let zeros = values.iter().filter(|&&q| q == 0).count();
             self.inputs.fetch_add(values.len() as u64, Ordering::Relaxed);
             self.zeros.fetch_add(zeros as u64, Ordering::Relaxed);
@@ -74,14 +108,14 @@ impl Counted {
     }
 }
 
-impl<V: Vectors> Threaded<V> {
-    /// A kernel set over `vectors` on `threads` threads, the caller's included;
+impl<K: SimdKernels> Threaded<K> {
+    /// A kernel set over `kernels` on `threads` threads, the caller's included;
     /// on fewer if the operating system refuses to start one.
     ///
     /// [`default_threads`](crate::default_threads) is a good number.
-    pub fn new(vectors: V, threads: usize) -> Self {
+    pub fn new(kernels: K, threads: usize) -> Self {
         Self {
-            vectors,
+            kernels,
             pool: (threads > 1).then(|| Pool::new(threads)),
             terms: Mutex::default(),
             counted: None,
@@ -112,11 +146,11 @@ impl<V: Vectors> Threaded<V> {
         self.pool.as_ref().filter(|_| work >= least)
     }
 
-    /// Computes up to [`JOBS`] products of together `cost` as one region.
+    /// Computes up to [`MAX_JOBS`] products of together `cost` as one region.
     fn split_products(&self, pool: &Pool, jobs: &mut [Product<'_>], cost: usize) {
-        let block = jobs.iter().any(|job| job.input.columns > 1);
-        let each = if block { BLOCK_CHUNKS_PER_THREAD } else { CHUNKS_PER_THREAD };
-        let most = (pool.threads() * each).min(CHUNKS - jobs.len());
+        let batch = jobs.iter().any(|job| job.input.tokens() > 1);
+        let each = if batch { BATCH_CHUNKS_PER_THREAD } else { CHUNKS_PER_THREAD };
+        let most = (pool.threads() * each).min(MAX_CHUNKS - jobs.len());
         let chunk = (cost / most).max(CHUNK_PRODUCTS);
         let mut parts = Parts::new();
         for Product { matrix, input, output } in jobs {
@@ -126,18 +160,18 @@ impl<V: Vectors> Threaded<V> {
             // at most one more per job than `most`.
             let pieces = ((product_cost(matrix, input) + chunk / 2) / chunk).clamp(1, tiles);
             let together = if tiles >= 2 * TILES_TOGETHER * pieces { TILES_TOGETHER } else { 1 };
-            let part = Part::whole(output, matrix.rows);
+            let part = OutputRows::whole(output, matrix.rows());
             cut_rows(part, together * TILE_ROWS, pieces, |part| parts.push((matrix, input, part)));
         }
         pool.consume(parts.filled(), &|(matrix, input, mut part)| {
-            self.vectors.run(
+            self.kernels.run(
                 #[inline(always)]
-                || self.vectors.product(matrix, input, &mut part),
+                || self.kernels.product(matrix, input, &mut part),
             );
         });
     }
 
-    /// Computes a sparse product with one column in `pieces` chunks of groups, so
+    /// Computes a sparse product with one token in `pieces` chunks of groups, so
     /// that each input's weights are read as a whole: short reads here and there
     /// are slower by half. Returns whether it did.
     fn split_groups(
@@ -146,13 +180,13 @@ impl<V: Vectors> Threaded<V> {
         SparseProduct { matrix, input, output }: &mut SparseProduct<'_>,
         pieces: usize,
     ) -> bool {
-        let (rows, groups) = (matrix.rows, matrix.groups());
+        let (rows, groups) = (matrix.rows(), matrix.groups());
         // Another region's thread has it: an engine that shares this kernel set.
         let Ok(mut terms) = self.terms.try_lock() else { return false };
         if terms.len() < groups * rows {
             terms.resize(groups * rows, 0.0);
         }
-        let mut rest = (0..groups, Rows::new(&mut terms[..groups * rows], rows));
+        let mut rest = (0..groups, ChunksOf::new(&mut terms[..groups * rows], rows));
         let mut parts = Parts::new();
         for left in (2..=pieces).rev() {
             let longest = Split::len(&rest).div_ceil(left);
@@ -162,14 +196,14 @@ impl<V: Vectors> Threaded<V> {
         }
         parts.push(rest);
         pool.consume(parts.filled(), &|(groups, terms)| {
-            self.vectors.sparse_terms(matrix, input, groups, terms.into_slice());
+            self.kernels.sparse_terms(matrix, input, groups, terms.into_slice());
         });
         let terms = &terms[..groups * rows];
-        let scale = input.scales[0] * matrix.multiplier;
-        let parts = (0..rows, Rows::new(output, 1));
+        let scale = input.scales()[0] * matrix.multiplier();
+        let parts = (0..rows, ChunksOf::new(output, 1));
         self.for_parts(
             parts,
-            groups * rows,
+            Region { phase: Phase::Residual, operations: groups * rows },
             #[inline(always)]
             |(range, out)| {
                 let out = out.into_slice();
@@ -188,15 +222,15 @@ impl<V: Vectors> Threaded<V> {
     }
 }
 
-/// Up to [`CHUNKS`] parts, on the stack.
+/// Up to [`MAX_CHUNKS`] parts, on the stack.
 struct Parts<S> {
-    slots: [Option<S>; CHUNKS],
+    slots: [Option<S>; MAX_CHUNKS],
     len: usize,
 }
 
 impl<S> Parts<S> {
     fn new() -> Self {
-        Self { slots: [const { None }; CHUNKS], len: 0 }
+        Self { slots: [const { None }; MAX_CHUNKS], len: 0 }
     }
 
     fn push(&mut self, part: S) {
@@ -211,7 +245,12 @@ impl<S> Parts<S> {
 
 /// Cuts `part` into up to `pieces` of about the same length, at multiples of
 /// `unit` rows.
-fn cut_rows<'a>(part: Part<'a>, unit: usize, pieces: usize, mut push: impl FnMut(Part<'a>)) {
+fn cut_rows<'a>(
+    part: OutputRows<'a>,
+    unit: usize,
+    pieces: usize,
+    mut push: impl FnMut(OutputRows<'a>),
+) {
     let rows = ExactSizeIterator::len(&part.rows());
     let units = rows.div_ceil(unit);
     let (mut rest, mut start) = (part, 0);
@@ -228,41 +267,41 @@ fn cut_rows<'a>(part: Part<'a>, unit: usize, pieces: usize, mut push: impl FnMut
 
 /// Multiplications of a product, those with zeros included.
 fn product_cost(matrix: &Matrix<'_>, input: &Quantized<'_>) -> usize {
-    padded_rows(matrix.rows) * padded_inputs(matrix.inputs) * input.columns
+    padded_rows(matrix.rows()) * padded_inputs(matrix.inputs()) * input.tokens()
 }
 
 /// The same of a sparse product, if half of the input is zero.
 fn sparse_cost(matrix: &SparseMatrix<'_>, input: &Quantized<'_>) -> usize {
-    padded_rows(matrix.rows) * matrix.inputs * input.columns / 2
+    padded_rows(matrix.rows()) * matrix.inputs() * input.tokens() / 2
 }
 
-impl<V: Vectors> Kernels for Threaded<V> {
+impl<K: SimdKernels> Kernels for Threaded<K> {
     fn name(&self) -> &'static str {
-        self.vectors.name()
+        self.kernels.name()
     }
 
     #[inline(always)]
     fn pack(&self, q: &mut [i16]) {
-        self.vectors.pack(q);
+        self.kernels.pack(q);
     }
 
     #[inline(always)]
     fn prefetch(&self, values: &[f32]) {
-        self.vectors.prefetch(values);
+        self.kernels.prefetch(values);
     }
 
     fn products(&self, jobs: &mut [Product<'_>]) {
-        for jobs in jobs.chunks_mut(JOBS) {
+        for jobs in jobs.chunks_mut(MAX_JOBS) {
             let cost = jobs.iter().map(|job| product_cost(&job.matrix, &job.input)).sum();
             if let Some(pool) = self.pool_for(cost, REGION_PRODUCTS) {
                 self.split_products(pool, jobs, cost);
                 continue;
             }
             for Product { matrix, input, output } in jobs {
-                let mut part = Part::whole(output, matrix.rows);
-                self.vectors.run(
+                let mut part = OutputRows::whole(output, matrix.rows());
+                self.kernels.run(
                     #[inline(always)]
-                    || self.vectors.product(matrix, input, &mut part),
+                    || self.kernels.product(matrix, input, &mut part),
                 );
             }
         }
@@ -273,47 +312,48 @@ impl<V: Vectors> Kernels for Threaded<V> {
             counted.count(&job.input);
         }
         let (threads, groups) = (self.threads(), job.matrix.groups());
-        if job.input.columns == 1
+        if job.input.tokens() == 1
             && groups >= threads
             && let Some(pool) = self.pool_for(sparse_cost(&job.matrix, &job.input), REGION_PRODUCTS)
         {
-            let pieces = (threads * SPARSE_CHUNKS_PER_THREAD).min(groups).min(CHUNKS);
+            let pieces = (threads * SPARSE_CHUNKS_PER_THREAD).min(groups).min(MAX_CHUNKS);
             if self.split_groups(pool, &mut job, pieces) {
                 return;
             }
         }
         let SparseProduct { matrix, input, output } = job;
-        let part = Part::whole(output, matrix.rows);
+        let part = OutputRows::whole(output, matrix.rows());
         let product = |mut part| {
-            self.vectors.run(
+            self.kernels.run(
                 #[inline(always)]
-                || self.vectors.sparse_product(&matrix, &input, &mut part),
+                || self.kernels.sparse_product(&matrix, &input, &mut part),
             );
         };
         let cost = sparse_cost(&matrix, &input);
         let Some(pool) = self.pool_for(cost, REGION_PRODUCTS) else { return product(part) };
-        let block = input.columns > 1;
-        let each = if block { SPARSE_BLOCK_CHUNKS_PER_THREAD } else { SPARSE_CHUNKS_PER_THREAD };
-        let most = (pool.threads() * each).min(CHUNKS);
-        let pieces = (cost / CHUNK_PRODUCTS).min(matrix.rows.div_ceil(SPARSE_ROWS)).clamp(1, most);
+        let batch = input.tokens() > 1;
+        let each = if batch { SPARSE_BATCH_CHUNKS_PER_THREAD } else { SPARSE_CHUNKS_PER_THREAD };
+        let most = (pool.threads() * each).min(MAX_CHUNKS);
+        let pieces =
+            (cost / CHUNK_PRODUCTS).min(matrix.rows().div_ceil(SPARSE_ROWS)).clamp(1, most);
         let mut parts = Parts::new();
         cut_rows(part, SPARSE_ROWS, pieces, |part| parts.push(part));
         pool.consume(parts.filled(), &product);
     }
 
-    fn for_parts<S: Split>(&self, whole: S, work: usize, f: impl Fn(S) + Sync) {
+    fn for_parts<S: Split>(&self, whole: S, region: Region, f: impl Fn(S) + Sync) {
         let run = |part| {
-            self.vectors.run(
+            self.kernels.run(
                 #[inline(always)]
                 || f(part),
             )
         };
         let len = whole.len();
-        let Some(pool) = self.pool_for(work, REGION_FLOATS).filter(|_| len > 1) else {
+        let Some(pool) = self.pool_for(region.operations, REGION_FLOATS).filter(|_| len > 1) else {
             return run(whole);
         };
-        let most = (pool.threads() * CHUNKS_PER_THREAD).min(CHUNKS);
-        let pieces = (work / CHUNK_FLOATS).max(pool.threads()).min(len).min(most);
+        let most = (pool.threads() * CHUNKS_PER_THREAD).min(MAX_CHUNKS);
+        let pieces = (region.operations / CHUNK_FLOATS).max(pool.threads()).min(len).min(most);
         let mut parts = Parts::new();
         let mut rest = whole;
         // The first ones are the longer ones.

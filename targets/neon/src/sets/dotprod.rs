@@ -1,15 +1,33 @@
-//! The int8 dot product: activations as two signed bytes, `q = 256 * high + low`.
+//! The int8 dot product, `sdot`: activations as two signed bytes, `q = 256 * high + low`.
+//!
+//! `sdot` multiplies four signed bytes in each of four lanes with four others and adds the
+//! products to the lane. A lane is a row; the four bytes of a token are broadcast from a lane
+//! of its register. Weights have one byte and activations two, so a dot product takes two
+//! `sdot`s with sums of their own:
+//!
+//! ```text
+//! high[row] += w[row][4] . high bytes of q[4]
+//! low[row]  += w[row][4] . low bytes of q[4]
+//! sum[row]   = 256 * high[row] + low[row]                  at the group's end
+//! ```
+//!
+//! [`pack`] rearranges each four activations to `[high; 4] [low; 4]`, so that one load of 16
+//! bytes brings both halves of eight inputs. Sparse products interleave the weights of four
+//! active inputs, `[4 inputs][16 rows]`, to the quarters of a tile first.
+//!
+//! High and low sums of 16 rows take eight registers per token; with weights and activations
+//! beside them, three tokens fit in 32 registers.
 
 use core::arch::asm;
 use core::array::from_fn;
 
 use kinglet::kernels::activations::Quantized;
 use kinglet::kernels::matrix::{Matrix, SparseMatrix};
-use kinglet_host::{Part, Vectors};
+use kinglet_simd::{OutputRows, SimdKernels, fp_mode_is_ieee};
 
 use crate::dense::{self, Dense, Group, load};
 use crate::detect::Features;
-use crate::fold::{self, Sums};
+use crate::fold::Sums;
 use crate::intrinsics::*;
 use crate::sparse::{self, Active, Sparse, Weights};
 
@@ -18,13 +36,13 @@ use crate::sparse::{self, Active, Sparse, Weights};
 pub struct Dotprod(());
 
 impl Dotprod {
-    /// The set, where the CPU has `sdot` and the thread's floats keep the contract.
+    /// The set, where the CPU has `sdot` and the thread's floats are IEEE.
     pub fn new() -> Option<Self> {
-        (Features::now().dotprod && fold::keeps_the_contract()).then_some(Self(()))
+        (Features::detect().dotprod && fp_mode_is_ieee()).then_some(Self(()))
     }
 }
 
-impl Vectors for Dotprod {
+impl SimdKernels for Dotprod {
     fn name(&self) -> &'static str {
         "aarch64-dotprod"
     }
@@ -40,19 +58,24 @@ impl Vectors for Dotprod {
         f()
     }
 
-    fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+    fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut OutputRows<'_>) {
         // SAFETY: `self` exists only where the CPU has the instructions.
         unsafe { product(*self, matrix, input, out) }
     }
 
-    fn sparse_product(&self, matrix: &SparseMatrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+    fn sparse_product(
+        &self,
+        matrix: &SparseMatrix<'_>,
+        input: &Quantized<'_>,
+        out: &mut OutputRows<'_>,
+    ) {
         // SAFETY: `self` exists only where the CPU has the instructions.
         unsafe { sparse_product(*self, matrix, input, out) }
     }
 }
 
 #[target_feature(enable = "dotprod")]
-fn product(set: Dotprod, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+fn product(set: Dotprod, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut OutputRows<'_>) {
     dense::product(set, matrix, input, out);
 }
 
@@ -61,7 +84,7 @@ fn sparse_product(
     set: Dotprod,
     matrix: &SparseMatrix<'_>,
     input: &Quantized<'_>,
-    out: &mut Part<'_>,
+    out: &mut OutputRows<'_>,
 ) {
     sparse::product(set, matrix, input, out);
 }
@@ -80,8 +103,8 @@ pub(crate) fn pack(q: &mut [i16]) {
     }
 }
 
-/// The sums of the high and of the low bytes as one; no order of additions overflows
-/// in a group of 512, and the sum is exact even where it would.
+/// `256 * high + low`. Nothing overflows: in a group of 512, `256 * high` is at most
+/// 256 * 127 * 127 * 512 and the sum 32639 * 127 * 512, both below 2^31.
 #[inline(always)]
 pub(crate) fn join(high: int32x4_t, low: int32x4_t) -> int32x4_t {
     vaddq_s32(vshlq_n_s32(high), low)
@@ -113,7 +136,7 @@ impl Dotprod {
 }
 
 impl Dense for Dotprod {
-    const COLUMNS: usize = 3;
+    const TOKENS: usize = 3;
 
     #[inline(always)]
     fn group<const C: usize>(self, weights: &[i8], q: [&[i16]; C]) -> [Sums; C] {

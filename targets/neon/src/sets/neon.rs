@@ -1,14 +1,23 @@
-//! Plain NEON: weights widened to i16, `smlal` with the activations as they are.
+//! NEON without the dot product: weights widened to i16, `smlal` with 16-bit activations.
+//!
+//! `smlal` multiplies four i16 with four others and adds the products to four i32 lanes. The
+//! activations need no second byte and no packing. Lanes are
+//!
+//! * inputs, for one token: four inputs of a row lie side by side, so nothing is rearranged;
+//!   the lanes of a row are added up at the group's end;
+//! * rows, for several tokens: the weights of a quarter are transposed once, `[input][row]`,
+//!   which all tokens share, and a token's activation comes from a lane of its register. A
+//!   token then takes four accumulators instead of sixteen.
 
 use core::arch::asm;
 use core::array::from_fn;
 
 use kinglet::kernels::activations::Quantized;
 use kinglet::kernels::matrix::{Matrix, SparseMatrix};
-use kinglet_host::{Part, Vectors};
+use kinglet_simd::{OutputRows, SimdKernels, fp_mode_is_ieee};
 
 use crate::dense::{self, Dense, Group, load};
-use crate::fold::{self, Sums};
+use crate::fold::Sums;
 use crate::intrinsics::*;
 use crate::sparse::{self, Active, Sparse, Weights};
 
@@ -17,14 +26,14 @@ use crate::sparse::{self, Active, Sparse, Weights};
 pub struct Neon(());
 
 impl Neon {
-    /// The set, where the thread's floats keep the contract: every AArch64 CPU
-    /// that this crate compiles for has the instructions.
+    /// The set, where the thread's floats are IEEE. Every AArch64 CPU that this crate compiles
+    /// for has the instructions.
     pub fn new() -> Option<Self> {
-        fold::keeps_the_contract().then_some(Self(()))
+        fp_mode_is_ieee().then_some(Self(()))
     }
 }
 
-impl Vectors for Neon {
+impl SimdKernels for Neon {
     fn name(&self) -> &'static str {
         "aarch64-neon"
     }
@@ -38,17 +47,22 @@ impl Vectors for Neon {
         f()
     }
 
-    fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+    fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut OutputRows<'_>) {
         dense::product(*self, matrix, input, out);
     }
 
-    fn sparse_product(&self, matrix: &SparseMatrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+    fn sparse_product(
+        &self,
+        matrix: &SparseMatrix<'_>,
+        input: &Quantized<'_>,
+        out: &mut OutputRows<'_>,
+    ) {
         sparse::product(*self, matrix, input, out);
     }
 }
 
 impl Dense for Neon {
-    const COLUMNS: usize = 4;
+    const TOKENS: usize = 4;
 
     #[inline(always)]
     fn group<const C: usize>(self, weights: &[i8], q: [&[i16]; C]) -> [Sums; C] {
@@ -57,8 +71,8 @@ impl Dense for Neon {
     }
 }
 
-/// Lanes are the four inputs of one row, sixteen accumulators per column; they
-/// are added up at the end. The cheapest for one column: nothing is rearranged.
+/// Lanes are the four inputs of one row, sixteen accumulators per token; they
+/// are added up at the end. The cheapest for one token: nothing is rearranged.
 #[inline(always)]
 fn lanes_of_inputs<const C: usize>(group: &Group<'_, C>) -> [Sums; C] {
     let mut acc = [[[vdupq_n_s32(0); 4]; 4]; C];
@@ -78,7 +92,7 @@ fn lanes_of_inputs<const C: usize>(group: &Group<'_, C>) -> [Sums; C] {
             }
         }
     }
-    acc.map(|column| column.map(|[a, b, c, d]| vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d))))
+    acc.map(|token| token.map(|[a, b, c, d]| vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d))))
 }
 
 /// Four values in both halves of a register.
@@ -116,8 +130,8 @@ fn all(q: &i16) -> int16x8_t {
     result
 }
 
-/// Lanes are four rows, four accumulators per column; the weights are transposed
-/// to `[input][row]` within each quarter of a tile, which several columns share.
+/// Lanes are four rows, four accumulators per token; the weights are transposed
+/// to `[input][row]` within each quarter of a tile, which several tokens share.
 #[inline(always)]
 fn lanes_of_rows<const C: usize>(group: &Group<'_, C>) -> [Sums; C] {
     const TRANSPOSE: [u8; 16] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];

@@ -48,7 +48,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use crate::contention::Contention;
+use super::contention::Contention;
 
 /// How long a thread spins before it sleeps: longer than the serial stretches
 /// between the regions of a token, and than waking a thread takes; short beside

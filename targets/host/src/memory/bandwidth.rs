@@ -7,12 +7,12 @@ use std::time::Instant;
 
 use memmap2::MmapMut;
 
-use crate::pool::Pool;
+use crate::threads::pool::Pool;
 
-/// Bytes of the buffer where the caches are not known, and at least.
-const LEAST: usize = 256 << 20;
-/// Bytes of the buffer at most.
-const MOST: usize = 1 << 30;
+/// The smallest buffer, in bytes; also the one where the caches are not known.
+const MIN_BUFFER: usize = 256 << 20;
+/// The largest buffer, in bytes.
+const MAX_BUFFER: usize = 1 << 30;
 /// Bytes that a thread reads at a time.
 const CHUNK: usize = 1 << 20;
 /// Passes of [`read_bandwidth`].
@@ -42,7 +42,8 @@ impl ReadBandwidth {
     /// # Errors
     /// When there is not enough memory.
     pub fn new(threads: usize) -> io::Result<Self> {
-        let len = last_level_cache().map_or(LEAST, |cache| (4 * cache).clamp(LEAST, MOST));
+        let len = last_level_cache()
+            .map_or(MIN_BUFFER, |cache| (4 * cache).clamp(MIN_BUFFER, MAX_BUFFER));
         let mut buffer = MmapMut::map_anon(len.next_multiple_of(CHUNK))?;
         #[cfg(target_os = "linux")]
         let _ = buffer.advise(memmap2::Advice::HugePage);

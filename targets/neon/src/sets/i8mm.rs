@@ -1,16 +1,25 @@
-//! The int8 matrix product, for several columns; one column is `sdot`'s.
+//! The int8 matrix product, `smmla`, for several tokens; one token is `sdot`'s.
+//!
+//! `smmla` multiplies a matrix of 2 by 8 bytes with the transpose of another and adds the 2 by 2
+//! dot products to its sum. Rows of the first are two rows of weights; rows of the second are
+//! the high and the low bytes of one token. One instruction makes 32 multiplications, where
+//! `sdot` makes 16.
+//!
+//! ```text
+//! sum[2 rows][high, low] += weights[2 rows][8 inputs] * q[high, low][8 inputs]
+//! ```
 
 use core::arch::asm;
 use core::array::from_fn;
 
 use kinglet::kernels::activations::Quantized;
 use kinglet::kernels::matrix::{Matrix, SparseMatrix};
-use kinglet_host::{Part, Vectors};
+use kinglet_simd::{OutputRows, SimdKernels, fp_mode_is_ieee};
 
+use super::dotprod::{Dotprod, join, pack};
 use crate::dense::{self, Dense, Group};
 use crate::detect::Features;
-use crate::dotprod::{Dotprod, join, pack};
-use crate::fold::{self, Sums};
+use crate::fold::Sums;
 use crate::intrinsics::*;
 use crate::sparse;
 
@@ -19,15 +28,14 @@ use crate::sparse;
 pub struct I8mm(());
 
 impl I8mm {
-    /// The set, where the CPU has `smmla` and `sdot` and the thread's floats keep
-    /// the contract.
+    /// The set, where the CPU has `smmla` and `sdot` and the thread's floats are IEEE.
     pub fn new() -> Option<Self> {
-        let features = Features::now();
-        (features.dotprod && features.i8mm && fold::keeps_the_contract()).then_some(Self(()))
+        let features = Features::detect();
+        (features.dotprod && features.i8mm && fp_mode_is_ieee()).then_some(Self(()))
     }
 }
 
-impl Vectors for I8mm {
+impl SimdKernels for I8mm {
     fn name(&self) -> &'static str {
         "aarch64-i8mm"
     }
@@ -43,30 +51,40 @@ impl Vectors for I8mm {
         f()
     }
 
-    fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+    fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut OutputRows<'_>) {
         // SAFETY: `self` exists only where the CPU has the instructions.
         unsafe { product(*self, matrix, input, out) }
     }
 
-    fn sparse_product(&self, matrix: &SparseMatrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+    fn sparse_product(
+        &self,
+        matrix: &SparseMatrix<'_>,
+        input: &Quantized<'_>,
+        out: &mut OutputRows<'_>,
+    ) {
         // SAFETY: `self` exists only where the CPU has the instructions.
         unsafe { sparse_product(*self, matrix, input, out) }
     }
 }
 
 #[target_feature(enable = "dotprod,i8mm")]
-fn product(set: I8mm, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+fn product(set: I8mm, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut OutputRows<'_>) {
     dense::product(set, matrix, input, out);
 }
 
 #[target_feature(enable = "dotprod,i8mm")]
-fn sparse_product(set: I8mm, matrix: &SparseMatrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+fn sparse_product(
+    set: I8mm,
+    matrix: &SparseMatrix<'_>,
+    input: &Quantized<'_>,
+    out: &mut OutputRows<'_>,
+) {
     sparse::product(Dotprod::beside_i8mm(set), matrix, input, out);
 }
 
 impl I8mm {
     /// Adds the products of two rows with the high bytes and with the low bytes
-    /// of a column: `sum[row][high, low]`, `weights[row][8]`, `q[high, low][8]`.
+    /// of a token: `sum[row][high, low]`, `weights[row][8]`, `q[high, low][8]`.
     #[inline(always)]
     fn smmla(self, sum: &mut int32x4_t, weights: int8x16_t, q: int8x16_t) {
         // SAFETY: `self` exists only where the CPU has `smmla`; no memory is touched.
@@ -85,7 +103,7 @@ impl I8mm {
 }
 
 impl Dense for I8mm {
-    const COLUMNS: usize = 3;
+    const TOKENS: usize = 3;
 
     #[inline(always)]
     fn group<const C: usize>(self, weights: &[i8], q: [&[i16]; C]) -> [Sums; C] {
@@ -100,7 +118,7 @@ impl Dense for I8mm {
         // two instructions of this `tbl`.
         unsafe { asm!("/* {0:v} */", inout(vreg) eights, options(pure, nomem, nostack)) };
         let group = Group::new(weights, q);
-        // [column][quarter][rows 0 and 1, rows 2 and 3]
+        // [token][quarter][rows 0 and 1, rows 2 and 3]
         let mut acc = [[[vdupq_n_s32(0); 2]; 4]; C];
         for four in (0..group.fours()).step_by(2) {
             // SAFETY: fours are even in number, so this one and the next are there.
@@ -119,6 +137,6 @@ impl Dense for I8mm {
                 }
             }
         }
-        acc.map(|column| column.map(|[a, b]| join(vuzp1q_s32(a, b), vuzp2q_s32(a, b))))
+        acc.map(|token| token.map(|[a, b]| join(vuzp1q_s32(a, b), vuzp2q_s32(a, b))))
     }
 }

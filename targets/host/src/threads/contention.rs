@@ -1,4 +1,16 @@
-//! Whether other programs want the cores that this one computes on.
+//! Detection of contention: whether other programs want the cores that this one computes on.
+//!
+//! The caller of a region computes or spins from its begin to its end, so an undisturbed caller
+//! has a core all that time. Over a window of several time slices
+//!
+//! ```text
+//! share = CPU time of the calling thread / time that it had a region open
+//! ```
+//!
+//! is near 1 when it has the core to itself, and well below when the scheduler gives the core
+//! to others, or when it sleeps because a worker that holds a chunk was preempted. A caller
+//! that sleeps instead of spinning lowers the share by itself, so a verdict cannot be revised
+//! by watching on: every [`RETRY`] windows one is taken for undisturbed, and spins.
 
 use std::thread::{self, ThreadId};
 use std::time::Duration;
@@ -9,8 +21,7 @@ const WINDOW: Duration = Duration::from_millis(40);
 /// core. Measured on two cores with two threads: 0.94 to 0.99, or 0.78 to 0.95 when
 /// they sleep between regions; 0.4 to 0.6 beside one or two busy programs.
 const UNDISTURBED: f64 = 0.75;
-/// Windows in a row that may be disturbed: after so many comes one that is taken for
-/// undisturbed, because to sleep instead of spinning lowers the share, too.
+/// Disturbed windows in a row until one is taken for undisturbed.
 const RETRY: u32 = 48;
 
 /// Watches how much of the time in regions their caller has a core: it is without one
@@ -44,9 +55,9 @@ impl Contention {
 
     /// Ends a window, by the end of which `caller` had computed for `computed`.
     ///
-    /// What it computed between regions counts as if it were in them, so that little
-    /// contention may be overlooked, but a caller that waits for something else is
-    /// not mistaken for a disturbed one.
+    /// CPU time is measured over the whole window, time between regions included. A caller that
+    /// computes much between regions can therefore hide mild contention, but one that waits
+    /// there for something else is never taken for a preempted one.
     fn window(&mut self, caller: ThreadId, computed: Duration) {
         let disturbed = self.caller.is_some_and(|(thread, before)| {
             let computed = computed.saturating_sub(before);

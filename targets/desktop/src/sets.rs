@@ -1,53 +1,44 @@
 //! The kernel sets: types whose values prove the instructions.
+//!
+//! A set is a pair of a dot product flavour and a register width, compiled with the target
+//! features that both need. Only `new` makes a value, after it has asked the CPU, so that a
+//! method with `self` may call functions with these features. All kernels are
+//! `#[inline(always)]` generics below the four functions of `x86_set!` that name the
+//! features: an intrinsic is one instruction only where it is inlined into such a function.
 
-use core::arch::asm;
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use core::ops::Range;
 
 use kinglet::kernels::activations::Quantized;
 use kinglet::kernels::matrix::{Matrix, SparseMatrix};
-use kinglet_host::{Part, Vectors};
+use kinglet_simd::{OutputRows, SimdKernels, fp_mode_is_ieee};
 
 use crate::cpuid::Features;
 use crate::dense::{self, Dense};
-use crate::multiply::{Bytes256, Bytes512, Multiply, Words256};
+use crate::dot_product::{Bytes256, Bytes512, DotProduct, Words256};
 use crate::sparse::{self, Sparse};
-
-/// Whether this thread rounds to nearest even and keeps subnormals, as the
-/// core's numbers need it. Threads start so; a program may have changed it.
-fn floats_are_ieee() -> bool {
-    const FLUSH_TO_ZERO: u32 = 1 << 15;
-    const ROUNDING: u32 = 3 << 13;
-    const DENORMALS_ARE_ZERO: u32 = 1 << 6;
-    let mut mxcsr = 0u32;
-    // SAFETY: SSE is part of x86-64; the instruction writes four bytes to `mxcsr`.
-    unsafe {
-        asm!("stmxcsr [{}]", in(reg) &raw mut mxcsr, options(nostack, preserves_flags));
-    }
-    mxcsr & (FLUSH_TO_ZERO | ROUNDING | DENORMALS_ARE_ZERO) == 0
-}
 
 /// Floats of a cache line.
 const LINE: usize = 16;
 
-/// Packs a whole column.
+/// Packs a whole token.
 ///
 /// # Safety
-/// The CPU has the instructions of M, and the caller has them switched on.
+/// The CPU has the instructions of D, and the caller has them switched on.
 #[inline(always)]
-unsafe fn pack<M: Multiply>(q: &mut [i16]) {
+unsafe fn pack<D: DotProduct>(q: &mut [i16]) {
     let (sixteens, rest) = q.as_chunks_mut();
     for sixteen in sixteens {
         // SAFETY: the caller's promise.
-        unsafe { M::pack_sixteen(sixteen) };
+        unsafe { D::pack_sixteen(sixteen) };
     }
     for four in rest.as_chunks_mut().0 {
-        *four = M::pack(*four);
+        *four = D::pack(*four);
     }
 }
 
-/// A kernel set on the instructions `$feature`, all of which are asked for.
-macro_rules! kernel_set {
+/// A kernel set on the instructions `$feature`, each of which `new` asks for.
+macro_rules! x86_set {
     (
         $(#[$attribute:meta])*
         $vis:vis $set:ident, $name:literal, $multiply:ty, $sparse:ty, [$($feature:ident),*], $features:literal
@@ -65,9 +56,9 @@ macro_rules! kernel_set {
             /// The set, where the CPU has the instructions and this thread's
             /// floats are IEEE: nearest even, subnormals kept.
             $vis fn new() -> Option<Self> {
-                let features = Features::now();
+                let features = Features::detect();
                 let has = $(features.$feature)&&*;
-                (has && floats_are_ieee()).then_some(Self { _proof: () })
+                (has && fp_mode_is_ieee()).then_some(Self { _proof: () })
             }
 
             #[target_feature(enable = $features)]
@@ -76,19 +67,19 @@ macro_rules! kernel_set {
             }
 
             #[target_feature(enable = $features)]
-            fn pack_column(q: &mut [i16]) {
+            fn pack_token(q: &mut [i16]) {
                 // SAFETY: this function has the features of the set.
                 unsafe { pack::<$multiply>(q) }
             }
 
             #[target_feature(enable = $features)]
-            fn dense(job: &Dense<'_>, out: &mut Part<'_>) {
+            fn dense(job: &Dense<'_>, out: &mut OutputRows<'_>) {
                 // SAFETY: this function has the features of the set.
                 unsafe { dense::product::<$multiply>(job, out) }
             }
 
             #[target_feature(enable = $features)]
-            fn sparse(job: &Sparse<'_>, out: &mut Part<'_>) {
+            fn sparse(job: &Sparse<'_>, out: &mut OutputRows<'_>) {
                 // SAFETY: this function has the features of the set.
                 unsafe { sparse::product::<$sparse>(job, out) }
             }
@@ -100,7 +91,7 @@ macro_rules! kernel_set {
             }
         }
 
-        impl Vectors for $set {
+        impl SimdKernels for $set {
             fn name(&self) -> &'static str {
                 Self::NAME
             }
@@ -108,7 +99,7 @@ macro_rules! kernel_set {
             #[inline(always)]
             fn pack(&self, q: &mut [i16]) {
                 // SAFETY: `new`, which made `self`, found every feature.
-                unsafe { Self::pack_column(q) }
+                unsafe { Self::pack_token(q) }
             }
 
             // A closure that is large or called from several places is compiled
@@ -119,7 +110,7 @@ macro_rules! kernel_set {
                 unsafe { Self::switched_on(f) }
             }
 
-            fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut Part<'_>) {
+            fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut OutputRows<'_>) {
                 let job = Dense::new(matrix, input, out);
                 // SAFETY: `new`, which made `self`, found every feature.
                 unsafe { Self::dense(&job, out) }
@@ -129,9 +120,9 @@ macro_rules! kernel_set {
                 &self,
                 matrix: &SparseMatrix<'_>,
                 input: &Quantized<'_>,
-                out: &mut Part<'_>,
+                out: &mut OutputRows<'_>,
             ) {
-                let job = Sparse::new(matrix, input, out.columns(), out.rows());
+                let job = Sparse::new(matrix, input, out.tokens(), out.rows());
                 // SAFETY: `new`, which made `self`, found every feature.
                 unsafe { Self::sparse(&job, out) }
             }
@@ -143,7 +134,7 @@ macro_rules! kernel_set {
                 groups: Range<usize>,
                 terms: &mut [f32],
             ) {
-                let job = Sparse::new(matrix, input, 1, 0..matrix.rows);
+                let job = Sparse::new(matrix, input, 1, 0..matrix.rows());
                 // SAFETY: `new`, which made `self`, found every feature.
                 unsafe { Self::terms(&job, groups, terms) }
             }
@@ -159,18 +150,18 @@ macro_rules! kernel_set {
     };
 }
 
-kernel_set! {
+x86_set! {
     /// AVX2 and F16C: Haswell, Zen and later.
     pub Avx2, "x86-64-avx2", Words256, Words256, [avx2, f16c], "avx2,f16c"
 }
 
-kernel_set! {
+x86_set! {
     /// AVX-VNNI: client CPUs from Alder Lake on, which lack AVX-512.
     pub AvxVnni, "x86-64-avx-vnni", Bytes256, Bytes256,
     [avx2, f16c, avx_vnni], "avx2,f16c,avxvnni"
 }
 
-kernel_set! {
+x86_set! {
     /// AVX-512 VNNI: Cascade Lake, Zen 4 and later.
     pub Avx512Vnni, "x86-64-avx512-vnni", Bytes512, Bytes512,
     [avx2, f16c, avx512, avx512_vnni],
@@ -179,6 +170,7 @@ kernel_set! {
 
 #[cfg(test)]
 mod tests {
+    use core::arch::asm;
     use std::vec::Vec;
 
     use kinglet::kernels::matrix::TILE_ROWS;
@@ -186,16 +178,16 @@ mod tests {
     use kinglet_host::Threaded;
 
     use super::*;
-    use crate::multiply::{Bytes256Vl, Words512};
+    use crate::dot_product::{Bytes256Vl, Words512};
 
-    kernel_set! {
+    x86_set! {
         /// What [`AvxVnni`] computes, in the encoding of AVX-512 VL.
         pub(super) Avx512Vl, "avx512-vl", Bytes256Vl, Bytes256Vl,
         [avx2, f16c, avx512, avx512_vnni],
         "avx2,f16c,avx512f,avx512vl,avx512vnni"
     }
 
-    kernel_set! {
+    x86_set! {
         /// VPDPWSSD on 512 bits.
         pub(super) Avx512Words, "avx512-words", Words512, Words512,
         [avx2, f16c, avx512, avx512_vnni],
@@ -222,22 +214,22 @@ mod tests {
         kinglet::kernel_tests!(super::Avx512Words::new().map(|set| super::Threaded::new(set, 1)));
     }
 
-    fn check_parts(vectors: Option<impl Vectors + Copy>) {
-        let Some(vectors) = vectors else { return };
-        let kernels = Threaded::new(vectors, 1);
-        for columns in [1, 5] {
+    fn check_parts(set: Option<impl SimdKernels + Copy>) {
+        let Some(set) = set else { return };
+        let kernels = Threaded::new(set, 1);
+        for tokens in [1, 5] {
             let activity = Activity::Of64(16);
-            let case = Case { activity, ..Case::new(219, 300, columns, 128) };
+            let case = Case { activity, ..Case::new(219, 300, tokens, 128) };
             let problem = Problem::new(case);
             let q = problem.packed(&kernels);
             let expected = problem.reference();
             for tiles in [1, 3, 5] {
                 let (mut dense, mut sparse) = (problem.output(), problem.output());
                 for_parts(&mut dense, tiles * TILE_ROWS, |part| {
-                    vectors.product(&problem.matrix(), &problem.input(&q), part);
+                    set.product(&problem.matrix(), &problem.input(&q), part);
                 });
                 for_parts(&mut sparse, tiles * TILE_ROWS, |part| {
-                    vectors.sparse_product(&problem.sparse_matrix(), &problem.natural(), part);
+                    set.sparse_product(&problem.sparse_matrix(), &problem.natural(), part);
                 });
                 assert_eq!(dense, expected);
                 assert_eq!(sparse, expected);
@@ -245,8 +237,8 @@ mod tests {
         }
     }
 
-    fn for_parts(output: &mut [f32], rows: usize, f: impl Fn(&mut Part<'_>)) {
-        let mut rest = Part::whole(output, 219);
+    fn for_parts(output: &mut [f32], rows: usize, f: impl Fn(&mut OutputRows<'_>)) {
+        let mut rest = OutputRows::whole(output, 219);
         while !rest.rows().is_empty() {
             let (mut part, others) = {
                 let at = rows.min(rest.rows().len());
@@ -265,32 +257,21 @@ mod tests {
         check_parts(Avx512Vl::new());
     }
 
-    /// Dimensions whose products wrap to 0; what they are refused with.
+    /// Dimensions whose products wrap to 0 make no matrix, on which the kernels rest.
     #[test]
     fn matrices_without_the_weights_that_they_state_are_refused() {
-        let Some(vectors) = Avx2::new() else { return };
-        let (rows, inputs, group, multiplier) = (usize::MAX / 2 + 1, 64, 32, 1.0);
-        let dense = Matrix { rows, inputs, group, multiplier, weights: &[], scales: &[] };
-        let sparse = SparseMatrix { rows, inputs, group, multiplier, weights: &[], scales: &[] };
-        let input = Quantized { columns: 1, inputs, q: &[5; 64], sums: &[160; 2], scales: &[1.0] };
-        let refusal = |f: &dyn Fn(&mut Part<'_>)| {
-            let mut out = [0.0; 32];
-            let call = || f(&mut Part::whole(&mut out, 32));
-            let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).unwrap_err();
-            panic.downcast_ref::<&str>().copied()
-        };
-        let expected = Some("too few weights or scales");
-        assert_eq!(refusal(&|out| vectors.product(&dense, &input, out)), expected);
-        assert_eq!(refusal(&|out| vectors.sparse_product(&sparse, &input, out)), expected);
+        let (rows, inputs) = (usize::MAX / 2 + 1, 64);
+        assert!(Matrix::new(rows, inputs, 32, 1.0, &[], &[]).is_none());
+        assert!(SparseMatrix::new(rows, inputs, 32, 1.0, &[], &[]).is_none());
     }
 
-    fn check_run(vectors: Option<impl Vectors>) {
-        let Some(vectors) = vectors else { return };
+    fn check_run(set: Option<impl SimdKernels>) {
+        let Some(set) = set else { return };
         for len in [1, 15, 16, 17, 61, 128] {
             let mut expected: Vec<f32> = (0..len).map(|i| (i * i) as f32 * 0.01 - 3.0).collect();
             let mut found = expected.clone();
             float_loop(&mut expected);
-            vectors.run(
+            set.run(
                 #[inline(always)]
                 || float_loop(&mut found),
             );
@@ -315,12 +296,12 @@ mod tests {
             // SAFETY: no float operation happens until the usual mode is back.
             let found = unsafe {
                 asm!("ldmxcsr [{}]", in(reg) &raw const changed, options(nostack));
-                let found = floats_are_ieee();
+                let found = fp_mode_is_ieee();
                 asm!("ldmxcsr [{}]", in(reg) &raw const usual, options(nostack));
                 found
             };
             assert!(!found, "bit {bit}");
         }
-        assert!(floats_are_ieee());
+        assert!(fp_mode_is_ieee());
     }
 }

@@ -1,18 +1,18 @@
 //! Kernels on the caller's thread alone.
 
-use kinglet::kernels::{Kernels, Product, SparseProduct, Split};
+use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split};
 
-use crate::vectors::{Part, Vectors};
+use crate::{OutputRows, SimdKernels};
 
-/// A target's vector instructions as a kernel set on the caller's thread. It
-/// calls no operating system and takes no memory.
+/// A target's SIMD kernels on the caller's thread. It calls no operating system and takes no
+/// memory.
 #[derive(Clone, Copy, Debug)]
-pub struct OneThread<V>(
-    /// The vector instructions.
-    pub V,
+pub struct OneThread<K>(
+    /// The kernels.
+    pub K,
 );
 
-impl<V: Vectors> Kernels for OneThread<V> {
+impl<K: SimdKernels> Kernels for OneThread<K> {
     fn name(&self) -> &'static str {
         self.0.name()
     }
@@ -29,7 +29,7 @@ impl<V: Vectors> Kernels for OneThread<V> {
 
     fn products(&self, jobs: &mut [Product<'_>]) {
         for Product { matrix, input, output } in jobs {
-            let mut part = Part::whole(output, matrix.rows);
+            let mut part = OutputRows::whole(output, matrix.rows());
             self.0.run(
                 #[inline(always)]
                 || self.0.product(matrix, input, &mut part),
@@ -38,14 +38,14 @@ impl<V: Vectors> Kernels for OneThread<V> {
     }
 
     fn sparse_product(&self, SparseProduct { matrix, input, output }: SparseProduct<'_>) {
-        let mut part = Part::whole(output, matrix.rows);
+        let mut part = OutputRows::whole(output, matrix.rows());
         self.0.run(
             #[inline(always)]
             || self.0.sparse_product(&matrix, &input, &mut part),
         );
     }
 
-    fn for_parts<S: Split>(&self, whole: S, _work: usize, f: impl Fn(S) + Sync) {
+    fn for_parts<S: Split>(&self, whole: S, _region: Region, f: impl Fn(S) + Sync) {
         self.0.run(
             #[inline(always)]
             || f(whole),
@@ -56,7 +56,7 @@ impl<V: Vectors> Kernels for OneThread<V> {
 #[cfg(test)]
 mod tests {
     use super::OneThread;
-    use crate::Portable;
+    use kinglet::kernels::scalar::Scalar;
 
-    kinglet::kernel_tests!(Some(OneThread(Portable)));
+    kinglet::kernel_tests!(Some(OneThread(Scalar)));
 }

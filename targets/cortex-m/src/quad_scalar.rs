@@ -1,23 +1,23 @@
-//! Plain loops that keep their sums in registers.
+//! Scalar loops that keep the sums of four rows in registers.
 
 use kinglet::kernels::matrix::TILE_ROWS;
-use kinglet::kernels::{Kernels, Product, SparseProduct, Split};
+use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split};
 
-use crate::fpu;
-use crate::quads::{self, Lanes, List, PAIRS, ROWS, WEIGHTS};
+use crate::fpu::fp_mode_is_ieee;
+use crate::quads::{self, List, PAIRS, QuadArith, ROWS, WEIGHTS};
 
 /// Kernels for cores without the DSP extension.
 #[derive(Clone, Copy, Debug)]
-pub struct Plain(());
+pub struct QuadScalar(());
 
-impl Plain {
+impl QuadScalar {
     /// The kernels, if floats have the modes that they need.
     pub fn new() -> Option<Self> {
-        fpu::keeps_contract().then_some(Self(()))
+        fp_mode_is_ieee().then_some(Self(()))
     }
 }
 
-impl Kernels for Plain {
+impl Kernels for QuadScalar {
     fn name(&self) -> &'static str {
         "plain"
     }
@@ -27,21 +27,21 @@ impl Kernels for Plain {
         quads::products::<Self>(jobs);
     }
 
-    // Its list is not to lie on the stack during other products.
+    // Not inlined, so that its list does not lie on the stack during other products.
     #[inline(never)]
     fn sparse_product(&self, job: SparseProduct<'_>) {
         quads::sparse_product::<Self>(job);
     }
 
     #[inline(always)]
-    fn for_parts<S: Split>(&self, whole: S, _work: usize, f: impl Fn(S) + Sync) {
+    fn for_parts<S: Split>(&self, whole: S, _region: Region, f: impl Fn(S) + Sync) {
         f(whole);
     }
 }
 
-impl Lanes for Plain {
+impl QuadArith for QuadScalar {
     #[inline(always)]
-    fn block(
+    fn segment(
         mut sums: [i32; ROWS],
         weights: &[u32; WEIGHTS],
         row: usize,

@@ -1,17 +1,34 @@
-//! The instructions that multiply weights with activations.
+//! The dot product instructions: how int8 weights meet 16-bit activations.
+//!
+//! A lane holds four unsigned weights `u = w + 128` of a row. No instruction multiplies bytes
+//! with 16-bit values, so a dot product of four takes two steps:
+//!
+//! | flavour | instruction | step 1                       | step 2                      | total |
+//! |---------|-------------|------------------------------|-----------------------------|-------|
+//! | bytes   | VPDPBUSD    | u times high bytes of q      | u times low bytes of q      | `256 * high + low` |
+//! | words   | VPMADDWD,   | even weights times even q    | odd weights times odd q     | their sum |
+//! |         | VPDPWSSD    |                              |                             |       |
+//!
+//! Bytes: `q = 256 h + l` with signed h and l, which [`DotProduct::pack`] stores as the four h,
+//! then the four l. Words: weights are masked or shifted to 16 bits without sign, and `pack`
+//! stores the even q, then the odd ones. All sums are exact in wrapping i32, because the final
+//! result fits and addition is associative modulo 2^32.
+//!
+//! VPDPWSSD is compiled for tests only; the AVX-512 set takes VPDPBUSD, which needs no masks
+//! and shifts.
 
 use core::arch::x86_64::*;
 
-use crate::registers::{Width, Ymm, Zmm};
+use crate::simd::{Simd, Ymm, Zmm};
 
-/// How four unsigned weights of each lane meet four activations: in two steps.
+/// A flavour of the dot product of four unsigned weights in each lane with four activations.
 ///
 /// # Safety
-/// As for [`Width`]: every function needs the instructions that its
+/// As for [`Simd`]: every function needs the instructions that its
 /// implementation names, in the function that it is inlined into.
-pub(crate) trait Multiply {
+pub(crate) trait DotProduct {
     /// The registers.
-    type Width: Width;
+    type Simd: Simd;
     /// Sums of both steps while they are accumulated together.
     type Sums: Copy;
 
@@ -41,8 +58,8 @@ pub(crate) trait Multiply {
     unsafe fn total(sums: Self::Sums) -> Ints<Self>;
 }
 
-/// Integer registers of a [`Multiply`].
-pub(crate) type Ints<M> = <<M as Multiply>::Width as Width>::Ints;
+/// Integer registers of a [`DotProduct`].
+pub(crate) type Ints<D> = <<D as DotProduct>::Simd as Simd>::Ints;
 
 /// `q = 256 h + l` with signed bytes: the four h, then the four l.
 #[inline(always)]
@@ -80,8 +97,8 @@ macro_rules! bytes {
         #[derive(Debug)]
         pub(crate) enum $name {}
 
-        impl Multiply for $name {
-            type Width = $width;
+        impl DotProduct for $name {
+            type Simd = $width;
             /// High and low: sums that do not wait for each other.
             type Sums = [Ints<Self>; 2];
 
@@ -145,15 +162,15 @@ macro_rules! bytes {
     };
 }
 
-/// Multiplications of 16-bit pairs: the even inputs, then the odd ones.
+/// Products of 16-bit pairs: the even inputs, then the odd ones.
 macro_rules! words {
     ($(#[$attribute:meta])* $name:ident, $width:ident, $dot:path, $and:ident, $splat:ident, $shift:ident) => {
         $(#[$attribute])*
         #[derive(Debug)]
         pub(crate) enum $name {}
 
-        impl Multiply for $name {
-            type Width = $width;
+        impl DotProduct for $name {
+            type Simd = $width;
             type Sums = Ints<Self>;
 
             #[inline(always)]

@@ -1,0 +1,322 @@
+//! Products of one token: the stream of weights from memory.
+//!
+//! ```text
+//! for each run of rows (at most 2048):                  sums and totals: L1
+//!     totals = 0
+//!     for each group with active inputs:
+//!         sums = correction of the zero point
+//!         for each 4, 2 or 1 fours of active inputs:
+//!             for each piece of the run, in line_order's order:
+//!                 prefetch the piece of the inputs four fours ahead    (L2)
+//!                 sums[piece] += dot products of the fours with q
+//!         totals += f32(sums) * scales[group]
+//! ```
+//!
+//! The product is bound by memory: each weight is read once and used once. The list of the next
+//! group's active inputs is made before a group is summed, so that prefetching does not stop at
+//! a group's end. More fours side by side mean more streams at a time; four of them are used
+//! where rows are read out of order, two otherwise.
+
+#![expect(
+    clippy::needless_range_loop,
+    reason = "indices name registers: constant bounds, unrolled, several arrays at once"
+)]
+
+use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+use core::ops::Range;
+
+use kinglet::kernels::matrix::padded_rows;
+use kinglet_simd::OutputRows;
+
+use super::line_order::{LINE, Order};
+use super::nonzero::Active;
+use crate::dot_product::DotProduct;
+use crate::simd::Simd;
+use crate::sparse::Sparse;
+
+/// Prefetch distance in fours of inputs. Weights are prefetched into the second-level cache
+/// (T1), because the first level has too few outstanding misses to fill the memory bus where
+/// the hardware prefetcher cannot guess the next address.
+const AHEAD: usize = 4;
+/// GroupTask that are summed together for a single token: their sums and the
+/// weights in use fit into the first-level cache.
+pub(super) const RUN_ROWS: usize = 2048;
+
+/// Sums of a run of rows, as integers over a group and as floats over all.
+#[repr(align(64))]
+struct Run {
+    /// In the order of [`Simd::interleave`].
+    sums: [i32; RUN_ROWS],
+    totals: [f32; RUN_ROWS],
+}
+
+impl Run {
+    const fn new() -> Self {
+        Self { sums: [0; RUN_ROWS], totals: [0.0; RUN_ROWS] }
+    }
+}
+
+/// Multiplies with one token: bound by reading the weights of its active
+/// inputs once, in runs that are as long as possible, each asked for while
+/// the one before is in use.
+///
+/// # Safety
+/// As for [`product`](super::product); there is a token.
+#[inline(always)]
+pub(super) unsafe fn single<D: DotProduct>(job: &Sparse<'_>, out: &mut OutputRows<'_>) {
+    let rows = out.rows();
+    let scale = job.input.scales()[0] * job.matrix.multiplier();
+    let mut run = Run::new();
+    let mut lists = [Active::new(), Active::new()];
+    for (first, out) in runs(rows.start, out.token(0)) {
+        let padded = padded_rows(out.len());
+        run.totals[..padded].fill(0.0);
+        // SAFETY: the caller's promise; the rows of the run are in the matrix.
+        unsafe {
+            groups::<D>(
+                job,
+                0..job.matrix.groups(),
+                &mut lists,
+                #[inline(always)]
+                |active, next| {
+                    let task = GroupTask { job, active, next, first, len: padded };
+                    add_group_task::<D>(&task, &mut run);
+                },
+            );
+        }
+        for (out, total) in out.iter_mut().zip(&run.totals) {
+            *out = total * scale;
+        }
+    }
+}
+
+/// Writes the terms of one token that the groups `range` contribute to every
+/// row, `[group][row]`, before they are added up.
+///
+/// # Safety
+/// As for [`product`](super::product); there is a token.
+///
+/// # Panics
+/// When `terms` is not so long.
+#[inline(always)]
+pub(crate) unsafe fn terms<D: DotProduct>(
+    job: &Sparse<'_>,
+    range: Range<usize>,
+    terms: &mut [f32],
+) {
+    let rows = job.matrix.rows();
+    assert_eq!(terms.len(), range.len() * rows, "terms of other groups");
+    assert!(range.end <= job.matrix.groups(), "no such group");
+    let mut run = Run::new();
+    let mut lists = [Active::new(), Active::new()];
+    let len = run_len(rows);
+    for first in (0..rows).step_by(len) {
+        let len = len.min(rows - first);
+        let padded = padded_rows(len);
+        let mut of_run = terms.chunks_exact_mut(rows).map(|terms| &mut terms[first..first + len]);
+        let mut group = range.start;
+        // SAFETY: the caller's promise; the rows of the run are in the matrix.
+        unsafe {
+            groups::<D>(
+                job,
+                range.clone(),
+                &mut lists,
+                #[inline(always)]
+                |active, next| {
+                    of_run.by_ref().take(active.group - group).for_each(|idle| idle.fill(0.0));
+                    group = active.group + 1;
+                    run.totals[..padded].fill(0.0);
+                    let task = GroupTask { job, active, next, first, len: padded };
+                    add_group_task::<D>(&task, &mut run);
+                    if let Some(terms) = of_run.next() {
+                        terms.copy_from_slice(&run.totals[..len]);
+                    }
+                },
+            );
+        }
+        of_run.for_each(|idle| idle.fill(0.0));
+    }
+}
+
+/// GroupTask of each of the fewest runs of about the same length.
+fn run_len(rows: usize) -> usize {
+    let runs = rows.div_ceil(RUN_ROWS).max(1);
+    rows.div_ceil(runs).next_multiple_of(64).max(1)
+}
+
+/// The first row of each run, and its rows of `out`, whose first row is `start`.
+#[inline(always)]
+fn runs(start: usize, out: &mut [f32]) -> impl Iterator<Item = (usize, &mut [f32])> {
+    let len = run_len(out.len());
+    out.chunks_mut(len).enumerate().map(move |(run, out)| (start + run * len, out))
+}
+
+/// Calls `f` with the active inputs of each group of `range` that has any, and
+/// with those of the next one.
+///
+/// # Safety
+/// As for [`product`](super::product).
+#[inline(always)]
+unsafe fn groups<D: DotProduct>(
+    job: &Sparse<'_>,
+    range: Range<usize>,
+    lists: &mut [Active; 2],
+    mut f: impl FnMut(&Active, &Active),
+) {
+    let [mut active, mut next] = lists.each_mut();
+    // SAFETY: the caller's promise.
+    unsafe {
+        active.find_next::<D>(job, range.clone());
+        while active.fours > 0 {
+            next.find_next::<D>(job, active.group + 1..range.end);
+            f(active, next);
+            core::mem::swap(&mut active, &mut next);
+        }
+    }
+}
+
+/// The rows of a run for the active inputs of a group.
+struct GroupTask<'a> {
+    job: &'a Sparse<'a>,
+    active: &'a Active,
+    /// The group after it, or one without active inputs.
+    next: &'a Active,
+    /// The first row.
+    first: usize,
+    /// Number of rows with padding.
+    len: usize,
+}
+
+impl GroupTask<'_> {
+    /// Where the weights of four number `four` begin, of the next group beyond
+    /// this one's last; null if there is no such four.
+    #[inline(always)]
+    fn weights(&self, four: usize) -> [*const i8; 4] {
+        let (active, four) = match four.checked_sub(self.active.fours) {
+            None => (self.active, four),
+            Some(four) => (self.next, four),
+        };
+        if four >= active.fours {
+            return [core::ptr::null(); 4];
+        }
+        let weights = self.job.matrix.weights().as_ptr().wrapping_add(self.first);
+        let group = active.group * self.job.matrix.group();
+        let inputs: [i16; 4] = active.inputs.as_chunks().0[four];
+        inputs.map(|input| weights.wrapping_add((group + input as usize) * self.job.stride))
+    }
+}
+
+/// Adds the products of a group to the totals of a run.
+///
+/// # Safety
+/// As for [`product`](super::product); the matrix has the rows, with padding, at most RUN_ROWS, and
+/// the inputs are of their groups.
+#[inline(always)]
+unsafe fn add_group_task<D: DotProduct>(task: &GroupTask<'_>, run: &mut Run) {
+    let lanes = D::Simd::LANES;
+    let unit = 4 * lanes;
+    let GroupTask { job, active, first, len, .. } = *task;
+    let order = Order::new(len, active.fours * 4 > job.matrix.group() / 4 * 3);
+    run.sums[..len.next_multiple_of(unit)].fill(active.correction);
+    let mut four = 0;
+    // SAFETY: the caller's promise; there are that many fours.
+    unsafe {
+        while order.is_scattered() && four + 3 < active.fours {
+            add_fours::<D, 4>(task, four, order, &mut run.sums);
+            four += 4;
+        }
+        while four + 1 < active.fours {
+            add_fours::<D, 2>(task, four, order, &mut run.sums);
+            four += 2;
+        }
+        if four < active.fours {
+            add_fours::<D, 1>(task, four, order, &mut run.sums);
+        }
+        let scales = job.matrix.scales().as_ptr().cast::<u16>();
+        let scales = scales.add(active.group * job.stride + first);
+        for at in (0..len).step_by(unit) {
+            let mut sums = [D::Simd::splat(0); 4];
+            for t in 0..4 {
+                sums[t] = D::Simd::load(run.sums.as_ptr().add(at + t * lanes).cast());
+            }
+            let sums = D::Simd::restore(sums);
+            for t in 0..4 {
+                let at = at + t * lanes;
+                if at < len {
+                    let total = run.totals.as_mut_ptr().add(at);
+                    D::Simd::fold(sums[t], D::Simd::scales(scales.add(at)), total);
+                }
+            }
+        }
+    }
+}
+
+/// Adds the products of the Q fours of inputs from number `four` on to `sums`,
+/// and asks for the weights of as many fours [`AHEAD`] of them.
+///
+/// # Safety
+/// As for [`add_group_task`]; the group has these fours.
+#[inline(always)]
+unsafe fn add_fours<D: DotProduct, const Q: usize>(
+    task: &GroupTask<'_>,
+    four: usize,
+    Order { piece, pieces, step }: Order,
+    sums: &mut [i32; RUN_ROWS],
+) {
+    let lanes = D::Simd::LANES;
+    let unit = 4 * lanes;
+    let len = task.len;
+    let mut weights = [[core::ptr::null(); 4]; Q];
+    let mut ahead = [[core::ptr::null(); 4]; Q];
+    for i in 0..Q {
+        weights[i] = task.weights(four + i);
+        ahead[i] = task.weights(four + AHEAD + i);
+    }
+    // SAFETY: the caller's promise; sums are written in whole units, of which
+    // RUN_ROWS is a multiple. Prefetching does not access memory.
+    unsafe {
+        let mut activations = [[D::Simd::splat(0); 2]; Q];
+        for i in 0..Q {
+            let q = task.active.q.as_ptr().add(4 * (four + i));
+            activations[i] = [D::Simd::broadcast(q), D::Simd::broadcast(q.add(2))];
+        }
+        let mut number = 0;
+        for _ in 0..pieces {
+            let start = number * piece;
+            number += step;
+            if number >= pieces {
+                number -= pieces;
+            }
+            for pointer in ahead.as_flattened() {
+                _mm_prefetch::<_MM_HINT_T1>(pointer.wrapping_add(start));
+                if piece > LINE {
+                    _mm_prefetch::<_MM_HINT_T1>(pointer.wrapping_add(start + LINE));
+                }
+            }
+            for at in (start..len.min(start + piece)).step_by(unit) {
+                let mut products = [D::start(); 4];
+                for i in 0..Q {
+                    let mut bytes = [D::Simd::splat(0); 4];
+                    for j in 0..4 {
+                        let weights = weights[i][j].add(at);
+                        bytes[j] = if at + unit > len {
+                            D::Simd::load_short(weights, len - at)
+                        } else {
+                            D::Simd::load(weights)
+                        };
+                    }
+                    let tiles = D::Simd::interleave(bytes);
+                    for t in 0..4 {
+                        let weights = D::Simd::unsign(tiles[t]);
+                        products[t] = D::steps(products[t], weights, activations[i]);
+                    }
+                }
+                for t in 0..4 {
+                    let sums = sums.as_mut_ptr().add(at + t * lanes);
+                    let sum = D::Simd::add(D::Simd::load(sums.cast()), D::total(products[t]));
+                    D::Simd::store(sums, sum);
+                }
+            }
+        }
+    }
+}

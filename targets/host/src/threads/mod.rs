@@ -1,0 +1,7 @@
+//! Threads: the pool, and kernels that run on it.
+
+mod contention;
+pub(crate) mod pool;
+mod threaded;
+
+pub use threaded::Threaded;
