@@ -11,7 +11,6 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use kinglet::cpu::{Cpu, workspace_len};
 use kinglet::engine::Engine;
-use kinglet::include_model;
 use kinglet::model::{Model, Section};
 use kinglet::sampler::{Sampler, SamplerOptions};
 use kinglet::shape::{Architecture, Ranks, Shape};
@@ -22,7 +21,7 @@ use kinglet_desktop::Set;
 use kinglet_host::{ModelFile, Threaded};
 use kinglet_quantize::synthetic::SyntheticModel;
 
-static STORIES: &[u8] = include_model!("../../models/stories/stories.kinglet");
+static STORIES: &[u8] = kinglet_stories::MODEL;
 /// English prose for the tokenizer.
 const PROSE: &str = include_str!("../../models/stories/README.md");
 

@@ -11,7 +11,6 @@ use std::hint::black_box;
 
 use kinglet::cpu::{Cpu, workspace_len};
 use kinglet::engine::{Column, Engine, StepError};
-use kinglet::include_model;
 use kinglet::model::Model;
 use kinglet_desktop::Set;
 use kinglet_host::Threaded;
@@ -19,7 +18,7 @@ use kinglet_host::Threaded;
 /// Tokens of a call of [`counted`].
 const TOKENS: usize = 64;
 
-static MODEL: &[u8] = include_model!("../../models/stories/stories.kinglet");
+static MODEL: &[u8] = kinglet_stories::MODEL;
 
 /// Computes the columns in blocks, each of which ends with its logits.
 #[inline(never)]

@@ -111,7 +111,7 @@ impl core::error::Error for BufferError {}
 /// use kinglet::model::Model;
 /// use kinglet::scalar::Scalar;
 ///
-/// # let bytes = kinglet::include_model!("../../models/stories/stories.kinglet");
+/// # let bytes = kinglet_stories::MODEL;
 /// let model = Model::open(bytes)?;
 /// let mut state = vec![0.0; model.shape().state_len()];
 /// let mut workspace = vec![0.0; workspace_len(model.shape(), 1)];

@@ -12,7 +12,7 @@
 //! use kinglet::model::{Header, Model, Section};
 //! use kinglet::{engine::Engine, sampler::Sampler, scalar::Scalar, tokenizer::Tokenizer};
 //!
-//! static MODEL: &[u8] = kinglet::include_model!("../../models/stories/stories.kinglet");
+//! static MODEL: &[u8] = kinglet_stories::MODEL;
 //! const HEADER: Header = match Header::parse(MODEL) {
 //!     Ok(header) => header,
 //!     Err(_) => panic!("the model is damaged"),

@@ -343,7 +343,7 @@ impl Header {
     ///
     /// ```
     /// use kinglet::model::Header;
-    /// static MODEL: &[u8] = include_bytes!("../../models/stories/stories.kinglet");
+    /// static MODEL: &[u8] = kinglet_stories::MODEL;
     /// const HEADER: Header = match Header::parse(MODEL) {
     ///     Ok(header) => header,
     ///     Err(_) => panic!("the model is damaged"),
@@ -888,10 +888,8 @@ pub struct Aligned<T: ?Sized>(
 /// Puts a model file into the program, aligned as [`Model::open`] needs it:
 /// a `&'static [u8]`.
 ///
-/// ```
-/// use kinglet::{include_model, model::Model};
-/// static MODEL: &[u8] = include_model!("../../models/stories/stories.kinglet");
-/// assert!(Model::open(MODEL).is_ok());
+/// ```ignore
+/// static MODEL: &[u8] = kinglet::include_model!("world.kinglet");
 /// ```
 #[macro_export]
 macro_rules! include_model {
