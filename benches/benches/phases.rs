@@ -14,7 +14,6 @@ use kinglet::engine::{Cpu, workspace_len};
 use kinglet::format::model::{Model, Section};
 use kinglet::format::shape::{Architecture, Ranks, Shape};
 use kinglet::format::state_file::StateFile;
-use kinglet::include_model;
 use kinglet::sampler::{Sampler, SamplerOptions};
 use kinglet::tokenizer::Tokenizer;
 use kinglet::tokenizer::text_stream::TextStream;
@@ -22,7 +21,7 @@ use kinglet_desktop::KernelSet;
 use kinglet_host::{ModelFile, Threaded};
 use kinglet_quantize::synthetic::SyntheticModel;
 
-static STORIES: &[u8] = include_model!("../../models/stories/stories.kinglet");
+static STORIES: &[u8] = kinglet_stories::MODEL;
 /// English prose for the tokenizer.
 const PROSE: &str = include_str!("../../models/stories/README.md");
 

@@ -12,14 +12,13 @@ use std::hint::black_box;
 use kinglet::engine::{BatchToken, Engine, StepError};
 use kinglet::engine::{Cpu, workspace_len};
 use kinglet::format::model::Model;
-use kinglet::include_model;
 use kinglet_desktop::KernelSet;
 use kinglet_host::Threaded;
 
 /// Tokens of a call of [`counted`].
 const TOKENS: usize = 64;
 
-static MODEL: &[u8] = include_model!("../../models/stories/stories.kinglet");
+static MODEL: &[u8] = kinglet_stories::MODEL;
 
 /// Computes the tokens in blocks, each of which ends with its logits.
 #[inline(never)]

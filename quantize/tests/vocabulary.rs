@@ -7,7 +7,7 @@ use kinglet::tokenizer::{EncodeError, Tokenizer};
 use kinglet_quantize::vocabulary::{LineError, Vocabulary, VocabularyError};
 use proptest::prelude::*;
 
-const STORIES: &[u8] = include_bytes!("data/stories.vocab.txt");
+const STORIES: &[u8] = kinglet_stories::VOCABULARY.as_bytes();
 
 /// Greedy longest match as its definition says it.
 struct Naive<'v> {

@@ -11,7 +11,7 @@
 //! use kinglet::{Cpu, Engine, Header, Model, Requirements, Sampler, Scalar, Section, Tokenizer};
 //! use static_cell::ConstStaticCell;
 //!
-//! static MODEL: &[u8] = kinglet::include_model!("../../models/stories/stories.kinglet");
+//! static MODEL: &[u8] = kinglet_stories::MODEL;
 //! const HEADER: Header = match Header::parse(MODEL) {
 //!     Ok(header) => header,
 //!     Err(_) => panic!("the model is damaged"),

@@ -18,7 +18,7 @@ const ARCHITECTURES: [(u32, &str, bool); 7] = [
     (0x7A, "rwkv7a", cfg!(feature = "rwkv7a")),
 ];
 
-static STORIES: &[u8] = kinglet::include_model!("../../models/stories/stories.kinglet");
+static STORIES: &[u8] = kinglet_stories::MODEL;
 
 /// The shipped model, whose header says it were of another architecture.
 fn of_architecture(code: u32) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! RWKV-7 on the golden fixtures: the core against the oracle, and what int8 costs.
 #![expect(clippy::print_stdout, reason = "the figures are worth seeing with --nocapture")]
 
+use kinglet::format::model::Model;
 use kinglet::format::shape::Shape;
 use kinglet_tests::fixture::{self, Fixture};
 use kinglet_tests::metrics::{
@@ -73,12 +74,10 @@ fn int8_costs_no_more_than_plain_rounding() {
 /// The shipped model against its checkpoint, over texts that the model itself tells.
 #[test]
 fn the_shipped_model_says_what_its_checkpoint_says() {
-    let stories = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/stories");
-    let bytes = ModelBytes::new(&std::fs::read(format!("{stories}/stories.kinglet")).unwrap());
-    let model = bytes.model().unwrap();
+    let checkpoint = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/stories/stories.pth");
+    let model = Model::open(kinglet_stories::MODEL).unwrap();
     let vocab = model.shape().vocab;
-    let mut oracle =
-        Oracle::new(fixture::load(format!("{stories}/stories.pth").as_ref()).unwrap()).unwrap();
+    let mut oracle = Oracle::new(fixture::load(checkpoint.as_ref()).unwrap()).unwrap();
     let (mut kl, mut top1, mut documents) = (0.0, 0.0, 0.0);
     for seed in 0..24 {
         let tokens = told(model, seed, 160);
@@ -96,7 +95,7 @@ fn the_shipped_model_says_what_its_checkpoint_says() {
 }
 
 /// A text that the model tells, from token 0.
-fn told(model: kinglet::format::model::Model<'_>, seed: u64, len: usize) -> Vec<u32> {
+fn told(model: Model<'_>, seed: u64, len: usize) -> Vec<u32> {
     use kinglet::engine::Engine;
     use kinglet::sampler::{Sampler, SamplerOptions};
     let options = SamplerOptions { temperature: 1.0, top_p: 1.0, top_k: 0, ..Default::default() };

@@ -4,11 +4,12 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use kinglet::engine::Engine;
+use kinglet::format::model::{Model, Section};
 use kinglet::kernels::scalar::Scalar;
 use kinglet::sampler::{Sampler, SamplerOptions};
 use kinglet::tokenizer::Tokenizer;
 use kinglet::tokenizer::text_stream::TextStream;
-use kinglet_tests::quantized::{ModelBytes, with_engine};
+use kinglet_tests::quantized::with_engine;
 
 /// Counts the allocations of each thread.
 struct Counting;
@@ -36,11 +37,8 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn a_story_is_told_without_allocating() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/stories/stories.kinglet");
-    let bytes = ModelBytes::new(&std::fs::read(path).unwrap());
-    let model = bytes.model().unwrap();
-    let tokenizer =
-        Tokenizer::parse(model.section(kinglet::format::model::Section::Tokenizer)).unwrap();
+    let model = Model::open(kinglet_stories::MODEL).unwrap();
+    let tokenizer = Tokenizer::parse(model.section(Section::Tokenizer)).unwrap();
     let options = SamplerOptions { presence: 0.1, frequency: 0.1, ..Default::default() };
     let mut sampler = Sampler::with_counts(options, 7, [0.0; 1024]).unwrap();
     let mut stream = TextStream::new();

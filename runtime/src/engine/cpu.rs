@@ -90,7 +90,7 @@ impl core::error::Error for BufferError {}
 /// use kinglet::format::model::Model;
 /// use kinglet::kernels::scalar::Scalar;
 ///
-/// # let bytes = kinglet::include_model!("../../../models/stories/stories.kinglet");
+/// # let bytes = kinglet_stories::MODEL;
 /// let model = Model::open(bytes)?;
 /// let needs = Requirements::of::<f32>(model.shape(), 1);
 /// let mut state = vec![0.0; needs.state];

@@ -18,7 +18,7 @@ use crate::rwkv;
 /// use kinglet::engine::Requirements;
 /// use kinglet::format::model::Header;
 ///
-/// static MODEL: &[u8] = include_bytes!("../../../models/stories/stories.kinglet");
+/// static MODEL: &[u8] = kinglet_stories::MODEL;
 /// const HEADER: Header = match Header::parse(MODEL) {
 ///     Ok(header) => header,
 ///     Err(_) => panic!("the model is damaged"),

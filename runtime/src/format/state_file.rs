@@ -255,7 +255,7 @@ impl core::error::Error for StateFileError {}
 /// ```
 /// use kinglet::{format::model::Model, format::state_file::StateFile};
 ///
-/// # let bytes = kinglet::include_model!("../../../models/stories/stories.kinglet");
+/// # let bytes = kinglet_stories::MODEL;
 /// let model = Model::open(bytes)?;
 /// let state = vec![0.5; model.shape().state_len()];
 /// let mut file = vec![0; StateFile::<f32>::len(model.shape())];

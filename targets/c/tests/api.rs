@@ -11,13 +11,13 @@ use kinglet::format::model::Model;
 use kinglet::kernels::scalar::Scalar;
 use kinglet_c::*;
 
-static MODEL: &[u8] = kinglet::include_model!("../../../models/stories/stories.kinglet");
+static MODEL: &[u8] = kinglet_stories::MODEL;
 
 /// `kinglet digest` of the shipped model.
-const DIGEST: u32 = 0x5774_C7A9;
+const DIGEST: u32 = kinglet_stories::DIGEST;
 
 /// The number of `kinglet digest --state-type f16`.
-const DIGEST_F16: u32 = 0x2A6F_0C98;
+const DIGEST_F16: u32 = kinglet_stories::DIGEST_F16;
 
 /// A zeroed handle.
 macro_rules! handle {

@@ -12,8 +12,7 @@ use crate::terminal;
 
 /// The model that the program brings along.
 #[cfg(feature = "built-in-model")]
-const BUILT_IN: Option<&[u8]> =
-    Some(kinglet::include_model!("../../../models/stories/stories.kinglet"));
+const BUILT_IN: Option<&[u8]> = Some(kinglet_stories::MODEL);
 #[cfg(not(feature = "built-in-model"))]
 const BUILT_IN: Option<&[u8]> = None;
 

@@ -29,10 +29,14 @@ fn main() {
         println!("cargo::rustc-link-arg=-Tdefmt.x");
     }
 
-    let shipped = || root.join("../../../models/stories/stories.kinglet");
-    let model = variable("KINGLET_MODEL").map_or_else(shipped, PathBuf::from);
-    println!("cargo::rerun-if-changed={}", model.display());
-    println!("cargo::rustc-env=KINGLET_MODEL={}", model.display());
+    println!("cargo::rustc-check-cfg=cfg(shipped_model)");
+    match variable("KINGLET_MODEL").map(PathBuf::from) {
+        Some(model) => {
+            println!("cargo::rerun-if-changed={}", model.display());
+            println!("cargo::rustc-env=KINGLET_MODEL={}", model.display());
+        }
+        None => println!("cargo::rustc-cfg=shipped_model"),
+    }
 
     println!("cargo::rustc-check-cfg=cfg(external_model)");
     if let Some(address) = variable("KINGLET_MODEL_ADDRESS") {

@@ -452,10 +452,8 @@ pub struct Aligned<T: ?Sized>(
 /// Puts a model file into the program, aligned as [`Model::open`] needs it:
 /// a `&'static [u8]`.
 ///
-/// ```
-/// use kinglet::{include_model, format::model::Model};
-/// static MODEL: &[u8] = include_model!("../../../../models/stories/stories.kinglet");
-/// assert!(Model::open(MODEL).is_ok());
+/// ```ignore
+/// static MODEL: &[u8] = kinglet::include_model!("world.kinglet");
 /// ```
 #[macro_export]
 macro_rules! include_model {

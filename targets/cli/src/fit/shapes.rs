@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    static STORIES: &[u8] = kinglet::include_model!("../../../../models/stories/stories.kinglet");
+    static STORIES: &[u8] = kinglet_stories::MODEL;
 
     fn stories() -> &'static Known {
         KNOWN.iter().find(|known| known.name.starts_with("stories")).unwrap()

@@ -6,6 +6,9 @@ use kinglet::format::model::{Header, ModelError};
 use kinglet::format::shape::Architecture;
 
 /// The file that the image holds or, with a model outside, that its buffers are made for.
+#[cfg(shipped_model)]
+const FILE: &[u8] = kinglet_stories::MODEL;
+#[cfg(not(shipped_model))]
 const FILE: &[u8] = include_bytes!(env!("KINGLET_MODEL"));
 
 /// Its header: a damaged one does not compile.
@@ -41,7 +44,10 @@ const fn left_out(architecture: Architecture) -> &'static str {
 
 #[cfg(not(external_model))]
 #[unsafe(link_section = ".model")]
-static MODEL: Aligned<[u8; FILE.len()]> = Aligned(*include_bytes!(env!("KINGLET_MODEL")));
+static MODEL: Aligned<[u8; FILE.len()]> = match FILE.first_chunk() {
+    Some(bytes) => Aligned(*bytes),
+    None => panic!("the chunk is the whole file"),
+};
 
 /// The model's bytes.
 #[cfg(not(external_model))]
