@@ -182,7 +182,7 @@ mod tests {
     use crate::dot_product::{Bytes256Vl, Words512};
 
     x86_set! {
-        /// What [`AvxVnni`] computes, in the encoding of AVX-512 VL.
+        /// The products of [`AvxVnni`], in the encoding of AVX-512 VL.
         pub(super) Avx512Vl, "avx512-vl", Bytes256Vl, Bytes256Vl,
         [avx2, f16c, avx512, avx512_vnni],
         "avx2,f16c,avx512f,avx512vl,avx512vnni"
@@ -258,7 +258,7 @@ mod tests {
         check_parts(Avx512Vl::new());
     }
 
-    /// Dimensions whose products wrap to 0; what they are refused with.
+    /// Dimensions whose products wrap to 0, and the message that refuses them.
     #[test]
     fn matrices_without_the_weights_that_they_state_are_refused() {
         let Some(set) = Avx2::new() else { return };

@@ -1,4 +1,4 @@
-//! What Kinglet's SIMD targets share.
+//! The parts that Kinglet's SIMD targets share.
 //!
 //! The core asks a target for whole products ([`Kernels`](kinglet::kernels::Kernels)). A SIMD
 //! target writes less: [`SimdKernels`], which computes *some rows* of a product on one thread.
@@ -57,6 +57,6 @@ pub use one_thread::OneThread;
 pub use output_rows::OutputRows;
 pub use simd_kernels::SimdKernels;
 
-// What `kernel_set!` names.
+// Named by `kernel_set!`.
 #[doc(hidden)]
 pub use kinglet::{matrix::Matrix, matrix::SparseMatrix, quantized::Quantized};

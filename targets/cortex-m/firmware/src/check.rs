@@ -1,4 +1,4 @@
-//! What a board proves about itself before it is believed.
+//! The self-test: proofs that a board gives before it is believed.
 
 use kinglet::cpu::Cpu;
 use kinglet::crc32::Crc32;
@@ -13,7 +13,7 @@ use kinglet::tensors::tensor_count;
 use crate::console::{Failed, fail, say};
 use crate::memory::Element;
 
-/// What the desktop computes with the shipped model.
+/// Results of the desktop with the shipped model.
 pub(crate) struct Golden {
     /// The model that these are of.
     content_hash: [u8; 4],
@@ -30,7 +30,7 @@ pub(crate) const GOLDEN: Golden = Golden {
     tokens: [742, 694, 308, 670, 45, 665, 705, 308, 522, 450, 551, 282, 47, 293, 533, 671],
 };
 
-/// What `kinglet digest` writes before the number of such a state.
+/// The prefix of `kinglet digest` for such a state.
 pub(crate) const LABEL: &str = if cfg!(feature = "f16-state") { "f16:" } else { "" };
 
 impl Golden {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! for each group:
-//!     for each batch of columns, as many as there is room for:
+//!     for each list of columns, of a length for which there is room:
 //!         find the active inputs of all of them
 //!         if each input of the group is active once in the mean:
 //!             for each strip of rows:

@@ -100,7 +100,7 @@ pub(super) unsafe fn single<D: DotProduct>(job: &Sparse<'_>, out: &mut OutputRow
 ///
 /// # Panics
 ///
-/// When `terms` is not so long.
+/// When `terms` has another length.
 #[inline(always)]
 pub(crate) unsafe fn terms<D: DotProduct>(
     job: &Sparse<'_>,
