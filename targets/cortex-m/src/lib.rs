@@ -4,7 +4,7 @@
 //! use kinglet::kernels::Kernels;
 //! use kinglet_cortex_m::{Best, QuadScalar};
 //!
-//! // What firmware passes to the engine: the set for its target, where the core has the
+//! // The kernels of firmware's engine: the set for its target, where the core has the
 //! // instructions and its floats are IEEE; the scalar set in their place.
 //! let name = match Best::new() {
 //!     Some(kernels) => kernels.name(),
@@ -22,7 +22,7 @@
 //! addresses are what thirteen registers hold. Both skip zeros in sparse products by first
 //! listing the inputs that are not zero.
 //!
-//! The M55 takes [`Dsp`] too. What the compiler vectorises of [`QuadScalar`] with
+//! The M55 takes [`Dsp`] too. The code that the compiler makes of [`QuadScalar`] with
 //! Helium switched on (`-C target-feature=+mve`, integers only, because its
 //! floats flush to zero) needs 1.4 times the instructions in dense products.
 //!

@@ -20,7 +20,7 @@ mod plain {
     kinglet::kernel_tests!(crate::QuadScalar::new());
 }
 
-/// What a product is made of, in memory that may start at any byte.
+/// The operands of a product, in memory that may start at any byte.
 #[derive(Debug)]
 struct Case {
     rows: usize,

@@ -1,4 +1,4 @@
-//! What the CPU has and the operating system lets programs use, without the
+//! The instructions that the CPU has and the operating system lets programs use, without the
 //! standard library: the C library links none.
 //!
 //! Source: Intel SDM, volume 1, sections 13.2 (`OSXSAVE`, `XCR0`), 14.3 and 15.2

@@ -37,13 +37,13 @@ pub(crate) trait DotProduct {
     /// [`pack`](Self::pack) for sixteen activations.
     unsafe fn pack_sixteen(q: &mut [i16; 16]);
 
-    /// What the first step multiplies, of unsigned weights.
+    /// The operand of the first step, of unsigned weights.
     unsafe fn first(weights: Ints<Self>) -> Ints<Self>;
-    /// What the second step multiplies.
+    /// The operand of the second step.
     unsafe fn second(weights: Ints<Self>) -> Ints<Self>;
     /// Adds the products of a step to `sums`.
     unsafe fn step(sums: Ints<Self>, weights: Ints<Self>, activations: Ints<Self>) -> Ints<Self>;
-    /// Sums of the first step as what those of the second are added to.
+    /// Sums of the first step as the start of those of the second.
     unsafe fn carry(sums: Ints<Self>) -> Ints<Self>;
 
     /// No sums yet.

@@ -12,7 +12,7 @@
 //! use kinglet_desktop::KernelSet;
 //! use kinglet_host::Threaded;
 //!
-//! // What the engine computes with: the fastest set of this machine, on two threads.
+//! // The kernels of the engine: the fastest set of this machine, on two threads.
 //! let kernels = Threaded::new(KernelSet::best(), 2);
 //! assert!(KernelSet::names().any(|name| name == kernels.name()));
 //! ```

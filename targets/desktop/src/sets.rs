@@ -181,7 +181,7 @@ mod tests {
     use crate::dot_product::{Bytes256Vl, Words512};
 
     x86_set! {
-        /// What [`AvxVnni`] computes, in the encoding of AVX-512 VL.
+        /// The products of [`AvxVnni`], in the encoding of AVX-512 VL.
         pub(super) Avx512Vl, "avx512-vl", Bytes256Vl, Bytes256Vl,
         [avx2, f16c, avx512, avx512_vnni],
         "avx2,f16c,avx512f,avx512vl,avx512vnni"

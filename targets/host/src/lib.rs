@@ -1,4 +1,4 @@
-//! What machines with an operating system share: threads, the model's memory map, and facts
+//! The parts that machines with an operating system share: threads, the model's memory map, and facts
 //! about the machine.
 //!
 //! * [`Threaded`] runs the kernels of a SIMD target on a pool of threads.

@@ -1,4 +1,4 @@
-//! Products with a dense input, GEMV and GEMM: what is the same for every set.
+//! Products with a dense input, GEMV and GEMM: the part that all sets share.
 //!
 //! ```text
 //! for each tile of 16 rows:

@@ -1,4 +1,4 @@
-//! What the CPU has beyond NEON.
+//! Instructions that the CPU has beyond NEON.
 
 /// Instructions that not every AArch64 CPU has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Features {
         Self { dotprod: cfg!(target_feature = "dotprod"), i8mm: cfg!(target_feature = "i8mm") }
     }
 
-    /// What Linux says in the auxiliary vector, `HWCAP_ASIMDDP` and `HWCAP2_I8MM`
+    /// Linux's answer in the auxiliary vector, `HWCAP_ASIMDDP` and `HWCAP2_I8MM`
     /// of its `asm/hwcap.h`; the C library, which every program in C has, reads it.
     #[cfg(all(target_os = "linux", any(test, not(feature = "std"))))]
     fn announced() -> Self {

@@ -12,7 +12,7 @@
 //! use kinglet_host::Threaded;
 //! use kinglet_neon::KernelSet;
 //!
-//! // What the engine computes with: the fastest set of this machine, on two threads.
+//! // The kernels of the engine: the fastest set of this machine, on two threads.
 //! let kernels = Threaded::new(KernelSet::best(), 2);
 //! assert!(KernelSet::names().any(|name| name == kernels.name()));
 //! # }
@@ -21,7 +21,7 @@
 //! A value of a set is the proof that the CPU has its instructions: [`KernelSet`] asks at run
 //! time. On other architectures the crate is empty.
 //!
-//! * `sets`: what differs, the exact integer sums of a group. To add a set, implement `Dense`
+//! * `sets`: the exact integer sums of a group, where sets differ. To add a set, implement `Dense`
 //!   and `Sparse` for it and add a line to [`KernelSet`].
 //! * `dense`, `sparse`: the loops over rows, tokens and groups, which all sets share.
 //! * `fold`: from a group's integers to f32, in the order of the numbers' contract.

@@ -1,4 +1,4 @@
-//! Products with a mostly zero input: what is the same for every set.
+//! Products with a mostly zero input: the part that all sets share.
 //!
 //! ```text
 //! out = 0

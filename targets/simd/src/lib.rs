@@ -1,4 +1,4 @@
-//! What Kinglet's SIMD targets share.
+//! The parts that Kinglet's SIMD targets share.
 //!
 //! The core asks a target for whole products ([`Kernels`](kinglet::kernels::Kernels)). A SIMD
 //! target writes less: [`SimdKernels`], which computes *some rows* of a product on one thread.
@@ -54,7 +54,7 @@ pub use one_thread::OneThread;
 pub use output_rows::OutputRows;
 pub use simd_kernels::SimdKernels;
 
-// What `kernel_set!` names.
+// Named by `kernel_set!`.
 #[doc(hidden)]
 pub use kinglet::{
     kernels::activations::Quantized, kernels::matrix::Matrix, kernels::matrix::SparseMatrix,

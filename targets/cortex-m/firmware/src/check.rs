@@ -1,4 +1,4 @@
-//! What a board proves about itself before it is believed.
+//! The self-test: proofs that a board gives before it is believed.
 
 use kinglet::engine::Cpu;
 use kinglet::engine::Engine;
@@ -13,7 +13,7 @@ use kinglet::kernels::{Kernels, Product, SparseProduct};
 use crate::console::{Failed, fail, say};
 use crate::memory::Element;
 
-/// What the desktop computes with the shipped model.
+/// Results of the desktop with the shipped model.
 pub(crate) struct Golden {
     /// The model that these are of.
     content_hash: [u8; 32],
@@ -34,7 +34,7 @@ pub(crate) const GOLDEN: Golden = Golden {
     tokens: kinglet_stories::GREEDY_TOKENS,
 };
 
-/// What `kinglet digest` writes before the number of such a state.
+/// The prefix of `kinglet digest` for such a state.
 pub(crate) const LABEL: &str = if cfg!(feature = "f16-state") { "f16:" } else { "" };
 
 impl Golden {

@@ -7,12 +7,12 @@
 
 use core::arch::asm;
 
-/// What is counted.
+/// The unit of a count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unit {
     /// Ticks, each one cycle.
     Cycles,
-    /// Ticks, of which the loop of [`LOOP`] instructions took so many.
+    /// Ticks; their number for the loop of [`LOOP`] instructions.
     Instructions(u32),
 }
 
@@ -41,7 +41,7 @@ impl Clock {
         Self { counter, unit }
     }
 
-    /// What [`count`](Self::count) counts.
+    /// The name of the unit of [`count`](Self::count).
     pub(crate) const fn unit(&self) -> &'static str {
         match self.unit {
             Unit::Cycles => "cycles",
@@ -61,7 +61,7 @@ impl Clock {
         self.counter.between(start, self.counter.now())
     }
 
-    /// Instructions or cycles of so many ticks.
+    /// Instructions or cycles of `ticks` ticks.
     pub(crate) fn count(&self, ticks: u64) -> u64 {
         match self.unit {
             Unit::Cycles => ticks,

@@ -13,10 +13,10 @@ use crate::model::HEADER;
 
 const SHAPE: Shape = HEADER.shape;
 
-/// What the state is kept in.
+/// The type of the state's elements.
 #[cfg(not(feature = "f16-state"))]
 pub(crate) type Element = f32;
-/// What the state is kept in.
+/// The type of the state's elements.
 #[cfg(feature = "f16-state")]
 pub(crate) type Element = f16;
 
@@ -37,7 +37,7 @@ pub(crate) struct Buffers {
     pub(crate) tokens: [u32; 16],
 }
 
-/// What each buffer takes, in bytes.
+/// The size of each buffer, in bytes.
 pub(crate) const SIZES: [(&str, usize); 3] = [
     ("state", size_of::<Element>() * SHAPE.state_len()),
     ("workspace", 4 * workspace_len(&SHAPE, 1)),

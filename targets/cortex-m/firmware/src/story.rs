@@ -15,7 +15,7 @@ use crate::memory::Element;
 /// Starts every text, and ends it.
 const END_OF_TEXT: u32 = 0;
 
-/// What the tokens of a story took.
+/// The cost of the tokens of a story.
 #[derive(Debug, Default)]
 pub(crate) struct Cost {
     /// Forward passes.

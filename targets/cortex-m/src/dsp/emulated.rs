@@ -5,7 +5,7 @@ use kinglet::kernels::matrix::TILE_ROWS;
 
 use crate::quads::{List, PAIRS, ROWS, WEIGHTS};
 
-/// Whether the core has the instructions: what follows runs anywhere.
+/// Whether the core has the instructions: always, because these run anywhere.
 pub(super) fn is_available() -> bool {
     true
 }

@@ -52,7 +52,7 @@ pub(crate) trait Simd {
     unsafe fn scales(scales: *const u16) -> Self::Floats;
 
     /// Writes the values of `q` that are not zero, and their indices, in
-    /// ascending order, and returns how many there are. What follows them is
+    /// ascending order, and returns their number. Elements after them are
     /// overwritten too. The length of `q` is a multiple of 32 and at most [`MAX_GROUP`].
     unsafe fn compress(q: &[i16], values: &mut Compressed, indices: &mut Compressed) -> usize;
 }

@@ -99,7 +99,7 @@ pub(super) unsafe fn add_group<D: DotProduct>(
     }
 }
 
-/// What [`rows`] reads: weights of the matrix, those where it ends, or a strip of `many`.
+/// Sources of weights for [`rows`]: the matrix, the end of its rows, or a strip of `many`.
 pub(super) const WHOLE: u8 = 0;
 pub(super) const SHORT: u8 = 1;
 pub(super) const COPIED: u8 = 2;
@@ -109,7 +109,7 @@ pub(super) const COPIED: u8 = 2;
 ///
 /// # Safety
 /// As for [`product`](super::product); the active inputs have `acc.len()` bytes each, from
-/// `weights` on and `stride` apart, and there are so many scales. `acc.len()`
+/// `weights` on and `stride` apart, and there are as many scales. `acc.len()`
 /// is `N * 4 * LANES`, or, with SHORT, a multiple of 16 below it. Of COPIED weights
 /// there are `N * 4 * LANES`, unsigned, also where `acc` is shorter.
 #[inline(always)]

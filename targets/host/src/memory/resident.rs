@@ -13,7 +13,7 @@ pub struct ResidentMemory {
 }
 
 impl ResidentMemory {
-    /// What the operating system says; `None` where it is not known how to ask
+    /// The figures of the operating system; `None` where it is not known how to ask
     /// (anywhere but on Linux).
     pub fn now() -> Option<Self> {
         if !cfg!(target_os = "linux") {

@@ -43,7 +43,7 @@ impl Contention {
         self.disturbed > 0
     }
 
-    /// Notes that the calling thread had a region open for so long.
+    /// Notes that the calling thread had a region open for `elapsed`.
     pub(crate) fn region(&mut self, elapsed: Duration) {
         self.in_regions += elapsed;
         if self.in_regions >= WINDOW
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
     use std::time::Instant;
 
-    /// Whether a thread is disturbed after each window of so many milliseconds, by
+    /// Whether a thread is disturbed after each window, given in milliseconds, by
     /// the end of which it had computed for as many.
     fn windows(contention: &mut Contention, thread: ThreadId, windows: &[(u64, u64)]) -> Vec<bool> {
         let mut window = |&(elapsed, computed)| {

@@ -87,7 +87,7 @@ impl Job {
     }
 }
 
-/// What is claimed, and what is read by who claims it.
+/// The chunks to claim, and the job that whoever claims one reads.
 struct Queue {
     /// Chunks of the region that nobody has claimed; none if not positive.
     unclaimed: AtomicIsize,
@@ -113,7 +113,7 @@ struct Shared {
     /// Whether to sleep without spinning; rarely written.
     impatient: Line<AtomicBool>,
     workers: Box<[Worker]>,
-    /// What a chunk panicked with.
+    /// The payload of the first panic of a chunk.
     payload: Mutex<Option<Payload>>,
     /// Held by a caller that goes to sleep, until it does.
     falling_asleep: Mutex<()>,
@@ -420,7 +420,7 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.queue.0.ending.store(true, Relaxed);
         for handle in self.handles.drain(..) {
-            // What this thread stored before, the other sees when `park` returns,
+            // The other thread sees all earlier stores of this one when `park` returns,
             // now or when it is next called.
             handle.thread().unpark();
             // Workers catch the panics of chunks, and have no others.

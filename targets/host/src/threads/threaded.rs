@@ -26,9 +26,9 @@
 //! ```
 //!
 //! Calls below [`REGION_PRODUCTS`] or [`REGION_FLOATS`] run on the caller's thread, because they
-//! take no longer than a region's start and end. More chunks than threads let a thread that was held up leave the
-//! rest to others; too many repeat the start of a chunk, which is why the constants below
-//! differ by the kind of call.
+//! take no longer than a region's start and end. With more chunks than threads, a thread that
+//! is held up leaves the rest to others. Each chunk has a start of its own, which too many
+//! repeat; the constants below therefore differ by the kind of call.
 //!
 //! Tried and slower: a cascade of layers, in which each thread computes a group of layers and
 //! hands batches on. With batches of 64 tokens it is as fast at 0.1B (1.02) and slower above
