@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the table of microcontrollers in README.md from figures.csv.
+"""Writes the table of cores in this folder's README.md from figures.csv.
 
     targets/cortex-m/readme.py            write it
     targets/cortex-m/readme.py --check    fail where it is not what figures.csv says
@@ -11,7 +11,7 @@ import pathlib
 import sys
 
 FIGURES = pathlib.Path(__file__).resolve().parent / "figures.csv"
-README = FIGURES.parents[2] / "README.md"
+README = FIGURES.parent / "README.md"
 
 # Heading of a column in the README, and its name in figures.csv.
 COLUMNS = {
@@ -54,7 +54,7 @@ def current(lines, heading):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="The README's table of microcontrollers.")
+    parser = argparse.ArgumentParser(description="The README's table of cores.")
     parser.add_argument("--check", action="store_true", help="write nothing, compare")
     arguments = parser.parse_args()
 

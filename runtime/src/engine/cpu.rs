@@ -120,6 +120,7 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
     /// * `workspace`: at least [`workspace_len`] of `max_batch` elements
     ///
     /// # Errors
+    ///
     /// When a buffer is too short, or the architecture's state cannot be kept in `S`.
     pub fn new(
         model: Model<'a>,
@@ -186,6 +187,7 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
     /// Copies the state of `sequence` out as it is kept: [`Shape::state_len`] elements.
     ///
     /// # Errors
+    ///
     /// When the sequence or the length is wrong.
     pub fn store_elements(&self, sequence: usize, state: &mut [S]) -> Result<(), StateError> {
         self.check_sequence(sequence, state.len())?;
@@ -199,6 +201,7 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
     /// [`store_elements`](Self::store_elements) gave it.
     ///
     /// # Errors
+    ///
     /// When the sequence or the length is wrong, or a value is not finite; the sequence
     /// is then as it was.
     pub fn load_elements(&mut self, sequence: usize, state: &[S]) -> Result<(), StateError> {

@@ -155,6 +155,7 @@ pub trait Engine {
     /// in the order of the batch. `hook` is called after each layer.
     ///
     /// # Errors
+    ///
     /// See [`StepError`].
     fn forward_with(
         &mut self,
@@ -167,6 +168,7 @@ pub trait Engine {
     /// model brings one.
     ///
     /// # Errors
+    ///
     /// When there is no such sequence.
     fn reset(&mut self, sequence: usize) -> Result<(), StateError>;
 
@@ -174,6 +176,7 @@ pub trait Engine {
     /// that keeps states in f16 rounds to it; what it stored loads exactly.
     ///
     /// # Errors
+    ///
     /// When the sequence or the length is wrong, or a value is not finite; the sequence
     /// is then as it was.
     fn load_state(&mut self, sequence: usize, state: &[f32]) -> Result<(), StateError>;
@@ -181,12 +184,14 @@ pub trait Engine {
     /// Copies the state of `sequence` out: [`Shape::state_len`] elements.
     ///
     /// # Errors
+    ///
     /// When the sequence or the length is wrong.
     fn store_state(&self, sequence: usize, state: &mut [f32]) -> Result<(), StateError>;
 
     /// [`forward_with`](Self::forward_with) without a hook.
     ///
     /// # Errors
+    ///
     /// See [`StepError`].
     fn forward(&mut self, batch: &[BatchToken], logits: &mut [f32]) -> Result<(), StepError> {
         self.forward_with(batch, logits, &mut |_| ControlFlow::Continue(()))
@@ -195,6 +200,7 @@ pub trait Engine {
     /// Advances `sequence` by one token and writes the logits, `[vocab]`.
     ///
     /// # Errors
+    ///
     /// See [`StepError`].
     fn step(&mut self, sequence: usize, token: u32, logits: &mut [f32]) -> Result<(), StepError> {
         self.forward(&[BatchToken { token, sequence, logits: true }], logits)
@@ -204,6 +210,7 @@ pub trait Engine {
     /// logits after its last token, `[vocab]`. An empty prompt changes nothing.
     ///
     /// # Errors
+    ///
     /// See [`StepError`].
     fn prefill(
         &mut self,

@@ -308,6 +308,7 @@ impl Shape {
     /// Checks that the dimensions fit together and are of a sane size.
     ///
     /// # Errors
+    ///
     /// Names the first dimension that is wrong.
     pub const fn check(&self) -> Result<(), ShapeError> {
         const fn bad(

@@ -169,6 +169,7 @@ impl TensorSpec {
 /// Position of the tensor `name` in `table`.
 ///
 /// # Panics
+///
 /// When the table has no such tensor; meant for constants, where that is a
 /// compile error.
 pub const fn position(table: &[TensorSpec], name: &str) -> usize {

@@ -290,6 +290,7 @@ impl<'a, S: StateElement> StateFile<'a, S> {
     /// Checks that `bytes` are a state file of `model`.
     ///
     /// # Errors
+    ///
     /// When they are not, are damaged, belong to a model with other weights, or
     /// to an engine that keeps states in another type.
     pub fn parse(model: &Header, bytes: &'a [u8]) -> Result<Self, StateFileError> {
@@ -336,6 +337,7 @@ impl<'a, S: StateElement> StateFile<'a, S> {
     /// The state, in place.
     ///
     /// # Errors
+    ///
     /// When the file does not lie at a multiple of an element's size in memory.
     pub fn values(&self) -> Result<&'a [S], StateFileError> {
         bytemuck::try_cast_slice(self.elements).map_err(|_| misaligned::<S>())
@@ -345,6 +347,7 @@ impl<'a, S: StateElement> StateFile<'a, S> {
     /// returns the next token. After an error `state` is as it was.
     ///
     /// # Errors
+    ///
     /// As [`parse`](Self::parse), and when `state` has another length.
     pub fn read(
         model: &Header,
@@ -363,6 +366,7 @@ impl<'a, S: StateElement> StateFile<'a, S> {
     /// least [`len`](Self::len) bytes; returns their number.
     ///
     /// # Errors
+    ///
     /// When a length is wrong, a value is not finite, or `next` is outside the
     /// vocabulary; `out` is then as it was.
     pub fn write(
@@ -415,6 +419,7 @@ impl<'a, S: StateElement> StateFile<'a, S> {
     /// writes all of it into the file in place.
     ///
     /// # Errors
+    ///
     /// As [`write`](Self::write), what `store` says, and when the file does not
     /// lie at a multiple of an element's size in memory. After an error of `store` or
     /// a value that is not finite `out` is no state file; otherwise it is as it was.

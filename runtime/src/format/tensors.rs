@@ -61,6 +61,7 @@ pub const fn tensor_count(shape: &Shape) -> usize {
 /// Layer and description of directory entry `index` of a model of this shape.
 ///
 /// # Panics
+///
 /// When `index` is not below [`tensor_count`].
 pub const fn tensor(shape: &Shape, index: usize) -> (Option<usize>, &'static TensorSpec) {
     if index < GLOBAL.len() {

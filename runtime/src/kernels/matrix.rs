@@ -255,6 +255,7 @@ impl RowTable<'_> {
     /// Writes row `row` to `out`: `x = f32(q) * scale`.
     ///
     /// # Panics
+    ///
     /// When `row` is not below `rows`.
     #[inline(always)]
     pub fn read(&self, row: usize, out: &mut [f32]) {

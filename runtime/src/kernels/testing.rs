@@ -295,6 +295,7 @@ impl Problem {
     /// The product as the contract defines it, one number at a time: `[token][row]`.
     ///
     /// # Panics
+    ///
     /// When a group's sum does not fit an i32: the contract excludes it.
     pub fn reference(&self) -> Vec<f32> {
         let Case { rows, inputs, tokens, group, .. } = self.case;
@@ -367,6 +368,7 @@ fn for_cases(thin: usize, mut f: impl FnMut(Case)) {
 /// Compares dense products with the reference.
 ///
 /// # Panics
+///
 /// When an output differs.
 pub fn check_products<K: Kernels>(kernels: &K) {
     for_cases(3, |case| check_product(kernels, case));
@@ -387,6 +389,7 @@ pub fn check_products<K: Kernels>(kernels: &K) {
 /// all activations zero.
 ///
 /// # Panics
+///
 /// When an output differs.
 pub fn check_sparse_products<K: Kernels>(kernels: &K) {
     let activities = [
@@ -423,6 +426,7 @@ pub fn check_sparse_products<K: Kernels>(kernels: &K) {
 /// Compares products that are given together.
 ///
 /// # Panics
+///
 /// When an output differs.
 pub fn check_jobs<K: Kernels>(kernels: &K) {
     let problems = [(33, 64), (1, 100), (257, 257), (64, 32)]
@@ -458,6 +462,7 @@ const LARGE: Region = Region { phase: Phase::Wkv, operations: usize::MAX };
 /// multiply-add, another order or flushed subnormals would show.
 ///
 /// # Panics
+///
 /// When a value differs.
 pub fn check_float_loops<K: Kernels>(kernels: &K) {
     for row in [1, 16, 61, 128] {

@@ -67,6 +67,7 @@ pub fn sum_of_squares(x: &[f32]) -> f32 {
 /// The sum of `(a * b) * c`.
 ///
 /// # Panics
+///
 /// When `b` or `c` is shorter than `a`.
 #[inline(always)]
 pub fn dot3(a: &[f32], b: &[f32], c: &[f32]) -> f32 {

@@ -53,6 +53,7 @@ pub(crate) trait QuadArith {
     /// row, of the four rows from `row` on.
     ///
     /// # Panics
+    ///
     /// May, when `row` is above 12.
     fn segment(
         sums: [i32; ROWS],
@@ -66,6 +67,7 @@ pub(crate) trait QuadArith {
     /// and `q` are the tile's segments, groups, and the token's segments.
     ///
     /// # Panics
+    ///
     /// May, when `quad` is above 3.
     #[inline(always)]
     fn four_rows(
@@ -85,6 +87,7 @@ pub(crate) trait QuadArith {
     /// the group, from the first of these rows on.
     ///
     /// # Panics
+    ///
     /// When an entry's weights are not in `weights`.
     fn listed(list: List<'_>, weights: &[i8]) -> [i32; ROWS];
 

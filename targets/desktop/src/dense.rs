@@ -64,6 +64,7 @@ impl<'a> Dense<'a> {
     /// A product of which `out` is wanted.
     ///
     /// # Panics
+    ///
     /// When a slice is shorter than the dimensions say, or the rows of `out`
     /// do not start at a tile.
     pub(crate) fn new(
@@ -83,6 +84,7 @@ impl<'a> Dense<'a> {
     /// place in the tile on.
     ///
     /// # Safety
+    ///
     /// `row` is less than the rows of the matrix.
     #[inline(always)]
     unsafe fn rows(&self, row: usize) -> (*const i8, *const u16) {
@@ -135,6 +137,7 @@ impl<'a> Dense<'a> {
 /// Computes the rows of `out`.
 ///
 /// # Safety
+///
 /// The CPU has the instructions of D, and the caller has them switched on.
 #[inline(always)]
 pub(crate) unsafe fn product<D: DotProduct>(job: &Dense<'_>, out: &mut OutputRows<'_>) {
@@ -164,6 +167,7 @@ pub(crate) unsafe fn product<D: DotProduct>(job: &Dense<'_>, out: &mut OutputRow
 /// Computes the `T * LANES` rows from `row` on, for all tokens.
 ///
 /// # Safety
+///
 /// As for [`product`]; the matrix has the tiles of these rows.
 #[inline(always)]
 unsafe fn panel<D: DotProduct, const T: usize>(
@@ -192,6 +196,7 @@ unsafe fn panel<D: DotProduct, const T: usize>(
 /// Multiplies `T * LANES` rows with one token: bound by reading the weights once.
 ///
 /// # Safety
+///
 /// As for [`panel`]; there is a token.
 #[inline(always)]
 unsafe fn single<D: DotProduct, const T: usize>(
@@ -245,6 +250,7 @@ unsafe fn single<D: DotProduct, const T: usize>(
 /// register.
 ///
 /// # Safety
+///
 /// As for [`panel`]; there are these tokens.
 #[inline(always)]
 unsafe fn register_tile<D: DotProduct, const T: usize, const C: usize>(
@@ -313,6 +319,7 @@ unsafe fn register_tile<D: DotProduct, const T: usize, const C: usize>(
 /// Unsigned weights of the four inputs from `input` on.
 ///
 /// # Safety
+///
 /// As for [`product`]; these weights are readable.
 #[inline(always)]
 unsafe fn tile<D: DotProduct, const T: usize>(

@@ -24,6 +24,7 @@ use crate::simd::{Simd, Ymm, Zmm};
 /// A flavour of the dot product of four unsigned weights in each lane with four activations.
 ///
 /// # Safety
+///
 /// As for [`Simd`]: every function needs the instructions that its
 /// implementation names, in the function that it is inlined into.
 pub(crate) trait DotProduct {
@@ -73,6 +74,7 @@ fn pack_bytes(q: [i16; 4]) -> [i16; 4] {
 /// [`pack_bytes`] of sixteen.
 ///
 /// # Safety
+///
 /// Needs AVX2.
 #[inline(always)]
 unsafe fn pack_sixteen_bytes(q: &mut [i16; 16]) {
@@ -243,6 +245,7 @@ macro_rules! words {
 /// VPMADDWD and an addition.
 ///
 /// # Safety
+///
 /// Needs AVX2.
 #[inline(always)]
 unsafe fn multiply_add(sums: __m256i, weights: __m256i, q: __m256i) -> __m256i {

@@ -24,6 +24,7 @@ const LINE: usize = 16;
 /// Packs a whole token.
 ///
 /// # Safety
+///
 /// The CPU has the instructions of D, and the caller has them switched on.
 #[inline(always)]
 unsafe fn pack<D: DotProduct>(q: &mut [i16]) {

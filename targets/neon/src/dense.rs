@@ -119,6 +119,7 @@ pub(crate) struct Group<'a, const C: usize> {
 
 impl<'a, const C: usize> Group<'a, C> {
     /// # Panics
+    ///
     /// When `weights` are not sixteen rows of a multiple of 8 inputs, or a
     /// token has another number of inputs.
     #[inline(always)]
@@ -137,6 +138,7 @@ impl<'a, const C: usize> Group<'a, C> {
     /// Rows `4 * quarter..` of a tile: `[4][4]`.
     ///
     /// # Safety
+    ///
     /// `four < self.fours()` and `quarter < 4`.
     #[inline(always)]
     pub(crate) unsafe fn weights(&self, four: usize, quarter: usize) -> int8x16_t {
@@ -150,6 +152,7 @@ impl<'a, const C: usize> Group<'a, C> {
     /// Four values of a token.
     ///
     /// # Safety
+    ///
     /// `four < self.fours()`.
     #[inline(always)]
     pub(crate) unsafe fn q(&self, token: usize, four: usize) -> &'a [i16; 4] {
@@ -160,6 +163,7 @@ impl<'a, const C: usize> Group<'a, C> {
     /// Packed values of a token: four, and the four after them.
     ///
     /// # Safety
+    ///
     /// `four + 1 < self.fours()`.
     #[inline(always)]
     pub(crate) unsafe fn q_pair(&self, token: usize, four: usize) -> int8x16_t {

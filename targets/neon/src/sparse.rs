@@ -39,6 +39,7 @@ pub(crate) trait Sparse: Copy {
     /// instructions are switched on.
     ///
     /// # Safety
+    ///
     /// `weights` were made for `active` and have `T` tiles.
     unsafe fn tiles<const T: usize>(self, weights: &Weights<'_>, active: &Active) -> [Sums; T];
 }
@@ -146,6 +147,7 @@ impl<'a> Weights<'a> {
     /// The weights of `tiles` tiles from row `row` on, for the inputs of `active`.
     ///
     /// # Panics
+    ///
     /// When they do not have that many rows or inputs.
     #[inline(always)]
     fn new(weights: &'a [i8], stride: usize, row: usize, tiles: usize, active: &Active) -> Self {
@@ -158,6 +160,7 @@ impl<'a> Weights<'a> {
     /// Sixteen rows of one input.
     ///
     /// # Safety
+    ///
     /// `input` is of the `Active` that the weights were made for, and `tile`
     /// below their number of tiles.
     #[inline(always)]

@@ -54,6 +54,7 @@ impl<'a> OutputRows<'a> {
     /// This part's rows of one token.
     ///
     /// # Panics
+    ///
     /// When there is no such token.
     #[inline(always)]
     pub fn token(&mut self, token: usize) -> &mut [f32] {
@@ -70,6 +71,7 @@ impl<'a> OutputRows<'a> {
     /// The first `rows` rows of this part, and the others.
     ///
     /// # Panics
+    ///
     /// When it has fewer.
     pub fn split_at(self, rows: usize) -> (Self, Self) {
         assert!(rows <= self.rows.len(), "no such row");

@@ -42,6 +42,7 @@ pub trait SimdKernels: Sync {
     /// the matrix's multiplier.
     ///
     /// # Panics
+    ///
     /// When there is no such group, or `terms` is not so long.
     fn sparse_terms(
         &self,

@@ -79,6 +79,7 @@ impl Header {
     /// ```
     ///
     /// # Errors
+    ///
     /// When `bytes` are not a whole model file of a known version and an
     /// [enabled](Architecture::enabled) architecture, as far as the header tells.
     pub const fn parse(bytes: &[u8]) -> Result<Self, ModelError> {

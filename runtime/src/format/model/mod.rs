@@ -241,6 +241,7 @@ impl<'a> Model<'a> {
     /// int8 values and scales keep the format's bounds. Reads the whole file.
     ///
     /// # Errors
+    ///
     /// Names the first section or tensor that is damaged.
     pub fn verify(&self) -> Result<(), ModelError> {
         self.verify_with(crc32)
@@ -250,6 +251,7 @@ impl<'a> Model<'a> {
     /// machines that have instructions for it.
     ///
     /// # Errors
+    ///
     /// As [`verify`](Self::verify).
     pub fn verify_with(&self, crc32: impl Fn(&[u8]) -> u32) -> Result<(), ModelError> {
         for section in Section::ALL {

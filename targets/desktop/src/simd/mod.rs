@@ -9,6 +9,7 @@ pub(crate) use zmm::Zmm;
 /// Operations on registers of one width.
 ///
 /// # Safety
+///
 /// Every function needs the instructions that its implementation names, and
 /// must end up inlined into a function that switches them on. Pointers are
 /// valid for the bytes that a function says it reads or writes; none needs an

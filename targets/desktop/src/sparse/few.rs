@@ -29,6 +29,7 @@ use crate::sparse::Sparse;
 /// Adds the products with all tokens to `out`, a window of weights at a time.
 ///
 /// # Safety
+///
 /// As for [`product`](super::product).
 #[inline(always)]
 pub(super) unsafe fn few<D: DotProduct>(job: &Sparse<'_>, out: &mut OutputRows<'_>) {
@@ -56,6 +57,7 @@ pub(super) unsafe fn few<D: DotProduct>(job: &Sparse<'_>, out: &mut OutputRows<'
 /// Adds a group's products to the accumulators `acc` of the rows from `row` on.
 ///
 /// # Safety
+///
 /// As for [`product`](super::product); `acc` are rows of the matrix, `row` is at a tile, and
 /// `active` are inputs of group `group`.
 #[inline(always)]
@@ -108,6 +110,7 @@ pub(super) const COPIED: u8 = 2;
 /// fewer where the matrix ends.
 ///
 /// # Safety
+///
 /// As for [`product`](super::product); the active inputs have `acc.len()` bytes each, from
 /// `weights` on and `stride` apart, and there are as many scales. `acc.len()`
 /// is `N * 4 * LANES`, or, with SHORT, a multiple of 16 below it. Of COPIED weights

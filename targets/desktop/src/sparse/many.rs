@@ -57,6 +57,7 @@ impl Lists {
     /// as there is room for, at least in one.
     ///
     /// # Safety
+    ///
     /// As for [`product`](super::product).
     #[inline(always)]
     unsafe fn find<D: DotProduct>(&mut self, job: &Sparse<'_>, tokens: Range<usize>, group: usize) {
@@ -102,6 +103,7 @@ impl Strip {
     /// Copies the strip from row `row` on, and asks for the next one.
     ///
     /// # Safety
+    ///
     /// As for [`product`](super::product); the matrix has the group and the row, which is at a tile.
     #[inline(always)]
     unsafe fn copy<D: DotProduct>(&mut self, job: &Sparse<'_>, group: usize, row: usize) {
@@ -132,6 +134,7 @@ impl Strip {
 /// at a time.
 ///
 /// # Safety
+///
 /// As for [`product`](super::product).
 #[inline(always)]
 pub(super) unsafe fn many<D: DotProduct>(job: &Sparse<'_>, out: &mut OutputRows<'_>) {
@@ -176,6 +179,7 @@ pub(super) unsafe fn many<D: DotProduct>(job: &Sparse<'_>, out: &mut OutputRows<
 /// Adds the products of a strip to the accumulators `acc` of its rows, from `row` on.
 ///
 /// # Safety
+///
 /// As for [`product`](super::product); `acc` are rows of the matrix, at most a strip, `row` is at a
 /// tile, and `active` are inputs of `group`; the strip is theirs.
 #[inline(always)]

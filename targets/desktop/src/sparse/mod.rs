@@ -88,6 +88,7 @@ impl<'a> Sparse<'a> {
     /// A product of which these tokens and rows are wanted.
     ///
     /// # Panics
+    ///
     /// When a slice is shorter than the dimensions say, or the rows do not start
     /// at a tile.
     pub(crate) fn new(
@@ -113,6 +114,7 @@ impl<'a> Sparse<'a> {
 /// Computes the rows of `out`, by the algorithm that suits its tokens.
 ///
 /// # Safety
+///
 /// The CPU has the instructions of D, and the caller has them switched on.
 #[inline(always)]
 pub(crate) unsafe fn product<D: DotProduct>(job: &Sparse<'_>, out: &mut OutputRows<'_>) {

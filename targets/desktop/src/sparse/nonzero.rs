@@ -25,6 +25,7 @@ pub(super) struct Fours<'a> {
 /// and returns the number of fours and the correction.
 ///
 /// # Safety
+///
 /// As for [`product`](super::product).
 #[inline(always)]
 pub(super) unsafe fn find<D: DotProduct>(
@@ -71,6 +72,7 @@ impl Active {
     /// Finds the active inputs of group `group` of token `token`.
     ///
     /// # Safety
+    ///
     /// As for [`product`](super::product).
     #[inline(always)]
     pub(super) unsafe fn find<D: DotProduct>(
@@ -89,6 +91,7 @@ impl Active {
     /// input, if there is one.
     ///
     /// # Safety
+    ///
     /// As for [`product`](super::product).
     #[inline(always)]
     pub(super) unsafe fn find_next<D: DotProduct>(

@@ -61,6 +61,7 @@ impl Run {
 /// the one before is in use.
 ///
 /// # Safety
+///
 /// As for [`product`](super::product); there is a token.
 #[inline(always)]
 pub(super) unsafe fn single<D: DotProduct>(job: &Sparse<'_>, out: &mut OutputRows<'_>) {
@@ -94,9 +95,11 @@ pub(super) unsafe fn single<D: DotProduct>(job: &Sparse<'_>, out: &mut OutputRow
 /// row, `[group][row]`, before they are added up.
 ///
 /// # Safety
+///
 /// As for [`product`](super::product); there is a token.
 ///
 /// # Panics
+///
 /// When `terms` is not so long.
 #[inline(always)]
 pub(crate) unsafe fn terms<D: DotProduct>(
@@ -155,6 +158,7 @@ fn runs(start: usize, out: &mut [f32]) -> impl Iterator<Item = (usize, &mut [f32
 /// with those of the next one.
 ///
 /// # Safety
+///
 /// As for [`product`](super::product).
 #[inline(always)]
 unsafe fn groups<D: DotProduct>(
@@ -209,6 +213,7 @@ impl GroupTask<'_> {
 /// Adds the products of a group to the totals of a run.
 ///
 /// # Safety
+///
 /// As for [`product`](super::product); the matrix has the rows, with padding, at most RUN_ROWS, and
 /// the inputs are of their groups.
 #[inline(always)]
@@ -255,6 +260,7 @@ unsafe fn add_group_task<D: DotProduct>(task: &GroupTask<'_>, run: &mut Run) {
 /// and asks for the weights of as many fours [`AHEAD`] of them.
 ///
 /// # Safety
+///
 /// As for [`add_group_task`]; the group has these fours.
 #[inline(always)]
 unsafe fn add_fours<D: DotProduct, const Q: usize>(

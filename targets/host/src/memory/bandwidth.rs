@@ -40,6 +40,7 @@ impl ReadBandwidth {
     /// Makes the buffer, in huge pages where they can be had.
     ///
     /// # Errors
+    ///
     /// When there is not enough memory.
     pub fn new(threads: usize) -> io::Result<Self> {
         let len = last_level_cache()
@@ -75,6 +76,7 @@ impl ReadBandwidth {
 /// on any machine that reads 5 GB/s.
 ///
 /// # Errors
+///
 /// When there is not enough memory for the buffer.
 pub fn read_bandwidth(threads: usize) -> io::Result<f64> {
     let memory = ReadBandwidth::new(threads)?;

@@ -29,6 +29,7 @@ impl ModelFile {
     /// huge pages changed no speed, and reading ahead all of it may wait for the disk.
     ///
     /// # Errors
+    ///
     /// When it cannot be opened or mapped, or is no regular file.
     pub fn open(path: &Path) -> io::Result<Self> {
         let kind = std::fs::metadata(path)?;
@@ -79,6 +80,7 @@ impl ModelFile {
     /// dropped: no token waits for the disk again.
     ///
     /// # Errors
+    ///
     /// When the system does not allow to lock so much, or there is less memory.
     pub fn lock(&self) -> Result<(), LockError> {
         #[cfg(unix)]

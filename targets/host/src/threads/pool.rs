@@ -78,6 +78,7 @@ struct Job {
 impl Job {
     fn new<F: Fn(usize) + Sync>(closure: &F, chunks: usize) -> Self {
         /// # Safety
+        ///
         /// `closure` points to an `F` that may be shared with this thread.
         unsafe fn call<F: Fn(usize)>(closure: *const (), chunk: usize) {
             // SAFETY: as required of the caller.
@@ -163,6 +164,7 @@ impl Shared {
     /// Opens a region of `job`.
     ///
     /// # Safety
+    ///
     /// No other region is open, and the job's closure lives until
     /// `unfinished` has been read as zero, with [`Acquire`].
     unsafe fn publish(&self, job: Job) {
@@ -353,6 +355,7 @@ impl Pool {
     /// calling thread runs all of them itself.
     ///
     /// # Panics
+    ///
     /// When a chunk does: with the first one's payload, after all running chunks
     /// have ended. Chunks not begun by then are left out. The pool stays usable.
     pub(crate) fn for_each(&self, chunks: usize, f: &(impl Fn(usize) + Sync)) {
