@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use self::boards::{BOARDS, Bank, Board, board};
 use self::shapes::{KNOWN, Known};
 use crate::args::{FitArgs, StateType};
-use crate::info::grouped;
-use crate::model::Opened;
+use crate::commands::info::grouped;
+use crate::support::model::Opened;
 
 /// Flash for the library's code and constants, built for one architecture: what
 /// the C program in `targets/c/examples/story.c` takes on a Cortex-M4, rounded

@@ -13,10 +13,10 @@ use kinglet_quantize::{Hex, Report, TensorReport};
 use serde::Serialize;
 
 use crate::args::{EngineArgs, ModelArgs, QuantizeArgs};
-use crate::engine::with_engine;
-use crate::model::{Opened, read};
-use crate::perplexity::documents;
-use crate::terminal::{self, Unread};
+use crate::commands::perplexity::documents;
+use crate::support::engine::with_engine;
+use crate::support::model::{Opened, read};
+use crate::support::terminal::{self, Unread};
 
 /// The keys of the report, for `--help`.
 pub(crate) const KEYS: &str = "\

@@ -9,7 +9,7 @@ use kinglet::num::state_dtype::{StateElement, f16};
 use kinglet::sampler::SamplerOptions;
 use kinglet_quantize::synthetic::OFFICIAL;
 
-use crate::fit::parse_size;
+use crate::commands::fit::parse_size;
 
 /// Runs RWKV language models: the same text from the same seed on every machine.
 #[derive(Debug, Parser)]
@@ -221,7 +221,7 @@ impl RunArgs {
 
 #[cfg(feature = "quantizer")]
 #[derive(Args, Clone, Debug)]
-#[command(after_long_help = crate::report::KEYS, allow_negative_numbers = true)]
+#[command(after_long_help = crate::commands::report::KEYS, allow_negative_numbers = true)]
 pub(crate) struct QuantizeArgs {
     /// Checkpoint: .pth, .safetensors, .st, .gguf, rwkv.cpp .bin, or a Hugging Face directory
     pub(crate) checkpoint: PathBuf,
