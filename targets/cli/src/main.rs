@@ -1,34 +1,19 @@
 //! The program `kinglet`: runs, quantizes and measures RWKV models.
 
 mod args;
-mod bench;
-mod digest;
-mod engine;
-#[cfg(feature = "quantizer")]
-mod export;
-mod fit;
-mod info;
-mod logits;
-mod model;
-mod npy;
-mod output;
-mod perplexity;
-#[cfg(feature = "quantizer")]
-mod quantize;
-#[cfg(feature = "quantizer")]
-mod report;
-mod run;
-#[cfg(unix)]
-mod signals;
-#[cfg(feature = "quantizer")]
-mod state;
-mod state_file;
-mod terminal;
+mod commands;
+mod support;
 
 use std::process::ExitCode;
 
 use args::{Cli, Command};
 use clap::Parser;
+use commands::{bench, digest, fit, info, logits, perplexity, run};
+#[cfg(feature = "quantizer")]
+use commands::{export, quantize, state};
+#[cfg(unix)]
+use support::signals;
+use support::terminal;
 
 /// The status of a program that was used wrongly or was given wrong input.
 const FAILED: u8 = 2;

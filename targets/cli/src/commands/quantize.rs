@@ -9,10 +9,10 @@ use kinglet_quantize::vocabulary::Vocabulary;
 use kinglet_quantize::{ConvertError, Hex, Options, Report, TunedState, convert, shape};
 
 use crate::args::QuantizeArgs;
-use crate::model::read;
-use crate::output::{self, Output};
-use crate::report::{self, Texts};
-use crate::terminal::{self, Unread};
+use crate::commands::report::{self, Texts};
+use crate::support::model::read;
+use crate::support::output::{self, Output};
+use crate::support::terminal::{self, Unread};
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
     let mut checkpoint = Checkpoint::open(&args.checkpoint)?;

@@ -14,11 +14,11 @@ use kinglet_simd::SimdKernels;
 use serde_json::{Value, json};
 
 use crate::args::{BenchArgs, EngineArgs, StateType};
-use crate::digest::token;
-use crate::engine::{BLOCK, with_engine};
-use crate::info::{grouped, read_per_token};
-use crate::model::Opened;
-use crate::terminal;
+use crate::commands::digest::token;
+use crate::commands::info::{grouped, read_per_token};
+use crate::support::engine::{BLOCK, with_engine};
+use crate::support::model::Opened;
+use crate::support::terminal;
 
 /// Seed of the random weights: every run measures the same.
 const SEED: u64 = 7;

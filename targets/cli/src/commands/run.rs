@@ -10,11 +10,11 @@ use kinglet::tokenizer::Tokenizer;
 use kinglet::tokenizer::text_stream::TextStream;
 
 use crate::args::RunArgs;
-use crate::engine::{BLOCK, with_engine};
-use crate::model::{Opened, tokenizer};
-use crate::output::{self, Output};
-use crate::state_file::SavedState;
-use crate::terminal::{self, Unread};
+use crate::support::engine::{BLOCK, with_engine};
+use crate::support::model::{Opened, tokenizer};
+use crate::support::output::{self, Output};
+use crate::support::state_file::SavedState;
+use crate::support::terminal::{self, Unread};
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     if let Some(path) = &args.save_state {

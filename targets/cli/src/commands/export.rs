@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use crate::args::ExportArgs;
-use crate::model::Opened;
-use crate::{output, terminal};
+use crate::support::model::Opened;
+use crate::support::{output, terminal};
 
 pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     output::keep(&args.model.model, "--output", &args.output)?;

@@ -13,30 +13,10 @@ use kinglet_quantize::{Hex, Report, TensorReport};
 use serde::Serialize;
 
 use crate::args::{EngineArgs, ModelArgs, QuantizeArgs};
-use crate::engine::with_engine;
-use crate::model::{Opened, read};
-use crate::perplexity::documents;
-use crate::terminal::{self, Unread};
-
-/// The keys of the report, for `--help`.
-pub(crate) const KEYS: &str = "\
-The report of --report compares the int8 model with the checkpoint, computed in float64, on the \
-text of --text or on 8 texts of 128 tokens that the int8 model tells itself (temperature 1, \
-seeds 1 to 8). Its keys:
-  checkpoint, model      the two files
-  architecture, content_hash
-  text                   the file; null where the model told the texts: then samples has their
-                         count, tokens, temperature and first seed
-  sequences, positions   texts, each from the start state, and tokens after which the two sides
-                         were compared
-  kl_mean, kl_max        KL divergence of int8 from the checkpoint, nats
-  top1_agreement         share of positions with the same most probable token
-  cosine_loss            1 - mean cosine of the logits
-  scored                 tokens predicted: all but the first of each text
-  perplexity_checkpoint, perplexity_int8, perplexity_ratio
-  tensors                the worst first: name, rows, cols, group (inputs that share a scale),
-                         bits_per_weight, relative_rms_error (of the rounding, over the rms of
-                         the weights), outlier_ratio (largest magnitude over the rms)";
+use crate::commands::perplexity::documents;
+use crate::support::engine::with_engine;
+use crate::support::model::{Opened, read};
+use crate::support::terminal::{self, Unread};
 
 /// Tensors that the summary names.
 const WORST: usize = 5;
@@ -111,7 +91,7 @@ fn long_enough(tokens: usize) -> Result<()> {
     Ok(())
 }
 
-/// The report, as the file has it; [`KEYS`] says what is what.
+/// The report, as the file has it; [`KEYS`](crate::args::KEYS) says what is what.
 #[derive(Debug, Serialize)]
 struct Json<'a> {
     checkpoint: String,

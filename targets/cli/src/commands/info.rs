@@ -10,7 +10,7 @@ use kinglet_quantize::Hex;
 use serde_json::json;
 
 use crate::args::InfoArgs;
-use crate::model::{Opened, tokenizer};
+use crate::support::model::{Opened, tokenizer};
 
 pub(crate) fn run(args: &InfoArgs) -> Result<()> {
     let opened = Opened::new(&args.model)?;

@@ -1,5 +1,7 @@
 //! The command line.
 
+pub(crate) mod size;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -9,7 +11,7 @@ use kinglet::num::state_dtype::{StateElement, f16};
 use kinglet::sampler::SamplerOptions;
 use kinglet_quantize::synthetic::OFFICIAL;
 
-use crate::fit::parse_size;
+use self::size::parse_size;
 
 /// Runs RWKV language models: the same text from the same seed on every machine.
 #[derive(Debug, Parser)]
@@ -220,8 +222,29 @@ impl RunArgs {
 }
 
 #[cfg(feature = "quantizer")]
+/// The keys of the report, for `--help`.
+pub(crate) const KEYS: &str = "\
+The report of --report compares the int8 model with the checkpoint, computed in float64, on the \
+text of --text or on 8 texts of 128 tokens that the int8 model tells itself (temperature 1, \
+seeds 1 to 8). Its keys:
+  checkpoint, model      the two files
+  architecture, content_hash
+  text                   the file; null where the model told the texts: then samples has their
+                         count, tokens, temperature and first seed
+  sequences, positions   texts, each from the start state, and tokens after which the two sides
+                         were compared
+  kl_mean, kl_max        KL divergence of int8 from the checkpoint, nats
+  top1_agreement         share of positions with the same most probable token
+  cosine_loss            1 - mean cosine of the logits
+  scored                 tokens predicted: all but the first of each text
+  perplexity_checkpoint, perplexity_int8, perplexity_ratio
+  tensors                the worst first: name, rows, cols, group (inputs that share a scale),
+                         bits_per_weight, relative_rms_error (of the rounding, over the rms of
+                         the weights), outlier_ratio (largest magnitude over the rms)";
+
+#[cfg(feature = "quantizer")]
 #[derive(Args, Clone, Debug)]
-#[command(after_long_help = crate::report::KEYS, allow_negative_numbers = true)]
+#[command(after_long_help = KEYS, allow_negative_numbers = true)]
 pub(crate) struct QuantizeArgs {
     /// Checkpoint: .pth, .safetensors, .st, .gguf, rwkv.cpp .bin, or a Hugging Face directory
     pub(crate) checkpoint: PathBuf,

@@ -6,10 +6,10 @@ use anyhow::{Context, Result, bail};
 use kinglet::engine::{BatchToken, Engine};
 
 use crate::args::LogitsArgs;
-use crate::engine::with_engine;
-use crate::model::{Opened, read};
-use crate::npy;
-use crate::output::{self, Output};
+use crate::support::engine::with_engine;
+use crate::support::model::{Opened, read};
+use crate::support::npy;
+use crate::support::output::{self, Output};
 
 /// Tokens computed together.
 const BLOCK: usize = 32;

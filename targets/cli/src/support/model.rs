@@ -8,7 +8,7 @@ use kinglet::tokenizer::Tokenizer;
 use kinglet_host::ModelFile;
 
 use crate::args::{ModelArgs, ResidenceArgs};
-use crate::terminal;
+use crate::support::terminal;
 
 /// The model that the program brings along.
 #[cfg(feature = "built-in-model")]

@@ -8,7 +8,7 @@ use kinglet::format::state_file::{StateFile, StateFileError};
 use kinglet::num::state_dtype::{StateElement, f16};
 
 use crate::args::StateType;
-use crate::model;
+use crate::support::model;
 
 /// A state and where it stands.
 pub(crate) struct SavedState {

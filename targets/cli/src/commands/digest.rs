@@ -8,8 +8,8 @@ use kinglet::engine::{BatchToken, Engine};
 use kinglet::format::crc32::Crc32;
 
 use crate::args::{DigestArgs, StateType};
-use crate::engine::{memory, with_engine};
-use crate::model::Opened;
+use crate::support::engine::{memory, with_engine};
+use crate::support::model::Opened;
 
 pub(crate) fn run(args: &DigestArgs) -> Result<()> {
     if args.chunk == 0 {

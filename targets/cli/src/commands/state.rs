@@ -7,10 +7,10 @@ use kinglet_quantize::TunedState;
 use kinglet_quantize::checkpoint::Checkpoint;
 
 use crate::args::StateArgs;
-use crate::model::{Opened, tokenizer};
-use crate::output::{self, Output};
-use crate::state_file::SavedState;
-use crate::terminal;
+use crate::support::model::{Opened, tokenizer};
+use crate::support::output::{self, Output};
+use crate::support::state_file::SavedState;
+use crate::support::terminal;
 
 pub(crate) fn run(args: &StateArgs) -> Result<()> {
     let checkpoint = Checkpoint::open(&args.state)?;

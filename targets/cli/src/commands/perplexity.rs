@@ -7,9 +7,9 @@ use kinglet::tokenizer::Tokenizer;
 use serde::Serialize;
 
 use crate::args::PerplexityArgs;
-use crate::engine::with_engine;
-use crate::model::{Opened, read, tokenizer};
-use crate::terminal;
+use crate::support::engine::with_engine;
+use crate::support::model::{Opened, read, tokenizer};
+use crate::support::terminal;
 
 /// A line of its own between two documents.
 const SEPARATOR: &str = "<|endoftext|>";

@@ -1,0 +1,17 @@
+//! The commands: a file for each, and a function `run` in it that `main` calls.
+
+pub(crate) mod bench;
+pub(crate) mod digest;
+#[cfg(feature = "quantizer")]
+pub(crate) mod export;
+pub(crate) mod fit;
+pub(crate) mod info;
+pub(crate) mod logits;
+pub(crate) mod perplexity;
+#[cfg(feature = "quantizer")]
+pub(crate) mod quantize;
+#[cfg(feature = "quantizer")]
+pub(crate) mod report;
+pub(crate) mod run;
+#[cfg(feature = "quantizer")]
+pub(crate) mod state;

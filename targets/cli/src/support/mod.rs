@@ -1,0 +1,10 @@
+//! The functions that several commands share: engines, models, files, the terminal.
+
+pub(crate) mod engine;
+pub(crate) mod model;
+pub(crate) mod npy;
+pub(crate) mod output;
+#[cfg(unix)]
+pub(crate) mod signals;
+pub(crate) mod state_file;
+pub(crate) mod terminal;
