@@ -68,12 +68,15 @@ pub(crate) trait NextHead {
 impl<K: Kernels, S: StateElement> NextHead for Next<'_, K, S> {
     #[inline(always)]
     fn fetch_along<I: Iterator>(&self, at: usize, rows: I) -> impl Iterator<Item = I::Item> {
-        let state = if at == 0 { self.state } else { &[] };
-        let mut next = state.chunks_exact(self.n);
-        rows.inspect(move |_| {
-            if let Some(row) = next.next() {
-                fetch(self.kernels, row);
+        // By index, not with an iterator over the next state's rows: nothing is left of it where
+        // the kernels do not prefetch.
+        rows.enumerate().map(move |(key, row)| {
+            if at == 0
+                && let Some(next) = self.state.get(key * self.n..(key + 1) * self.n)
+            {
+                fetch(self.kernels, next);
             }
+            row
         })
     }
 }

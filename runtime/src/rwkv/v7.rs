@@ -70,7 +70,7 @@ pub(crate) const fn workspace_len(shape: &Shape, tokens: usize) -> usize {
 
 /// Elements of the time mix's scratch, whose three steps use the same memory in turn.
 pub(crate) const fn time_mix_len(shape: &Shape, tokens: usize) -> usize {
-    let low_rank = LowRankBuffers::len(shape, tokens);
+    let low_rank = WkvBuffers::len(shape, tokens) + LowRankBuffers::len(shape, tokens);
     let steps = max(ShiftBuffers::len(shape, tokens), low_rank);
     TimeMixBuffers::len(shape, tokens) + max(steps, OutputBuffers::len(shape, tokens))
 }
@@ -146,13 +146,19 @@ scratch! {
 }
 
 scratch! {
-    /// Buffers of the low-rank pairs, and of the wkv.
-    struct LowRankBuffers(shape, tokens) {
+    /// What the low-rank pairs give to the wkv.
+    struct WkvBuffers(shape, tokens) {
         /// `w2 tanh(w1 n_w)` and its like: `[token][width]` each.
         w: floats(tokens * shape.width),
         a: floats(tokens * shape.width),
         v_mix: floats(tokens * shape.width),
         g: floats(tokens * shape.width),
+    }
+}
+
+scratch! {
+    /// Buffers of the low-rank pairs.
+    struct LowRankBuffers(shape, tokens) {
         /// `tanh(w1 n_w)` and its like.
         w_input: quantized(tokens, shape.ranks.decay),
         a_input: quantized(tokens, shape.ranks.iclr),
@@ -202,9 +208,10 @@ impl TimeMix<'_> {
         let TimeMixBuffers { w_hidden, a_hidden, v_hidden, g_hidden, .. } = buffers;
 
         let mut arena = ScratchArena::new(&mut *scratch);
-        let mut low_rank = LowRankBuffers::carve(&mut arena, shape, tokens);
-        self.low_rank(batch, [w_hidden, a_hidden, v_hidden, g_hidden], &mut low_rank);
-        let LowRankBuffers { w, a, v_mix, g, .. } = low_rank;
+        let WkvBuffers { w, a, v_mix, g } = WkvBuffers::carve(&mut arena, shape, tokens);
+        let hidden = [w_hidden, a_hidden, v_hidden, g_hidden];
+        let outputs = [&mut *w, &mut *a, &mut *v_mix, &mut *g];
+        self.low_rank(batch, hidden, outputs, arena.rest());
 
         let inputs = WkvInputs { r, k, v, w, a, v_mix, g };
         self.wkv(batch, &inputs, heads, v_first, head_vectors, y);
@@ -254,22 +261,26 @@ impl TimeMix<'_> {
         batch.kernels.products(&mut products);
     }
 
-    /// The second halves of the low-rank pairs: `w`, `a`, `v_mix` and `g` of `buffers`.
+    /// The second halves of the low-rank pairs, from the first halves.
     ///
     /// * `hidden`: `w1 n_w`, `a1 n_a`, `v1 n_v`, `g1 n_g`, `[token][rank]` each
+    /// * `outputs`: `w`, `a`, `v_mix` and `g` of [`WkvBuffers`]
     #[inline(never)]
     fn low_rank<K: Kernels>(
         &self,
         batch: &Batch<'_, K>,
         [w_hidden, a_hidden, v_hidden, g_hidden]: [&mut [f32]; 4],
-        buffers: &mut LowRankBuffers<'_>,
+        [w, a, v_mix, g]: [&mut [f32]; 4],
+        scratch: &mut [f32],
     ) {
-        let LowRankBuffers { w, a, v_mix, g, w_input, a_input, v_input, g_input } = buffers;
-        batch.activate(w_hidden, math::tanh, w_input);
-        batch.activate(a_hidden, |x| x, a_input);
-        batch.activate(g_hidden, math::sigmoid, g_input);
+        let mut arena = ScratchArena::new(scratch);
+        let LowRankBuffers { mut w_input, mut a_input, mut v_input, mut g_input } =
+            LowRankBuffers::carve(&mut arena, &batch.shape, batch.len());
+        batch.activate(w_hidden, math::tanh, &mut w_input);
+        batch.activate(a_hidden, |x| x, &mut a_input);
+        batch.activate(g_hidden, math::sigmoid, &mut g_input);
         if self.v2.is_some() {
-            batch.activate(v_hidden, |x| x, v_input);
+            batch.activate(v_hidden, |x| x, &mut v_input);
         }
         let mut products = heapless::Vec::<_, 4>::from_array([
             Product { matrix: self.w2, input: w_input.view(), output: w },

@@ -83,6 +83,15 @@ impl Header {
     /// When `bytes` are not a whole model file of a known version and an
     /// [enabled](Architecture::enabled) architecture, as far as the header tells.
     pub const fn parse(bytes: &[u8]) -> Result<Self, ModelError> {
+        Self::parse_front(bytes, bytes.len() as u64)
+    }
+
+    /// [`parse`](Self::parse) of the front of a file of `file` bytes, at least its header.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse).
+    pub const fn parse_front(bytes: &[u8], file: u64) -> Result<Self, ModelError> {
         if bytes.len() >= MAGIC.len() {
             let magic: [u8; 8] = bytes_at(bytes, 0);
             if u64::from_le_bytes(magic) != u64::from_le_bytes(MAGIC) {
@@ -103,7 +112,7 @@ impl Header {
             return Err(ModelError::HeaderCrc { found, expected });
         }
         let shape = check!(Self::parse_shape(bytes));
-        let sections = check!(Self::parse_sections(bytes));
+        let sections = check!(Self::parse_sections(bytes, file));
         Ok(Self { shape, content_hash: bytes_at(bytes, 72), sections })
     }
 
@@ -139,8 +148,8 @@ impl Header {
 
     const fn parse_sections(
         bytes: &[u8],
+        file: u64,
     ) -> Result<[SectionEntry; Section::ALL.len()], ModelError> {
-        let file = bytes.len() as u64;
         let mut sections = [SectionEntry { offset: 0, len: 0, crc: 0 }; Section::ALL.len()];
         let mut end = HEADER_LEN as u64;
         let mut i = 0;

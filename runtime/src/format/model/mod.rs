@@ -104,7 +104,7 @@ impl<'a> Model<'a> {
     /// Damaged weights are found by [`verify`](Self::verify).
     pub fn open(bytes: &'a [u8]) -> Result<Self, ModelError> {
         let header = Header::parse(bytes)?;
-        Self::open_with(bytes, header, section_bytes(bytes, &header, Section::Directory))
+        Self::with_directory(bytes, header, section_bytes(bytes, &header, Section::Directory))
     }
 
     /// [`open`](Self::open) with a header and a directory that the caller has copied out of
@@ -116,16 +116,18 @@ impl<'a> Model<'a> {
     /// As [`open`](Self::open).
     pub fn open_with(
         bytes: &'a [u8],
+        header: &[u8; HEADER_LEN],
+        directory: &'a [u8],
+    ) -> Result<Self, ModelError> {
+        let header = Header::parse_front(header, bytes.len() as u64)?;
+        Self::with_directory(bytes, header, directory)
+    }
+
+    fn with_directory(
+        bytes: &'a [u8],
         header: Header,
         directory: &'a [u8],
     ) -> Result<Self, ModelError> {
-        let file = bytes.len() as u64;
-        for section in Section::ALL {
-            let SectionEntry { offset, len, .. } = header.section(section);
-            if offset.checked_add(len).is_none_or(|end| end > file) {
-                return Err(ModelError::SectionBounds { section, offset, len, file });
-            }
-        }
         let remainder = bytes.as_ptr().addr() % ALIGN;
         if remainder != 0 {
             return Err(ModelError::Misaligned { remainder });
