@@ -9,7 +9,7 @@
 //! Programs that link no standard library take `OneThread` of the crate `kinglet-simd`.
 //!
 //! ```
-//! use kinglet::kernels::{Kernels, ChunksOf};
+//! use kinglet::kernels::{ChunksOf, Kernels, Phase, Region};
 //! use kinglet::kernels::scalar::Scalar;
 //! use kinglet_host::{PageBuffer, Threaded, default_threads};
 //!
@@ -19,7 +19,7 @@
 //! // The core cuts its own slices; here 1024 rows, each on any thread.
 //! kernels.for_parts(
 //!     (0..1024, ChunksOf::new(&mut buffer, 1024)),
-//!     1 << 20,
+//!     Region { phase: Phase::Wkv, operations: 1 << 20 },
 //!     #[inline(always)]
 //!     |(range, rows)| range.zip(rows.iter()).for_each(|(row, values)| values.fill(row as f32)),
 //! );

@@ -27,11 +27,9 @@
 //!
 //! // 16 rows by 32 inputs, all weights 2, one group of 32 with the scale 0.5 to a row.
 //! let (weights, scales) = ([2; 16 * 32], [f16::from_f32(0.5); 16]);
-//! let matrix = Matrix {
-//!     rows: 16, inputs: 32, group: 32, multiplier: 1.0, weights: &weights, scales: &scales,
-//! };
+//! let matrix = Matrix::new(16, 32, 32, 1.0, &weights, &scales).unwrap();
 //! // One token: all q 3, with the scale 0.25.
-//! let input = Quantized { tokens: 1, inputs: 32, q: &[3; 32], sums: &[96], scales: &[0.25] };
+//! let input = Quantized::new(32, &[3; 32], &[96], &[0.25]).unwrap();
 //! let mut output = [0.0; 16];
 //! OneThread(Scalar).products(&mut [Product { matrix, input, output: &mut output }]);
 //! assert_eq!(output, [2.0 * 3.0 * 32.0 * 0.5 * 0.25; 16]);
