@@ -13,7 +13,7 @@ use commands::{bench, digest, fit, info, logits, perplexity, run};
 use commands::{export, quantize, state};
 #[cfg(unix)]
 use support::signals;
-use support::terminal;
+use support::{stdout, terminal};
 
 /// The status of a program that was used wrongly or was given wrong input.
 const FAILED: u8 = 2;
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         Command::State(args) => state::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Fit(args) => match fit::run(&args) {
-            Ok(false) => return ExitCode::from(UNFIT),
+            Ok(false) if stdout::flush().is_ok() => return ExitCode::from(UNFIT),
             answer => answer.map(|_| ()),
         },
         Command::Perplexity(args) => perplexity::run(&args),
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         Command::Digest(args) => digest::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
-    match result {
+    match result.and_then(|()| Ok(stdout::flush()?)) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads the output has had enough.
         Err(error) if terminal::is_broken_pipe(&error) => ExitCode::SUCCESS,

@@ -10,18 +10,19 @@ use kinglet::tokenizer::Tokenizer;
 use kinglet::tokenizer::text_stream::TextStream;
 
 use crate::args::RunArgs;
-use crate::support::engine::{BLOCK, with_engine};
-use crate::support::model::{Opened, tokenizer};
+use crate::support::engine::{PROMPT_BATCH, with_engine};
+use crate::support::model::{LoadedModel, tokenizer};
 use crate::support::output::{self, Output};
 use crate::support::state_file::SavedState;
-use crate::support::terminal::{self, Unread};
+use crate::support::stdout::Stdout;
+use crate::support::terminal::{self, IgnoreBrokenPipe};
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     if let Some(path) = &args.save_state {
         // The file of --state may be taken further.
-        output::keep(&args.model.model, "--save-state", path)?;
+        output::refuse_overwrite(&args.model.model, "--save-state", path)?;
     }
-    let opened = Opened::resident(&args.model, &args.residence)?;
+    let opened = LoadedModel::resident(&args.model, &args.residence)?;
     let model = opened.model()?;
     let tokenizer = tokenizer(&model, opened.name())?;
     let prompt = prompt(args)?;
@@ -36,21 +37,22 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     if tokens.is_empty() {
         bail!("there is no token to start with; give a prompt to go on with");
     }
-    let seed = args.seed.unwrap_or_else(drawn_seed);
+    let seed = args.sampling.seed.unwrap_or_else(drawn_seed);
     let vocab = model.shape().vocab;
     // Logits beyond the tokenizer's last id stand for nothing.
-    let drawable = vocab.min(tokenizer.vocab_len());
-    let sampler = Sampler::with_counts(args.sampler_options(), seed, vec![0.0; drawable])?;
-    let block = BLOCK.min(tokens.len());
+    let drawable_vocab = vocab.min(tokenizer.vocab_len());
+    let sampler = Sampler::with_counts(args.sampling.options(), seed, vec![0.0; drawable_vocab])?;
+    let max_batch = PROMPT_BATCH.min(tokens.len());
     let saved = args.save_state.as_deref().map(Output::create).transpose()?;
-    with_engine(model, &args.engine, 1, block, |engine| {
+    with_engine(model, &args.engine, 1, max_batch, |engine| {
         if let Some(start) = &start {
             engine.load_state(0, &start.values)?;
         }
-        let mut story = Story { engine, tokenizer, sampler, text: TextStream::new(), drawable };
-        let stdout = io::stdout().lock();
+        let mut story =
+            Generation { engine, tokenizer, sampler, text: TextStream::new(), drawable_vocab };
+        let stdout = Stdout::lock();
         let mut out: Box<dyn Write> = match &saved {
-            Some(_) => Box::new(Unread::new(stdout)),
+            Some(_) => Box::new(IgnoreBrokenPipe::new(stdout)),
             None => Box::new(stdout),
         };
         out.write_all(prompt.as_bytes())?;
@@ -65,7 +67,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
             file.write_all(&SavedState { values, next }.bytes(state_type, model.header())?)?;
             file.finish()?;
         }
-        let seed = if args.seed.is_some() || args.temperature == 0.0 {
+        let seed = if args.sampling.seed.is_some() || args.sampling.temperature == 0.0 {
             String::new()
         } else {
             format!(" · --seed {seed}")
@@ -133,16 +135,16 @@ impl std::fmt::Display for Times {
 }
 
 /// A text under way.
-struct Story<'a> {
+struct Generation<'a> {
     engine: &'a mut dyn Engine,
     tokenizer: Tokenizer<'a>,
     sampler: Sampler<Vec<f32>>,
     text: TextStream,
     /// Ids that may be drawn are below it.
-    drawable: usize,
+    drawable_vocab: usize,
 }
 
-impl Story<'_> {
+impl Generation<'_> {
     /// Reads the prompt and writes at most `most` tokens that follow it.
     fn tell(&mut self, prompt: &[u32], most: usize, out: &mut dyn Write) -> Result<Times> {
         let mut logits = vec![0.0; self.engine.shape().vocab];
@@ -152,7 +154,7 @@ impl Story<'_> {
         let mut tokens = 0;
         let mut last = None;
         while tokens < most {
-            let token = self.sampler.sample(&mut logits[..self.drawable])?;
+            let token = self.sampler.sample(&mut logits[..self.drawable_vocab])?;
             tokens += 1;
             last = Some(token);
             if Some(token) == self.tokenizer.end_of_text() {

@@ -7,7 +7,7 @@ use kinglet_quantize::TunedState;
 use kinglet_quantize::checkpoint::Checkpoint;
 
 use crate::args::StateArgs;
-use crate::support::model::{Opened, tokenizer};
+use crate::support::model::{LoadedModel, tokenizer};
 use crate::support::output::{self, Output};
 use crate::support::state_file::SavedState;
 use crate::support::terminal;
@@ -15,8 +15,8 @@ use crate::support::terminal;
 pub(crate) fn run(args: &StateArgs) -> Result<()> {
     let checkpoint = Checkpoint::open(&args.state)?;
     let files = checkpoint.inputs();
-    output::keep(files.iter().chain(&args.model.model), "--output", &args.output)?;
-    let opened = Opened::new(&args.model)?;
+    output::refuse_overwrite(files.iter().chain(&args.model.model), "--output", &args.output)?;
+    let opened = LoadedModel::new(&args.model)?;
     let model = opened.model()?;
     let state = TunedState::read(&checkpoint, model.shape())
         .with_context(|| format!("{}, for {}", args.state.display(), opened.name()))?;

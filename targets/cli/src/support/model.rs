@@ -20,7 +20,7 @@ const BUILT_IN: Option<&[u8]> = None;
 const VERIFY_BELOW: usize = 64 << 20;
 
 /// A model's bytes, and the name by which to speak of it.
-pub(crate) struct Opened {
+pub(crate) struct LoadedModel {
     name: String,
     bytes: Bytes,
     verify: bool,
@@ -31,7 +31,7 @@ enum Bytes {
     Mapped(ModelFile),
 }
 
-impl Opened {
+impl LoadedModel {
     /// Maps the model file, or takes the built-in model.
     pub(crate) fn new(args: &ModelArgs) -> Result<Self> {
         let (name, bytes) = match &args.model {

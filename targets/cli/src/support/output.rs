@@ -41,13 +41,13 @@ fn cannot_write(path: &Path, error: &io::Error) -> io::Error {
 }
 
 /// Refuses `output`, which `option` names, where writing it would replace one of `inputs`.
-pub(crate) fn keep<'a>(
+pub(crate) fn refuse_overwrite<'a>(
     inputs: impl IntoIterator<Item = &'a PathBuf>,
     option: &str,
     output: &Path,
 ) -> Result<()> {
-    let place = place(output);
-    if let Some(input) = inputs.into_iter().find(|input| self::place(input) == place) {
+    let resolved = resolve(output);
+    if let Some(input) = inputs.into_iter().find(|input| resolve(input) == resolved) {
         bail!(
             "{option} {} would replace {}, which the command needs; give another {option}",
             output.display(),
@@ -58,7 +58,7 @@ pub(crate) fn keep<'a>(
 }
 
 /// Where a path leads, by one name for all paths that lead there; the file need not exist.
-fn place(path: &Path) -> PathBuf {
+fn resolve(path: &Path) -> PathBuf {
     let existing = path.canonicalize();
     existing.unwrap_or_else(|_| match (path.parent(), path.file_name()) {
         (Some(folder), Some(name)) => {
@@ -79,12 +79,12 @@ mod tests {
         let inputs = ["Cargo.toml", "src/not-there"].map(PathBuf::from);
         for other in ["src/../Cargo.toml", "./src/not-there", "src/../src/not-there"] {
             for other in [Path::new(other), &folder.join(other)] {
-                let error = keep(&inputs, "-o", other).unwrap_err().to_string();
+                let error = refuse_overwrite(&inputs, "-o", other).unwrap_err().to_string();
                 assert!(error.contains("would replace"), "{error}");
             }
         }
         for free in ["src/Cargo.toml", "not-there", "no/such/folder"] {
-            assert!(keep(&inputs, "-o", Path::new(free)).is_ok(), "{free}");
+            assert!(refuse_overwrite(&inputs, "-o", Path::new(free)).is_ok(), "{free}");
         }
     }
 }

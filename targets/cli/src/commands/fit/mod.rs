@@ -1,20 +1,23 @@
 //! `kinglet fit`: what a model needs, and which boards have it.
-#![expect(clippy::print_stdout, reason = "the answer is the output")]
 
 mod boards;
 mod shapes;
 
+use std::io;
+
 use anyhow::{Result, bail};
-use kinglet::engine::workspace_len;
+use kinglet::engine::Requirements;
 use kinglet::format::model::Section;
 use kinglet::format::shape::Shape;
+use kinglet::num::state_dtype::f16;
 use serde_json::{Value, json};
 
 use self::boards::{BOARDS, Bank, Board, board};
 use self::shapes::{KNOWN, Known};
 use crate::args::{FitArgs, StateType};
-use crate::commands::info::grouped;
-use crate::support::model::Opened;
+use crate::support::model::LoadedModel;
+use crate::support::numbers::{grouped, short};
+use crate::support::stdout::outln;
 
 /// Flash for the library's code and constants, built for one architecture: what
 /// the C program in `targets/c/examples/story.c` takes on a Cortex-M4, rounded
@@ -32,7 +35,7 @@ const LINUX: u64 = 128 << 20;
 
 /// Says whether the model fits; with nothing to fit into, shows all boards.
 pub(crate) fn run(args: &FitArgs) -> Result<bool> {
-    let opened = Opened::new(&args.model)?;
+    let opened = LoadedModel::new(&args.model)?;
     let model = opened.model()?;
     let shape = model.shape();
     if args.state.state_type == StateType::F16 && !shape.architecture.allows_f16_state() {
@@ -49,18 +52,18 @@ pub(crate) fn run(args: &FitArgs) -> Result<bool> {
     }
     let Some(place) = place(args)? else {
         if args.json {
-            println!("{}", serde_json::to_string_pretty(&all_json(opened.name(), &need, args))?);
+            outln!("{}", serde_json::to_string_pretty(&all_json(opened.name(), &need, args))?)?;
         } else {
-            print_all(opened.name(), &need, args);
+            print_all(opened.name(), &need, args)?;
         }
         return Ok(true);
     };
     let fit = Fit::new(&need, &place);
     if args.json {
         let json = fit_json(opened.name(), &need, &place, &fit, args);
-        println!("{}", serde_json::to_string_pretty(&json)?);
+        outln!("{}", serde_json::to_string_pretty(&json)?)?;
     } else {
-        print_fit(opened.name(), &need, &place, &fit, args);
+        print_fit(opened.name(), &need, &place, &fit, args)?;
     }
     Ok(fit.fits())
 }
@@ -128,14 +131,18 @@ struct Need {
 
 impl Need {
     fn new(shape: &Shape, model: u64, how: Use) -> Self {
+        let needs = match how.state_type {
+            StateType::F32 => Requirements::of::<f32>(shape, 1),
+            StateType::F16 => Requirements::of::<f16>(shape, 1),
+        };
         let mut buffers = vec![
-            ("state", (how.state_type.size() * shape.state_len()) as u64),
-            ("workspace", 4 * workspace_len(shape, 1) as u64),
-            ("logits", 4 * shape.vocab as u64),
+            ("state", needs.state_bytes as u64),
+            ("workspace", needs.workspace_bytes() as u64),
+            ("logits", needs.logits_bytes() as u64),
             ("stack", STACK),
         ];
         if how.penalties {
-            buffers.push(("sampler counts", 4 * shape.vocab as u64));
+            buffers.push(("sampler counts", needs.logits_bytes() as u64));
         }
         Self { model, code: CODE, buffers }
     }
@@ -218,61 +225,63 @@ fn largest_name(place: &Place, how: Use) -> &'static str {
     largest(place, how).map_or("none", |known| known.name)
 }
 
-fn print_all(name: &str, need: &Need, args: &FitArgs) {
-    println!(
+fn print_all(name: &str, need: &Need, args: &FitArgs) -> io::Result<()> {
+    outln!(
         "{name} needs {} bytes of flash and {} of RAM",
         grouped(need.flash()),
         grouped(need.ram())
-    );
-    println!();
-    println!("{:11} {:33} {:>8} {:>8}  {:26} largest known", "--board", "", "flash", "RAM", "fits");
+    )?;
+    outln!()?;
+    outln!("{:11} {:33} {:>8} {:>8}  {:26} largest known", "--board", "", "flash", "RAM", "fits")?;
     for board in BOARDS {
         let place = Place::from(board);
         let answer = Fit::new(need, &place).problem();
         let flash = board.flash.map_or("in RAM".to_owned(), short);
         let ram = short(board.ram.iter().map(|bank| bank.bytes).sum());
-        println!(
+        outln!(
             "{:11} {:33} {flash:>8} {ram:>8}  {:26} {}",
             board.id,
             board.name,
             answer.map_or("yes".to_owned(), |problem| format!("no: {problem}")),
             largest_name(&place, args.into()),
-        );
+        )?;
     }
-    println!();
+    outln!()?;
     for board in BOARDS.iter().filter(|board| !board.note.is_empty()) {
-        println!("{}: {}", board.id, board.note);
+        outln!("{}: {}", board.id, board.note)?;
     }
-    println!("`kinglet fit --board NAME` shows what goes where");
+    outln!("`kinglet fit --board NAME` shows what goes where")?;
+    Ok(())
 }
 
-fn print_fit(name: &str, need: &Need, place: &Place, fit: &Fit, args: &FitArgs) {
+fn print_fit(name: &str, need: &Need, place: &Place, fit: &Fit, args: &FitArgs) -> io::Result<()> {
     let answer = fit.problem().map_or("fits".to_owned(), |why| format!("does not fit: {why}"));
-    println!("{name} on {}: {answer}", place.name);
+    outln!("{name} on {}: {answer}", place.name)?;
     if let Some(flash) = place.flash {
-        println!("flash, bytes");
-        println!("  {:>14} model", grouped(need.model));
-        println!("  {:>14} code", grouped(need.code));
-        println!("  {:>14} in all, of {}", grouped(need.flash()), grouped(flash));
+        outln!("flash, bytes")?;
+        outln!("  {:>14} model", grouped(need.model))?;
+        outln!("  {:>14} code", grouped(need.code))?;
+        outln!("  {:>14} in all, of {}", grouped(need.flash()), grouped(flash))?;
     }
-    println!("RAM, bytes");
+    outln!("RAM, bytes")?;
     for (piece, bytes, bank) in &fit.banks {
         let bank = bank.map_or("no piece is large enough", |bank| place.ram[bank].name);
-        println!("  {:>14} {piece:15} {bank}", grouped(*bytes));
+        outln!("  {:>14} {piece:15} {bank}", grouped(*bytes))?;
     }
     if place.kept > 0 {
-        println!("  {:>14} {:15}", grouped(place.kept), "kept for Linux");
+        outln!("  {:>14} {:15}", grouped(place.kept), "kept for Linux")?;
     }
     let ram = fit.banks.iter().map(|(_, bytes, _)| bytes).sum::<u64>() + place.kept;
     let has: u64 = place.ram.iter().map(|bank| bank.bytes).sum();
-    println!("  {:>14} in all, of {}", grouped(ram), grouped(has));
-    println!("largest known shape that fits: {}", largest_name(place, args.into()));
+    outln!("  {:>14} in all, of {}", grouped(ram), grouped(has))?;
+    outln!("largest known shape that fits: {}", largest_name(place, args.into()))?;
     if let Some(board) = place.board {
-        println!("sizes: {}", board.source);
+        outln!("sizes: {}", board.source)?;
         if !board.note.is_empty() {
-            println!("note: {}", board.note);
+            outln!("note: {}", board.note)?;
         }
     }
+    Ok(())
 }
 
 fn need_json(name: &str, need: &Need) -> serde_json::Map<String, Value> {
@@ -336,48 +345,9 @@ fn all_json(name: &str, need: &Need, args: &FitArgs) -> Value {
     json.into()
 }
 
-/// 2097152 as "2M": whole units, as data sheets write sizes.
-fn short(bytes: u64) -> String {
-    let units = [(30, "G"), (20, "M"), (10, "K")];
-    let unit = units.into_iter().find(|(shift, _)| bytes.is_multiple_of(1 << shift) && bytes > 0);
-    unit.map_or(bytes.to_string(), |(shift, unit)| format!("{}{unit}", bytes >> shift))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::size::parse_size;
-
-    #[test]
-    fn sizes_are_read() {
-        let good = [
-            ("524288", 524_288),
-            ("512K", 512 << 10),
-            ("512 KiB", 512 << 10),
-            ("264KB", 264 << 10),
-            ("16 MiB", 16 << 20),
-            ("4GB", 4 << 30),
-            ("2m", 2 << 20),
-            ("1.5G", 3 << 29),
-            ("64B", 64),
-        ];
-        for (text, bytes) in good {
-            assert_eq!(parse_size(text), Ok(bytes), "{text}");
-        }
-        for text in
-            ["", "K", "2X", "-1K", "1e3", "inf", "nan", "0", "1.5", "1.2.3M", "99999999999G"]
-        {
-            let error = parse_size(text).expect_err(text);
-            assert!(error.contains("512K"), "{error}");
-        }
-    }
-
-    #[test]
-    fn sizes_are_written_as_they_are_read() {
-        for bytes in [1, 1000, 264 << 10, 2 << 20, 4 << 30, 1344 << 10] {
-            assert_eq!(parse_size(&short(bytes)), Ok(bytes));
-        }
-    }
 
     fn place(flash: Option<u64>, banks: &[u64]) -> Place {
         let ram = banks.iter().map(|&bytes| Bank { name: "RAM", bytes }).collect();

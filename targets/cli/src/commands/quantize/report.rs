@@ -13,10 +13,11 @@ use kinglet_quantize::{Hex, Report, TensorReport};
 use serde::Serialize;
 
 use crate::args::{EngineArgs, ModelArgs, QuantizeArgs};
-use crate::commands::perplexity::documents;
 use crate::support::engine::with_engine;
-use crate::support::model::{Opened, read};
-use crate::support::terminal::{self, Unread};
+use crate::support::model::{LoadedModel, read};
+use crate::support::stdout::Stdout;
+use crate::support::terminal::{self, IgnoreBrokenPipe};
+use crate::support::tokens::documents;
 
 /// Tensors that the summary names.
 const WORST: usize = 5;
@@ -193,7 +194,7 @@ fn compare(args: &QuantizeArgs, checkpoint: &Checkpoint, texts: &Texts) -> Resul
     if let Some(path) = &args.state {
         reference.tune_from(&Checkpoint::open(path)?)?;
     }
-    let opened = Opened::new(&ModelArgs { model: Some(args.output.clone()), verify: false })?;
+    let opened = LoadedModel::new(&ModelArgs { model: Some(args.output.clone()), verify: false })?;
     let model = opened.model()?;
     let engine = EngineArgs::default();
     with_engine(model, &engine, SAMPLES, reference::BLOCK, |engine| {
@@ -219,7 +220,7 @@ fn compare(args: &QuantizeArgs, checkpoint: &Checkpoint, texts: &Texts) -> Resul
 }
 
 fn print(quality: &Quality, worst: &[&TensorReport], told: bool) -> io::Result<()> {
-    let mut out = Unread::new(io::stdout().lock());
+    let mut out = IgnoreBrokenPipe::new(Stdout::lock());
     let texts = if told { "texts of its own" } else { "texts" };
     writeln!(
         out,

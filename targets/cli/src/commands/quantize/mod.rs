@@ -1,5 +1,7 @@
 //! `kinglet quantize`: from a checkpoint to a model file.
 
+mod report;
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -8,11 +10,12 @@ use kinglet_quantize::checkpoint::{Checkpoint, CheckpointError, Problem};
 use kinglet_quantize::vocabulary::Vocabulary;
 use kinglet_quantize::{ConvertError, Hex, Options, Report, TunedState, convert, shape};
 
+use self::report::Texts;
 use crate::args::QuantizeArgs;
-use crate::commands::report::{self, Texts};
 use crate::support::model::read;
 use crate::support::output::{self, Output};
-use crate::support::terminal::{self, Unread};
+use crate::support::stdout::Stdout;
+use crate::support::terminal::{self, IgnoreBrokenPipe};
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
     let mut checkpoint = Checkpoint::open(&args.checkpoint)?;
@@ -21,9 +24,9 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
     }
     let state = args.state.as_deref().map(Checkpoint::open).transpose()?;
     let inputs = inputs(&checkpoint, state.as_ref(), args);
-    output::keep(&inputs, "--output", &args.output)?;
+    output::refuse_overwrite(&inputs, "--output", &args.output)?;
     if let Some(report) = &args.report {
-        output::keep(inputs.iter().chain([&args.output]), "--report", report)?;
+        output::refuse_overwrite(inputs.iter().chain([&args.output]), "--report", report)?;
     }
     let state = state.map(|file| tuned_state(&checkpoint, args, &file)).transpose()?;
     let vocabulary = match &args.vocab {
@@ -189,7 +192,7 @@ fn bytes(name: &Path) -> Option<u16> {
 
 /// Prints what was converted; `read` is the bytes of the checkpoint's tensors.
 fn print(report: &Report, args: &QuantizeArgs, read: u64) -> io::Result<()> {
-    let mut out = Unread::new(io::stdout().lock());
+    let mut out = IgnoreBrokenPipe::new(Stdout::lock());
     if !args.quiet {
         let name_width = report.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
         writeln!(

@@ -1,0 +1,45 @@
+//! Options of `run`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser};
+
+use super::{EngineArgs, ModelArgs, ResidenceArgs, SamplingArgs};
+
+#[derive(Args, Clone, Debug)]
+// So that the error says what is accepted, not that `-1` is no option.
+#[command(allow_negative_numbers = true)]
+pub(crate) struct RunArgs {
+    /// Text to continue; `-` reads it from standard input
+    pub(crate) prompt: Option<String>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) residence: ResidenceArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+    /// Most tokens to generate; the end of the text may come before
+    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 512)]
+    pub(crate) tokens: usize,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+    /// Goes on from a state that --save-state or `kinglet state` wrote
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Writes the state at the end, for --state; with -n 0, that after the prompt.
+    /// Keeps where the model stands, not the sampler's counts and generator
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save_state: Option<PathBuf>,
+}
+
+impl Default for RunArgs {
+    fn default() -> Self {
+        /// The options alone, as their attributes default them.
+        #[derive(Parser)]
+        struct Alone {
+            #[command(flatten)]
+            args: RunArgs,
+        }
+        Alone::parse_from(["kinglet"]).args
+    }
+}
