@@ -2,6 +2,7 @@
 
 mod architecture;
 pub mod checkpoint;
+mod content_hash;
 mod convert;
 mod error;
 mod export;
@@ -16,6 +17,7 @@ mod vectors;
 pub mod vocabulary;
 mod writer;
 
+pub use self::content_hash::content_hash;
 pub use architecture::shape;
 pub use convert::{Hex, Options, Progress, Report, TensorReport, convert};
 pub use error::ConvertError;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use args::{Cli, Command};
 use clap::Parser;
-use commands::{bench, digest, fit, info, logits, perplexity, run};
+use commands::{bench, digest, fit, info, logits, perplexity, run, tokenize};
 #[cfg(feature = "quantizer")]
 use commands::{export, quantize, state};
 #[cfg(unix)]
@@ -23,8 +23,12 @@ const UNFIT: u8 = 1;
 fn main() -> ExitCode {
     let command = Cli::parse().command.unwrap_or_default();
     #[cfg(unix)]
+    signals::explain_bus_error();
+    #[cfg(unix)]
     if command.writes() {
-        signals::abandon_files();
+        // `run` saves its state on Ctrl-C.
+        let own = matches!(command, Command::Run(_)).then_some(signal_hook::consts::SIGINT);
+        signals::abandon_files(own);
     } else {
         // Whoever reads the output may stop, as `head` does: end quietly then.
         sigpipe::reset();
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "quantizer")]
         Command::Export(args) => export::run(&args),
         Command::Logits(args) => logits::run(&args),
+        Command::Tokenize(args) => tokenize::run(&args),
         Command::Digest(args) => digest::run(&args),
         Command::Bench(args) => bench::run(&args),
     };

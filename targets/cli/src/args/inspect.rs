@@ -71,6 +71,9 @@ pub(crate) struct LogitsArgs {
     /// File to write: f32 `[tokens, vocab]`
     #[arg(short, long, value_name = "OUT.npy")]
     pub(crate) output: PathBuf,
+    /// Replaces an --output that is there and no .npy file
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -91,4 +94,19 @@ pub(crate) struct DigestArgs {
     /// Saves the state half way and goes on from the saved copy in a new engine
     #[arg(long)]
     pub(crate) restore: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TokenizeArgs {
+    /// Text, or with --decode token ids; `-` reads standard input
+    #[arg(required = true)]
+    pub(crate) text: Vec<String>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Shows the text of token ids
+    #[arg(short, long)]
+    pub(crate) decode: bool,
+    /// Prints JSON: the ids as a list, which `logits --tokens` takes; with --decode the text
+    #[arg(long)]
+    pub(crate) json: bool,
 }

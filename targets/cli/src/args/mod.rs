@@ -17,7 +17,10 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use self::bench::BenchArgs;
 pub(crate) use self::common::{EngineArgs, ModelArgs, ResidenceArgs, StateType, StateTypeArgs};
-pub(crate) use self::inspect::{DigestArgs, FitArgs, InfoArgs, LogitsArgs, PerplexityArgs};
+pub(crate) use self::inspect::{
+    DigestArgs, FitArgs, InfoArgs, LogitsArgs, PerplexityArgs, TokenizeArgs,
+};
+pub(crate) use self::parse::Stop;
 #[cfg(feature = "quantizer")]
 pub(crate) use self::quantizer::{ExportArgs, QuantizeArgs, StateArgs};
 pub(crate) use self::run::RunArgs;
@@ -57,6 +60,8 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Writes the logits after every token of a list, as .npy
     Logits(LogitsArgs),
+    /// Shows the tokens of a text, or the text of tokens
+    Tokenize(TokenizeArgs),
     /// Prints a checksum of logits: the same on every machine that computes the same bits
     Digest(DigestArgs),
     /// Measures how fast a model runs here, beside the speed of this machine's memory
@@ -75,6 +80,7 @@ impl Command {
             Self::Info(_)
             | Self::Fit(_)
             | Self::Perplexity(_)
+            | Self::Tokenize(_)
             | Self::Digest(_)
             | Self::Bench(_) => false,
         }

@@ -39,3 +39,53 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
     let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("not in 0 to 1".to_owned()) }
 }
+
+/// Bytes of a stop string.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stop(pub(crate) Vec<u8>);
+
+impl AsRef<[u8]> for Stop {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Longest stop string, bytes.
+const MAX_STOP_LEN: usize = 256;
+
+pub(super) fn stop(text: &str) -> Result<Stop, String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.chars();
+    while let Some(character) = rest.next() {
+        let character = match (character, character == '\\') {
+            (_, false) => character,
+            _ => match rest.next() {
+                Some('n') => '\n',
+                Some('t') => '\t',
+                Some('\\') => '\\',
+                Some(other) => return Err(format!("`\\{other}` stands for nothing")),
+                None => return Err("a single `\\` at the end stands for nothing".to_owned()),
+            },
+        };
+        bytes.extend(character.encode_utf8(&mut [0; 4]).bytes());
+    }
+    match bytes.len() {
+        0 => Err("an empty text stops everything".to_owned()),
+        1..=MAX_STOP_LEN => Ok(Stop(bytes)),
+        found => Err(format!("{found} bytes; a stop string has at most {MAX_STOP_LEN}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stop_strings_have_escapes() {
+        assert_eq!(stop(r"\n\nUser:"), Ok(Stop(b"\n\nUser:".to_vec())));
+        assert_eq!(stop(r"a\\b\t"), Ok(Stop(b"a\\b\t".to_vec())));
+        for wrong in ["", r"\", r"\x", &"a".repeat(257)] {
+            assert!(stop(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -50,6 +50,9 @@ pub(crate) struct QuantizeArgs {
     /// the checkpoint's own if not given, where its container has one
     #[arg(long, value_name = "FILE")]
     pub(crate) vocab: Option<PathBuf>,
+    /// Replaces an --output or --report that is there and of another kind
+    #[arg(long)]
+    pub(crate) force: bool,
     /// A line on the weights' licence, kept in the model file
     #[arg(long, value_name = "TEXT")]
     pub(crate) licence: Option<String>,
@@ -77,6 +80,9 @@ pub(crate) struct StateArgs {
     /// State file to write
     #[arg(short, long, value_name = "NAME.state")]
     pub(crate) output: PathBuf,
+    /// Replaces an --output that is there and no state file
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -86,4 +92,7 @@ pub(crate) struct ExportArgs {
     /// File to write
     #[arg(short, long, value_name = "OUT.safetensors")]
     pub(crate) output: PathBuf,
+    /// Replaces an --output that is there and no safetensors file
+    #[arg(long)]
+    pub(crate) force: bool,
 }

@@ -4,10 +4,12 @@ use anyhow::Result;
 
 use crate::args::ExportArgs;
 use crate::support::model::LoadedModel;
-use crate::support::{output, terminal};
+use crate::support::output::{self, Kind};
+use crate::support::terminal;
 
 pub(crate) fn run(args: &ExportArgs) -> Result<()> {
     output::refuse_overwrite(&args.model.model, "--output", &args.output)?;
+    output::refuse_foreign(Kind::Safetensors, "--output", &args.output, args.force)?;
     let opened = LoadedModel::new(&args.model)?;
     let tensors = kinglet_quantize::export(&opened.model()?, &args.output)?;
     terminal::note(&format!("{}: {tensors} tensors, f32", args.output.display()));

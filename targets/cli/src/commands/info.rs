@@ -5,6 +5,7 @@ use std::io;
 use anyhow::Result;
 use kinglet::engine::Requirements;
 use kinglet::format::model::{Model, Section};
+use kinglet::format::shape::{Ranks, Shape};
 use kinglet_quantize::Hex;
 use serde_json::json;
 
@@ -65,12 +66,8 @@ impl<'a> Facts<'a> {
             "vocab": shape.vocab,
             "tokenizer_tokens": self.tokens,
             "tuned_start_state": self.model.start_state().is_some(),
-            "ranks": {
-                "decay": shape.ranks.decay,
-                "iclr": shape.ranks.iclr,
-                "value": shape.ranks.value,
-                "gate": shape.ranks.gate,
-            },
+            "ranks": ranks(shape).map(|(_, key, rank)| (key.to_owned(), rank.into()))
+                .collect::<serde_json::Map<_, _>>(),
             "parameters": self.parameters,
             "file_bytes": self.model.bytes().len(),
             "section_bytes": sections,
@@ -105,7 +102,7 @@ impl<'a> Facts<'a> {
             ranks.gate
         )?;
         match self.tokens {
-            Some(tokens) => outln!("  tokenizer: {tokens} token ids")?,
+            Some(tokens) => outln!("  tokenizer: {tokens} token ids{}", far(tokens, shape.vocab))?,
             None => outln!("  tokenizer: none")?,
         }
         if self.model.start_state().is_some() {
@@ -139,5 +136,31 @@ impl<'a> Facts<'a> {
             outln!("{line}")?;
         }
         Ok(())
+    }
+}
+
+/// Names, JSON keys and values of the ranks that the architecture has.
+fn ranks(shape: &Shape) -> impl Iterator<Item = (&'static str, &'static str, usize)> {
+    let Ranks { decay, iclr, value, gate, shift, deep_embed } = shape.ranks;
+    let ranks = [
+        ("decay", "decay", decay),
+        ("in-context learning rate", "iclr", iclr),
+        ("value", "value", value),
+        ("gate", "gate", gate),
+        ("token shift", "shift", shift),
+        ("DeepEmbed", "deep_embed", deep_embed),
+    ];
+    ranks.into_iter().filter(|(_, _, rank)| *rank > 0)
+}
+
+/// Vocabularies are padded to a round number, by less than this.
+const MAX_PADDING: usize = 1024;
+
+/// What to say of a tokenizer that leaves many logits without a text.
+fn far(tokens: usize, vocab: usize) -> &'static str {
+    if tokens + MAX_PADDING < vocab {
+        ", far fewer than the model has logits: is it the one that it was trained with?"
+    } else {
+        ""
     }
 }

@@ -6,10 +6,12 @@ use anyhow::{Context, Result, bail};
 use kinglet::engine::{BatchToken, Engine};
 
 use crate::args::LogitsArgs;
-use crate::support::engine::with_engine;
-use crate::support::model::{LoadedModel, read};
+use crate::support::engine::{max_batch, with_engine};
+use crate::support::input;
+use crate::support::model::LoadedModel;
 use crate::support::npy;
-use crate::support::output::{self, Output};
+use crate::support::output::{self, Kind, Output};
+use crate::support::tokens::without_mark;
 
 /// Tokens computed together.
 const MAX_BATCH: usize = 32;
@@ -17,8 +19,10 @@ const MAX_BATCH: usize = 32;
 pub(crate) fn run(args: &LogitsArgs) -> Result<()> {
     let inputs = args.model.model.iter().chain([&args.tokens]);
     output::refuse_overwrite(inputs, "--output", &args.output)?;
+    output::refuse_foreign(Kind::Npy, "--output", &args.output, args.force)?;
     let path = args.tokens.display();
-    let tokens: Vec<u32> = serde_json::from_slice(&read(&args.tokens)?)
+    let bytes = input::read(&args.tokens, input::MAX_TEXT, "a list of token ids")?;
+    let tokens: Vec<u32> = serde_json::from_slice(without_mark(&bytes))
         .with_context(|| format!("{path} is not a list of token ids such as [0, 742, 694]"))?;
     if tokens.is_empty() {
         bail!("{path} has no token ids");
@@ -29,8 +33,8 @@ pub(crate) fn run(args: &LogitsArgs) -> Result<()> {
     if let Some((at, token)) = tokens.iter().enumerate().find(|(_, t)| **t as usize >= vocab) {
         bail!("{path}: token {token} at position {at} is outside the vocabulary of {vocab}");
     }
-    let max_batch = MAX_BATCH.min(tokens.len());
-    with_engine(model, &args.engine, 1, max_batch, |engine| {
+    let batch = max_batch(&model, MAX_BATCH).min(tokens.len());
+    with_engine(model, &args.engine, 1, batch, |engine| {
         let mut file = BufWriter::new(Output::create(&args.output)?);
         write(engine, &tokens, &mut file)?;
         Ok(file.into_inner().map_err(IntoInnerError::into_error)?.finish()?)

@@ -13,3 +13,4 @@ pub(crate) mod quantize;
 pub(crate) mod run;
 #[cfg(feature = "quantizer")]
 pub(crate) mod state;
+pub(crate) mod tokenize;

@@ -1,13 +1,14 @@
 //! `kinglet perplexity`: how well a model predicts a text.
 
 use anyhow::{Context, Result, bail};
-use kinglet::engine::{BatchToken, Engine};
+use kinglet::engine::{BatchToken, Engine, StepError};
 use kinglet::tokenizer::Tokenizer;
 use serde::Serialize;
 
 use crate::args::PerplexityArgs;
-use crate::support::engine::with_engine;
-use crate::support::model::{LoadedModel, read, tokenizer};
+use crate::support::engine::{max_batch, with_engine};
+use crate::support::input;
+use crate::support::model::{LoadedModel, tokenizer};
 use crate::support::stdout::outln;
 use crate::support::terminal;
 use crate::support::tokens::{SEPARATOR, documents};
@@ -28,7 +29,10 @@ struct Figures {
 
 pub(crate) fn run(args: &PerplexityArgs) -> Result<()> {
     let path = args.file.display();
-    let text = read(&args.file)?;
+    let text = match args.file.to_str() {
+        Some("-") => input::standard_input("the text")?,
+        _ => input::read(&args.file, input::MAX_TEXT, "a text")?,
+    };
     let text = String::from_utf8(text).with_context(|| format!("{path} is not UTF-8 text"))?;
     let text = text.replace("\r\n", "\n");
     let opened = LoadedModel::resident(&args.model, &args.residence)?;
@@ -38,7 +42,8 @@ pub(crate) fn run(args: &PerplexityArgs) -> Result<()> {
     if documents.is_empty() {
         bail!("{path} has no text");
     }
-    let figures = with_engine(model, &args.engine, 1, MAX_BATCH, |engine| {
+    let batch = max_batch(&model, MAX_BATCH);
+    let figures = with_engine(model, &args.engine, 1, batch, |engine| {
         let bar = terminal::progress(
             text.len() as u64,
             "{bar:30} {percent}% · {bytes} of {total_bytes} · {msg} · {eta} left",
@@ -72,7 +77,8 @@ pub(crate) fn run(args: &PerplexityArgs) -> Result<()> {
     } else {
         let Figures { documents, tokens, bytes, nats_per_token, perplexity, bits_per_byte } =
             figures;
-        outln!("{documents} documents, {tokens} tokens, {bytes} bytes")?;
+        let plural = if documents == 1 { "" } else { "s" };
+        outln!("{documents} document{plural}, {tokens} tokens, {bytes} bytes")?;
         outln!("{nats_per_token:.5} nats per token")?;
         outln!("perplexity {perplexity:.4}")?;
         outln!("{bits_per_byte:.4} bits per byte")?;
@@ -106,6 +112,10 @@ impl Sum {
             tokens.push(token?);
         }
         let vocab = engine.shape().vocab;
+        // Every token is a target, which the logits must have.
+        if let Some(&found) = tokens.iter().find(|&&token| token as usize >= vocab) {
+            return Err(StepError::Token { found, vocab }.into());
+        }
         let mut logits = vec![0.0; engine.max_batch() * vocab];
         engine.reset(0)?;
         let Some((&first, targets)) = tokens.split_first() else { return Ok(()) };
@@ -119,12 +129,12 @@ impl Sum {
             tokens.chunks(engine.max_batch()).zip(targets.chunks(engine.max_batch()))
         {
             let inputs = &inputs[..targets.len()];
-            let columns: Vec<_> = inputs
+            let batch: Vec<_> = inputs
                 .iter()
                 .map(|&token| BatchToken { token, sequence: 0, logits: true })
                 .collect();
             let logits = &mut logits[..inputs.len() * vocab];
-            engine.forward(&columns, logits)?;
+            engine.forward(&batch, logits)?;
             for (logits, target) in logits.chunks_exact(vocab).zip(targets) {
                 self.nats += nats(logits, *target as usize);
                 self.tokens += 1;

@@ -84,6 +84,18 @@ fn workspace(shape: &Shape, max_batch: usize) -> Result<PageBuffer<f32>> {
     memory(&format!("the workspace {together}"), len)
 }
 
+/// The tokens to compute together where `wanted` would be best: fewer for a model whose workspace
+/// would be large beside its file, as a forged one's can be.
+pub(crate) fn max_batch(model: &Model<'_>, wanted: usize) -> usize {
+    let most = 2 * model.bytes().len() / size_of::<f32>() + (64 << 10);
+    let fits =
+        |batch: &usize| checked_workspace_len(model.shape(), *batch).is_some_and(|len| len <= most);
+    std::iter::successors(Some(wanted), |batch| Some(batch / 2))
+        .find(|batch| *batch <= 1 || fits(batch))
+        .unwrap_or(1)
+        .max(1)
+}
+
 /// `len` zeros for `what`; no length is one that overflows.
 pub(crate) fn memory<T: StateElement>(what: &str, len: Option<usize>) -> Result<PageBuffer<T>> {
     let zeros = len.ok_or(ErrorKind::OutOfMemory.into()).and_then(PageBuffer::new);

@@ -1,6 +1,7 @@
 //! The functions that several commands share: engines, models, files, the terminal.
 
 pub(crate) mod engine;
+pub(crate) mod input;
 pub(crate) mod model;
 pub(crate) mod npy;
 pub(crate) mod numbers;
@@ -12,3 +13,4 @@ pub(crate) mod stdout;
 pub(crate) mod terminal;
 pub(crate) mod tokens;
 pub(crate) mod traffic;
+pub(crate) mod verified;

@@ -3,6 +3,11 @@
 /// A line of its own between two documents.
 pub(crate) const SEPARATOR: &str = "<|endoftext|>";
 
+/// The bytes without the byte order mark that some editors put before UTF-8.
+pub(crate) fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
+}
+
 /// Token `i` of the text that is fed: (7919 i + 1) mod vocab.
 pub(crate) fn token(i: usize, vocab: usize) -> u32 {
     ((7919 * (i % vocab) as u64 + 1) % vocab as u64) as u32

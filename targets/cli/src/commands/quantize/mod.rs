@@ -12,8 +12,8 @@ use kinglet_quantize::{ConvertError, Hex, Options, Report, TunedState, convert, 
 
 use self::report::Texts;
 use crate::args::QuantizeArgs;
-use crate::support::model::read;
-use crate::support::output::{self, Output};
+use crate::support::input;
+use crate::support::output::{self, Kind, Output};
 use crate::support::stdout::Stdout;
 use crate::support::terminal::{self, IgnoreBrokenPipe};
 
@@ -25,8 +25,10 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
     let state = args.state.as_deref().map(Checkpoint::open).transpose()?;
     let inputs = inputs(&checkpoint, state.as_ref(), args);
     output::refuse_overwrite(&inputs, "--output", &args.output)?;
+    output::refuse_foreign(Kind::Model, "--output", &args.output, args.force)?;
     if let Some(report) = &args.report {
         output::refuse_overwrite(inputs.iter().chain([&args.output]), "--report", report)?;
+        output::refuse_foreign(Kind::Json, "--report", report, args.force)?;
     }
     let state = state.map(|file| tuned_state(&checkpoint, args, &file)).transpose()?;
     let vocabulary = match &args.vocab {
@@ -177,7 +179,8 @@ fn inputs(
 fn named_vocabulary(name: &Path) -> Result<Vocabulary> {
     match bytes(name) {
         Some(first) => Ok(Vocabulary::bytes(first)),
-        None => Vocabulary::read(&read(name)?).with_context(|| format!("{}", name.display())),
+        None => Vocabulary::read(&input::read(name, input::MAX_TEXT, "a vocabulary")?)
+            .with_context(|| format!("{}", name.display())),
     }
 }
 

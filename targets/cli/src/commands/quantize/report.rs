@@ -14,10 +14,12 @@ use serde::Serialize;
 
 use crate::args::{EngineArgs, ModelArgs, QuantizeArgs};
 use crate::support::engine::with_engine;
-use crate::support::model::{LoadedModel, read};
+use crate::support::input;
+use crate::support::model::LoadedModel;
 use crate::support::stdout::Stdout;
 use crate::support::terminal::{self, IgnoreBrokenPipe};
 use crate::support::tokens::documents;
+use crate::support::tokens::without_mark;
 
 /// Tensors that the summary names.
 const WORST: usize = 5;
@@ -38,7 +40,8 @@ impl Texts {
         vocab: usize,
     ) -> Result<Self> {
         let Some(path) = path else { return Ok(Self::Told) };
-        let bytes = read(path)?;
+        let bytes = input::read(path, input::MAX_TEXT, "a text")?;
+        let bytes = without_mark(&bytes).to_vec();
         let texts = match vocabulary {
             Some(vocabulary) => tokenize(bytes, vocabulary),
             None => list(&bytes).map(|tokens| vec![tokens]),
