@@ -1,24 +1,20 @@
 //! Reads RWKV checkpoints and writes Kinglet model files.
 
-mod architecture;
 pub mod checkpoint;
 mod convert;
-mod error;
+pub mod evaluate;
 mod export;
+mod files;
 pub mod int8;
-pub mod metrics;
-mod output;
-pub mod quality;
+mod multiversion;
 pub mod reference;
 pub mod synthetic;
-mod tuned;
-mod vectors;
 pub mod vocabulary;
-mod writer;
 
-pub use architecture::shape;
+pub use convert::error::ConvertError;
+pub use convert::recognize::shape;
+pub use convert::tuned_state::TunedState;
 pub use convert::{Hex, Options, Progress, Report, TensorReport, convert};
-pub use error::ConvertError;
+pub use evaluate::{metrics, quality};
 pub use export::export;
-pub use output::{Partial, abandon, write_beside};
-pub use tuned::TunedState;
+pub use files::{Partial, abandon, write_beside};

@@ -22,21 +22,13 @@
 //! ```
 
 mod adapter;
-mod bytes;
+mod bonus;
+mod containers;
 mod declared;
 mod error;
-mod gguf;
-mod hugging_face;
-mod k_quants;
 mod names;
-mod pickle;
-mod pth;
-mod rwkv5;
-mod rwkv_cpp;
-mod safetensors;
 mod tensor;
 mod update;
-mod web_rwkv;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -52,9 +44,11 @@ pub use tensor::{Dtype, Tensor};
 
 pub(crate) use declared::Declared;
 
+pub(crate) use containers::safetensors::EXPORT_MARK;
+
+use containers::{gguf, hugging_face, pth, rwkv_cpp, safetensors, web_rwkv};
 use error::clip;
 use names::Facts;
-pub(crate) use safetensors::EXPORT_MARK;
 use tensor::Entry;
 
 use crate::vocabulary::Vocabulary;
@@ -258,7 +252,7 @@ impl Checkpoint {
             hugging_face::tie(&mut self.entries);
         }
         names::drop_leading_ones(&mut self.entries);
-        rwkv5::unify_bonus(&mut self.entries, &self.files)?;
+        bonus::unify_bonus(&mut self.entries, &self.files)?;
         self.index = index(&self.entries)?;
         Ok(())
     }

@@ -5,10 +5,10 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use memmap2::Mmap;
 
+use super::containers::ggml_blocks;
 use super::error::{Problem, clip};
-use super::k_quants;
 use super::update::Update;
-use crate::vectors::vectorized;
+use crate::multiversion::vectorized;
 
 /// Largest number of dimensions of a tensor.
 pub(super) const MAX_RANK: usize = 4;
@@ -594,7 +594,7 @@ fn decode_block(dtype: Dtype, block: &[u8], out: &mut [f32]) {
         Dtype::Q4_0 | Dtype::Q4_1 | Dtype::Q5_0 | Dtype::Q5_1 | Dtype::Q8_0 => {
             decode_plain_block(dtype, block, out);
         }
-        _ => k_quants::decode(dtype, block, out),
+        _ => ggml_blocks::decode(dtype, block, out),
     }
 }
 

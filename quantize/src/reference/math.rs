@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::{Error, Source};
 use crate::checkpoint;
-use crate::metrics::widen;
+use crate::evaluate::metrics::widen;
 
 /// Epsilon of every LayerNorm over the channels.
 const LAYER_NORM_EPS: f64 = 1e-5;

@@ -6,7 +6,7 @@ use super::math::{Matrix, Weights};
 use super::tensor::{Tensor, Tensors};
 use super::{Error, Version};
 use crate::checkpoint::{self, Checkpoint};
-use crate::metrics::widen;
+use crate::evaluate::metrics::widen;
 
 /// A tensor, in memory or in a checkpoint.
 pub(super) enum Stored<'a> {

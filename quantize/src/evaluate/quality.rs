@@ -17,7 +17,7 @@ use kinglet::engine::{BatchToken, Engine, StepError};
 use kinglet::sampler::{SampleError, Sampler, SamplerOptions};
 use rayon::prelude::*;
 
-use crate::metrics::{argmax, cosine, cross_entropy, kl_divergence, perplexity, widen};
+use crate::evaluate::metrics::{argmax, cosine, cross_entropy, kl_divergence, perplexity, widen};
 use crate::reference::{self, Reference};
 
 /// How many texts a model tells of itself.

@@ -4,13 +4,13 @@
 //! data at the next multiple of the alignment.
 
 use super::bytes::Bytes;
-use super::declared::{self, Declared, declare};
-use super::error::{Problem, clip};
-use super::names::{Facts, GGUF_V6, GGUF_V7, Rule};
-use super::tensor::{Dtype, Entry, Layout, MAX_RANK};
+use crate::checkpoint::declared::{self, Declared, declare};
+use crate::checkpoint::error::{Problem, clip};
+use crate::checkpoint::names::{Facts, GGUF_V6, GGUF_V7, Rule};
+use crate::checkpoint::tensor::{Dtype, Entry, Layout, MAX_RANK};
 use crate::vocabulary::GgufTokenizer;
 
-pub(super) const MAGIC: &[u8] = b"GGUF";
+pub(in crate::checkpoint) const MAGIC: &[u8] = b"GGUF";
 
 /// Most metadata entries and tensors of a file; the largest official model has 2,500 tensors.
 const COUNT_LIMIT: u64 = 1 << 16;
@@ -24,19 +24,19 @@ const ARRAY: u32 = 9;
 const TOKEN_LIMIT: u64 = 1 << 20;
 
 /// The weights' part of a file.
-pub(super) struct Listing {
+pub(in crate::checkpoint) struct Listing {
     /// The tensors under their GGUF names.
-    pub(super) entries: Vec<Entry>,
+    pub(in crate::checkpoint) entries: Vec<Entry>,
     /// The table that translates them,
-    pub(super) table: &'static [Rule],
+    pub(in crate::checkpoint) table: &'static [Rule],
     /// and the facts for it.
-    pub(super) facts: Facts,
+    pub(in crate::checkpoint) facts: Facts,
     /// What the metadata state of the model.
-    pub(super) declared: Vec<Declared>,
+    pub(in crate::checkpoint) declared: Vec<Declared>,
 }
 
 /// Lists the tensors.
-pub(super) fn read(file: &[u8]) -> Result<Listing, Problem> {
+pub(in crate::checkpoint) fn read(file: &[u8]) -> Result<Listing, Problem> {
     let mut bytes = Bytes::new(file);
     let (tensors, values) = counts(&mut bytes)?;
     let metadata = Metadata::read(&mut bytes, values)?;
@@ -57,7 +57,7 @@ pub(super) fn read(file: &[u8]) -> Result<Listing, Problem> {
 }
 
 /// The tokenizer that the metadata describe.
-pub(super) fn tokenizer(file: &[u8]) -> Result<GgufTokenizer<'_>, Problem> {
+pub(in crate::checkpoint) fn tokenizer(file: &[u8]) -> Result<GgufTokenizer<'_>, Problem> {
     let mut bytes = Bytes::new(file);
     let (_, values) = counts(&mut bytes)?;
     let mut tokenizer = GgufTokenizer::default();
@@ -297,7 +297,7 @@ impl<'a> Description<'a> {
 /// The entry of a ggml tensor whose data begin at byte `begin` of the file.
 ///
 /// ggml cuts rows into blocks, so that a row is a whole number of them.
-pub(super) fn ggml_entry(
+pub(in crate::checkpoint) fn ggml_entry(
     name: &str,
     dtype: Dtype,
     layout: Layout,

@@ -9,9 +9,9 @@ use std::ops::Range;
 
 use zip::{CompressionMethod, ZipArchive};
 
-use super::error::{Problem, clip};
 use super::pickle::{self, PickledTensor, Scalar};
-use super::tensor::{Dtype, Entry, Layout};
+use crate::checkpoint::error::{Problem, clip};
+use crate::checkpoint::tensor::{Dtype, Entry, Layout};
 
 /// Longest accepted pickle: three times that of the largest official checkpoint, and short enough
 /// that what a hostile instruction can cost (about a hundred bytes) adds up to 100 MB.
@@ -20,7 +20,7 @@ const PICKLE_LIMIT: u64 = 1 << 20;
 type Archive<'a> = ZipArchive<Cursor<&'a [u8]>>;
 
 /// Lists the tensors of a `torch.save` archive in the order of its state dict.
-pub(super) fn read(file: &[u8]) -> Result<Vec<Entry>, Problem> {
+pub(in crate::checkpoint) fn read(file: &[u8]) -> Result<Vec<Entry>, Problem> {
     let mut archive = Archive::new(Cursor::new(file)).map_err(zip_problem)?;
     let root = root_folder(&archive)?;
     check_byte_order(&mut archive, file, &root)?;

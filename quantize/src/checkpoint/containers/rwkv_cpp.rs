@@ -4,16 +4,16 @@
 //! values that the recurrence uses, and low-rank matrices are transposed.
 
 use super::bytes::Bytes;
-use super::error::{Problem, clip};
 use super::gguf::ggml_entry;
-use super::names::{RWKV_CPP_V4, RWKV_CPP_V5, RWKV_CPP_V6, RWKV_CPP_V7, Rule};
-use super::tensor::{Dtype, Entry, Layout, MAX_RANK};
+use crate::checkpoint::error::{Problem, clip};
+use crate::checkpoint::names::{RWKV_CPP_V4, RWKV_CPP_V5, RWKV_CPP_V6, RWKV_CPP_V7, Rule};
+use crate::checkpoint::tensor::{Dtype, Entry, Layout, MAX_RANK};
 
 /// "ggmf" as a little-endian number.
-pub(super) const MAGIC: u32 = 0x6767_6d66;
+pub(in crate::checkpoint) const MAGIC: u32 = 0x6767_6d66;
 
 /// Lists the tensors under their rwkv.cpp names, with the table that translates them.
-pub(super) fn read(file: &[u8]) -> Result<(Vec<Entry>, &'static [Rule]), Problem> {
+pub(in crate::checkpoint) fn read(file: &[u8]) -> Result<(Vec<Entry>, &'static [Rule]), Problem> {
     let mut bytes = Bytes::new(file);
     bytes.u32("magic")?;
     let version = bytes.i32("version")?;

@@ -8,8 +8,8 @@
 
 use std::collections::HashSet;
 
-use super::error::{Problem, clip};
-use super::tensor::check_rank;
+use crate::checkpoint::error::{Problem, clip};
+use crate::checkpoint::tensor::check_rank;
 
 /// A tensor as the pickle describes it; nothing is checked against the storages yet.
 #[derive(Debug, PartialEq, Eq)]

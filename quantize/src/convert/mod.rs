@@ -1,5 +1,10 @@
 //! From a checkpoint to a model file.
 
+pub(crate) mod error;
+pub(crate) mod recognize;
+pub(crate) mod tuned_state;
+mod writer;
+
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
@@ -16,14 +21,14 @@ use kinglet::format::tensors::{self, Storage, TensorName, TensorSpec};
 use kinglet::kernels::matrix::{ROW_GROUP, padded_inputs};
 use rayon::prelude::*;
 
-use crate::architecture::{self, LN0};
 use crate::checkpoint::{Checkpoint, Role, Source, Tensor};
-use crate::error::ConvertError;
 use crate::int8::{self, Errors, MOST_IN_TABLE, Measured, Packing, multiplier};
-use crate::tuned::{self, TunedState};
-use crate::vectors::vectorized;
+use crate::multiversion::vectorized;
 use crate::vocabulary::Vocabulary;
-use crate::writer::{Writer, sha256_of};
+use error::ConvertError;
+use recognize::LN0;
+use tuned_state::TunedState;
+use writer::{Writer, sha256_of};
 
 /// About how many bytes are given to the writer at a time.
 const CHUNK: usize = 4 << 20;
@@ -137,7 +142,7 @@ pub fn convert(
     progress: Progress<'_>,
 ) -> Result<Report, ConvertError> {
     let start = std::time::Instant::now();
-    let shape = architecture::shape(checkpoint)?;
+    let shape = recognize::shape(checkpoint)?;
     if let Some(vocabulary) = options.vocabulary
         && vocabulary.vocab_len() > shape.vocab
     {
@@ -186,8 +191,8 @@ fn start_state<'a>(
     options: &Options<'a>,
 ) -> Result<Option<Cow<'a, [f32]>>, ConvertError> {
     let Some(state) = options.state else {
-        let tuned = tuned::is_tuned(checkpoint);
-        return tuned.then(|| tuned::values(checkpoint, shape).map(Cow::Owned)).transpose();
+        let tuned = tuned_state::is_tuned(checkpoint);
+        return tuned.then(|| tuned_state::values(checkpoint, shape).map(Cow::Owned)).transpose();
     };
     let (found, expected) = (state.values().len(), shape.state_len());
     if found != expected {
@@ -459,7 +464,7 @@ impl<'a> Conversion<'a> {
     ) -> Result<(), ConvertError> {
         let [weight, bias] = self.ln0()?;
         let embedding = self.require("emb.weight")?;
-        let share = finite_values(&self.require(&architecture::deep_embed_share(layer))?)?;
+        let share = finite_values(&self.require(&recognize::deep_embed_share(layer))?)?;
         self.parameters += share.len() as u64;
         let width = embedding.columns();
         let share: Vec<f64> = share.into_iter().map(f64::from).collect();

@@ -10,8 +10,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 
-use super::error::{Problem, clip};
-use super::tensor::{Dtype, Entry, Layout};
+use crate::checkpoint::error::{Problem, clip};
+use crate::checkpoint::tensor::{Dtype, Entry, Layout};
 
 /// Longest accepted header: forty times that of the largest official checkpoint.
 const HEADER_LIMIT: u64 = 16 << 20;
@@ -72,13 +72,13 @@ impl<'de> Deserialize<'de> for Header {
 }
 
 /// Whether a file begins as safetensors files do: a length, then a JSON object.
-pub(super) fn recognises(file: &[u8]) -> bool {
+pub(in crate::checkpoint) fn recognises(file: &[u8]) -> bool {
     file.get(PREFIX) == Some(&b'{')
 }
 
 /// Lists the tensors of a safetensors file in the order of their data, and says whether it is
 /// an export.
-pub(super) fn read(file: &[u8]) -> Result<(Vec<Entry>, bool), Problem> {
+pub(in crate::checkpoint) fn read(file: &[u8]) -> Result<(Vec<Entry>, bool), Problem> {
     let (Header { mut tensors, exported }, start) = header(file)?;
     tensors.sort_by(|a, b| {
         let key = |t: &(String, Description)| t.1.data_offsets;

@@ -12,7 +12,7 @@ use kinglet::format::tensors;
 use kinglet::kernels::matrix::ALIGN;
 use sha2::{Digest, Sha256};
 
-use crate::output::Partial;
+use crate::files::Partial;
 
 /// A model file that is being written. Dropped before [`finish`](Self::finish),
 /// it leaves nothing behind.

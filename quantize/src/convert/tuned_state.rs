@@ -3,9 +3,9 @@
 use kinglet::format::shape::{Architecture, Shape};
 use kinglet::format::tensors::TensorName;
 
+use super::error::ConvertError;
 use crate::checkpoint::{Checkpoint, Source, Tensor};
 use crate::convert::finite_values;
-use crate::error::ConvertError;
 
 /// Name of a layer's tuned state, after `blocks.N.`.
 pub(crate) const TIME_STATE: &str = "att.time_state";

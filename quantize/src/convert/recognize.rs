@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashSet};
 use kinglet::format::shape::{Architecture, Ranks, Shape};
 use kinglet::format::tensors::{self, Storage, TensorName, TensorSpec};
 
+use super::error::ConvertError;
+use super::tuned_state::{is_of_layer, is_time_state};
 use crate::checkpoint::{Checkpoint, Tensor};
-use crate::error::ConvertError;
-use crate::tuned::{is_of_layer, is_time_state};
 
 /// LayerNorm of the embedding, folded into it: weight and bias.
 pub(crate) const LN0: [&str; 2] = ["blocks.0.ln0.weight", "blocks.0.ln0.bias"];

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::declared::{self, Declared, declare};
-use super::error::{CheckpointError, Problem, clip};
-use super::names::{FLA_V7, HF_V4_TO_V6, Rule};
-use super::tensor::Entry;
+use crate::checkpoint::declared::{self, Declared, declare};
+use crate::checkpoint::error::{CheckpointError, Problem, clip};
+use crate::checkpoint::names::{FLA_V7, HF_V4_TO_V6, Rule};
+use crate::checkpoint::tensor::Entry;
 
 const INDEXES: [&str; 2] = ["model.safetensors.index.json", "pytorch_model.bin.index.json"];
 const SINGLES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
@@ -36,25 +36,27 @@ const CONFIG_LIMIT: u64 = 1 << 20;
 
 /// What a `config.json` states of the model.
 #[derive(Default)]
-pub(super) struct Config {
+pub(in crate::checkpoint) struct Config {
     /// Channels of a head.
-    pub(super) head_size: Option<usize>,
+    pub(in crate::checkpoint) head_size: Option<usize>,
     /// Whether the embedding, before ln0, is the head as well.
-    pub(super) is_tied: bool,
-    pub(super) declared: Vec<Declared>,
+    pub(in crate::checkpoint) is_tied: bool,
+    pub(in crate::checkpoint) declared: Vec<Declared>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Index {
+pub(in crate::checkpoint) struct Index {
     #[serde(skip)]
-    pub(super) path: PathBuf,
+    pub(in crate::checkpoint) path: PathBuf,
     /// Tensor -> file, both by the names that they have on disk.
     weight_map: BTreeMap<String, String>,
 }
 
 /// The files of a checkpoint in a directory, in the order in which to list them, and the index if
 /// there is one.
-pub(super) fn files(directory: &Path) -> Result<(Vec<PathBuf>, Option<Index>), CheckpointError> {
+pub(in crate::checkpoint) fn files(
+    directory: &Path,
+) -> Result<(Vec<PathBuf>, Option<Index>), CheckpointError> {
     if let Some(path) = existing(directory, INDEXES) {
         let index = read_index(&path).map_err(|problem| CheckpointError::new(&path, problem))?;
         let mut names: Vec<&String> = index.weight_map.values().collect();
@@ -70,7 +72,7 @@ pub(super) fn files(directory: &Path) -> Result<(Vec<PathBuf>, Option<Index>), C
 }
 
 /// What the `config.json` of a directory states; nothing where there is none.
-pub(super) fn config(directory: &Path) -> Result<Config, Problem> {
+pub(in crate::checkpoint) fn config(directory: &Path) -> Result<Config, Problem> {
     let path = directory.join("config.json");
     if !path.is_file() {
         return Ok(Config::default());
@@ -91,7 +93,7 @@ pub(super) fn config(directory: &Path) -> Result<Config, Problem> {
 }
 
 /// Lists the embedding as the head where a model says that they are one and has no other.
-pub(super) fn tie(entries: &mut Vec<Entry>) {
+pub(in crate::checkpoint) fn tie(entries: &mut Vec<Entry>) {
     let entry = |name: &str| entries.iter().find(|entry| entry.name == name);
     if let (Some(embedding), None) = (entry("emb.weight"), entry("head.weight")) {
         entries.push(Entry { name: "head.weight".to_owned(), ..embedding.clone() });
@@ -112,7 +114,7 @@ fn named(directory: &Path, is_wanted: impl Fn(&str) -> bool) -> impl Iterator<It
 }
 
 /// The files that belong to the checkpoint in a directory, whether they are read or not.
-pub(super) fn companions(directory: &Path) -> impl Iterator<Item = PathBuf> {
+pub(in crate::checkpoint) fn companions(directory: &Path) -> impl Iterator<Item = PathBuf> {
     named(directory, |name| {
         let listed = [&INDEXES[..], &SINGLES, &COMPANIONS].concat().contains(&name);
         listed || is_text_form(name) || name.ends_with(".safetensors")
@@ -120,7 +122,7 @@ pub(super) fn companions(directory: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 /// The file of a directory's vocabulary: RWKV's own text form before a `tokenizer.json`.
-pub(super) fn vocabulary(directory: &Path) -> Option<PathBuf> {
+pub(in crate::checkpoint) fn vocabulary(directory: &Path) -> Option<PathBuf> {
     let mut text_forms: Vec<_> = named(directory, is_text_form).collect();
     // Names have dates; the newest is last.
     text_forms.sort_unstable();
@@ -156,7 +158,11 @@ fn check_file_name(name: &str) -> Result<(), Problem> {
 }
 
 /// Checks that every tensor of the index is in the file it names.
-pub(super) fn check(index: &Index, entries: &[Entry], files: &[PathBuf]) -> Result<(), Problem> {
+pub(in crate::checkpoint) fn check(
+    index: &Index,
+    entries: &[Entry],
+    files: &[PathBuf],
+) -> Result<(), Problem> {
     let mut missing = index.weight_map.clone();
     for entry in entries {
         let file = files[entry.file].file_name().and_then(|name| name.to_str());
@@ -173,7 +179,7 @@ pub(super) fn check(index: &Index, entries: &[Entry], files: &[PathBuf]) -> Resu
 }
 
 /// The naming of a Hugging Face checkpoint, told by its embedding; `None` for any other.
-pub(super) fn naming(entries: &[Entry]) -> Option<&'static [Rule]> {
+pub(in crate::checkpoint) fn naming(entries: &[Entry]) -> Option<&'static [Rule]> {
     entries.iter().find_map(|entry| match entry.name.as_str() {
         "model.embeddings.weight" => Some(FLA_V7),
         "rwkv.embeddings.weight" => Some(HF_V4_TO_V6),

@@ -1,6 +1,6 @@
 //! A cursor over the binary headers of ggml's formats.
 
-use super::error::Problem;
+use crate::checkpoint::error::Problem;
 
 /// Reads little-endian numbers one after another; every length is checked before it is used.
 pub(super) struct Bytes<'a> {

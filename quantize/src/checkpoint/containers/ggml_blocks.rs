@@ -6,7 +6,7 @@
 
 use half::f16;
 
-use super::tensor::Dtype;
+use crate::checkpoint::tensor::Dtype;
 
 /// What the 4-bit numbers of IQ4_NL and IQ4_XS stand for.
 const NON_LINEAR: [i8; 16] =
@@ -17,7 +17,7 @@ const NON_LINEAR: [i8; 16] =
 /// # Panics
 ///
 /// When the lengths are not those of the type, or it is none of this module's.
-pub(super) fn decode(dtype: Dtype, block: &[u8], out: &mut [f32]) {
+pub(in crate::checkpoint) fn decode(dtype: Dtype, block: &[u8], out: &mut [f32]) {
     match dtype {
         Dtype::Q2K => q2_k(block, out),
         Dtype::Q3K => q3_k(block, out),

@@ -11,7 +11,7 @@ use kinglet::kernels::matrix::{
 };
 use rayon::prelude::*;
 
-use crate::vectors::vectorized;
+use crate::multiversion::vectorized;
 
 /// Largest magnitude of a quantized weight.
 const MAX_Q: f32 = 127.0;

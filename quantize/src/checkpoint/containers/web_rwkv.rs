@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use super::names::{Facts, Rule, WEB_RWKV_V5, WEB_RWKV_V6, WEB_RWKV_V7};
-use super::tensor::Entry;
+use crate::checkpoint::names::{Facts, Rule, WEB_RWKV_V5, WEB_RWKV_V6, WEB_RWKV_V7};
+use crate::checkpoint::tensor::Entry;
 
 /// Which of a low-rank matrix's last two dimensions is the model's width in official files.
 #[derive(Clone, Copy)]
@@ -36,7 +36,10 @@ const LOW_RANK: [(&str, Width); 12] = [
 ///
 /// RWKV-4 and RWKV-5 before 5.2 have the same names and layouts here and there, and count as
 /// official.
-pub(super) fn naming(entries: &[Entry], path: &Path) -> Option<(&'static [Rule], Facts)> {
+pub(in crate::checkpoint) fn naming(
+    entries: &[Entry],
+    path: &Path,
+) -> Option<(&'static [Rule], Facts)> {
     let shape = |name: &str| entries.iter().find(|e| e.name == name).map(|e| e.layout.shape());
     let width = shape("emb.weight")?.last().copied()?;
     let transposed = || are_transposed(entries, width).unwrap_or_else(|| has_ending(path));
