@@ -14,7 +14,8 @@
 use memmap2::Mmap;
 
 use super::error::{Problem, clip};
-use super::tensor::{Entry, Recover, Tensor};
+use super::recover::Recover;
+use super::tensor::{Entry, Tensor};
 
 const DECAY: &str = ".att.time_decay";
 const LOGARITHM: &str = ".att.time_first";

@@ -25,8 +25,11 @@ mod adapter;
 mod bonus;
 mod containers;
 mod declared;
+mod dtype;
 mod error;
+mod layout;
 mod names;
+mod recover;
 mod tensor;
 mod update;
 
@@ -39,8 +42,9 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 
 pub use adapter::Merged;
+pub use dtype::Dtype;
 pub use error::{CheckpointError, Problem};
-pub use tensor::{Dtype, Tensor};
+pub use tensor::Tensor;
 
 pub(crate) use declared::Declared;
 

@@ -5,7 +5,8 @@
 //! together with the other rows of the same pattern (one fused tensor becomes several).
 
 use super::error::{Problem, clip};
-use super::tensor::{Entry, Recover};
+use super::recover::Recover;
+use super::tensor::Entry;
 
 /// What turns a foreign tensor back into the official one.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,6 +1,7 @@
 //! From a checkpoint to a model file.
 
 pub(crate) mod error;
+mod finite;
 pub(crate) mod recognize;
 pub(crate) mod tuned_state;
 mod writer;
@@ -26,6 +27,7 @@ use crate::int8::{self, Errors, MOST_IN_TABLE, Measured, Packing, multiplier};
 use crate::multiversion::vectorized;
 use crate::vocabulary::Vocabulary;
 use error::ConvertError;
+use finite::{check_finite, finite_values};
 use recognize::LN0;
 use tuned_state::TunedState;
 use writer::{Writer, sha256_of};
@@ -494,7 +496,7 @@ impl<'a> Conversion<'a> {
         let packing = Packing { storage: spec.storage, inputs, group: ROW_GROUP, multiplier: 1.0 };
         self.writer.tensor(index, self.record(spec, ROW_GROUP, 1.0));
         let measured = self.pack(&packing, &rows, |first, rows| {
-            finite(tensor, first, rows)?;
+            check_finite(tensor, first, rows)?;
             f(first, rows);
             Ok(measure(rows, inputs, Some(1.0)))
         })?;
@@ -669,7 +671,7 @@ impl Rows<'_> {
         let blocks = self.map(|first, values| {
             let measured = measure(values, inputs, multiplier);
             if !measured.iter().all(|row| row.largest.is_finite()) {
-                finite(self.tensor, first, values)?;
+                check_finite(self.tensor, first, values)?;
             }
             Ok::<_, ConvertError>(measured)
         });
@@ -707,23 +709,6 @@ impl Rows<'_> {
 /// More rows are never read together.
 const MOST_TOGETHER: usize = 64;
 
-/// The largest magnitude of some rows, the first of which is row `first` of the tensor, when all
-/// are finite.
-fn finite(tensor: &Tensor<'_>, first: usize, values: &[f32]) -> Result<f32, ConvertError> {
-    let largest = int8::largest(values);
-    if largest.is_finite() {
-        return Ok(largest);
-    }
-    let at = values.iter().position(|x| !x.is_finite()).unwrap_or(0);
-    let columns = tensor.columns().max(1);
-    Err(ConvertError::NonFinite {
-        tensor: tensor.name().to_owned(),
-        found: values[at],
-        row: first + at / columns,
-        column: at % columns,
-    })
-}
-
 /// Measures every row.
 fn measure(rows: &[f32], inputs: usize, multiplier: Option<f32>) -> Vec<Measured> {
     rows.chunks(inputs).map(|row| Measured::of_row(row, multiplier)).collect()
@@ -734,12 +719,4 @@ fn total(blocks: &[Vec<Measured>]) -> Measured {
     let mut sum = Measured::NONE;
     blocks.iter().flatten().for_each(|row| sum.add(row));
     sum
-}
-
-/// All values of a tensor, which must be finite.
-pub(crate) fn finite_values(tensor: &Tensor<'_>) -> Result<Vec<f32>, ConvertError> {
-    let mut values = Vec::new();
-    tensor.read_all(&mut values);
-    finite(tensor, 0, &values)?;
-    Ok(values)
 }

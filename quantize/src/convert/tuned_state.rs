@@ -4,8 +4,8 @@ use kinglet::format::shape::{Architecture, Shape};
 use kinglet::format::tensors::TensorName;
 
 use super::error::ConvertError;
+use super::finite::finite_values;
 use crate::checkpoint::{Checkpoint, Source, Tensor};
-use crate::convert::finite_values;
 
 /// Name of a layer's tuned state, after `blocks.N.`.
 pub(crate) const TIME_STATE: &str = "att.time_state";

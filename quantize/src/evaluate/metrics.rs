@@ -2,11 +2,7 @@
 //!
 //! Logits are flat `[position][vocab]`; `reference` is the exact side.
 
-/// f32 values as f64, which loses nothing.
-#[must_use]
-pub fn widen(values: &[f32]) -> Vec<f64> {
-    values.iter().map(|&x| x.into()).collect()
-}
+pub use crate::reference::math::widen;
 
 /// Largest |difference|; NaN when any difference is NaN.
 ///

@@ -6,7 +6,7 @@
 
 use half::f16;
 
-use crate::checkpoint::tensor::Dtype;
+use crate::checkpoint::dtype::Dtype;
 
 /// What the 4-bit numbers of IQ4_NL and IQ4_XS stand for.
 const NON_LINEAR: [i8; 16] =

@@ -5,9 +5,11 @@
 
 use super::bytes::Bytes;
 use crate::checkpoint::declared::{self, Declared, declare};
+use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::error::{Problem, clip};
+use crate::checkpoint::layout::{Layout, MAX_RANK};
 use crate::checkpoint::names::{Facts, GGUF_V6, GGUF_V7, Rule};
-use crate::checkpoint::tensor::{Dtype, Entry, Layout, MAX_RANK};
+use crate::checkpoint::tensor::Entry;
 use crate::vocabulary::GgufTokenizer;
 
 pub(in crate::checkpoint) const MAGIC: &[u8] = b"GGUF";

@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 
 use crate::checkpoint::error::{Problem, clip};
-use crate::checkpoint::tensor::check_rank;
+use crate::checkpoint::layout::check_rank;
 
 /// A tensor as the pickle describes it; nothing is checked against the storages yet.
 #[derive(Debug, PartialEq, Eq)]

@@ -10,8 +10,10 @@ use std::ops::Range;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::pickle::{self, PickledTensor, Scalar};
+use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::error::{Problem, clip};
-use crate::checkpoint::tensor::{Dtype, Entry, Layout};
+use crate::checkpoint::layout::Layout;
+use crate::checkpoint::tensor::Entry;
 
 /// Longest accepted pickle: three times that of the largest official checkpoint, and short enough
 /// that what a hostile instruction can cost (about a hundred bytes) adds up to 100 MB.

@@ -5,9 +5,11 @@
 
 use super::bytes::Bytes;
 use super::gguf::ggml_entry;
+use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::error::{Problem, clip};
+use crate::checkpoint::layout::{Layout, MAX_RANK};
 use crate::checkpoint::names::{RWKV_CPP_V4, RWKV_CPP_V5, RWKV_CPP_V6, RWKV_CPP_V7, Rule};
-use crate::checkpoint::tensor::{Dtype, Entry, Layout, MAX_RANK};
+use crate::checkpoint::tensor::Entry;
 
 /// "ggmf" as a little-endian number.
 pub(in crate::checkpoint) const MAGIC: u32 = 0x6767_6d66;

@@ -10,8 +10,10 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 
+use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::error::{Problem, clip};
-use crate::checkpoint::tensor::{Dtype, Entry, Layout};
+use crate::checkpoint::layout::Layout;
+use crate::checkpoint::tensor::Entry;
 
 /// Longest accepted header: forty times that of the largest official checkpoint.
 const HEADER_LIMIT: u64 = 16 << 20;
