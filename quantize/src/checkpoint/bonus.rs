@@ -10,6 +10,7 @@
 //! | 5.1 | `[H]` | `time_faaaa` `[H]`, itself | 5.2: both repeated over the channels of a head |
 //! | 5.2 | `[H, N]` | `time_faaaa` `[H, N]`, itself | official |
 //! | 5.2 | `[H, N]` | `time_first` `[H, N]`, its logarithm | `time_faaaa` |
+//! | 5.1 | `[H, N]`, a head's decay repeated | either, `[H]` | 5.2: the bonus repeated too |
 
 use memmap2::Mmap;
 
@@ -32,11 +33,19 @@ pub(super) fn unify_bonus(entries: &mut [Entry], files: &[Mmap]) -> Result<(), P
     let decay = entries.iter().find(|entry| entry.name == format!("blocks.0{DECAY}"));
     let Some(decay) = decay.map(|entry| entry.layout.shape()) else { return Ok(()) };
     let per_channel = matches!(decay, [_, n] if *n > 1);
+    let heads = decay.first().copied().unwrap_or(0);
     match (logarithm, itself, per_channel) {
-        (true, false, true) => of(entries, LOGARITHM).try_for_each(from_logarithm),
+        (true, false, true) => {
+            of(entries, LOGARITHM).try_for_each(from_logarithm)?;
+            repeat_bonus(entries, heads);
+            Ok(())
+        }
+        (false, true, true) => {
+            repeat_bonus(entries, heads);
+            Ok(())
+        }
         (false, true, false) if any(".att.gate.") => {
-            let width = entries.iter().find(|entry| entry.name == "emb.weight");
-            let width = width.and_then(|entry| entry.layout.shape().last().copied()).unwrap_or(0);
+            let width = width(entries);
             repeat(entries, width)
         }
         (false, true, false) => {
@@ -75,6 +84,20 @@ fn to_logarithm(entry: &mut Entry, files: &[Mmap]) -> Result<(), Problem> {
     rename(entry, ITSELF, LOGARITHM);
     entry.recover = Recover::Exp;
     Ok(())
+}
+
+/// A bonus of one value per head beside decays of `heads` rows, as one of RWKV-5.2.
+fn repeat_bonus(entries: &mut [Entry], heads: usize) {
+    let width = width(entries);
+    for entry in of(entries, ITSELF).filter(|entry| entry.layout.elements() == heads) {
+        entry.layout = entry.layout.per_head(width).unwrap_or(entry.layout);
+    }
+}
+
+/// The model's width; 0 where it has no embedding.
+fn width(entries: &[Entry]) -> usize {
+    let embedding = entries.iter().find(|entry| entry.name == "emb.weight");
+    embedding.and_then(|entry| entry.layout.shape().last().copied()).unwrap_or(0)
 }
 
 /// Decay and bonus `[H]` as those of RWKV-5.2, `[H, N]`: the same model, whatever the bonus.

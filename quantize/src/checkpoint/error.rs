@@ -206,6 +206,17 @@ pub enum Problem {
         /// What it holds, with its article.
         found: &'static str,
     },
+    /// The pickle holds several dicts of tensors.
+    #[error(
+        "holds {found} state dicts, under {}; expected one: save it alone, with torch.save",
+        names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+    )]
+    Candidates {
+        /// How many there are.
+        found: usize,
+        /// The keys of the first three.
+        names: Vec<String>,
+    },
     /// A value of the state dict is not a tensor.
     #[error("{key:?} holds {found}; expected a tensor")]
     NotATensor {

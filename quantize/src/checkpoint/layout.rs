@@ -94,10 +94,32 @@ impl Layout {
         (heads * head_size == len).then_some(split)
     }
 
-    /// Two dimensions and ones before them, as those two; `None` for any other shape.
-    pub(super) fn matrix(&self) -> Option<Self> {
+    /// The vector `[1, 1, d]` of all elements in row-major order; `None` where no stride steps
+    /// through them.
+    pub(super) fn flattened(&self) -> Option<Self> {
+        let mut dims = (0..self.rank).rev().filter(|&i| self.shape[i] != 1);
+        let last = dims.next();
+        let (mut len, stride) = last.map_or((1, 0), |i| (self.shape[i], self.strides[i]));
+        for i in dims {
+            if self.strides[i] != len.checked_mul(stride)? {
+                return None;
+            }
+            len = len.checked_mul(self.shape[i])?;
+        }
+        Some(Self { rank: 3, shape: [1, 1, len, 1], strides: [0, 0, stride, 0] })
+    }
+
+    /// Two dimensions and ones around them, as those two; `None` for any other shape.
+    pub(super) fn without_ones(&self) -> Option<Self> {
         let mut layout = *self;
-        while layout.rank > 1 && layout.shape[0] == 1 {
+        while layout.rank > 2 && layout.shape[layout.rank - 1] == 1 {
+            layout.rank -= 1;
+        }
+        while layout.rank > 1 && layout.shape[0] == 1 && self.rank > 2 {
+            if layout.rank == 2 {
+                // `[1, 1, d]` does not say how many heads there are; `[1, d, 1]` does.
+                return (self.shape[self.rank - 1] == 1).then_some(layout);
+            }
             (layout, _) = layout.part(0)?;
         }
         (layout.rank == 2).then_some(layout)

@@ -32,6 +32,7 @@ mod names;
 mod recover;
 mod tensor;
 mod update;
+mod wrappings;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -50,7 +51,7 @@ pub(crate) use declared::Declared;
 
 pub(crate) use containers::safetensors::EXPORT_MARK;
 
-use containers::{gguf, hugging_face, pth, rwkv_cpp, safetensors, web_rwkv};
+use containers::{Listing, Naming, gguf, hugging_face, web_rwkv};
 use error::clip;
 use names::Facts;
 use tensor::Entry;
@@ -146,6 +147,8 @@ pub struct Checkpoint {
     index: HashMap<String, usize>,
     /// What the container states beside them.
     declared: Vec<Declared>,
+    /// Whether its configuration says that the embedding is the head as well.
+    is_tied: bool,
 }
 
 impl fmt::Debug for Checkpoint {
@@ -197,6 +200,7 @@ impl Checkpoint {
             entries: Vec::new(),
             index: HashMap::new(),
             declared: Vec::new(),
+            is_tied: false,
         };
         for path in paths {
             checkpoint.add_file(path).map_err(|problem| CheckpointError::new(path, problem))?;
@@ -204,27 +208,18 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// Takes in the tensors of a file, under official names where its container has a naming.
     fn add_file(&mut self, path: &Path) -> Result<(), Problem> {
         let file = map(path)?;
-        self.container = detect(&file)?;
-        let mut entries = match self.container {
-            Container::Pth => pth::read(&file)?,
-            Container::Gguf => {
-                let gguf::Listing { entries, table, facts, declared } = gguf::read(&file)?;
-                self.declared = declared;
-                names::translate(entries, table, facts)?
-            }
-            Container::RwkvCpp => {
-                let (entries, table) = rwkv_cpp::read(&file)?;
-                names::translate(entries, table, Facts::default())?
-            }
-            _ => {
-                let (entries, exported) = safetensors::read(&file)?;
-                self.exported |= exported;
-                entries
-            }
+        let Listing { container, entries, naming, declared, is_export } = containers::list(&file)?;
+        let mut entries = match naming {
+            Some((table, facts)) => names::translate(entries, table, facts)?,
+            None => entries,
         };
         entries.iter_mut().for_each(|entry| entry.file = self.files.len());
+        self.container = container;
+        self.exported |= is_export;
+        self.declared.extend(declared);
         self.entries.append(&mut entries);
         self.files.push(file);
         Ok(())
@@ -232,33 +227,43 @@ impl Checkpoint {
 
     /// Maps names and layouts to the official ones.
     fn make_official(&mut self) -> Result<(), Problem> {
+        wrappings::take_off(&mut self.entries);
         let entries = std::mem::take(&mut self.entries);
-        let mut is_tied = false;
-        let naming = if let Some(table) = hugging_face::naming(&entries) {
-            self.container = Container::HuggingFace;
-            let config = hugging_face::config(&self.path)?;
-            self.declared = config.declared;
-            is_tied = config.is_tied;
-            Some((table, Facts { head_size: config.head_size, ..Facts::default() }))
-        } else if self.container == Container::Safetensors
-            && let Some(naming) = web_rwkv::naming(&entries, &self.path)
-        {
-            self.container = Container::WebRwkv;
-            Some(naming)
-        } else {
-            None
-        };
-        self.entries = match naming {
+        self.entries = match self.naming(&entries)? {
             Some((table, facts)) => names::translate(entries, table, facts)?,
             None => entries,
         };
-        if is_tied {
+        if self.is_tied {
             hugging_face::tie(&mut self.entries);
         }
-        names::drop_leading_ones(&mut self.entries);
+        names::unify_shapes(&mut self.entries);
         bonus::unify_bonus(&mut self.entries, &self.files)?;
         self.index = index(&self.entries)?;
         Ok(())
+    }
+
+    /// The naming of files whose container has none of its own, told by their names.
+    fn naming(&mut self, entries: &[Entry]) -> Result<Option<Naming>, Problem> {
+        if let Some(table) = hugging_face::naming(entries) {
+            self.container = Container::HuggingFace;
+            let config = hugging_face::config(self.folder())?;
+            self.declared = config.declared;
+            self.is_tied = config.is_tied;
+            return Ok(Some((table, Facts { head_size: config.head_size, ..Facts::default() })));
+        }
+        if self.container != Container::Safetensors {
+            return Ok(None);
+        }
+        let naming = web_rwkv::naming(entries, &self.path);
+        if naming.is_some() {
+            self.container = Container::WebRwkv;
+        }
+        Ok(naming)
+    }
+
+    /// The directory that was opened, or that the file lies in.
+    fn folder(&self) -> &Path {
+        if self.path.is_dir() { &self.path } else { self.path.parent().unwrap_or(Path::new("")) }
     }
 
     fn view<'a>(&'a self, entry: &'a Entry) -> Tensor<'a> {
@@ -373,48 +378,4 @@ fn map_file(file: &File) -> io::Result<Mmap> {
     // memory safety never rests on the bytes staying as they are. That no one writes to the
     // file meanwhile is asked of the caller in the documentation of `Checkpoint`.
     unsafe { Mmap::map(file) }
-}
-
-/// Tells the container by the first bytes.
-fn detect(file: &[u8]) -> Result<Container, Problem> {
-    /// First bytes of a pickle whose first object is torch's magic number, protocols 2 to 5.
-    const LEGACY_MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
-    if file.starts_with(b"PK\x03\x04") || file.starts_with(b"PK\x05\x06") {
-        return Ok(Container::Pth);
-    }
-    if file.starts_with(b"version https://git-lfs") {
-        return Err(Problem::LfsPointer);
-    }
-    if file.starts_with(gguf::MAGIC) {
-        return Ok(Container::Gguf);
-    }
-    if file.starts_with(&rwkv_cpp::MAGIC.to_le_bytes()) {
-        return Ok(Container::RwkvCpp);
-    }
-    // "ggml" and "ggjt", as little-endian numbers like rwkv.cpp's.
-    if file.starts_with(b"lmgg") || file.starts_with(b"tjgg") {
-        return Err(Problem::UnsupportedContainer { found: "a ggml file from before GGUF" });
-    }
-    let start = &file[..file.len().min(512)];
-    let pickle = start.first() == Some(&0x80);
-    if pickle && start.get(2..).is_some_and(|rest| rest.starts_with(LEGACY_MAGIC))
-        || start.get(257..262) == Some(b"ustar")
-    {
-        return Err(Problem::LegacyTorch);
-    }
-    if is_html(start) {
-        return Err(Problem::Html);
-    }
-    if safetensors::recognises(file) {
-        return Ok(Container::Safetensors);
-    }
-    let found: Vec<String> = start.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Err(Problem::UnknownContainer { found: found.join(" ") })
-}
-
-fn is_html(start: &[u8]) -> bool {
-    let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
-    [&b"<!doctype html"[..], b"<html"]
-        .iter()
-        .any(|tag| text.get(..tag.len()).is_some_and(|head| head.eq_ignore_ascii_case(tag)))
 }

@@ -3,7 +3,9 @@
 //! Magic, version, counts, metadata, tensor descriptions (dimensions innermost first), then the
 //! data at the next multiple of the alignment.
 
+use super::Listing;
 use super::bytes::Bytes;
+use crate::checkpoint::Container;
 use crate::checkpoint::declared::{self, Declared, declare};
 use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::error::{Problem, clip};
@@ -25,20 +27,8 @@ const ARRAY: u32 = 9;
 /// Most tokens and merges of a tokenizer; a vocabulary has at most 65,536.
 const TOKEN_LIMIT: u64 = 1 << 20;
 
-/// The weights' part of a file.
-pub(in crate::checkpoint) struct Listing {
-    /// The tensors under their GGUF names.
-    pub(in crate::checkpoint) entries: Vec<Entry>,
-    /// The table that translates them,
-    pub(in crate::checkpoint) table: &'static [Rule],
-    /// and the facts for it.
-    pub(in crate::checkpoint) facts: Facts,
-    /// What the metadata state of the model.
-    pub(in crate::checkpoint) declared: Vec<Declared>,
-}
-
 /// Lists the tensors.
-pub(in crate::checkpoint) fn read(file: &[u8]) -> Result<Listing, Problem> {
+pub(super) fn read(file: &[u8]) -> Result<Listing, Problem> {
     let mut bytes = Bytes::new(file);
     let (tensors, values) = counts(&mut bytes)?;
     let metadata = Metadata::read(&mut bytes, values)?;
@@ -55,7 +45,9 @@ pub(in crate::checkpoint) fn read(file: &[u8]) -> Result<Listing, Problem> {
         ..Facts::default()
     };
     let entries = entries.collect::<Result<_, _>>()?;
-    Ok(Listing { entries, table, facts, declared: metadata.declared })
+    let naming = Some((table, facts));
+    let declared = metadata.declared;
+    Ok(Listing { naming, declared, ..Listing::new(Container::Gguf, entries) })
 }
 
 /// The tokenizer that the metadata describe.

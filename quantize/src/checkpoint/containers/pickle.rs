@@ -53,6 +53,9 @@ const STORAGES: [(&str, Scalar); 12] = [
     ("ComplexDoubleStorage", Scalar::Other("complex128")),
 ];
 
+/// Parts of the keys under which training keeps what is no model.
+const OPTIMIZERS: [&str; 3] = ["optimizer", "scheduler", "callbacks"];
+
 /// The allow-list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Global {
@@ -506,12 +509,12 @@ impl<'a> Machine<'a> {
         let Value::Dict(dict) = top else {
             return Err(Problem::NotAStateDict { found: top.kind() });
         };
-        let items = &self.dicts[dict as usize];
-        for &(key, _) in items {
+        for &(key, _) in &self.dicts[dict as usize] {
             if let Value::Text(name @ ("_strategy" | "_version" | "_rescale_layer")) = key {
                 return Err(Problem::AlreadyConverted { key: name.to_owned() });
             }
         }
+        let items = &self.dicts[self.state_dict(dict)? as usize];
         let mut names = HashSet::new();
         let mut tensors = Vec::with_capacity(items.len());
         for &(key, value) in items {
@@ -523,6 +526,41 @@ impl<'a> Machine<'a> {
             tensors.push(tensor);
         }
         Ok(tensors)
+    }
+
+    /// The dict of tensors in what training saves around it: `top` itself where it holds a tensor,
+    /// else the one such dict at any depth, such as `state_dict` of Lightning or `module` of
+    /// DeepSpeed. States of optimizers, whose tensors are no weights, do not count.
+    ///
+    /// Dicts are visited once each, so a dict that holds itself ends the search as well.
+    fn state_dict(&self, top: u32) -> Result<u32, Problem> {
+        let mut seen = HashSet::from([top]);
+        let mut found: Vec<(u32, &str)> = Vec::new();
+        let mut open = vec![(top, "")];
+        while let Some((dict, name)) = open.pop() {
+            let items = &self.dicts[dict as usize];
+            if items.iter().any(|item| matches!(item, (Value::Text(_), Value::Tensor(_)))) {
+                found.push((dict, name));
+                continue;
+            }
+            for item in items.iter().rev() {
+                if let &(Value::Text(key), Value::Dict(inner)) = item
+                    && !OPTIMIZERS.iter().any(|part| key.contains(part))
+                    && seen.insert(inner)
+                {
+                    open.push((inner, key));
+                }
+            }
+        }
+        match *found {
+            [] => Ok(top),
+            [(dict, _)] => Ok(dict),
+            _ => {
+                // Three names say enough, and a hostile file may have thousands.
+                let names = found.iter().take(3).map(|&(_, name)| clip(name)).collect();
+                Err(Problem::Candidates { found: found.len(), names })
+            }
+        }
     }
 
     fn tensor(&self, key: Value<'a>, value: Value<'a>) -> Result<PickledTensor<'a>, Problem> {

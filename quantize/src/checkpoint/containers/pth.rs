@@ -9,7 +9,9 @@ use std::ops::Range;
 
 use zip::{CompressionMethod, ZipArchive};
 
+use super::Listing;
 use super::pickle::{self, PickledTensor, Scalar};
+use crate::checkpoint::Container;
 use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::error::{Problem, clip};
 use crate::checkpoint::layout::Layout;
@@ -22,7 +24,7 @@ const PICKLE_LIMIT: u64 = 1 << 20;
 type Archive<'a> = ZipArchive<Cursor<&'a [u8]>>;
 
 /// Lists the tensors of a `torch.save` archive in the order of its state dict.
-pub(in crate::checkpoint) fn read(file: &[u8]) -> Result<Vec<Entry>, Problem> {
+pub(super) fn read(file: &[u8]) -> Result<Listing, Problem> {
     let mut archive = Archive::new(Cursor::new(file)).map_err(zip_problem)?;
     let root = root_folder(&archive)?;
     check_byte_order(&mut archive, file, &root)?;
@@ -33,7 +35,8 @@ pub(in crate::checkpoint) fn read(file: &[u8]) -> Result<Vec<Entry>, Problem> {
     }
     let tensors = pickle::read_state_dict(&file[pickle])?;
     let mut storages = Storages { archive, file, root, known: HashMap::new() };
-    tensors.iter().map(|tensor| storages.entry(tensor)).collect()
+    let entries = tensors.iter().map(|tensor| storages.entry(tensor));
+    Ok(Listing::new(Container::Pth, entries.collect::<Result<_, _>>()?))
 }
 
 fn zip_problem(error: zip::result::ZipError) -> Problem {

@@ -3,19 +3,21 @@
 //! Names are the official ones; decays and time_first of RWKV-4 and RWKV-5 are stored as the
 //! values that the recurrence uses, and low-rank matrices are transposed.
 
+use super::Listing;
 use super::bytes::Bytes;
 use super::gguf::ggml_entry;
+use crate::checkpoint::Container;
 use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::error::{Problem, clip};
 use crate::checkpoint::layout::{Layout, MAX_RANK};
-use crate::checkpoint::names::{RWKV_CPP_V4, RWKV_CPP_V5, RWKV_CPP_V6, RWKV_CPP_V7, Rule};
+use crate::checkpoint::names::{Facts, RWKV_CPP_V4, RWKV_CPP_V5, RWKV_CPP_V6, RWKV_CPP_V7, Rule};
 use crate::checkpoint::tensor::Entry;
 
 /// "ggmf" as a little-endian number.
 pub(in crate::checkpoint) const MAGIC: u32 = 0x6767_6d66;
 
-/// Lists the tensors under their rwkv.cpp names, with the table that translates them.
-pub(in crate::checkpoint) fn read(file: &[u8]) -> Result<(Vec<Entry>, &'static [Rule]), Problem> {
+/// Lists the tensors under their rwkv.cpp names.
+pub(super) fn read(file: &[u8]) -> Result<Listing, Problem> {
     let mut bytes = Bytes::new(file);
     bytes.u32("magic")?;
     let version = bytes.i32("version")?;
@@ -33,8 +35,8 @@ pub(in crate::checkpoint) fn read(file: &[u8]) -> Result<(Vec<Entry>, &'static [
     while !bytes.is_at_end() {
         entries.push(entry(&mut bytes, file, version)?);
     }
-    let table = table(&entries);
-    Ok((entries, table))
+    let naming = Some((table(&entries), Facts::default()));
+    Ok(Listing { naming, ..Listing::new(Container::RwkvCpp, entries) })
 }
 
 fn entry(bytes: &mut Bytes<'_>, file: &[u8], version: i32) -> Result<Entry, Problem> {

@@ -10,6 +10,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 
+use super::Listing;
+use crate::checkpoint::Container;
 use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::error::{Problem, clip};
 use crate::checkpoint::layout::Layout;
@@ -78,9 +80,8 @@ pub(in crate::checkpoint) fn recognises(file: &[u8]) -> bool {
     file.get(PREFIX) == Some(&b'{')
 }
 
-/// Lists the tensors of a safetensors file in the order of their data, and says whether it is
-/// an export.
-pub(in crate::checkpoint) fn read(file: &[u8]) -> Result<(Vec<Entry>, bool), Problem> {
+/// Lists the tensors of a safetensors file in the order of their data.
+pub(super) fn read(file: &[u8]) -> Result<Listing, Problem> {
     let (Header { mut tensors, exported }, start) = header(file)?;
     tensors.sort_by(|a, b| {
         let key = |t: &(String, Description)| t.1.data_offsets;
@@ -92,7 +93,7 @@ pub(in crate::checkpoint) fn read(file: &[u8]) -> Result<(Vec<Entry>, bool), Pro
         entries.push(entry(name, tensor, start, available)?);
     }
     check_tiling(&tensors, available)?;
-    Ok((entries, exported))
+    Ok(Listing { is_export: exported, ..Listing::new(Container::Safetensors, entries) })
 }
 
 /// The parsed header, and where the data begins.

@@ -1,10 +1,16 @@
 //! web-rwkv `.st`: safetensors with almost the official names and transposed low-rank matrices.
 //!
-//! Nothing in a file says that it is one, so names and orientations decide.
+//! Nothing in a file says that it is one, so names and orientations decide. A tuned state alone has
+//! neither: it is square, and named as in training. web-rwkv's and Ai00's converters write it in
+//! half precision with its last two dimensions exchanged, under the endings `.st` and `.state`;
+//! RWKV-PEFT, which trains states, writes `.pth` in its own precision.
 
 use std::path::Path;
 
-use crate::checkpoint::names::{Facts, Rule, WEB_RWKV_V5, WEB_RWKV_V6, WEB_RWKV_V7};
+use crate::checkpoint::dtype::Dtype;
+use crate::checkpoint::names::{
+    Facts, Rule, WEB_RWKV_STATE, WEB_RWKV_V5, WEB_RWKV_V6, WEB_RWKV_V7,
+};
 use crate::checkpoint::tensor::Entry;
 
 /// Which of a low-rank matrix's last two dimensions is the model's width in official files.
@@ -40,6 +46,10 @@ pub(in crate::checkpoint) fn naming(
     entries: &[Entry],
     path: &Path,
 ) -> Option<(&'static [Rule], Facts)> {
+    if is_state(entries) {
+        let foreign = has_ending(path) || entries.iter().all(|entry| entry.dtype == Dtype::F16);
+        return foreign.then(|| (WEB_RWKV_STATE, Facts::default()));
+    }
     let shape = |name: &str| entries.iter().find(|e| e.name == name).map(|e| e.layout.shape());
     let width = shape("emb.weight")?.last().copied()?;
     let transposed = || are_transposed(entries, width).unwrap_or_else(|| has_ending(path));
@@ -78,7 +88,14 @@ fn are_transposed(entries: &[Entry], width: usize) -> Option<bool> {
         .next()
 }
 
-/// What a file says by its name when all its low-rank matrices are square.
+/// Whether a file holds nothing but a tuned state.
+fn is_state(entries: &[Entry]) -> bool {
+    !entries.is_empty() && entries.iter().all(|entry| entry.name.ends_with(".att.time_state"))
+}
+
+/// What a file says by its name when all its matrices are square.
 fn has_ending(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("st"))
+    let is =
+        |ending: &str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending));
+    is("st") || is("state")
 }
