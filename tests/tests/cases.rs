@@ -76,3 +76,106 @@ fn names_of_compiled_models_are_unwrapped() {
     let wrapped = open("prefix-orig-mod/model.pth");
     assert_eq!(content_hash(&wrapped), content_hash(&open("base.pth")));
 }
+
+/// The content hash of the shared base with `lora.pth` and its alpha.
+fn adapted_hash() -> [u8; 32] {
+    let mut base = open("base.pth");
+    base.merge(vec![open("lora.pth")], Some(8.0)).unwrap();
+    content_hash(&base)
+}
+
+#[test]
+fn peft_folders_bring_their_alpha() {
+    for name in ["adapter-hf-peft/adapter", "adapter-hf-peft/adapter/adapter_model.safetensors"] {
+        let mut base = open("base.pth");
+        let merged = base.merge(vec![open(name)], None).unwrap();
+        assert_eq!(merged.lora, 12, "{name}");
+        assert_eq!(content_hash(&base), adapted_hash(), "{name}");
+        let model = ModelBytes::convert(&base, &Options::default()).0;
+        assert!(loss("adapter-hf-peft", &model) < LIMIT);
+    }
+}
+
+/// The folder of the adapter with changes to its `adapter_config.json`.
+fn with_config(folder: &Path, changes: &[(&str, &str)]) -> Result<Checkpoint, String> {
+    let adapter = case("adapter-hf-peft/adapter");
+    let mut config = std::fs::read_to_string(adapter.join("adapter_config.json")).unwrap();
+    for (from, to) in changes {
+        assert!(config.contains(from), "{from}");
+        config = config.replace(from, to);
+    }
+    std::fs::write(folder.join("adapter_config.json"), config).unwrap();
+    let tensors = folder.join("adapter_model.safetensors");
+    if !tensors.exists() {
+        // A mapped file is not written over.
+        std::fs::copy(adapter.join("adapter_model.safetensors"), tensors).unwrap();
+    }
+    Checkpoint::open(folder).map_err(|error| error.to_string())
+}
+
+#[test]
+fn peft_configurations_are_honoured_or_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let merged = |adapter: Checkpoint| {
+        let mut base = open("base.pth");
+        base.merge(vec![adapter], None).map(|_| content_hash(&base)).map_err(|e| e.to_string())
+    };
+    // alpha / sqrt(4) of alpha 4 is alpha / 4 of alpha 8.
+    let changes =
+        [("\"lora_alpha\": 8", "\"lora_alpha\": 4"), ("rslora\": false", "rslora\": true")];
+    assert_eq!(merged(with_config(folder.path(), &changes).unwrap()).unwrap(), adapted_hash());
+    let own = with_config(
+        folder.path(),
+        &[("\"alpha_pattern\": {}", "\"alpha_pattern\": {\"att.key\": 16}")],
+    )
+    .unwrap();
+    assert_ne!(merged(own).unwrap(), adapted_hash());
+    let refused = [
+        ("\"LORA\"", "\"IA3\"", "peft_type is \"IA3\""),
+        ("\"use_dora\": false", "\"use_dora\": true", "use_dora"),
+        ("\"alpha_pattern\": {}", "\"alpha_pattern\": {\"k.*\": 1}", "alpha_pattern has \"k.*\""),
+    ];
+    for (from, to, message) in refused {
+        let error = with_config(folder.path(), &[(from, to)]).unwrap_err();
+        assert!(error.contains(message), "{error}");
+    }
+    let pissa =
+        with_config(folder.path(), &[("\"r\": 4", "\"r\": 4, \"init_lora_weights\": \"pissa\"")])
+            .unwrap();
+    assert!(merged(pissa).unwrap_err().contains("init_lora_weights"));
+}
+
+#[test]
+fn a_trained_start_is_taken_out_of_the_base() {
+    let folder = tempfile::tempdir().unwrap();
+    let trained = with_config(
+        folder.path(),
+        &[("\"r\": 4", "\"r\": 4, \"init_lora_weights\": \"pissa_niter_4\"")],
+    );
+    let mut base = open("base.pth");
+    let merged = base.merge(vec![trained.unwrap(), open("adapter-hf-peft/adapter")], None).unwrap();
+    assert_eq!(merged.pissa, 12);
+    // What training began with is what came out here, so nothing changes.
+    let mut values = Vec::new();
+    let key = "blocks.0.att.key.weight";
+    base.tensor(key).unwrap().read_all(&mut values);
+    let mut expected = Vec::new();
+    open("base.pth").tensor(key).unwrap().read_all(&mut expected);
+    for (value, expected) in values.iter().zip(&expected) {
+        assert!((value - expected).abs() < 1e-6, "{value} {expected}");
+    }
+}
+
+#[test]
+fn base_and_adapter_in_one_file_are_merged() {
+    let mut full = open("base-and-lora-in-one/full.pth");
+    assert!(full.is_base_and_adapter());
+    let error = full.merge(Vec::new(), None).unwrap_err().to_string();
+    assert!(error.contains("base checkpoint and its LoRA adapter of rank 4 in one"), "{error}");
+    full.merge(Vec::new(), Some(8.0)).unwrap();
+    assert_eq!(content_hash(&full), adapted_hash());
+    let mut base = open("base.pth");
+    let full = open("base-and-lora-in-one/full.pth");
+    let error = base.merge(vec![full], Some(8.0)).unwrap_err().to_string();
+    assert!(error.contains("base and adapter in one"), "{error}");
+}

@@ -52,7 +52,9 @@ pub enum Problem {
     #[error("is not a regular file")]
     NotAFile,
     /// The path is a directory that holds no checkpoint of a known layout.
-    #[error("is a directory; expected one with model.safetensors, its index, or pytorch_model.bin")]
+    #[error(
+        "is a directory; expected one with model.safetensors, its index, or pytorch_model.bin, or an adapter's with adapter_model.safetensors"
+    )]
     Directory,
     /// A Hugging Face index is not the JSON it must be, or names no file beside it.
     #[error("Hugging Face index: {cause}")]
@@ -96,6 +98,12 @@ pub enum Problem {
     /// A `config.json` is not the JSON it must be.
     #[error("config.json: {cause}")]
     Config {
+        /// What was found and what was expected.
+        cause: String,
+    },
+    /// An `adapter_config.json` is not the JSON it must be, or states what is not supported.
+    #[error("adapter_config.json: {cause}")]
+    AdapterConfig {
         /// What was found and what was expected.
         cause: String,
     },
@@ -394,6 +402,24 @@ pub enum Problem {
         /// The rank.
         rank: usize,
     },
+    /// A base checkpoint with its LoRA adapter in one file, and no alpha.
+    #[error("is a base checkpoint and its LoRA adapter of rank {rank} in one; alpha is not given")]
+    BaseAndAdapter {
+        /// The rank.
+        rank: usize,
+    },
+    /// A file that is merged as an adapter holds the adapted matrix too.
+    #[error("holds {tensor:?} and its adapter: it is base and adapter in one")]
+    AdapterWithBase {
+        /// The matrix.
+        tensor: String,
+    },
+    /// An adapter whose training took the start of its factors out of the base, without it.
+    #[error(
+        "is trained from factors that were taken out of its base (init_lora_weights in \
+         adapter_config.json); their file is missing"
+    )]
+    StartMissing,
     /// What a PiSSA adapter was before training, without what it is after.
     #[error("tensor {tensor:?} is the start of a PiSSA adapter; the trained one is missing")]
     PissaStartAlone {

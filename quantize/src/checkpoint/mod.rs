@@ -29,6 +29,7 @@ mod dtype;
 mod error;
 mod layout;
 mod names;
+mod peft;
 mod recover;
 mod tensor;
 mod update;
@@ -54,6 +55,7 @@ pub(crate) use containers::safetensors::EXPORT_MARK;
 use containers::{Listing, Naming, gguf, hugging_face, web_rwkv};
 use error::clip;
 use names::Facts;
+use peft::PeftConfig;
 use tensor::Entry;
 
 use crate::vocabulary::Vocabulary;
@@ -149,6 +151,8 @@ pub struct Checkpoint {
     declared: Vec<Declared>,
     /// Whether its configuration says that the embedding is the head as well.
     is_tied: bool,
+    /// How its tensors count, where it is an adapter of Hugging Face PEFT.
+    peft: Option<PeftConfig>,
 }
 
 impl fmt::Debug for Checkpoint {
@@ -181,6 +185,7 @@ impl Checkpoint {
             hugging_face::check(&index, &checkpoint.entries, &paths)
                 .map_err(|problem| CheckpointError::new(&index.path, problem))?;
         }
+        checkpoint.peft = checkpoint.adapter_config().map_err(fault)?;
         checkpoint.make_official().map_err(fault)?;
         Ok(checkpoint)
     }
@@ -201,6 +206,7 @@ impl Checkpoint {
             index: HashMap::new(),
             declared: Vec::new(),
             is_tied: false,
+            peft: None,
         };
         for path in paths {
             checkpoint.add_file(path).map_err(|problem| CheckpointError::new(path, problem))?;
@@ -259,6 +265,14 @@ impl Checkpoint {
             self.container = Container::WebRwkv;
         }
         Ok(naming)
+    }
+
+    /// The configuration beside an adapter of Hugging Face PEFT, opened as a directory or by its
+    /// file.
+    fn adapter_config(&self) -> Result<Option<PeftConfig>, Problem> {
+        let file = self.sources.first().and_then(|source| source.files.first()?.file_name());
+        let is_adapter = file.is_some_and(|name| hugging_face::is_adapter(name));
+        if is_adapter { peft::read(self.folder()) } else { Ok(None) }
     }
 
     /// The directory that was opened, or that the file lies in.

@@ -8,6 +8,9 @@
 //! | `_forward_module.`, `model.` | Lightning, and modules that hold the model |
 //! | `base_model.` | Hugging Face PEFT |
 //!
+//! PEFT also puts `base_layer.` and `modules_to_save.` into names, and `.weight` or the adapter's
+//! name after its factors.
+//!
 //! The first two rows may stand between any two parts of a name, the others before it, in any
 //! order and number. `model.` begins the names of flash-linear-attention as well, so a name is
 //! unwrapped until it begins as some naming does; one that never does stays as it is.
@@ -15,10 +18,27 @@
 use super::tensor::Entry;
 
 /// Parts that no module of a model is named.
-const ANYWHERE: [&str; 3] = ["_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."];
+const ANYWHERE: [&str; 6] = [
+    "_orig_mod.",
+    "_fsdp_wrapped_module.",
+    "_checkpoint_wrapped_module.",
+    "base_layer.",
+    "modules_to_save.default.",
+    "modules_to_save.",
+];
 
 /// Parts before a name.
 const BEFORE: [&str; 4] = ["module.", "_forward_module.", "model.", "base_model."];
+
+/// Ends of PEFT's names, with and without the adapter's own name, and without either.
+const ENDS: [(&str, &str); 6] = [
+    (".lora_A.default.weight", ".lora_A"),
+    (".lora_B.default.weight", ".lora_B"),
+    (".lora_A.weight", ".lora_A"),
+    (".lora_B.weight", ".lora_B"),
+    (".miss_block.default", ".miss_block"),
+    (".bone_block.default", ".bone_block"),
+];
 
 /// How names begin, officially and at Hugging Face.
 const BEGINNINGS: [&str; 10] = [
@@ -49,6 +69,11 @@ fn unwrapped(name: &str) -> Option<String> {
     for part in ANYWHERE {
         inner = inner.replace(part, "");
     }
+    for (end, plain) in ENDS {
+        if let Some(rest) = inner.strip_suffix(end) {
+            inner = format!("{rest}{plain}");
+        }
+    }
     let mut rest = &*inner;
     while !BEGINNINGS.iter().any(|beginning| rest.starts_with(beginning)) {
         rest = BEFORE.iter().find_map(|part| rest.strip_prefix(part))?;
@@ -69,6 +94,7 @@ mod tests {
             format!("_orig_mod.module.model.{key}"),
             format!("_forward_module.model.{key}"),
             format!("base_model.model.{key}"),
+            "base_model.model.blocks.0.att.key.base_layer.weight".to_owned(),
             "model.blocks.0._orig_mod.att._checkpoint_wrapped_module.key.weight".to_owned(),
         ] {
             assert_eq!(unwrapped(&wrapped).as_deref(), Some(key), "{wrapped}");

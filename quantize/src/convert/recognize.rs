@@ -71,7 +71,10 @@ fn refuse_others(checkpoint: &Checkpoint) -> Result<(), ConvertError> {
              state file of it with `kinglet state`",
         );
     }
-    if any(".lora_A") || any(".disha") || any(".bone") {
+    if checkpoint.is_base_and_adapter() {
+        return unsupported("a base checkpoint and its adapter in one, not merged yet");
+    }
+    if any(".lora_A") || any(".disha") || any(".bone") || any(".miss_block") {
         return unsupported("an adapter; quantize its base checkpoint with this as --lora");
     }
     if any("self_attn.q_proj") {

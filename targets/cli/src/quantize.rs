@@ -16,7 +16,7 @@ use crate::terminal::{self, Unread};
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
     let mut checkpoint = Checkpoint::open(&args.checkpoint)?;
-    if !args.lora.is_empty() {
+    if !args.lora.is_empty() || checkpoint.is_base_and_adapter() {
         merge(&mut checkpoint, args)?;
     }
     let state = args.state.as_deref().map(Checkpoint::open).transpose()?;
@@ -131,6 +131,12 @@ fn advise(error: CheckpointError) -> anyhow::Error {
             "pass `--alpha N`, the lora_alpha of its training; for PiSSA pass the file of its \
              start as well: `--lora init_pissa.pth`"
         }
+        Problem::BaseAndAdapter { .. } => "pass `--alpha N`, the lora_alpha of its training",
+        Problem::AdapterWithBase { .. } => {
+            "pass it as the checkpoint, without --lora, and LoRA's `--alpha N`"
+        }
+        Problem::StartMissing => "pass it as well, with a second --lora",
+        Problem::AdapterConfig { .. } => "save an adapter of another kind",
         Problem::PissaStartAlone { .. } => "pass the trained file as well, with a second --lora",
         Problem::NoAdapter { state: true } => "pass a tuned state as --state",
         Problem::NoAdapter { .. } => {

@@ -1,6 +1,7 @@
 //! Hugging Face directories: one file, or several and an index that says which tensor is where.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -15,9 +16,12 @@ use crate::checkpoint::tensor::Entry;
 
 const INDEXES: [&str; 2] = ["model.safetensors.index.json", "pytorch_model.bin.index.json"];
 const SINGLES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
-/// What transformers saves beside the weights.
-const COMPANIONS: [&str; 9] = [
+/// What PEFT saves.
+const ADAPTERS: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
+/// What transformers and PEFT save beside the weights.
+const COMPANIONS: [&str; 10] = [
     "config.json",
+    "adapter_config.json",
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -65,10 +69,15 @@ pub(in crate::checkpoint) fn files(
         let files = names.iter().map(|name| directory.join(name)).collect();
         return Ok((files, Some(index)));
     }
-    match existing(directory, SINGLES) {
+    match existing(directory, SINGLES).or_else(|| existing(directory, ADAPTERS)) {
         Some(path) => Ok((vec![path], None)),
         None => Err(CheckpointError::new(directory, Problem::Directory)),
     }
+}
+
+/// Whether a file is named as PEFT names adapters.
+pub(in crate::checkpoint) fn is_adapter(name: &OsStr) -> bool {
+    ADAPTERS.iter().any(|adapter| name == *adapter)
 }
 
 /// What the `config.json` of a directory states; nothing where there is none.
@@ -77,9 +86,7 @@ pub(in crate::checkpoint) fn config(directory: &Path) -> Result<Config, Problem>
     if !path.is_file() {
         return Ok(Config::default());
     }
-    let text = read_text(&path, CONFIG_LIMIT)?;
-    let values: Map<String, Value> = serde_json::from_slice(&text)
-        .map_err(|error| Problem::Config { cause: clip(&error.to_string()) })?;
+    let values = read_json(&path, CONFIG_LIMIT, |cause| Problem::Config { cause })?;
     let mut config = Config::default();
     for (key, value) in &values {
         let Some(number) = value.as_f64() else { continue };
@@ -116,7 +123,7 @@ fn named(directory: &Path, is_wanted: impl Fn(&str) -> bool) -> impl Iterator<It
 /// The files that belong to the checkpoint in a directory, whether they are read or not.
 pub(in crate::checkpoint) fn companions(directory: &Path) -> impl Iterator<Item = PathBuf> {
     named(directory, |name| {
-        let listed = [&INDEXES[..], &SINGLES, &COMPANIONS].concat().contains(&name);
+        let listed = [&INDEXES[..], &SINGLES, &ADAPTERS, &COMPANIONS].concat().contains(&name);
         listed || is_text_form(name) || name.ends_with(".safetensors")
     })
 }
@@ -132,6 +139,16 @@ pub(in crate::checkpoint) fn vocabulary(directory: &Path) -> Option<PathBuf> {
 
 fn existing(directory: &Path, names: [&str; 2]) -> Option<PathBuf> {
     names.iter().map(|name| directory.join(name)).find(|path| path.is_file())
+}
+
+/// Reads a JSON object of at most `limit` bytes.
+pub(in crate::checkpoint) fn read_json(
+    path: &Path,
+    limit: u64,
+    problem: fn(String) -> Problem,
+) -> Result<Map<String, Value>, Problem> {
+    serde_json::from_slice(&read_text(path, limit)?)
+        .map_err(|error| problem(clip(&error.to_string())))
 }
 
 fn read_text(path: &Path, limit: u64) -> Result<Vec<u8>, Problem> {
