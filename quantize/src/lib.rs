@@ -14,7 +14,7 @@ pub mod vocabulary;
 pub use convert::error::ConvertError;
 pub use convert::recognize::shape;
 pub use convert::tuned_state::TunedState;
-pub use convert::{Hex, Options, Progress, Report, TensorReport, convert};
+pub use convert::{Hex, Note, Options, Progress, Report, TensorReport, convert};
 pub use evaluate::{metrics, quality};
 pub use export::export;
 pub use files::{Partial, abandon, write_beside};

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use kinglet_quantize::checkpoint::Checkpoint;
-use kinglet_quantize::{Options, TunedState, shape};
+use kinglet_quantize::vocabulary::Vocabulary;
+use kinglet_quantize::{Note, Options, TunedState, shape};
 use kinglet_tests::metrics::mean_cosine_loss;
 use kinglet_tests::npy;
 use kinglet_tests::quantized::{ModelBytes, reference};
@@ -178,4 +179,54 @@ fn base_and_adapter_in_one_file_are_merged() {
     let full = open("base-and-lora-in-one/full.pth");
     let error = base.merge(vec![full], Some(8.0)).unwrap_err().to_string();
     assert!(error.contains("base and adapter in one"), "{error}");
+}
+
+#[test]
+fn other_forms_of_a_vocabulary_give_the_same_model() {
+    let read = |name: &str| Vocabulary::read(&std::fs::read(case(name)).unwrap()).unwrap();
+    let text = read("vocab-id-to-text-json/vocab.txt");
+    let json = read("vocab-id-to-text-json/vocab.json");
+    let base = open("vocab-id-to-text-json/base.pth");
+    let model = |vocabulary: &Vocabulary| {
+        let options = Options { vocabulary: Some(vocabulary), ..Options::default() };
+        ModelBytes::convert(&base, &options).0.bytes().to_vec()
+    };
+    assert!(model(&text) == model(&json));
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped() {
+    let marked = std::fs::read(case("byte-order-mark/vocab.txt")).unwrap();
+    let plain = marked.strip_prefix(b"\xef\xbb\xbf").unwrap();
+    assert_eq!(Vocabulary::read(&marked).unwrap(), Vocabulary::read(plain).unwrap());
+}
+
+#[test]
+fn a_vocabulary_far_smaller_than_the_model_is_noted() {
+    let base = open("vocab-id-to-text-json/base.pth");
+    let notes = |vocabulary: &Vocabulary| {
+        let options = Options { vocabulary: Some(vocabulary), ..Options::default() };
+        ModelBytes::convert(&base, &options).1.notes
+    };
+    let small = Vocabulary::from_rwkv_text(b"1 'a' 1\n").unwrap();
+    let vocab = shape(&base).unwrap().vocab;
+    assert_eq!(notes(&small), [Note::SmallVocabulary { found: 2, vocab }]);
+    let text = std::fs::read(case("vocab-id-to-text-json/vocab.txt")).unwrap();
+    assert_eq!(notes(&Vocabulary::read(&text).unwrap()), []);
+}
+
+#[test]
+fn what_a_config_states_in_words_is_refused_where_it_is_another_function() {
+    let error = Checkpoint::open(&case("config-hidden-act/hf")).unwrap_err().to_string();
+    assert!(error.contains("hidden_act is \"relu\"; expected \"sqrelu\""), "{error}");
+    // The file alone is treated as its folder is.
+    let error = Checkpoint::open(&case("config-hidden-act/hf/model.safetensors")).unwrap_err();
+    assert!(error.to_string().contains("hidden_act"), "{error}");
+}
+
+#[test]
+fn a_model_may_be_without_a_norm_of_the_embedding() {
+    let model = ModelBytes::convert(&open("no-embedding-norm/hf"), &Options::default()).0;
+    let loss = loss("no-embedding-norm", &model);
+    assert!(loss < LIMIT, "{loss}");
 }

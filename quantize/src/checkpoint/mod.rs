@@ -151,6 +151,8 @@ pub struct Checkpoint {
     declared: Vec<Declared>,
     /// Whether its configuration says that the embedding is the head as well.
     is_tied: bool,
+    /// Whether its configuration says that the embedding is not normalized.
+    is_without_ln0: bool,
     /// How its tensors count, where it is an adapter of Hugging Face PEFT.
     peft: Option<PeftConfig>,
 }
@@ -206,6 +208,7 @@ impl Checkpoint {
             index: HashMap::new(),
             declared: Vec::new(),
             is_tied: false,
+            is_without_ln0: false,
             peft: None,
         };
         for path in paths {
@@ -255,6 +258,7 @@ impl Checkpoint {
             let config = hugging_face::config(self.folder())?;
             self.declared = config.declared;
             self.is_tied = config.is_tied;
+            self.is_without_ln0 = config.is_without_ln0;
             return Ok(Some((table, Facts { head_size: config.head_size, ..Facts::default() })));
         }
         if self.container != Container::Safetensors {
@@ -306,6 +310,12 @@ impl Checkpoint {
         let files = self.sources.iter().flat_map(|source| source.files.iter().cloned());
         let beside = self.sources.iter().flat_map(|source| hugging_face::companions(&source.path));
         files.chain(beside).collect()
+    }
+
+    /// Whether the embedding goes into layer 0 as it is: the configuration says so, and LayerNorm
+    /// ln0 is absent.
+    pub(crate) fn is_without_ln0(&self) -> bool {
+        self.is_without_ln0 && !self.index.keys().any(|name| name.starts_with("blocks.0.ln0."))
     }
 
     /// What the container states of the model's dimensions.

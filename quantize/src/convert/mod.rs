@@ -106,6 +106,8 @@ pub struct Report {
     pub shape: Shape,
     /// SHA-256 over architecture, shape and weights.
     pub content_hash: [u8; 32],
+    /// What is no error and yet seldom meant.
+    pub notes: Vec<Note>,
     /// Quantized tensors, in file order.
     pub tensors: Vec<TensorReport>,
     /// Values of the checkpoint's tensors that the model uses.
@@ -114,6 +116,43 @@ pub struct Report {
     pub file_len: u64,
     /// Time the conversion took.
     pub elapsed: Duration,
+}
+
+/// What is no error and yet seldom meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Note {
+    /// The vocabulary has far fewer ids than the model.
+    SmallVocabulary {
+        /// Ids of the vocabulary.
+        found: usize,
+        /// Ids of the model.
+        vocab: usize,
+    },
+}
+
+impl Note {
+    /// Compares a vocabulary with a model of `vocab` ids.
+    ///
+    /// Models round their number of ids up to a multiple of 64 or so, and World's 65,530 to
+    /// 65,536; a vocabulary that leaves more than a 64th without a token is seldom the model's.
+    pub(crate) fn on_vocabulary(found: usize, vocab: usize) -> Option<Self> {
+        const SPARE: usize = 64;
+        let unused = vocab.saturating_sub(found);
+        (unused > SPARE.max(vocab / SPARE)).then_some(Self::SmallVocabulary { found, vocab })
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SmallVocabulary { found, vocab } => write!(
+                f,
+                "the vocabulary has {found} ids, the model {vocab}; check that it is the one the \
+                 model was trained with"
+            ),
+        }
+    }
 }
 
 /// A SHA-256 in hexadecimal.
@@ -179,6 +218,11 @@ pub fn convert(
     Ok(Report {
         shape,
         content_hash,
+        notes: options
+            .vocabulary
+            .and_then(|vocabulary| Note::on_vocabulary(vocabulary.vocab_len(), shape.vocab))
+            .into_iter()
+            .collect(),
         tensors: conversion.reports,
         parameters: conversion.parameters,
         file_len,
@@ -431,10 +475,13 @@ impl<'a> Conversion<'a> {
         self.bytes(bytemuck::cast_slice(&scales))
     }
 
-    /// Weight and bias of LayerNorm ln0.
-    fn ln0(&self) -> Result<[Vec<f32>; 2], ConvertError> {
+    /// Weight and bias of LayerNorm ln0; `None` where the model has none.
+    fn ln0(&self) -> Result<Option<[Vec<f32>; 2]>, ConvertError> {
+        if self.checkpoint.is_without_ln0() {
+            return Ok(None);
+        }
         let [weight, bias] = LN0.map(|name| finite_values(&self.require(name)?));
-        Ok([weight?, bias?])
+        Ok(Some([weight?, bias?]))
     }
 
     /// The embedding, through LayerNorm ln0.
@@ -444,7 +491,9 @@ impl<'a> Conversion<'a> {
         spec: &TensorSpec,
         tensor: &Tensor<'_>,
     ) -> Result<(), ConvertError> {
-        let [weight, bias] = self.ln0()?;
+        let Some([weight, bias]) = self.ln0()? else {
+            return self.row_table(index, spec, tensor, |_, _| {});
+        };
         self.parameters += (weight.len() + bias.len()) as u64;
         let width = tensor.columns();
         self.row_table(index, spec, tensor, |_, rows| {
@@ -464,7 +513,7 @@ impl<'a> Conversion<'a> {
         tensor: &Tensor<'_>,
         layer: usize,
     ) -> Result<(), ConvertError> {
-        let [weight, bias] = self.ln0()?;
+        let ln0 = self.ln0()?;
         let embedding = self.require("emb.weight")?;
         let share = finite_values(&self.require(&recognize::deep_embed_share(layer))?)?;
         self.parameters += share.len() as u64;
@@ -475,10 +524,15 @@ impl<'a> Conversion<'a> {
         self.row_table(index, spec, tensor, |first, rows| {
             let count = rows.len() / tensor.columns();
             embedding.with(first..first + count, |embedded| {
-                let moments = moments(embedded, width);
-                let normed = embedded.chunks(width).zip(moments);
-                let normed = normed.flat_map(|(row, m)| layer_norm(row, m, &weight, &bias));
-                add_product(rows, &normed.collect::<Vec<_>>(), &share, width);
+                let normed: Vec<f64> = match &ln0 {
+                    None => embedded.iter().copied().map(f64::from).collect(),
+                    Some([weight, bias]) => {
+                        let moments = moments(embedded, width);
+                        let normed = embedded.chunks(width).zip(moments);
+                        normed.flat_map(|(row, m)| layer_norm(row, m, weight, bias)).collect()
+                    }
+                };
+                add_product(rows, &normed, &share, width);
             });
         })
     }

@@ -211,7 +211,7 @@ fn check_tensors(checkpoint: &Checkpoint, shape: &Shape) -> Result<(), ConvertEr
         }
         known.insert(name);
     }
-    for name in LN0 {
+    for name in LN0.into_iter().filter(|_| !checkpoint.is_without_ln0()) {
         check_vector(&require(checkpoint, name)?, shape.width)?;
         known.insert(name.to_owned());
     }

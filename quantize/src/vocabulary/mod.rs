@@ -1,5 +1,5 @@
-//! Vocabularies: read from RWKV's text form, from Hugging Face's `tokenizer.json` or from GGUF's
-//! metadata, and packed into the tokenizer section of a model file.
+//! Vocabularies: read from RWKV's text form, from the forms of its other programs, from Hugging
+//! Face's `tokenizer.json` or from GGUF's metadata, and packed into the tokenizer section of a model file.
 //!
 //! RWKV's text form has a line per token, `id literal length`: the id in decimal, the token as a
 //! Python string or bytes literal, and its length in bytes. The literal may contain spaces.
@@ -10,9 +10,11 @@ mod literal;
 mod tokenizer_json;
 mod trie;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use kinglet::tokenizer::layout::{BLOCK_IDS, Header, Kind, MAX_GREEDY_VOCAB_LEN, MAX_TOKEN_LEN};
+
+use serde::Deserialize;
 
 use self::byte_pair::{BytePair, Source};
 
@@ -52,19 +54,83 @@ enum Rule {
 }
 
 impl Vocabulary {
-    /// Reads a vocabulary file: `tokenizer.json` where it starts with a brace, otherwise RWKV's
-    /// text form.
+    /// Reads a vocabulary file, by how it begins:
+    ///
+    /// | begins with | form |
+    /// |---|---|
+    /// | `{` and a number as key | [`from_id_json`](Self::from_id_json) |
+    /// | `{` | [`from_tokenizer_json`](Self::from_tokenizer_json) |
+    /// | a digit | [`from_rwkv_text`](Self::from_rwkv_text) |
+    /// | `<`, or a quote or `b` and a quote | [`from_token_lines`](Self::from_token_lines) |
+    ///
+    /// A byte order mark before it is skipped.
     ///
     /// # Errors
     ///
-    /// Those of [`from_tokenizer_json`](Self::from_tokenizer_json) and
-    /// [`from_rwkv_text`](Self::from_rwkv_text).
+    /// Those of these functions.
     pub fn read(file: &[u8]) -> Result<Self, VocabularyError> {
-        if file.trim_ascii_start().starts_with(b"{") {
-            Self::from_tokenizer_json(file)
-        } else {
-            Self::from_rwkv_text(file)
+        let file = without_mark(file);
+        match file.trim_ascii_start() {
+            [b'{', rest @ ..] => match rest.trim_ascii_start() {
+                [b'"', b'0'..=b'9', ..] => Self::from_id_json(file),
+                _ => Self::from_tokenizer_json(file),
+            },
+            [b'<' | b'\'' | b'"', ..] | [b'b', b'\'' | b'"', ..] => Self::from_token_lines(file),
+            _ => Self::from_rwkv_text(file),
         }
+    }
+
+    /// Reads the JSON form that web-rwkv, Ai00 and RWKV Runner ship beside their models: an object
+    /// from ids to text, or to an array of bytes where a token is no text. Ids without an entry
+    /// have no bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`VocabularyError::Json`] when it is no such object, and the errors of
+    /// [`from_tokens`](Self::from_tokens).
+    pub fn from_id_json(json: &[u8]) -> Result<Self, VocabularyError> {
+        let json = without_mark(json);
+        let fault = |error: serde_json::Error| VocabularyError::Json { cause: error.to_string() };
+        let by_id: BTreeMap<u16, Text> = serde_json::from_slice(json).map_err(fault)?;
+        let len = by_id.last_key_value().map_or(0, |(&id, _)| usize::from(id) + 1);
+        let mut tokens = vec![Vec::new(); len];
+        for (id, token) in by_id {
+            tokens[usize::from(id)] = match token {
+                Text::Utf8(text) => text.into_bytes(),
+                Text::Bytes(bytes) => bytes,
+            };
+        }
+        Self::from_tokens(tokens)
+    }
+
+    /// Reads `vocab.txt` of transformers' RWKV-5 tokenizer: a line per token, its id the line's
+    /// number from 0, the token as a Python literal. A line without quotes, such as `<s>` for id
+    /// 0, is a special token without bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`VocabularyError`] with the number of the offending line, and the errors of
+    /// [`from_tokens`](Self::from_tokens).
+    pub fn from_token_lines(text: &[u8]) -> Result<Self, VocabularyError> {
+        let text = without_mark(text);
+        let text = text.strip_suffix(b"\n").unwrap_or(text);
+        let mut tokens = Vec::new();
+        for (line, token) in (1..).zip(text.split(|&byte| byte == b'\n')) {
+            let token = token.strip_suffix(b"\r").unwrap_or(token);
+            let token = std::str::from_utf8(token)
+                .map_err(|_| VocabularyError::Line { line, error: LineError::NotUtf8 })?;
+            if token.starts_with('<') && token.ends_with('>') {
+                tokens.push(Vec::new());
+                continue;
+            }
+            let bytes = literal::parse(token).map_err(|error| {
+                let error = LineError::Literal { found: token.to_owned(), error };
+                VocabularyError::Line { line, error }
+            })?;
+            let is_end_of_text = line == 1 && bytes.starts_with(b"<") && bytes.ends_with(b">");
+            tokens.push(if is_end_of_text { Vec::new() } else { bytes });
+        }
+        Self::from_tokens(tokens)
     }
 
     /// Reads Hugging Face's `tokenizer.json`, such as `20B_tokenizer.json`: byte-level BPE with
@@ -77,7 +143,7 @@ impl Vocabulary {
     /// [`VocabularyError::Unsupported`] names the first part that is of another kind;
     /// [`VocabularyError::Merge`] the first merge that is out of order.
     pub fn from_tokenizer_json(json: &[u8]) -> Result<Self, VocabularyError> {
-        Self::from_source(tokenizer_json::read(json)?)
+        Self::from_source(tokenizer_json::read(without_mark(json))?)
     }
 
     fn from_source(source: Source) -> Result<Self, VocabularyError> {
@@ -92,6 +158,7 @@ impl Vocabulary {
     ///
     /// [`VocabularyError`] with the number of the offending line, or the missing id.
     pub fn from_rwkv_text(text: &[u8]) -> Result<Self, VocabularyError> {
+        let text = without_mark(text);
         let text = text.strip_suffix(b"\n").unwrap_or(text);
         if text.is_empty() {
             return Err(VocabularyError::NoTokens);
@@ -195,6 +262,19 @@ impl Vocabulary {
         let header = self.header(kind).to_bytes();
         Ok([&header, cells.as_flattened(), &strings.starts, &strings.bytes].concat())
     }
+}
+
+/// A token in JSON.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Text {
+    Utf8(String),
+    Bytes(Vec<u8>),
+}
+
+/// A file without the byte order mark that some editors put before text.
+fn without_mark(file: &[u8]) -> &[u8] {
+    file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file)
 }
 
 /// The packed string table.

@@ -76,6 +76,9 @@ fn convert_and_print(
     let report = report.map_err(|error| explain(error, args))?;
     let read = checkpoint.tensors().map(|tensor| tensor.byte_len() as u64).sum();
     print(&report, args, read)?;
+    for note in &report.notes {
+        terminal::note(&format!("note: {note}"));
+    }
     if options.vocabulary.is_none() {
         terminal::note(
             "note: the checkpoint brings no vocabulary and no --vocab was given; `run` and \

@@ -45,6 +45,8 @@ pub(in crate::checkpoint) struct Config {
     pub(in crate::checkpoint) head_size: Option<usize>,
     /// Whether the embedding, before ln0, is the head as well.
     pub(in crate::checkpoint) is_tied: bool,
+    /// Whether it says that the embedding is not normalized.
+    pub(in crate::checkpoint) is_without_ln0: bool,
     pub(in crate::checkpoint) declared: Vec<Declared>,
 }
 
@@ -89,12 +91,16 @@ pub(in crate::checkpoint) fn config(directory: &Path) -> Result<Config, Problem>
     let values = read_json(&path, CONFIG_LIMIT, |cause| Problem::Config { cause })?;
     let mut config = Config::default();
     for (key, value) in &values {
+        if let Some(word) = value.as_str() {
+            declared::check_word(key, word)?;
+        }
         let Some(number) = value.as_f64() else { continue };
         let full_key = || format!("{key} in config.json");
         declare(&mut config.declared, declared::CONFIG, key, full_key, number)?;
     }
     let size = ["head_dim", "head_size"].into_iter().find_map(|key| values.get(key)?.as_u64());
     config.head_size = size.and_then(|size| size.try_into().ok());
+    config.is_without_ln0 = values.get("norm_first") == Some(&Value::Bool(false));
     config.is_tied = values.get("tie_word_embeddings") == Some(&Value::Bool(true));
     Ok(config)
 }
@@ -128,13 +134,14 @@ pub(in crate::checkpoint) fn companions(directory: &Path) -> impl Iterator<Item 
     })
 }
 
-/// The file of a directory's vocabulary: RWKV's own text form before a `tokenizer.json`.
+/// The file of a directory's vocabulary: RWKV's own text form before a
+/// `tokenizer.json`, and that before the `vocab.txt` of transformers' RWKV-5.
 pub(in crate::checkpoint) fn vocabulary(directory: &Path) -> Option<PathBuf> {
     let mut text_forms: Vec<_> = named(directory, is_text_form).collect();
     // Names have dates; the newest is last.
     text_forms.sort_unstable();
-    let json = directory.join("tokenizer.json");
-    text_forms.pop().or_else(|| json.is_file().then_some(json))
+    let others = ["tokenizer.json", "vocab.txt"].map(|name| directory.join(name));
+    text_forms.pop().or_else(|| others.into_iter().find(|path| path.is_file()))
 }
 
 fn existing(directory: &Path, names: [&str; 2]) -> Option<PathBuf> {
