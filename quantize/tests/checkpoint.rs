@@ -223,7 +223,9 @@ fn what_is_no_checkpoint_is_named() {
     );
     refuses!(open(b"<!DOCTYPE html>\n<html lang=\"en\">"), Html);
     refuses!(open(b"\n  <HTML><head>"), Html);
-    refuses!(open(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."), LegacyTorch);
+    refuses!(open(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."), Pickle { .. });
+    let tar = [&[b'a'; 257][..], b"ustar", &[0; 250]].concat();
+    refuses!(open(&tar), LegacyTorch);
     refuses!(open(b"plain text, longer than a header"), UnknownContainer { found } if found == "70 6c 61 69 6e 20 74 65");
     refuses!(open(b"x"), UnknownContainer { found } if found == "78");
     refuses!(open(b"{\"architectures\": [\"Rwkv7\"]}"), UnknownContainer { .. });
@@ -284,6 +286,59 @@ fn impossible_views_are_refused() {
     refuses!(view(0, &[1; 5], &[1; 5]), Shape { .. });
     refuses!(view(0, &[2, 2], &[1]), Shape { .. });
     refuses!(view(usize::MAX >> 1, &[1], &[1]), BeyondStorage { .. });
+}
+
+#[test]
+fn expanded_dimensions_are_read() {
+    let mut pickle = StateDict::new();
+    pickle.tensor("x", "FloatStorage", "0", 1, 0, &[3, 2], &[0, 0]);
+    let checkpoint = open(&pth(&pickle.finish(), &[("0", le(&[2.5]))])).unwrap();
+    assert_eq!(all(&checkpoint, "x"), [2.5; 6]);
+}
+
+#[test]
+fn legacy_files_are_read() {
+    let mut pickle = StateDict::legacy();
+    pickle.tensor("a", "FloatStorage", "7", 4, 1, &[3], &[1]);
+    pickle.tensor("b", "HalfStorage", "12", 2, 0, &[2], &[1]);
+    pickle.tensor("c", "FloatStorage", "7", 4, 0, &[2, 2], &[1, 2]);
+    let halves = [f16::ONE, f16::from_f32(-2.0)].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let storages = [("12", 2, halves), ("7", 4, le(&[1.0, 2.0, 3.0, 4.0]))];
+    let file = support::legacy_pth(&pickle.finish(), &storages);
+    let checkpoint = open(&file).unwrap();
+    assert_eq!(checkpoint.container(), Container::Pth);
+    assert_eq!(all(&checkpoint, "a"), [2.0, 3.0, 4.0]);
+    assert_eq!(all(&checkpoint, "b"), [1.0, -2.0]);
+    assert_eq!(all(&checkpoint, "c"), [1.0, 3.0, 2.0, 4.0]);
+    for len in 0..file.len() {
+        assert!(open(&file[..len]).is_err(), "cut to {len}");
+    }
+}
+
+#[test]
+fn dicts_of_training_are_unwrapped() {
+    use Problem::*;
+    let weights = |name: &str| {
+        let mut dict = StateDict::ordered();
+        dict.tensor(name, "FloatStorage", "0", 4, 0, &[4], &[1]);
+        dict
+    };
+    let open = |dict: StateDict| open(&pth(&dict.finish(), &[("0", le(&[1.0, 2.0, 3.0, 4.0]))]));
+    // Lightning's, with an optimizer's state, and DeepSpeed's in another dict.
+    let mut lightning = StateDict::new();
+    lightning.number("epoch", 3);
+    lightning.nest("state_dict", &weights("model.blocks.0.x"));
+    lightning.nest("optimizer_states", &weights("exp_avg"));
+    assert_eq!(all(&open(lightning).unwrap(), "blocks.0.x"), [1.0, 2.0, 3.0, 4.0]);
+    let mut inner = StateDict::new();
+    inner.nest("module", &weights("module._orig_mod.blocks.0.x"));
+    let mut outer = StateDict::new();
+    outer.nest("checkpoint", &inner);
+    assert_eq!(all(&open(outer).unwrap(), "blocks.0.x"), [1.0, 2.0, 3.0, 4.0]);
+    let mut two = StateDict::new();
+    two.nest("model", &weights("blocks.0.x"));
+    two.nest("ema", &weights("blocks.0.x"));
+    refuses!(open(two), Candidates { found: 2, names } if names == ["model", "ema"]);
 }
 
 #[test]

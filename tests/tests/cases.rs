@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::vocabulary::Vocabulary;
-use kinglet_quantize::{Note, Options, TunedState, shape};
+use kinglet_quantize::{Note, Options, TunedState, convert, shape};
 use kinglet_tests::metrics::mean_cosine_loss;
 use kinglet_tests::npy;
 use kinglet_tests::quantized::{ModelBytes, reference};
@@ -229,4 +229,22 @@ fn a_model_may_be_without_a_norm_of_the_embedding() {
     let model = ModelBytes::convert(&open("no-embedding-norm/hf"), &Options::default()).0;
     let loss = loss("no-embedding-norm", &model);
     assert!(loss < LIMIT, "{loss}");
+}
+
+#[test]
+fn expanded_tensors_are_what_they_repeat() {
+    let [expanded, same] = ["model.pth", "same.pth"].map(|n| open(&format!("expanded-tensor/{n}")));
+    assert_eq!(content_hash(&expanded), content_hash(&same));
+}
+
+#[test]
+fn a_flipped_bit_is_found_by_the_archives_checksum() {
+    let damaged = open("pth-crc-unchecked/model.pth");
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("model.kinglet");
+    let error = convert(&damaged, &out, &Options::default(), &mut |_, _| {}).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("zip member \"archive/data/9\" is damaged"), "{error}");
+    assert!(!out.exists());
+    open("base.pth").verify().unwrap();
 }

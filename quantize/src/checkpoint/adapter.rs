@@ -188,6 +188,7 @@ impl Checkpoint {
             entries: self.entries.iter().filter(is_adapter).cloned().collect(),
             index: HashMap::new(),
             declared: Vec::new(),
+            checksums: Vec::new(),
             peft: None,
             ..*self
         }))

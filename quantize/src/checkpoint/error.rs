@@ -124,9 +124,9 @@ pub enum Problem {
     /// A web page was saved in place of the file.
     #[error("is an HTML page, not a checkpoint; use the direct download link")]
     Html,
-    /// A PyTorch file from before version 1.6, a bare pickle or a tar archive.
+    /// A tar archive, as PyTorch saved before version 0.2.
     #[error(
-        "is a PyTorch file of the legacy format (before 1.6); expected the zip format: save it \
+        "is a tar archive, PyTorch's format before 0.2; expected the zip format: save it \
          again with a current PyTorch: torch.save(torch.load(path), new_path)"
     )]
     LegacyTorch,
@@ -158,6 +158,19 @@ pub enum Problem {
         member: String,
         /// How it is stored.
         found: String,
+    },
+    /// A zip member's bytes are not those that were written.
+    #[error(
+        "zip member {member:?} is damaged: its CRC-32 is {found:08x}, the archive says \
+         {expected:08x}; copy or download the file again"
+    )]
+    Checksum {
+        /// The member's name.
+        member: String,
+        /// What its bytes give.
+        found: u32,
+        /// What the archive's directory states.
+        expected: u32,
     },
     /// A zip member lies outside the file.
     #[error("zip member {member:?} has {found} bytes at {start}, beyond the file's {file_len}")]

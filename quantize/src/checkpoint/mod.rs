@@ -42,6 +42,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
+use rayon::prelude::*;
 
 pub use adapter::Merged;
 pub use dtype::Dtype;
@@ -52,7 +53,7 @@ pub(crate) use declared::Declared;
 
 pub(crate) use containers::safetensors::EXPORT_MARK;
 
-use containers::{Listing, Naming, gguf, hugging_face, web_rwkv};
+use containers::{Checksum, Listing, Naming, gguf, hugging_face, web_rwkv};
 use error::clip;
 use names::Facts;
 use peft::PeftConfig;
@@ -149,6 +150,8 @@ pub struct Checkpoint {
     index: HashMap<String, usize>,
     /// What the container states beside them.
     declared: Vec<Declared>,
+    /// What containers say of their members' bytes, and the files that those lie in.
+    checksums: Vec<(usize, Checksum)>,
     /// Whether its configuration says that the embedding is the head as well.
     is_tied: bool,
     /// Whether its configuration says that the embedding is not normalized.
@@ -207,6 +210,7 @@ impl Checkpoint {
             entries: Vec::new(),
             index: HashMap::new(),
             declared: Vec::new(),
+            checksums: Vec::new(),
             is_tied: false,
             is_without_ln0: false,
             peft: None,
@@ -220,7 +224,8 @@ impl Checkpoint {
     /// Takes in the tensors of a file, under official names where its container has a naming.
     fn add_file(&mut self, path: &Path) -> Result<(), Problem> {
         let file = map(path)?;
-        let Listing { container, entries, naming, declared, is_export } = containers::list(&file)?;
+        let listing = containers::list(&file)?;
+        let Listing { container, entries, naming, declared, is_export, checksums } = listing;
         let mut entries = match naming {
             Some((table, facts)) => names::translate(entries, table, facts)?,
             None => entries,
@@ -229,6 +234,7 @@ impl Checkpoint {
         self.container = container;
         self.exported |= is_export;
         self.declared.extend(declared);
+        self.checksums.extend(checksums.into_iter().map(|checksum| (self.files.len(), checksum)));
         self.entries.append(&mut entries);
         self.files.push(file);
         Ok(())
@@ -237,6 +243,7 @@ impl Checkpoint {
     /// Maps names and layouts to the official ones.
     fn make_official(&mut self) -> Result<(), Problem> {
         wrappings::take_off(&mut self.entries);
+        web_rwkv::unify_lora(&mut self.entries);
         let entries = std::mem::take(&mut self.entries);
         self.entries = match self.naming(&entries)? {
             Some((table, facts)) => names::translate(entries, table, facts)?,
@@ -275,7 +282,7 @@ impl Checkpoint {
     /// file.
     fn adapter_config(&self) -> Result<Option<PeftConfig>, Problem> {
         let file = self.sources.first().and_then(|source| source.files.first()?.file_name());
-        let is_adapter = file.is_some_and(|name| hugging_face::is_adapter(name));
+        let is_adapter = file.is_some_and(hugging_face::is_adapter);
         if is_adapter { peft::read(self.folder()) } else { Ok(None) }
     }
 
@@ -288,8 +295,22 @@ impl Checkpoint {
         Tensor::new(entry, &self.files)
     }
 
+    /// Compares all bytes with the checksums that the containers state, which reads the files
+    /// whole.
+    ///
+    /// # Errors
+    ///
+    /// When a member is damaged.
+    pub fn verify(&self) -> Result<(), CheckpointError> {
+        let check = |(file, checksum): &(usize, Checksum)| checksum.check(&self.files[*file]);
+        let checked: Result<(), _> = self.checksums.par_iter().try_for_each(check);
+        checked.map_err(|problem| CheckpointError::new(&self.path, problem))
+    }
+
     /// Takes over the files of another checkpoint.
     fn adopt(&mut self, other: Self, role: Role) {
+        let checksums = other.checksums.into_iter();
+        self.checksums.extend(checksums.map(|(file, sum)| (self.files.len() + file, sum)));
         self.files.extend(other.files);
         self.sources.extend(other.sources.into_iter().map(|source| Source { role, ..source }));
     }

@@ -13,6 +13,9 @@ use super::recover::Recover;
 use super::update::Update;
 use crate::multiversion::vectorized;
 
+/// Most elements of a tensor that has more than its storage; no vector of a model is longer.
+const MAX_EXPANDED: usize = 1 << 16;
+
 /// Where a tensor lies: checked against the file when the checkpoint is opened.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
@@ -33,8 +36,8 @@ pub(super) struct Entry {
 impl Entry {
     /// An entry whose every element is proved to lie in `storage`.
     ///
-    /// A view that has more elements than its storage (an expanded dimension) is refused too:
-    /// no weight is stored so, and it bounds what a reader has to allocate by the file's size.
+    /// A view may have more elements than its storage where a stride is 0, as `expand` leaves it,
+    /// up to [`MAX_EXPANDED`]: beyond that a file's size would not bound what a reader allocates.
     pub(super) fn new(
         name: &str,
         dtype: Dtype,
@@ -44,7 +47,9 @@ impl Entry {
     ) -> Result<Self, Problem> {
         let (values, bytes) = dtype.block();
         let available = storage.len() / bytes * values;
-        let needed = layout.end(offset).unwrap_or(usize::MAX).max(layout.elements());
+        let reached = layout.end(offset).unwrap_or(usize::MAX);
+        let elements = layout.elements();
+        let needed = if elements <= MAX_EXPANDED { reached } else { reached.max(elements) };
         if needed > available {
             return Err(Problem::BeyondStorage {
                 tensor: clip(name),

@@ -18,7 +18,7 @@ pub enum ConvertError {
     #[error("this is {found}; expected an RWKV-4, 5, 6, 7 or 7a checkpoint")]
     Architecture {
         /// What it is.
-        found: &'static str,
+        found: Foreign,
     },
     /// A dimension is outside what the runtime accepts.
     #[error("the checkpoint's shape is impossible: {0}")]
@@ -166,4 +166,51 @@ impl ConvertError {
     pub(crate) fn output(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
         |source| Self::Output { path: path.to_owned(), source }
     }
+}
+
+/// What a checkpoint is that is not converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Foreign {
+    /// Rescaled and transposed for one device.
+    #[error(
+        "a file that the Python package `rwkv` has already converted for one strategy; use the \
+         original checkpoint"
+    )]
+    ConvertedForStrategy,
+    /// RWKV-7b.
+    #[error("RWKV-7b, which keeps a growing cache")]
+    Rwkv7b,
+    /// RWKV-8.
+    #[error("RWKV-8, which is not released")]
+    Rwkv8,
+    /// RWKV-4a or 4b.
+    #[error("RWKV-4a or 4b, which add a small attention with a growing cache")]
+    TinyAttention,
+    /// The dequantized weights of a model file.
+    #[error(
+        "what `kinglet export` wrote, in which LayerNorm ln0 is folded into emb.weight; use the \
+         original checkpoint"
+    )]
+    Export,
+    /// A tuned state without its model.
+    #[error(
+        "a tuned state alone; quantize its base checkpoint with this as --state, or make a state \
+         file of it with `kinglet state`"
+    )]
+    TunedState,
+    /// A base checkpoint and its adapter, before [`Checkpoint::merge`].
+    ///
+    /// [`Checkpoint::merge`]: crate::checkpoint::Checkpoint::merge
+    #[error("a base checkpoint and its adapter in one, not merged yet")]
+    BaseAndAdapter,
+    /// An adapter without its base.
+    #[error("an adapter; quantize its base checkpoint with this as --lora")]
+    Adapter,
+    /// A transformer.
+    #[error("a transformer of the Llama family, not RWKV")]
+    Llama,
+    /// Anything else.
+    #[error("not an RWKV checkpoint with the official tensor names")]
+    Unknown,
 }

@@ -174,8 +174,8 @@ impl fmt::Display for Hex<'_> {
 /// as it was.
 ///
 /// # Errors
-/// When the checkpoint is not a whole, finite RWKV model, the vocabulary does
-/// not fit it, or the output cannot be written.
+/// When the checkpoint is not a whole, finite RWKV model or not as its checksums say, the
+/// vocabulary does not fit it, or the output cannot be written.
 pub fn convert(
     checkpoint: &Checkpoint,
     out: &Path,
@@ -249,6 +249,7 @@ fn start_state<'a>(
 
 /// The provenance section: lines of `key: value`.
 fn provenance(checkpoint: &Checkpoint, options: &Options<'_>) -> Result<String, ConvertError> {
+    checkpoint.verify()?;
     let version = env!("CARGO_PKG_VERSION");
     let licence = options.licence.unwrap_or("not stated; see where the checkpoint came from");
     let mut text = String::new();

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use kinglet::format::shape::{Architecture, Ranks, Shape};
 use kinglet::format::tensors::{self, Storage, TensorName, TensorSpec};
 
-use super::error::ConvertError;
+use super::error::{ConvertError, Foreign};
 use super::tuned_state::{is_of_layer, is_time_state};
 use crate::checkpoint::{Checkpoint, Tensor};
 
@@ -41,49 +41,38 @@ pub fn shape(checkpoint: &Checkpoint) -> Result<Shape, ConvertError> {
 
 /// Refuses what is not supported, by name.
 fn refuse_others(checkpoint: &Checkpoint) -> Result<(), ConvertError> {
+    match foreign(checkpoint) {
+        Some(found) => Err(ConvertError::Architecture { found }),
+        None => Ok(()),
+    }
+}
+
+/// What a checkpoint is that is no whole model of a version that runs.
+fn foreign(checkpoint: &Checkpoint) -> Option<Foreign> {
     let any = |part: &str| checkpoint.tensors().any(|t| t.name().contains(part));
-    let unsupported = |found: &'static str| Err(ConvertError::Architecture { found });
-    if any("_strategy") || any("_rescale_layer") {
-        return unsupported(
-            "a file that the Python package `rwkv` has already converted for one strategy; \
-             use the original checkpoint",
-        );
-    }
-    if any(".qkv.") {
-        return unsupported("RWKV-7b, which keeps a growing cache");
-    }
-    if any(".ffn.enn.") {
-        return unsupported("RWKV-8, which is not released");
-    }
-    if any(".tiny_") {
-        return unsupported("RWKV-4a or 4b, which add a small attention with a growing cache");
-    }
-    if checkpoint.is_export() {
-        return unsupported(
-            "what `kinglet export` wrote, in which LayerNorm ln0 is folded into emb.weight; use \
-             the original checkpoint",
-        );
-    }
     let official = any("blocks.") && any(".att.") && any("emb.weight");
-    if any(".att.time_state") && !official {
-        return unsupported(
-            "a tuned state alone; quantize its base checkpoint with this as --state, or make a \
-             state file of it with `kinglet state`",
-        );
+    let is_adapter = [".lora_A", ".disha", ".bone", ".miss_block"].into_iter().any(any);
+    if any("_strategy") || any("_rescale_layer") {
+        Some(Foreign::ConvertedForStrategy)
+    } else if any(".qkv.") {
+        Some(Foreign::Rwkv7b)
+    } else if any(".ffn.enn.") {
+        Some(Foreign::Rwkv8)
+    } else if any(".tiny_") {
+        Some(Foreign::TinyAttention)
+    } else if checkpoint.is_export() {
+        Some(Foreign::Export)
+    } else if any(".att.time_state") && !official {
+        Some(Foreign::TunedState)
+    } else if checkpoint.is_base_and_adapter() {
+        Some(Foreign::BaseAndAdapter)
+    } else if is_adapter {
+        Some(Foreign::Adapter)
+    } else if any("self_attn.q_proj") {
+        Some(Foreign::Llama)
+    } else {
+        (!official).then_some(Foreign::Unknown)
     }
-    if checkpoint.is_base_and_adapter() {
-        return unsupported("a base checkpoint and its adapter in one, not merged yet");
-    }
-    if any(".lora_A") || any(".disha") || any(".bone") || any(".miss_block") {
-        return unsupported("an adapter; quantize its base checkpoint with this as --lora");
-    }
-    if any("self_attn.q_proj") {
-        return unsupported("a transformer of the Llama family, not RWKV");
-    }
-    if !official {
-        return unsupported("not an RWKV checkpoint with the official tensor names");
-    }
-    Ok(())
 }
 
 fn require<'a>(checkpoint: &'a Checkpoint, name: &str) -> Result<Tensor<'a>, ConvertError> {

@@ -13,6 +13,11 @@ impl<'a> Bytes<'a> {
         Self { file, position: 0 }
     }
 
+    /// A cursor that begins at byte `position`, at the file's end at most.
+    pub(super) fn at(file: &'a [u8], position: usize) -> Self {
+        Self { file, position: position.min(file.len()) }
+    }
+
     pub(super) fn position(&self) -> usize {
         self.position
     }

@@ -13,6 +13,8 @@ mod rwkv_cpp;
 pub(super) mod safetensors;
 pub(super) mod web_rwkv;
 
+use std::ops::Range;
+
 use super::Container;
 use super::declared::Declared;
 use super::error::Problem;
@@ -33,18 +35,42 @@ pub(super) struct Listing {
     pub(super) declared: Vec<Declared>,
     /// Whether [`export`](crate::export()) wrote it.
     pub(super) is_export: bool,
+    /// What the container says of the bytes of its members.
+    pub(super) checksums: Vec<Checksum>,
+}
+
+/// The CRC-32 that an archive states of a member.
+#[derive(Debug, Clone)]
+pub(super) struct Checksum {
+    pub(super) member: String,
+    pub(super) bytes: Range<usize>,
+    pub(super) expected: u32,
+}
+
+impl Checksum {
+    /// Compares the member's bytes, all of which are read, with it.
+    pub(super) fn check(&self, file: &[u8]) -> Result<(), Problem> {
+        let found = crc32fast::hash(&file[self.bytes.clone()]);
+        if found == self.expected {
+            return Ok(());
+        }
+        let (member, expected) = (self.member.clone(), self.expected);
+        Err(Problem::Checksum { member, found, expected })
+    }
 }
 
 impl Listing {
     /// Tensors without anything that is said of them.
     fn new(container: Container, entries: Vec<Entry>) -> Self {
-        Self { container, entries, naming: None, declared: Vec::new(), is_export: false }
+        let (naming, declared, checksums) = (None, Vec::new(), Vec::new());
+        Self { container, entries, naming, declared, is_export: false, checksums }
     }
 }
 
 /// Lists the tensors of a file.
 pub(super) fn list(file: &[u8]) -> Result<Listing, Problem> {
     match detect(file)? {
+        Container::Pth if pth::is_legacy(file) => pth::read_legacy(file),
         Container::Pth => pth::read(file),
         Container::Gguf => gguf::read(file),
         Container::RwkvCpp => rwkv_cpp::read(file),
@@ -54,9 +80,8 @@ pub(super) fn list(file: &[u8]) -> Result<Listing, Problem> {
 
 /// Tells the container by the first bytes.
 fn detect(file: &[u8]) -> Result<Container, Problem> {
-    /// First bytes of a pickle whose first object is torch's magic number, protocols 2 to 5.
-    const LEGACY_MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
-    if file.starts_with(b"PK\x03\x04") || file.starts_with(b"PK\x05\x06") {
+    let is_zip = file.starts_with(b"PK\x03\x04") || file.starts_with(b"PK\x05\x06");
+    if is_zip || pth::is_legacy(file) {
         return Ok(Container::Pth);
     }
     if file.starts_with(b"version https://git-lfs") {
@@ -73,10 +98,7 @@ fn detect(file: &[u8]) -> Result<Container, Problem> {
         return Err(Problem::UnsupportedContainer { found: "a ggml file from before GGUF" });
     }
     let start = &file[..file.len().min(512)];
-    let pickle = start.first() == Some(&0x80);
-    if pickle && start.get(2..).is_some_and(|rest| rest.starts_with(LEGACY_MAGIC))
-        || start.get(257..262) == Some(b"ustar")
-    {
+    if start.get(257..262) == Some(b"ustar") {
         return Err(Problem::LegacyTorch);
     }
     if is_html(start) {

@@ -37,6 +37,19 @@ pub(super) enum Scalar {
     Other(&'static str),
 }
 
+impl Scalar {
+    /// Bytes of a value.
+    pub(super) fn size(self) -> u64 {
+        match self {
+            Self::F64 | Self::Other("int64" | "complex64") => 8,
+            Self::F32 | Self::Other("int32") => 4,
+            Self::F16 | Self::Bf16 | Self::Other("int16") => 2,
+            Self::Other("complex128") => 16,
+            Self::Other(_) => 1,
+        }
+    }
+}
+
 /// Names in module `torch` that stand for storages.
 const STORAGES: [(&str, Scalar); 12] = [
     ("DoubleStorage", Scalar::F64),
@@ -138,6 +151,43 @@ pub(super) fn read_state_dict(pickle: &[u8]) -> Result<Vec<PickledTensor<'_>>, P
     machine.tensors_of(top)
 }
 
+/// Reads what a `torch.save` of before version 1.6 begins with, from byte `start` on, and returns
+/// the tensors, the storages in the order of their data, and where those begin.
+///
+/// The file is a row of pickles: a magic number, which stands before `start`, the protocol's
+/// number, a description of the machine, the state dict, and the list of the storages' keys.
+pub(super) fn read_legacy(file: &[u8], start: usize, limit: usize) -> Result<Legacy<'_>, Problem> {
+    let mut position = start;
+    let mut next = || {
+        let rest = &file[position..];
+        let mut machine = Machine::new(&rest[..rest.len().min(limit)]);
+        let top = machine.run()?;
+        position += machine.position;
+        Ok((machine, top))
+    };
+    let (_, protocol) = next()?;
+    let Value::Int(1001) = protocol else {
+        return Err(Problem::NotAStateDict { found: protocol.kind() });
+    };
+    next()?;
+    let (machine, top) = next()?;
+    let (keys, _) = next()?;
+    let scalar = |&key: &&'_ str| {
+        machine.storages.iter().find(|storage| storage.key == key).map(|storage| storage.scalar)
+    };
+    let storages = keys.listed.iter().map(|key| (*key, scalar(key))).collect();
+    Ok(Legacy { tensors: machine.tensors_of(top)?, storages, data: position })
+}
+
+/// What stands before the data of a legacy file.
+pub(super) struct Legacy<'a> {
+    pub(super) tensors: Vec<PickledTensor<'a>>,
+    /// Keys and types, `None` where nothing says the type.
+    pub(super) storages: Vec<(&'a str, Option<Scalar>)>,
+    /// Where the first storage begins.
+    pub(super) data: usize,
+}
+
 struct Machine<'a> {
     pickle: &'a [u8],
     position: usize,
@@ -149,6 +199,8 @@ struct Machine<'a> {
     dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
     storages: Vec<Storage<'a>>,
     views: Vec<View>,
+    /// The strings that were appended to lists: storages' keys in a legacy file.
+    listed: Vec<&'a str>,
 }
 
 impl<'a> Machine<'a> {
@@ -163,6 +215,7 @@ impl<'a> Machine<'a> {
             dicts: Vec::new(),
             storages: Vec::new(),
             views: Vec::new(),
+            listed: Vec::new(),
         }
     }
 
@@ -204,11 +257,18 @@ impl<'a> Machine<'a> {
             0x8c => self.push_text(1)?,
             b']' => self.stack.push(Value::List),
             b'a' => {
-                self.pop()?;
+                if let Value::Text(text) = self.pop()? {
+                    self.listed.push(text);
+                }
                 self.expect_list()?;
             }
             b'e' => {
-                self.pop_mark()?;
+                let height = self.pop_mark_height()?;
+                let texts = self.stack.drain(height..).filter_map(|value| match value {
+                    Value::Text(text) => Some(text),
+                    _ => None,
+                });
+                self.listed.extend(texts);
                 self.expect_list()?;
             }
             b')' | b't' | 0x85..=0x87 => self.push_tuple(opcode)?,
@@ -289,13 +349,6 @@ impl<'a> Machine<'a> {
     /// Closes the innermost mark and returns the stack height at it.
     fn pop_mark_height(&mut self) -> Result<usize, Problem> {
         self.marks.pop().ok_or_else(|| self.fault("no mark is open"))
-    }
-
-    /// Drops everything down to the innermost mark.
-    fn pop_mark(&mut self) -> Result<(), Problem> {
-        let height = self.pop_mark_height()?;
-        self.stack.truncate(height);
-        Ok(())
     }
 
     /// The value under a finished sequence of items.
@@ -441,7 +494,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// BINPERSID: `("storage", type, key, location, length)`.
+    /// BINPERSID: `("storage", type, key, location, length)`; legacy files add a view, which is
+    /// `None` since tensors have views of their own.
     fn push_storage(&mut self) -> Result<(), Problem> {
         let id = self.pop()?;
         let storage = match *self.tuple(id)? {
@@ -451,6 +505,14 @@ impl<'a> Machine<'a> {
                 Value::Text(key),
                 Value::Text(_),
                 Value::Int(len @ 0..),
+            ]
+            | [
+                Value::Text("storage"),
+                Value::Global(Global::Storage(scalar)),
+                Value::Text(key),
+                Value::Text(_),
+                Value::Int(len @ 0..),
+                Value::None,
             ] => Storage { key, scalar, len: len as u64 },
             _ => {
                 return Err(self.fault(

@@ -1,7 +1,8 @@
 //! `.pth`: the zip archive of `torch.save`, read in place.
 //!
 //! The archive holds one pickle (`<root>/data.pkl`) and one stored member per storage
-//! (`<root>/data/<key>`), little-endian. Tensors are views of storages, with strides.
+//! (`<root>/data/<key>`), little-endian. Tensors are views of storages, with strides. Files of
+//! before PyTorch 1.6 have the pickle and the storages one after another instead.
 
 use std::collections::HashMap;
 use std::io::Cursor;
@@ -9,8 +10,9 @@ use std::ops::Range;
 
 use zip::{CompressionMethod, ZipArchive};
 
-use super::Listing;
+use super::bytes::Bytes;
 use super::pickle::{self, PickledTensor, Scalar};
+use super::{Checksum, Listing};
 use crate::checkpoint::Container;
 use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::error::{Problem, clip};
@@ -34,8 +36,43 @@ pub(super) fn read(file: &[u8]) -> Result<Listing, Problem> {
         return Err(Problem::PickleTooLong { found, limit: PICKLE_LIMIT });
     }
     let tensors = pickle::read_state_dict(&file[pickle])?;
-    let mut storages = Storages { archive, file, root, known: HashMap::new() };
+    let mut storages =
+        Storages { archive, file, root, known: HashMap::new(), checksums: Vec::new() };
     let entries = tensors.iter().map(|tensor| storages.entry(tensor));
+    let entries = entries.collect::<Result<_, _>>()?;
+    Ok(Listing { checksums: storages.checksums, ..Listing::new(Container::Pth, entries) })
+}
+
+/// First bytes of a pickle of protocol 2 whose one object is torch's magic number.
+const LEGACY_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+
+/// Whether a file begins as `torch.save` of before version 1.6 does.
+pub(super) fn is_legacy(file: &[u8]) -> bool {
+    file.starts_with(LEGACY_MAGIC)
+}
+
+/// Lists the tensors of a file that [`is_legacy`]. Each storage is its length in elements, eight
+/// bytes, and its values.
+pub(super) fn read_legacy(file: &[u8]) -> Result<Listing, Problem> {
+    let limit = PICKLE_LIMIT as usize;
+    let legacy = pickle::read_legacy(file, LEGACY_MAGIC.len(), limit)?;
+    let mut bytes = Bytes::at(file, legacy.data);
+    let mut storages = HashMap::new();
+    for (key, scalar) in legacy.storages {
+        let len = bytes.u64("storage length")?;
+        let Some(scalar) = scalar else {
+            return Err(bytes.fault(format!("found storage {key:?}, which no tensor has")));
+        };
+        let start = bytes.position();
+        bytes.take(len.saturating_mul(scalar.size()), "storage")?;
+        storages.insert(key, start..bytes.position());
+    }
+    let entries = legacy.tensors.iter().map(|tensor| {
+        let missing =
+            || Problem::MissingStorage { tensor: clip(tensor.name), member: clip(tensor.key) };
+        let storage = storages.get(tensor.key).cloned().ok_or_else(missing)?;
+        view(tensor, storage, tensor.key)
+    });
     Ok(Listing::new(Container::Pth, entries.collect::<Result<_, _>>()?))
 }
 
@@ -101,22 +138,15 @@ struct Storages<'a> {
     root: String,
     /// Byte ranges of the storages met so far, by key; several tensors may share one.
     known: HashMap<&'a str, Range<usize>>,
+    checksums: Vec<Checksum>,
 }
 
 impl<'a> Storages<'a> {
     fn entry(&mut self, tensor: &PickledTensor<'a>) -> Result<Entry, Problem> {
-        let name = tensor.name;
-        let dtype = dtype(tensor)?;
+        // A type that is not read is refused before its storage is looked for.
+        dtype(tensor)?;
         let bytes = self.storage(tensor)?;
-        let expected = tensor.storage_len.saturating_mul(dtype.block().1 as u64);
-        let found = bytes.len() as u64;
-        if expected > found {
-            let member = clip(&self.member_name(tensor.key));
-            return Err(Problem::StorageLength { tensor: clip(name), member, found, expected });
-        }
-        let layout = Layout::strided(name, &tensor.shape, &tensor.strides)?;
-        let offset = usize::try_from(tensor.offset).unwrap_or(usize::MAX);
-        Entry::new(name, dtype, bytes.start..bytes.start + expected as usize, offset, layout)
+        view(tensor, bytes, &self.member_name(tensor.key))
     }
 
     fn storage(&mut self, tensor: &PickledTensor<'a>) -> Result<Range<usize>, Problem> {
@@ -127,12 +157,33 @@ impl<'a> Storages<'a> {
         let missing = || Problem::MissingStorage { tensor: clip(tensor.name), member: clip(&name) };
         let bytes = member(&mut self.archive, self.file, &name)?.ok_or_else(missing)?;
         self.known.insert(tensor.key, bytes.clone());
+        let index = self.archive.index_for_name(&name);
+        let expected = index.and_then(|index| Some(self.archive.by_index_raw(index).ok()?.crc32()));
+        // Writers that leave the checksum out write 0.
+        if let Some(expected @ 1..) = expected {
+            self.checksums.push(Checksum { member: clip(&name), bytes: bytes.clone(), expected });
+        }
         Ok(bytes)
     }
 
     fn member_name(&self, key: &str) -> String {
         format!("{}data/{key}", self.root)
     }
+}
+
+/// A tensor over the bytes of its storage, which messages call `member`.
+fn view(tensor: &PickledTensor<'_>, bytes: Range<usize>, member: &str) -> Result<Entry, Problem> {
+    let name = tensor.name;
+    let dtype = dtype(tensor)?;
+    let expected = tensor.storage_len.saturating_mul(dtype.block().1 as u64);
+    let found = bytes.len() as u64;
+    if expected > found {
+        let (tensor, member) = (clip(name), clip(member));
+        return Err(Problem::StorageLength { tensor, member, found, expected });
+    }
+    let layout = Layout::strided(name, &tensor.shape, &tensor.strides)?;
+    let offset = usize::try_from(tensor.offset).unwrap_or(usize::MAX);
+    Entry::new(name, dtype, bytes.start..bytes.start + expected as usize, offset, layout)
 }
 
 fn dtype(tensor: &PickledTensor<'_>) -> Result<Dtype, Problem> {

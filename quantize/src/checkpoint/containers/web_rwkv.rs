@@ -5,6 +5,7 @@
 //! half precision with its last two dimensions exchanged, under the endings `.st` and `.state`;
 //! RWKV-PEFT, which trains states, writes `.pth` in its own precision.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use crate::checkpoint::dtype::Dtype;
@@ -86,6 +87,30 @@ fn are_transposed(entries: &[Entry], width: usize) -> Option<bool> {
             }
         })
         .next()
+}
+
+/// Gives the factors of a LoRA adapter the names and layout that they have in training.
+///
+/// Ai00's converter calls A `lora.0` and transposes it to `[in, r]`; web-rwkv's own leaves it as it
+/// is. B is `[out, r]` in both, so the rank tells which, and where all are square it is Ai00's.
+pub(in crate::checkpoint) fn unify_lora(entries: &mut [Entry]) {
+    let ranks: HashMap<String, usize> = entries
+        .iter()
+        .filter_map(|entry| {
+            let matrix = entry.name.strip_suffix(".lora.1")?;
+            Some((matrix.to_owned(), entry.layout.shape().last().copied()?))
+        })
+        .collect();
+    for entry in entries {
+        if let Some(matrix) = entry.name.strip_suffix(".lora.1") {
+            entry.name = format!("{matrix}.lora_B");
+        } else if let Some(matrix) = entry.name.strip_suffix(".lora.0") {
+            if ranks.get(matrix) == entry.layout.shape().last() {
+                entry.layout = entry.layout.transposed();
+            }
+            entry.name = format!("{matrix}.lora_A");
+        }
+    }
 }
 
 /// Whether a file holds nothing but a tuned state.
