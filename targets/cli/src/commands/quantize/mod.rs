@@ -19,7 +19,7 @@ use crate::support::terminal::{self, IgnoreBrokenPipe};
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
     let mut checkpoint = Checkpoint::open(&args.checkpoint)?;
-    if !args.lora.is_empty() {
+    if !args.lora.is_empty() || checkpoint.is_base_and_adapter() {
         merge(&mut checkpoint, args)?;
     }
     let state = args.state.as_deref().map(Checkpoint::open).transpose()?;
@@ -81,6 +81,9 @@ fn convert_and_print(
     let report = report.map_err(|error| explain(error, args))?;
     let read = checkpoint.tensors().map(|tensor| tensor.byte_len() as u64).sum();
     print(&report, args, read)?;
+    for note in &report.notes {
+        terminal::note(&format!("note: {note}"));
+    }
     if options.vocabulary.is_none() {
         terminal::note(
             "note: the checkpoint brings no vocabulary and no --vocab was given; `run` and \
@@ -136,6 +139,12 @@ fn advise(error: CheckpointError) -> anyhow::Error {
             "pass `--alpha N`, the lora_alpha of its training; for PiSSA pass the file of its \
              start as well: `--lora init_pissa.pth`"
         }
+        Problem::BaseAndAdapter { .. } => "pass `--alpha N`, the lora_alpha of its training",
+        Problem::AdapterWithBase { .. } => {
+            "pass it as the checkpoint, without --lora, and LoRA's `--alpha N`"
+        }
+        Problem::StartMissing => "pass it as well, with a second --lora",
+        Problem::AdapterConfig { .. } => "save an adapter of another kind",
         Problem::PissaStartAlone { .. } => "pass the trained file as well, with a second --lora",
         Problem::NoAdapter { state: true } => "pass a tuned state as --state",
         Problem::NoAdapter { .. } => {
