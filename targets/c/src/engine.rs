@@ -10,12 +10,26 @@ use kinglet::format::crc32::Crc32;
 use kinglet::num::state_dtype::{StateElement, f16};
 
 use crate::KINGLET_NO_TOKEN;
-use crate::handle::{KingletEngine, KingletModel, get, get_mut, init};
+use crate::handle::{Handle, get, get_mut, init};
 use crate::kernels;
 use crate::memory::{all_disjoint, check, disjoint, output, place, slice, slice_mut, span};
-use crate::model::workspace_size;
+use crate::model::{KingletModel, workspace_size};
 use crate::sequence::{AnyCpu, Typed};
 use crate::status::{KingletStatus, status};
+
+/// One sequence of tokens on its way through a model. Its contents are private;
+/// it is not to be copied.
+#[derive(Debug)]
+#[repr(C)]
+pub struct KingletEngine {
+    /// Private.
+    pub opaque: [u64; 96],
+}
+
+impl Handle for KingletEngine {
+    type Value = Engine;
+    const TAG: u64 = u64::from_le_bytes(*b"kgl-engn");
+}
 
 /// What a [`KingletEngine`] holds. `'static` stands for as long as the caller
 /// promised to keep model, state and workspace.

@@ -2,48 +2,8 @@
 
 use core::ptr;
 
-use crate::KingletStatus;
-use crate::engine::Engine;
 use crate::memory::check;
-use crate::model::Opened;
-use crate::sampler::Drawing;
-use crate::text::Stream;
-
-/// An open model: a view of the model file's bytes. Its contents are private.
-/// It may be copied, and may be gone while engines made from it are used.
-#[derive(Debug)]
-#[repr(C)]
-pub struct KingletModel {
-    /// Private.
-    pub opaque: [u64; 96],
-}
-
-/// One sequence of tokens on its way through a model. Its contents are private;
-/// it is not to be copied.
-#[derive(Debug)]
-#[repr(C)]
-pub struct KingletEngine {
-    /// Private.
-    pub opaque: [u64; 96],
-}
-
-/// What draws tokens from logits. Its contents are private; it may be copied
-/// when it has no counts.
-#[derive(Debug)]
-#[repr(C)]
-pub struct KingletSampler {
-    /// Private.
-    pub opaque: [u64; 32],
-}
-
-/// What joins the bytes of tokens to text. Its contents are private; it may be
-/// copied.
-#[derive(Debug)]
-#[repr(C)]
-pub struct KingletText {
-    /// Private.
-    pub opaque: [u64; 8],
-}
+use crate::status::KingletStatus;
 
 /// Memory in which a Rust value lies, behind a tag.
 pub(crate) trait Handle: Sized {
@@ -59,30 +19,6 @@ pub(crate) trait Handle: Sized {
     };
     /// The value's drop does nothing that is missed.
     const DROP_IS_VAIN: bool = false;
-}
-
-impl Handle for KingletModel {
-    type Value = Opened;
-    const TAG: u64 = u64::from_le_bytes(*b"kgl-modl");
-}
-
-impl Handle for KingletEngine {
-    type Value = Engine;
-    const TAG: u64 = u64::from_le_bytes(*b"kgl-engn");
-}
-
-impl Handle for KingletSampler {
-    type Value = Drawing;
-    const TAG: u64 = u64::from_le_bytes(*b"kgl-smpl");
-    // A `heapless::Vec` of plain numbers.
-    const DROP_IS_VAIN: bool = true;
-}
-
-impl Handle for KingletText {
-    type Value = Stream;
-    const TAG: u64 = u64::from_le_bytes(*b"kgl-text");
-    // As above.
-    const DROP_IS_VAIN: bool = true;
 }
 
 #[repr(C)]

@@ -35,7 +35,6 @@ mod status;
 mod text;
 
 pub use engine::*;
-pub use handle::{KingletEngine, KingletModel, KingletSampler, KingletText};
 pub use limits::*;
 pub use model::*;
 pub use panic::PanicMessage;

@@ -3,7 +3,7 @@
 
 use core::ops::Range;
 
-use crate::KingletStatus;
+use crate::status::KingletStatus;
 
 /// A pointer that C may write one `T` through.
 ///

@@ -7,10 +7,24 @@ use kinglet::format::state_file::StateFile;
 use kinglet::num::state_dtype::f16;
 use kinglet::tokenizer::Tokenizer;
 
-use crate::handle::{KingletModel, get, init};
+use crate::handle::{Handle, get, init};
 use crate::memory::{all_disjoint, output, slice, slice_mut, span};
 use crate::status::{KingletStatus, status};
 use crate::{KINGLET_MAX_BLOCK, KINGLET_NO_TOKEN};
+
+/// An open model: a view of the model file's bytes. Its contents are private.
+/// It may be copied, and may be gone while engines made from it are used.
+#[derive(Debug)]
+#[repr(C)]
+pub struct KingletModel {
+    /// Private.
+    pub opaque: [u64; 96],
+}
+
+impl Handle for KingletModel {
+    type Value = Opened;
+    const TAG: u64 = u64::from_le_bytes(*b"kgl-modl");
+}
 
 /// What a [`KingletModel`] holds. `'static` stands for as long as the caller
 /// promised to keep the bytes.

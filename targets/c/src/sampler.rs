@@ -4,9 +4,26 @@ use core::ops::Range;
 
 use kinglet::sampler::{Sampler, SamplerOptions, is_uncounted};
 
-use crate::handle::{KingletModel, KingletSampler, get, get_mut, init};
+use crate::handle::{Handle, get, get_mut, init};
 use crate::memory::{all_disjoint, disjoint, output, slice_mut, span};
+use crate::model::KingletModel;
 use crate::status::{KingletStatus, status};
+
+/// What draws tokens from logits. Its contents are private; it may be copied
+/// when it has no counts.
+#[derive(Debug)]
+#[repr(C)]
+pub struct KingletSampler {
+    /// Private.
+    pub opaque: [u64; 32],
+}
+
+impl Handle for KingletSampler {
+    type Value = Drawing;
+    const TAG: u64 = u64::from_le_bytes(*b"kgl-smpl");
+    // A `heapless::Vec` of plain numbers.
+    const DROP_IS_VAIN: bool = true;
+}
 
 /// What a [`KingletSampler`] holds. `'static` stands for as long as the caller
 /// promised to keep the counts.

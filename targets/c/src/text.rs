@@ -4,9 +4,25 @@ use core::ffi::{c_char, c_void};
 
 use kinglet::tokenizer::text_stream::TextStream;
 
-use crate::handle::{KingletText, get_mut, init};
+use crate::handle::{Handle, get_mut, init};
 use crate::memory::slice;
 use crate::status::{KingletStatus, status};
+
+/// What joins the bytes of tokens to text. Its contents are private; it may be
+/// copied.
+#[derive(Debug)]
+#[repr(C)]
+pub struct KingletText {
+    /// Private.
+    pub opaque: [u64; 8],
+}
+
+impl Handle for KingletText {
+    type Value = Stream;
+    const TAG: u64 = u64::from_le_bytes(*b"kgl-text");
+    // As above.
+    const DROP_IS_VAIN: bool = true;
+}
 
 /// What a [`KingletText`] holds.
 pub(crate) type Stream = TextStream;
