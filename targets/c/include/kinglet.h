@@ -28,7 +28,7 @@
 #define KINGLET_BUFFER_ALIGN 4
 
 // The most tokens that an engine computes together.
-#define KINGLET_MAX_BLOCK 256
+#define KINGLET_MAX_BATCH 256
 
 // "No token", where a state is saved or restored.
 #define KINGLET_NO_TOKEN UINT32_MAX
@@ -68,8 +68,8 @@ enum KingletStatus
   KINGLET_STATUS_UNENCODABLE = 12,
   // A token id is outside the vocabulary.
   KINGLET_STATUS_TOKEN = 13,
-  // A block is 0 or larger than KINGLET_MAX_BLOCK.
-  KINGLET_STATUS_BLOCK = 14,
+  // A batch is 0 or larger than KINGLET_MAX_BATCH.
+  KINGLET_STATUS_BATCH = 14,
   // A value is not finite: the weights, the state or the logits are damaged.
   KINGLET_STATUS_NON_FINITE = 15,
   // A sampler option is outside its range.
@@ -211,9 +211,9 @@ size_t kinglet_state_size(const struct KingletModel *model);
 // state cannot be kept in f16, with RWKV-4.
 size_t kinglet_state_size_f16(const struct KingletModel *model);
 
-// Bytes of the workspace of an engine that computes up to `block` tokens
-// together; 0 when `block` is 0 or larger than KINGLET_MAX_BLOCK.
-size_t kinglet_workspace_size(const struct KingletModel *model, size_t block);
+// Bytes of the workspace of an engine that computes up to `batch` tokens
+// together; 0 when `batch` is 0 or larger than KINGLET_MAX_BATCH.
+size_t kinglet_workspace_size(const struct KingletModel *model, size_t batch);
 
 // Bytes of the logits of one token: a float for each id of the vocabulary.
 size_t kinglet_logits_size(const struct KingletModel *model);
@@ -251,7 +251,7 @@ KingletStatus kinglet_decode(const struct KingletModel *model,
                              size_t *size);
 
 // Makes an engine over a model, at the start of a sequence. It computes up to
-// `block` tokens of a prompt together: 1 needs the smallest workspace, 32 is
+// `batch` tokens of a prompt together: 1 needs the smallest workspace, 32 is
 // good for a desktop; the numbers are the same.
 //
 // `state` and `workspace` are buffers of at least kinglet_state_size and
@@ -259,7 +259,7 @@ KingletStatus kinglet_decode(const struct KingletModel *model,
 // are the engine's as long as it is used: nothing else reads or writes them.
 KingletStatus kinglet_engine_init(struct KingletEngine *engine,
                                   const struct KingletModel *model,
-                                  size_t block,
+                                  size_t batch,
                                   void *state,
                                   size_t state_size,
                                   void *workspace,
@@ -267,14 +267,14 @@ KingletStatus kinglet_engine_init(struct KingletEngine *engine,
 
 // As kinglet_engine_init, with a state of kinglet_state_size_f16 bytes: half the
 // memory. After every token each element is rounded to f16, which makes other
-// numbers than an f32 state, and the same ones on every machine and in blocks of
+// numbers than an f32 state, and the same ones on every machine and in batches of
 // any size. Not for RWKV-4: F16_STATE.
 //
 // All other functions serve both kinds of engine. The state files of one, of
 // kinglet_state_file_size_f16 bytes, are refused by the other: STATE_TYPE.
 KingletStatus kinglet_engine_init_f16(struct KingletEngine *engine,
                                       const struct KingletModel *model,
-                                      size_t block,
+                                      size_t batch,
                                       void *state,
                                       size_t state_size,
                                       void *workspace,
@@ -285,7 +285,7 @@ KingletStatus kinglet_engine_reset(struct KingletEngine *engine);
 
 // The name of the kernels that the engine computes with, such as "dsp" or
 // "x86-64-avx2": the fastest for this machine. The numbers do not depend on it.
-// Null when `engine` is none. The text is static.
+// Null when `engine` is none. The text lies in the engine's handle.
 const char *kinglet_engine_kernels(const struct KingletEngine *engine);
 
 // Feeds a token and writes the logits after it, a float for each id of the
@@ -296,7 +296,7 @@ KingletStatus kinglet_engine_step(struct KingletEngine *engine,
                                   float *logits,
                                   size_t logits_size);
 
-// Feeds `count` tokens, computed together in blocks, and writes the logits
+// Feeds `count` tokens, computed together in batches, and writes the logits
 // after the last of them: the same numbers as step by step. No tokens change
 // nothing. After NON_FINITE the state is unspecified: reset it, or restore one.
 KingletStatus kinglet_engine_prefill(struct KingletEngine *engine,

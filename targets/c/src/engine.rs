@@ -4,16 +4,15 @@ use core::ffi::{c_char, c_void};
 use core::ops::Range;
 use core::ptr;
 
-use kinglet::engine::BatchToken;
-use kinglet::engine::Cpu;
+use kinglet::engine::{BatchToken, Cpu};
 use kinglet::format::crc32::Crc32;
 use kinglet::num::state_dtype::{StateElement, f16};
 
 use crate::KINGLET_NO_TOKEN;
 use crate::handle::{Handle, get, get_mut, init};
-use crate::kernels;
+use crate::kernels::{self, KernelName};
 use crate::memory::{all_disjoint, check, disjoint, output, place, slice, slice_mut, span};
-use crate::model::{KingletModel, workspace_size};
+use crate::model::{KingletModel, requirements};
 use crate::sequence::{AnyCpu, Typed};
 use crate::status::{KingletStatus, status};
 
@@ -36,6 +35,7 @@ impl Handle for KingletEngine {
 #[derive(Debug)]
 pub(crate) struct Engine {
     cpu: AnyCpu,
+    kernels: KernelName,
     /// Where the model, the state and the workspace lie.
     taken: [Range<usize>; 3],
 }
@@ -69,15 +69,15 @@ impl Engine {
     }
 }
 
-/// `size` bytes at `pointer` as elements, all of them 0.
+/// `len` elements at `pointer`, all of them 0.
 ///
 /// # Safety
 /// As [`slice_mut`].
 unsafe fn zeroed<'a, S: StateElement>(
     pointer: *mut c_void,
-    size: usize,
+    len: usize,
 ) -> Result<&'a mut [S], KingletStatus> {
-    let (elements, len) = (pointer.cast::<S>(), size / size_of::<S>());
+    let elements = pointer.cast::<S>();
     check(elements, len)?;
     // SAFETY: the memory is there by the caller's promise; all zeros are elements.
     unsafe { ptr::write_bytes(elements, 0, len) };
@@ -86,7 +86,7 @@ unsafe fn zeroed<'a, S: StateElement>(
 }
 
 /// Makes an engine over a model, at the start of a sequence. It computes up to
-/// `block` tokens of a prompt together: 1 needs the smallest workspace, 32 is
+/// `batch` tokens of a prompt together: 1 needs the smallest workspace, 32 is
 /// good for a desktop; the numbers are the same.
 ///
 /// `state` and `workspace` are buffers of at least kinglet_state_size and
@@ -99,7 +99,7 @@ unsafe fn zeroed<'a, S: StateElement>(
 pub unsafe extern "C" fn kinglet_engine_init(
     engine: *mut KingletEngine,
     model: *const KingletModel,
-    block: usize,
+    batch: usize,
     state: *mut c_void,
     state_size: usize,
     workspace: *mut c_void,
@@ -107,12 +107,12 @@ pub unsafe extern "C" fn kinglet_engine_init(
 ) -> KingletStatus {
     let (state, workspace) = ((state, state_size), (workspace, workspace_size));
     // SAFETY: the caller's promise.
-    status(unsafe { make::<f32>(engine, model, block, state, workspace) })
+    status(unsafe { make::<f32>(engine, model, batch, state, workspace) })
 }
 
 /// As kinglet_engine_init, with a state of kinglet_state_size_f16 bytes: half the
 /// memory. After every token each element is rounded to f16, which makes other
-/// numbers than an f32 state, and the same ones on every machine and in blocks of
+/// numbers than an f32 state, and the same ones on every machine and in batches of
 /// any size. Not for RWKV-4: F16_STATE.
 ///
 /// All other functions serve both kinds of engine. The state files of one, of
@@ -124,7 +124,7 @@ pub unsafe extern "C" fn kinglet_engine_init(
 pub unsafe extern "C" fn kinglet_engine_init_f16(
     engine: *mut KingletEngine,
     model: *const KingletModel,
-    block: usize,
+    batch: usize,
     state: *mut c_void,
     state_size: usize,
     workspace: *mut c_void,
@@ -132,7 +132,7 @@ pub unsafe extern "C" fn kinglet_engine_init_f16(
 ) -> KingletStatus {
     let (state, workspace) = ((state, state_size), (workspace, workspace_size));
     // SAFETY: the caller's promise.
-    status(unsafe { make::<f16>(engine, model, block, state, workspace) })
+    status(unsafe { make::<f16>(engine, model, batch, state, workspace) })
 }
 
 /// Makes an engine that keeps its state in `S`; buffers are pointer and size.
@@ -142,34 +142,33 @@ pub unsafe extern "C" fn kinglet_engine_init_f16(
 unsafe fn make<S: Typed>(
     engine: *mut KingletEngine,
     model: *const KingletModel,
-    block: usize,
+    batch: usize,
     (state, state_size): (*mut c_void, usize),
     (workspace, workspace_size): (*mut c_void, usize),
 ) -> Result<(), KingletStatus> {
     let make = || {
         // SAFETY: the caller's promise.
-        let opened = unsafe { get(model) }?;
-        let shape = opened.model.shape();
-        let (needed_state, needed_workspace) = (
-            size_of::<S>() * shape.state_len(),
-            self::workspace_size(shape, block).ok_or(KingletStatus::Block)?,
-        );
-        if state_size < needed_state || workspace_size < needed_workspace {
+        let loaded = unsafe { get(model) }?;
+        let shape = loaded.model.shape();
+        let needs = requirements::<S>(shape, batch).ok_or(KingletStatus::Batch)?;
+        if state_size < needs.state_bytes || workspace_size < needs.workspace_bytes() {
             return Err(KingletStatus::BufferTooSmall);
         }
         let taken = [
-            place(opened.model.bytes()),
-            span(state.cast::<S>(), needed_state / size_of::<S>())?,
-            span(workspace.cast::<f32>(), needed_workspace / size_of::<f32>())?,
+            place(loaded.model.bytes()),
+            span(state.cast::<S>(), needs.state)?,
+            span(workspace.cast::<f32>(), needs.workspace)?,
         ];
         all_disjoint(&taken)?;
         let handle = span(engine, 1)?;
         taken.iter().try_for_each(|taken| disjoint(taken, &handle))?;
         // SAFETY: the caller's promise; no more than the sizes given, and apart.
         let (state, workspace) =
-            unsafe { (zeroed::<S>(state, needed_state)?, zeroed(workspace, needed_workspace)?) };
-        let cpu = Cpu::new(opened.model, kernels::best(), block, state, workspace)?;
-        Ok(Engine { cpu: S::any(cpu), taken })
+            unsafe { (zeroed::<S>(state, needs.state)?, zeroed(workspace, needs.workspace)?) };
+        let kernels = kernels::best();
+        let name = KernelName::of(&kernels);
+        let cpu = Cpu::new(loaded.model, kernels, batch, state, workspace)?;
+        Ok(Engine { cpu: S::any(cpu), kernels: name, taken })
     };
     // SAFETY: the caller's promise about `engine`.
     unsafe { init(engine, make) }
@@ -188,7 +187,7 @@ pub unsafe extern "C" fn kinglet_engine_reset(engine: *mut KingletEngine) -> Kin
 
 /// The name of the kernels that the engine computes with, such as "dsp" or
 /// "x86-64-avx2": the fastest for this machine. The numbers do not depend on it.
-/// Null when `engine` is none. The text is static.
+/// Null when `engine` is none. The text lies in the engine's handle.
 ///
 /// # Safety
 /// The pointer is what it says.
@@ -196,7 +195,7 @@ pub unsafe extern "C" fn kinglet_engine_reset(engine: *mut KingletEngine) -> Kin
 pub unsafe extern "C" fn kinglet_engine_kernels(engine: *const KingletEngine) -> *const c_char {
     // SAFETY: the caller's promise.
     let engine = unsafe { get(engine) };
-    engine.map_or(ptr::null(), |engine| kernels::name(engine.cpu.get().kernels()).as_ptr())
+    engine.map_or(ptr::null(), |engine| engine.kernels.as_ptr())
 }
 
 /// Feeds a token and writes the logits after it, a float for each id of the
@@ -222,7 +221,7 @@ pub unsafe extern "C" fn kinglet_engine_step(
     }))
 }
 
-/// Feeds `count` tokens, computed together in blocks, and writes the logits
+/// Feeds `count` tokens, computed together in batches, and writes the logits
 /// after the last of them: the same numbers as step by step. No tokens change
 /// nothing. After NON_FINITE the state is unspecified: reset it, or restore one.
 ///
@@ -330,8 +329,8 @@ pub unsafe extern "C" fn kinglet_engine_digest(
         let mut crc = Crc32::new();
         for i in 0..count as u64 {
             let token = (i % vocab * 7919 + 1) % vocab;
-            let column = BatchToken { token: token as u32, sequence: 0, logits: true };
-            engine.cpu.get_mut().forward(&[column], logits)?;
+            let token = BatchToken { token: token as u32, sequence: 0, logits: true };
+            engine.cpu.get_mut().forward(&[token], logits)?;
             for logit in &*logits {
                 crc = crc.update(&logit.to_le_bytes());
             }

@@ -15,10 +15,10 @@ pub(crate) trait Handle: Sized {
     const ROOM: () = {
         assert!(size_of::<Tagged<Self::Value>>() <= size_of::<Self>());
         assert!(align_of::<Tagged<Self::Value>>() <= align_of::<Self>());
-        assert!(!core::mem::needs_drop::<Self::Value>() || Self::DROP_IS_VAIN);
+        assert!(!core::mem::needs_drop::<Self::Value>() || Self::DROP_IS_NOOP);
     };
-    /// The value's drop does nothing that is missed.
-    const DROP_IS_VAIN: bool = false;
+    /// Dropping the value is a no-op, so never dropping it leaks nothing.
+    const DROP_IS_NOOP: bool = false;
 }
 
 #[repr(C)]

@@ -1,16 +1,15 @@
 //! Models: opening, sizes, tokens.
 
-use kinglet::engine::checked_workspace_len;
+use kinglet::engine::Requirements;
 use kinglet::format::model::{Model, Section};
 use kinglet::format::shape::Shape;
-use kinglet::format::state_file::StateFile;
-use kinglet::num::state_dtype::f16;
+use kinglet::num::state_dtype::{StateElement, f16};
 use kinglet::tokenizer::Tokenizer;
 
 use crate::handle::{Handle, get, init};
 use crate::memory::{all_disjoint, output, slice, slice_mut, span};
 use crate::status::{KingletStatus, status};
-use crate::{KINGLET_MAX_BLOCK, KINGLET_NO_TOKEN};
+use crate::{KINGLET_MAX_BATCH, KINGLET_NO_TOKEN};
 
 /// An open model: a view of the model file's bytes. Its contents are private.
 /// It may be copied, and may be gone while engines made from it are used.
@@ -22,19 +21,19 @@ pub struct KingletModel {
 }
 
 impl Handle for KingletModel {
-    type Value = Opened;
+    type Value = LoadedModel;
     const TAG: u64 = u64::from_le_bytes(*b"kgl-modl");
 }
 
 /// What a [`KingletModel`] holds. `'static` stands for as long as the caller
 /// promised to keep the bytes.
 #[derive(Debug)]
-pub(crate) struct Opened {
+pub(crate) struct LoadedModel {
     pub(crate) model: Model<'static>,
     pub(crate) tokenizer: Result<Tokenizer<'static>, KingletStatus>,
 }
 
-impl Opened {
+impl LoadedModel {
     fn new(bytes: &'static [u8]) -> Result<Self, KingletStatus> {
         let model = Model::open(bytes)?;
         let section = model.section(Section::Tokenizer);
@@ -74,10 +73,10 @@ pub struct KingletModelInfo {
 }
 
 impl KingletModelInfo {
-    fn new(opened: &Opened) -> Self {
+    fn new(loaded: &LoadedModel) -> Self {
         let Shape { architecture, layers, width, head_size, ffn, vocab, .. } =
-            *opened.model.shape();
-        let tokenizer = opened.tokenizer.as_ref().ok();
+            *loaded.model.shape();
+        let tokenizer = loaded.tokenizer.as_ref().ok();
         let drawable = tokenizer.map_or(vocab, |tokenizer| vocab.min(tokenizer.vocab_len()));
         Self {
             architecture: architecture.code(),
@@ -91,7 +90,7 @@ impl KingletModelInfo {
             end_of_text: tokenizer
                 .map_or(Some(0), Tokenizer::end_of_text)
                 .unwrap_or(KINGLET_NO_TOKEN),
-            content_hash: opened.model.header().content_hash,
+            content_hash: loaded.model.header().content_hash,
         }
     }
 }
@@ -111,7 +110,7 @@ pub unsafe extern "C" fn kinglet_model_open(
 ) -> KingletStatus {
     // SAFETY: the caller's promise about `bytes`, which lets `'static` stand for
     // as long as the model is used.
-    let open = || Opened::new(unsafe { slice(bytes, size) }?);
+    let open = || LoadedModel::new(unsafe { slice(bytes, size) }?);
     // SAFETY: the caller's promise about `model`.
     status(unsafe { init(model, open) })
 }
@@ -124,8 +123,8 @@ pub unsafe extern "C" fn kinglet_model_open(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_model_verify(model: *const KingletModel) -> KingletStatus {
     // SAFETY: the caller's promise.
-    let opened = unsafe { get(model) };
-    status(opened.and_then(|opened| Ok(opened.model.verify()?)))
+    let loaded = unsafe { get(model) };
+    status(loaded.and_then(|loaded| Ok(loaded.model.verify()?)))
 }
 
 /// Writes what the model is to `info`.
@@ -138,27 +137,40 @@ pub unsafe extern "C" fn kinglet_model_info(
     info: *mut KingletModelInfo,
 ) -> KingletStatus {
     // SAFETY: the caller's promise; any bytes are a `KingletModelInfo`.
-    let pointers = unsafe { get(model).and_then(|opened| Ok((opened, output(info)?))) };
-    status(pointers.map(|(opened, info)| *info = KingletModelInfo::new(opened)))
+    let pointers = unsafe { get(model).and_then(|loaded| Ok((loaded, output(info)?))) };
+    status(pointers.map(|(loaded, info)| *info = KingletModelInfo::new(loaded)))
 }
 
 /// A size that follows from the model; 0 where there is none.
 ///
 /// # Safety
 /// The pointer is to a model.
-unsafe fn size(model: *const KingletModel, f: impl FnOnce(&Opened) -> usize) -> usize {
+unsafe fn size(model: *const KingletModel, f: impl FnOnce(&LoadedModel) -> usize) -> usize {
     // SAFETY: the caller's promise.
     unsafe { get(model) }.map_or(0, f)
+}
+
+/// A size for an engine with an f32 state that computes single tokens.
+///
+/// # Safety
+/// The pointer is to a model.
+unsafe fn size_f32(model: *const KingletModel, f: impl FnOnce(&Requirements) -> usize) -> usize {
+    let size = |loaded: &LoadedModel| f(&Requirements::of::<f32>(loaded.model.shape(), 1));
+    // SAFETY: the caller's promise.
+    unsafe { self::size(model, size) }
 }
 
 /// A size for an engine with an f16 state; 0 where the model has none.
 ///
 /// # Safety
 /// The pointer is to a model.
-unsafe fn size_f16(model: *const KingletModel, f: impl FnOnce(&Shape) -> usize) -> usize {
-    let size = |opened: &Opened| {
-        let shape = opened.model.shape();
-        if shape.architecture.allows_f16_state() { f(shape) } else { 0 }
+unsafe fn size_f16(model: *const KingletModel, f: impl FnOnce(&Requirements) -> usize) -> usize {
+    let size = |loaded: &LoadedModel| {
+        let shape = loaded.model.shape();
+        if !shape.architecture.allows_f16_state() {
+            return 0;
+        }
+        f(&Requirements::of::<f16>(shape, 1))
     };
     // SAFETY: the caller's promise.
     unsafe { self::size(model, size) }
@@ -172,7 +184,7 @@ unsafe fn size_f16(model: *const KingletModel, f: impl FnOnce(&Shape) -> usize) 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_state_size(model: *const KingletModel) -> usize {
     // SAFETY: the caller's promise.
-    unsafe { size(model, |opened| 4 * opened.model.shape().state_len()) }
+    unsafe { size_f32(model, |needs| needs.state_bytes) }
 }
 
 /// As kinglet_state_size, for kinglet_engine_init_f16: half of it. 0 where the
@@ -183,26 +195,30 @@ pub unsafe extern "C" fn kinglet_state_size(model: *const KingletModel) -> usize
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_state_size_f16(model: *const KingletModel) -> usize {
     // SAFETY: the caller's promise.
-    unsafe { size_f16(model, |shape| size_of::<f16>() * shape.state_len()) }
+    unsafe { size_f16(model, |needs| needs.state_bytes) }
 }
 
-/// Bytes of the workspace of an engine that computes up to `block` tokens
-/// together; 0 when `block` is 0 or larger than KINGLET_MAX_BLOCK.
+/// Bytes of the workspace of an engine that computes up to `batch` tokens
+/// together; 0 when `batch` is 0 or larger than KINGLET_MAX_BATCH.
 ///
 /// # Safety
 /// The pointer is to a model.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kinglet_workspace_size(model: *const KingletModel, block: usize) -> usize {
+pub unsafe extern "C" fn kinglet_workspace_size(model: *const KingletModel, batch: usize) -> usize {
+    let size = |loaded: &LoadedModel| {
+        let needs = requirements::<f32>(loaded.model.shape(), batch);
+        needs.map_or(0, |needs| needs.workspace_bytes())
+    };
     // SAFETY: the caller's promise.
-    unsafe { size(model, |opened| workspace_size(opened.model.shape(), block).unwrap_or(0)) }
+    unsafe { self::size(model, size) }
 }
 
-/// Bytes of a workspace, if `block` is allowed and memory can be that large.
-pub(crate) fn workspace_size(shape: &Shape, block: usize) -> Option<usize> {
-    if !(1..=KINGLET_MAX_BLOCK).contains(&block) {
+/// The lengths of an engine's buffers, if `batch` is allowed and memory can be that large.
+pub(crate) fn requirements<S: StateElement>(shape: &Shape, batch: usize) -> Option<Requirements> {
+    if !(1..=KINGLET_MAX_BATCH).contains(&batch) {
         return None;
     }
-    Some(4 * checked_workspace_len(shape, block)?)
+    Requirements::checked::<S>(shape, batch)
 }
 
 /// Bytes of the logits of one token: a float for each id of the vocabulary.
@@ -212,7 +228,7 @@ pub(crate) fn workspace_size(shape: &Shape, block: usize) -> Option<usize> {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_logits_size(model: *const KingletModel) -> usize {
     // SAFETY: the caller's promise.
-    unsafe { size(model, |opened| 4 * opened.model.shape().vocab) }
+    unsafe { size_f32(model, Requirements::logits_bytes) }
 }
 
 /// Bytes of the counts that a sampler with penalties needs.
@@ -222,7 +238,7 @@ pub unsafe extern "C" fn kinglet_logits_size(model: *const KingletModel) -> usiz
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_counts_size(model: *const KingletModel) -> usize {
     // SAFETY: the caller's promise.
-    unsafe { size(model, |opened| 4 * KingletModelInfo::new(opened).drawable as usize) }
+    unsafe { size(model, |loaded| 4 * KingletModelInfo::new(loaded).drawable as usize) }
 }
 
 /// Bytes of a state file.
@@ -232,7 +248,7 @@ pub unsafe extern "C" fn kinglet_counts_size(model: *const KingletModel) -> usiz
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_state_file_size(model: *const KingletModel) -> usize {
     // SAFETY: the caller's promise.
-    unsafe { size(model, |opened| StateFile::<f32>::len(opened.model.shape())) }
+    unsafe { size_f32(model, |needs| needs.state_file_bytes) }
 }
 
 /// Bytes of a state file of an engine with an f16 state; 0 as
@@ -243,7 +259,7 @@ pub unsafe extern "C" fn kinglet_state_file_size(model: *const KingletModel) -> 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_state_file_size_f16(model: *const KingletModel) -> usize {
     // SAFETY: the caller's promise.
-    unsafe { size_f16(model, StateFile::<f16>::len) }
+    unsafe { size_f16(model, |needs| needs.state_file_bytes) }
 }
 
 /// Writes the tokens of a text of `size` bytes, which need not be UTF-8 nor end
@@ -266,10 +282,10 @@ pub unsafe extern "C" fn kinglet_encode(
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
     let pointers = unsafe {
-        get(model).and_then(|opened| {
+        get(model).and_then(|loaded| {
             all_disjoint(&[span(text, size)?, span(tokens, capacity)?, span(count, 1)?])?;
             let tokens = slice_mut(tokens, capacity)?;
-            Ok((opened.tokenizer?, slice(text, size)?, tokens, output(count)?))
+            Ok((loaded.tokenizer?, slice(text, size)?, tokens, output(count)?))
         })
     };
     status(pointers.and_then(|(tokenizer, text, tokens, count)| {
@@ -301,10 +317,10 @@ pub unsafe extern "C" fn kinglet_decode(
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
     let pointers =
-        unsafe { get(model).and_then(|opened| Ok((opened, output(bytes)?, output(size)?))) };
-    status(pointers.and_then(|(opened, bytes, size)| {
-        let tokenizer = opened.tokenizer?;
-        if token as usize >= opened.model.shape().vocab {
+        unsafe { get(model).and_then(|loaded| Ok((loaded, output(bytes)?, output(size)?))) };
+    status(pointers.and_then(|(loaded, bytes, size)| {
+        let tokenizer = loaded.tokenizer?;
+        if token as usize >= loaded.model.shape().vocab {
             return Err(KingletStatus::Token);
         }
         let text = tokenizer.token(token).unwrap_or_default();

@@ -19,16 +19,16 @@ pub struct KingletSampler {
 }
 
 impl Handle for KingletSampler {
-    type Value = Drawing;
+    type Value = SamplerState;
     const TAG: u64 = u64::from_le_bytes(*b"kgl-smpl");
     // A `heapless::Vec` of plain numbers.
-    const DROP_IS_VAIN: bool = true;
+    const DROP_IS_NOOP: bool = true;
 }
 
 /// What a [`KingletSampler`] holds. `'static` stands for as long as the caller
 /// promised to keep the counts.
 #[derive(Debug)]
-pub(crate) struct Drawing {
+pub(crate) struct SamplerState {
     sampler: Sampler<&'static mut [f32]>,
     /// Where the counts lie.
     counts: Range<usize>,
@@ -100,7 +100,7 @@ pub unsafe extern "C" fn kinglet_sampler_init(
         // SAFETY: the caller's promise, and apart from the handle.
         let counts: &'static mut [f32] = unsafe { slice_mut(counts, len) }?;
         let sampler = Sampler::with_counts(options.into(), seed, counts)?;
-        Ok(Drawing { sampler, counts: place })
+        Ok(SamplerState { sampler, counts: place })
     };
     // SAFETY: the caller's promise about `sampler`.
     status(unsafe { init(sampler, make) })
@@ -116,8 +116,8 @@ pub unsafe extern "C" fn kinglet_sampler_set_options(
     options: KingletSamplerOptions,
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
-    let drawing = unsafe { get_mut(sampler) };
-    status(drawing.and_then(|drawing| Ok(drawing.sampler.set_options(options.into())?)))
+    let state = unsafe { get_mut(sampler) };
+    status(state.and_then(|state| Ok(state.sampler.set_options(options.into())?)))
 }
 
 /// Forgets all counts and seeds the generator anew; options and bans stay.
@@ -130,8 +130,8 @@ pub unsafe extern "C" fn kinglet_sampler_restart(
     seed: u64,
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
-    let drawing = unsafe { get_mut(sampler) };
-    status(drawing.map(|drawing| drawing.sampler.restart(seed)))
+    let state = unsafe { get_mut(sampler) };
+    status(state.map(|state| state.sampler.restart(seed)))
 }
 
 /// Draws a token from the first `count` logits and leaves unspecified numbers in
@@ -149,14 +149,14 @@ pub unsafe extern "C" fn kinglet_sampler_sample(
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
     let pointers = unsafe {
-        get(sampler).map(|drawing| drawing.counts.clone()).and_then(|counts| {
+        get(sampler).map(|state| state.counts.clone()).and_then(|counts| {
             let places = [counts, span(sampler, 1)?, span(logits, count)?, span(token, 1)?];
             all_disjoint(&places)?;
             Ok((get_mut(sampler)?, slice_mut(logits, count)?, output(token)?))
         })
     };
-    status(pointers.and_then(|(drawing, logits, token)| {
-        *token = drawing.sampler.sample(logits)?;
+    status(pointers.and_then(|(state, logits, token)| {
+        *token = state.sampler.sample(logits)?;
         Ok(())
     }))
 }
@@ -174,8 +174,8 @@ pub unsafe extern "C" fn kinglet_sampler_accept(
     token: u32,
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
-    let drawing = unsafe { get_mut(sampler) };
-    status(drawing.and_then(|Drawing { sampler, .. }| {
+    let state = unsafe { get_mut(sampler) };
+    status(state.and_then(|SamplerState { sampler, .. }| {
         let mut counted = true;
         if !model.is_null() {
             // SAFETY: the caller's promise.
@@ -201,8 +201,8 @@ pub unsafe extern "C" fn kinglet_sampler_ban(
     token: u32,
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
-    let drawing = unsafe { get_mut(sampler) };
-    status(drawing.and_then(|drawing| Ok(drawing.sampler.ban(token)?)))
+    let state = unsafe { get_mut(sampler) };
+    status(state.and_then(|state| Ok(state.sampler.ban(token)?)))
 }
 
 /// Allows a token again.
@@ -215,6 +215,6 @@ pub unsafe extern "C" fn kinglet_sampler_unban(
     token: u32,
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
-    let drawing = unsafe { get_mut(sampler) };
-    status(drawing.map(|drawing| drawing.sampler.unban(token)))
+    let state = unsafe { get_mut(sampler) };
+    status(state.map(|state| state.sampler.unban(token)))
 }

@@ -2,8 +2,7 @@
 
 use core::ffi::{CStr, c_char};
 
-use kinglet::engine::BufferError;
-use kinglet::engine::{StateError, StepError};
+use kinglet::engine::{BufferError, StateError, StepError};
 use kinglet::format::model::ModelError;
 use kinglet::format::state_file::StateFileError;
 use kinglet::sampler::{BanError, OptionsError, SampleError};
@@ -42,8 +41,8 @@ pub enum KingletStatus {
     Unencodable = 12,
     /// A token id is outside the vocabulary.
     Token = 13,
-    /// A block is 0 or larger than KINGLET_MAX_BLOCK.
-    Block = 14,
+    /// A batch is 0 or larger than KINGLET_MAX_BATCH.
+    Batch = 14,
     /// A value is not finite: the weights, the state or the logits are damaged.
     NonFinite = 15,
     /// A sampler option is outside its range.
@@ -91,7 +90,7 @@ impl KingletStatus {
         Self::Tokenizer,
         Self::Unencodable,
         Self::Token,
-        Self::Block,
+        Self::Batch,
         Self::NonFinite,
         Self::Options,
         Self::Counts,
@@ -127,7 +126,7 @@ impl KingletStatus {
             Self::Tokenizer => c"the model's tokenizer is damaged or not known",
             Self::Unencodable => c"the vocabulary has no token for a byte of the text",
             Self::Token => c"a token is outside the vocabulary",
-            Self::Block => c"a block is 0 or too large",
+            Self::Batch => c"a batch is 0 or too large",
             Self::NonFinite => c"a value is not finite",
             Self::Options => c"a sampler option is out of range",
             Self::Counts => c"penalties need a count for every token of the vocabulary",
@@ -208,7 +207,7 @@ impl From<StepError> for KingletStatus {
         match error {
             StepError::Token { .. } => Self::Token,
             StepError::Logits { .. } => Self::BufferTooSmall,
-            StepError::Batch { .. } => Self::Block,
+            StepError::Batch { .. } => Self::Batch,
             StepError::NonFinite => Self::NonFinite,
             _ => Self::Other,
         }

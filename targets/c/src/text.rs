@@ -21,7 +21,7 @@ impl Handle for KingletText {
     type Value = Stream;
     const TAG: u64 = u64::from_le_bytes(*b"kgl-text");
     // As above.
-    const DROP_IS_VAIN: bool = true;
+    const DROP_IS_NOOP: bool = true;
 }
 
 /// What a [`KingletText`] holds.
