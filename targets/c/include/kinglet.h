@@ -6,9 +6,10 @@
 // kinglet_..._init or kinglet_model_open. Sizes are in bytes where a parameter is
 // named `size`, in elements where it is named `count` or `capacity`.
 //
-// Null pointers, wrong alignment, short or overlapping buffers and handles that
-// were never prepared (in memory that does not hold one by chance) are refused. It
-// is the caller's part that a pointer points to as many bytes as the size beside it
+// Null pointers, wrong alignment, short buffers and handles that were never
+// prepared (in memory that does not hold one by chance) are refused. So are buffers
+// and handles of one call, and what a handle was made of, that overlap, unless both
+// are only read: OVERLAP, and nothing is changed. It is the caller's part that a pointer points to as many bytes as the size beside it
 // says, and that model, state, workspace and counts live, and stay untouched, as
 // long as the handle made from them is used.
 //
@@ -50,7 +51,7 @@ enum KingletStatus
   KINGLET_STATUS_BUFFER_TOO_SMALL = 3,
   // A length is impossible: it reaches beyond the address space.
   KINGLET_STATUS_LENGTH = 4,
-  // Two buffers overlap.
+  // Two buffers or handles of one call overlap, and not both are only read.
   KINGLET_STATUS_OVERLAP = 5,
   // The handle was not initialised, or its initialisation failed.
   KINGLET_STATUS_INVALID_HANDLE = 6,

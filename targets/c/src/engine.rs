@@ -11,7 +11,9 @@ use kinglet::num::state_dtype::{StateElement, f16};
 use crate::KINGLET_NO_TOKEN;
 use crate::handle::{Handle, get, get_mut, init};
 use crate::kernels::{self, KernelName};
-use crate::memory::{all_disjoint, check, disjoint, output, place, slice, slice_mut, span};
+use crate::memory::{
+    all_disjoint, apart, check, output, place, slice, slice_mut, span, span_if_possible,
+};
 use crate::model::{KingletModel, requirements};
 use crate::sequence::{AnyCpu, Typed};
 use crate::status::{KingletStatus, status};
@@ -45,27 +47,27 @@ impl Engine {
         self.cpu.get().model().shape().vocab
     }
 
-    /// Refuses a buffer that overlaps what the engine computes with.
-    fn apart<T>(&self, buffer: &[T]) -> Result<(), KingletStatus> {
-        self.taken.iter().try_for_each(|taken| disjoint(taken, &place(buffer)))
-    }
-
-    /// The logits that a call writes.
-    ///
-    /// # Safety
-    /// As [`slice_mut`].
-    unsafe fn logits<'a>(
-        &self,
-        logits: *mut f32,
-        size: usize,
-    ) -> Result<&'a mut [f32], KingletStatus> {
+    /// Where the logits lie that a call writes into `size` bytes.
+    fn logits(&self, logits: *mut f32, size: usize) -> Result<Range<usize>, KingletStatus> {
         if size / 4 < self.vocab() {
             return Err(KingletStatus::BufferTooSmall);
         }
-        // SAFETY: `vocab` is no more than the `size / 4` that the caller promised.
-        let logits = unsafe { slice_mut(logits, self.vocab()) }?;
-        self.apart(logits)?;
-        Ok(logits)
+        span(logits, self.vocab())
+    }
+
+    /// Refuses buffers that overlap each other, the engine's handle, or what it computes with.
+    fn apart_from(
+        &self,
+        handle: *const KingletEngine,
+        buffers: &[Range<usize>],
+    ) -> Result<(), KingletStatus> {
+        all_disjoint(buffers)?;
+        let handle = span(handle, 1)?;
+        for buffer in buffers {
+            apart(buffer, &self.taken)?;
+            apart(buffer, core::slice::from_ref(&handle))?;
+        }
+        Ok(())
     }
 }
 
@@ -146,11 +148,21 @@ unsafe fn make<S: Typed>(
     (state, state_size): (*mut c_void, usize),
     (workspace, workspace_size): (*mut c_void, usize),
 ) -> Result<(), KingletStatus> {
+    // SAFETY: the caller's promise.
+    let loaded = unsafe { get(model) };
+    let needs = loaded.and_then(|loaded| {
+        requirements::<S>(loaded.model.shape(), batch).ok_or(KingletStatus::Batch)
+    });
+    // What an engine would take of the buffers, as far as they reach.
+    let (state_len, workspace_len) = needs.map_or((0, 0), |needs| (needs.state, needs.workspace));
+    let others = [
+        span_if_possible(model, 1),
+        loaded.map_or(0..0, |loaded| place(loaded.model.bytes())),
+        span_if_possible(state.cast::<S>(), state_len.min(state_size / size_of::<S>())),
+        span_if_possible(workspace.cast::<f32>(), workspace_len.min(workspace_size / 4)),
+    ];
     let make = || {
-        // SAFETY: the caller's promise.
-        let loaded = unsafe { get(model) }?;
-        let shape = loaded.model.shape();
-        let needs = requirements::<S>(shape, batch).ok_or(KingletStatus::Batch)?;
+        let (loaded, needs) = (loaded?, needs?);
         if state_size < needs.state_bytes || workspace_size < needs.workspace_bytes() {
             return Err(KingletStatus::BufferTooSmall);
         }
@@ -160,8 +172,7 @@ unsafe fn make<S: Typed>(
             span(workspace.cast::<f32>(), needs.workspace)?,
         ];
         all_disjoint(&taken)?;
-        let handle = span(engine, 1)?;
-        taken.iter().try_for_each(|taken| disjoint(taken, &handle))?;
+        apart(&span(model, 1)?, &taken)?;
         // SAFETY: the caller's promise; no more than the sizes given, and apart.
         let (state, workspace) =
             unsafe { (zeroed::<S>(state, needs.state)?, zeroed(workspace, needs.workspace)?) };
@@ -171,7 +182,7 @@ unsafe fn make<S: Typed>(
         Ok(Engine { cpu: S::any(cpu), kernels: name, taken })
     };
     // SAFETY: the caller's promise about `engine`.
-    unsafe { init(engine, make) }
+    unsafe { init(engine, &others, make) }
 }
 
 /// Puts the engine back to the start of a sequence.
@@ -211,13 +222,18 @@ pub unsafe extern "C" fn kinglet_engine_step(
     logits: *mut f32,
     logits_size: usize,
 ) -> KingletStatus {
-    // SAFETY: the caller's promise.
-    let engine = unsafe { get_mut(engine) };
-    status(engine.and_then(|engine| {
-        let wanted = !logits.is_null();
-        // SAFETY: the caller's promise.
-        let logits = if wanted { unsafe { engine.logits(logits, logits_size) }? } else { &mut [] };
-        engine.cpu.get_mut().forward(&[BatchToken { token, sequence: 0, logits: wanted }], logits)
+    // SAFETY: the caller's promise, and apart.
+    let pointers = unsafe {
+        get(engine).and_then(|found| {
+            let buffer = if logits.is_null() { 0..0 } else { found.logits(logits, logits_size)? };
+            found.apart_from(engine, &[buffer])?;
+            let len = if logits.is_null() { 0 } else { found.vocab() };
+            Ok((slice_mut(logits, len)?, get_mut(engine)?))
+        })
+    };
+    status(pointers.and_then(|(logits, engine)| {
+        let token = BatchToken { token, sequence: 0, logits: !logits.is_empty() };
+        engine.cpu.get_mut().forward(&[token], logits)
     }))
 }
 
@@ -235,16 +251,20 @@ pub unsafe extern "C" fn kinglet_engine_prefill(
     logits: *mut f32,
     logits_size: usize,
 ) -> KingletStatus {
-    // SAFETY: the caller's promise.
-    let engine = unsafe { get_mut(engine) };
-    status(engine.and_then(|engine| {
-        // SAFETY: the caller's promise.
-        let (tokens, logits) =
-            unsafe { (slice(tokens, count)?, engine.logits(logits, logits_size)?) };
-        disjoint(&place(tokens), &place(logits))?;
-        engine.taken[1..].iter().try_for_each(|taken| disjoint(taken, &place(tokens)))?;
-        engine.cpu.get_mut().prefill(tokens, logits)
-    }))
+    // SAFETY: the caller's promise, and apart; the tokens are only read, as the model is.
+    let pointers = unsafe {
+        get(engine).and_then(|found| {
+            let (read, written) = (span(tokens, count)?, found.logits(logits, logits_size)?);
+            let [_model, state, workspace] = &found.taken;
+            apart(&read, &[state.clone(), workspace.clone(), span(engine, 1)?, written.clone()])?;
+            found.apart_from(engine, &[written])?;
+            let logits = slice_mut(logits, found.vocab())?;
+            Ok((slice(tokens, count)?, logits, get_mut(engine)?))
+        })
+    };
+    status(
+        pointers.and_then(|(tokens, logits, engine)| engine.cpu.get_mut().prefill(tokens, logits)),
+    )
 }
 
 /// Writes the state file of the sequence to `file`, at least
@@ -262,12 +282,14 @@ pub unsafe extern "C" fn kinglet_state_save(
     file: *mut u8,
     size: usize,
 ) -> KingletStatus {
-    // SAFETY: the caller's promise.
-    let engine = unsafe { get(engine) };
-    status(engine.and_then(|engine| {
-        // SAFETY: the caller's promise.
-        let file = unsafe { slice_mut(file, size) }?;
-        engine.apart(file)?;
+    // SAFETY: the caller's promise, and apart.
+    let pointers = unsafe {
+        get(engine).and_then(|found| {
+            found.apart_from(engine, &[span(file, size)?])?;
+            Ok((found, slice_mut(file, size)?))
+        })
+    };
+    status(pointers.and_then(|(engine, file)| {
         let next = (next != KINGLET_NO_TOKEN).then_some(next);
         engine.cpu.get().save(next, file)
     }))
@@ -287,14 +309,16 @@ pub unsafe extern "C" fn kinglet_state_restore(
     size: usize,
     next: *mut u32,
 ) -> KingletStatus {
-    // SAFETY: the caller's promise.
-    let engine = unsafe { get_mut(engine) };
-    status(engine.and_then(|engine| {
-        // SAFETY: the caller's promise.
-        let file = unsafe { slice(file, size) }?;
-        engine.apart(file)?;
-        // SAFETY: the caller's promise.
-        let next = if next.is_null() { None } else { Some(unsafe { output(next) }?) };
+    // SAFETY: the caller's promise, and apart.
+    let pointers = unsafe {
+        get(engine).and_then(|found| {
+            let next_place = if next.is_null() { 0..0 } else { span(next, 1)? };
+            found.apart_from(engine, &[span(file, size)?, next_place])?;
+            let next = if next.is_null() { None } else { Some(output(next)?) };
+            Ok((slice(file, size)?, next, get_mut(engine)?))
+        })
+    };
+    status(pointers.and_then(|(file, next, engine)| {
         let found = engine.cpu.get_mut().restore(file)?;
         if let Some(next) = next {
             *next = found.unwrap_or(KINGLET_NO_TOKEN);
@@ -319,11 +343,16 @@ pub unsafe extern "C" fn kinglet_engine_digest(
     logits_size: usize,
     digest: *mut u32,
 ) -> KingletStatus {
-    // SAFETY: the caller's promise.
-    let engine = unsafe { get_mut(engine) };
-    status(engine.and_then(|engine| {
-        // SAFETY: the caller's promise.
-        let (logits, digest) = unsafe { (engine.logits(logits, logits_size)?, output(digest)?) };
+    // SAFETY: the caller's promise, and apart.
+    let pointers = unsafe {
+        get(engine).and_then(|found| {
+            let written = [found.logits(logits, logits_size)?, span(digest, 1)?];
+            found.apart_from(engine, &written)?;
+            let logits = slice_mut(logits, found.vocab())?;
+            Ok((logits, output(digest)?, get_mut(engine)?))
+        })
+    };
+    status(pointers.and_then(|(logits, digest, engine)| {
         engine.cpu.get_mut().reset()?;
         let vocab = engine.vocab() as u64;
         let mut crc = Crc32::new();

@@ -1,8 +1,9 @@
 //! Rust values in the caller's memory.
 
+use core::ops::Range;
 use core::ptr;
 
-use crate::memory::check;
+use crate::memory::{apart, check, span};
 use crate::status::KingletStatus;
 
 /// Memory in which a Rust value lies, behind a tag.
@@ -28,17 +29,19 @@ struct Tagged<T> {
 }
 
 /// Puts what `make` returns into a handle; when that is an error, the handle is
-/// not initialised afterwards.
+/// not initialised afterwards. A handle that overlaps any of `others` is refused
+/// and left as it is, because writing to it would change them.
 ///
 /// # Safety
 /// Unless it is null or misaligned, `handle` points to a handle's memory, which
 /// nothing else accesses now.
 pub(crate) unsafe fn init<H: Handle>(
     handle: *mut H,
+    others: &[Range<usize>],
     make: impl FnOnce() -> Result<H::Value, KingletStatus>,
 ) -> Result<(), KingletStatus> {
     const { H::ROOM };
-    check(handle, 1)?;
+    apart(&span(handle, 1)?, others)?;
     let tagged = handle.cast::<Tagged<H::Value>>();
     // SAFETY: `ROOM` says that the tag fits, `check` that it is aligned; the
     // memory may be written by the caller's promise.

@@ -10,8 +10,9 @@
 //! * A handle (`KingletModel` and its siblings) is memory of the caller, big
 //!   enough for the Rust value that a function puts there, with a tag in front.
 //!   A function that is given a handle checks null, alignment and tag.
-//! * Buffers come as pointer and length; null, misaligned, too short and
-//!   overlapping ones are refused with a status.
+//! * Buffers come as pointer and length; null, misaligned and too short ones are
+//!   refused with a status, and so are buffers and handles that overlap, before
+//!   there are references to them.
 //! * What cannot be checked is the caller's promise, and stands in the header:
 //!   the pointers point to that many bytes, which live and stay untouched as long
 //!   as the handle made from them is used.

@@ -1,5 +1,9 @@
 //! Pointers and lengths of a C caller, made into slices after the checks that
 //! can be made.
+//!
+//! A reference must not exist beside a mutable one to the same bytes, not even unused. So a
+//! function first takes the spans of all that it was given, refuses those that overlap, and makes
+//! references then. Bytes that are only read may overlap.
 
 use core::ops::Range;
 
@@ -80,16 +84,26 @@ pub(crate) fn span<T>(pointer: *const T, len: usize) -> Result<Range<usize>, Kin
     Ok(pointer.addr()..pointer.addr() + len * size_of::<T>())
 }
 
+/// As [`span`], and nothing where the elements cannot lie at the pointer: it is refused later.
+pub(crate) fn span_if_possible<T>(pointer: *const T, len: usize) -> Range<usize> {
+    span(pointer, len).unwrap_or(0..0)
+}
+
+/// Refuses a buffer that shares a byte with any of the others.
+pub(crate) fn apart(buffer: &Range<usize>, others: &[Range<usize>]) -> Result<(), KingletStatus> {
+    others.iter().try_for_each(|other| disjoint(buffer, other))
+}
+
 /// Refuses buffers of which any two share a byte.
 pub(crate) fn all_disjoint(buffers: &[Range<usize>]) -> Result<(), KingletStatus> {
     for (i, a) in buffers.iter().enumerate() {
-        buffers.iter().take(i).try_for_each(|b| disjoint(a, b))?;
+        apart(a, buffers.get(..i).unwrap_or_default())?;
     }
     Ok(())
 }
 
 /// Refuses two buffers that share a byte.
-pub(crate) fn disjoint(a: &Range<usize>, b: &Range<usize>) -> Result<(), KingletStatus> {
+fn disjoint(a: &Range<usize>, b: &Range<usize>) -> Result<(), KingletStatus> {
     if a.is_empty() || b.is_empty() || a.end <= b.start || b.end <= a.start {
         Ok(())
     } else {

@@ -1,5 +1,7 @@
 //! Models: opening, sizes, tokens.
 
+use core::ops::Range;
+
 use kinglet::engine::Requirements;
 use kinglet::format::model::{Model, Section};
 use kinglet::format::shape::Shape;
@@ -7,7 +9,7 @@ use kinglet::num::state_dtype::{StateElement, f16};
 use kinglet::tokenizer::Tokenizer;
 
 use crate::handle::{Handle, get, init};
-use crate::memory::{all_disjoint, output, slice, slice_mut, span};
+use crate::memory::{all_disjoint, apart, output, place, slice, slice_mut, span, span_if_possible};
 use crate::status::{KingletStatus, status};
 use crate::{KINGLET_MAX_BATCH, KINGLET_NO_TOKEN};
 
@@ -34,6 +36,17 @@ pub(crate) struct LoadedModel {
 }
 
 impl LoadedModel {
+    /// Refuses buffers, to be written, that overlap each other, the model's handle or its bytes.
+    fn apart_from(
+        &self,
+        handle: *const KingletModel,
+        written: &[Range<usize>],
+    ) -> Result<(), KingletStatus> {
+        all_disjoint(written)?;
+        let read = [span(handle, 1)?, place(self.model.bytes())];
+        written.iter().try_for_each(|buffer| apart(buffer, &read))
+    }
+
     fn new(bytes: &'static [u8]) -> Result<Self, KingletStatus> {
         let model = Model::open(bytes)?;
         let section = model.section(Section::Tokenizer);
@@ -112,7 +125,7 @@ pub unsafe extern "C" fn kinglet_model_open(
     // as long as the model is used.
     let open = || LoadedModel::new(unsafe { slice(bytes, size) }?);
     // SAFETY: the caller's promise about `model`.
-    status(unsafe { init(model, open) })
+    status(unsafe { init(model, &[span_if_possible(bytes, size)], open) })
 }
 
 /// Checks the checksums and bounds of all weights: reads the whole file. For
@@ -136,8 +149,13 @@ pub unsafe extern "C" fn kinglet_model_info(
     model: *const KingletModel,
     info: *mut KingletModelInfo,
 ) -> KingletStatus {
-    // SAFETY: the caller's promise; any bytes are a `KingletModelInfo`.
-    let pointers = unsafe { get(model).and_then(|loaded| Ok((loaded, output(info)?))) };
+    // SAFETY: the caller's promise, and apart; any bytes are a `KingletModelInfo`.
+    let pointers = unsafe {
+        get(model).and_then(|loaded| {
+            loaded.apart_from(model, &[span(info, 1)?])?;
+            Ok((loaded, output(info)?))
+        })
+    };
     status(pointers.map(|(loaded, info)| *info = KingletModelInfo::new(loaded)))
 }
 
@@ -280,10 +298,12 @@ pub unsafe extern "C" fn kinglet_encode(
     capacity: usize,
     count: *mut usize,
 ) -> KingletStatus {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise, and what is written is apart.
     let pointers = unsafe {
         get(model).and_then(|loaded| {
-            all_disjoint(&[span(text, size)?, span(tokens, capacity)?, span(count, 1)?])?;
+            let written = [span(tokens, capacity)?, span(count, 1)?];
+            apart(&span(text, size)?, &written)?;
+            loaded.apart_from(model, &written)?;
             let tokens = slice_mut(tokens, capacity)?;
             Ok((loaded.tokenizer?, slice(text, size)?, tokens, output(count)?))
         })
@@ -315,9 +335,13 @@ pub unsafe extern "C" fn kinglet_decode(
     bytes: *mut *const u8,
     size: *mut usize,
 ) -> KingletStatus {
-    // SAFETY: the caller's promise.
-    let pointers =
-        unsafe { get(model).and_then(|loaded| Ok((loaded, output(bytes)?, output(size)?))) };
+    // SAFETY: the caller's promise, and what is written is apart.
+    let pointers = unsafe {
+        get(model).and_then(|loaded| {
+            loaded.apart_from(model, &[span(bytes, 1)?, span(size, 1)?])?;
+            Ok((loaded, output(bytes)?, output(size)?))
+        })
+    };
     status(pointers.and_then(|(loaded, bytes, size)| {
         let tokenizer = loaded.tokenizer?;
         if token as usize >= loaded.model.shape().vocab {

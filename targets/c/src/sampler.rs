@@ -5,7 +5,7 @@ use core::ops::Range;
 use kinglet::sampler::{Sampler, SamplerOptions, is_uncounted};
 
 use crate::handle::{Handle, get, get_mut, init};
-use crate::memory::{all_disjoint, disjoint, output, slice_mut, span};
+use crate::memory::{all_disjoint, apart, output, place, slice_mut, span, span_if_possible};
 use crate::model::KingletModel;
 use crate::status::{KingletStatus, status};
 
@@ -93,17 +93,16 @@ pub unsafe extern "C" fn kinglet_sampler_init(
     counts: *mut f32,
     counts_size: usize,
 ) -> KingletStatus {
+    let len = if counts.is_null() { 0 } else { counts_size / 4 };
     let make = || {
-        let len = if counts.is_null() { 0 } else { counts_size / 4 };
         let place = span(counts, len)?;
-        disjoint(&place, &span(sampler, 1)?)?;
         // SAFETY: the caller's promise, and apart from the handle.
         let counts: &'static mut [f32] = unsafe { slice_mut(counts, len) }?;
         let sampler = Sampler::with_counts(options.into(), seed, counts)?;
         Ok(SamplerState { sampler, counts: place })
     };
     // SAFETY: the caller's promise about `sampler`.
-    status(unsafe { init(sampler, make) })
+    status(unsafe { init(sampler, &[span_if_possible(counts, len)], make) })
 }
 
 /// Changes the options; generator, bans and counts stay.
@@ -173,22 +172,27 @@ pub unsafe extern "C" fn kinglet_sampler_accept(
     model: *const KingletModel,
     token: u32,
 ) -> KingletStatus {
-    // SAFETY: the caller's promise.
-    let state = unsafe { get_mut(sampler) };
-    status(state.and_then(|SamplerState { sampler, .. }| {
+    let accept = || {
+        // SAFETY: the caller's promise.
+        let written = [span(sampler, 1)?, unsafe { get(sampler) }?.counts.clone()];
         let mut counted = true;
         if !model.is_null() {
+            apart(&span(model, 1)?, &written)?;
             // SAFETY: the caller's promise.
-            let tokenizer = unsafe { get(model) }?.tokenizer?;
-            counted = !is_uncounted(tokenizer.token(token).unwrap_or_default());
+            let loaded = unsafe { get(model) }?;
+            apart(&place(loaded.model.bytes()), &written)?;
+            counted = !is_uncounted(loaded.tokenizer?.token(token).unwrap_or_default());
         }
+        // SAFETY: the caller's promise, and apart from the model.
+        let SamplerState { sampler, .. } = unsafe { get_mut(sampler) }?;
         if counted {
             sampler.accept(token);
         } else {
             sampler.accept_uncounted(token);
         }
         Ok(())
-    }))
+    };
+    status(accept())
 }
 
 /// Excludes a token from being drawn; at most 32 at one time.

@@ -23,7 +23,7 @@ pub enum KingletStatus {
     BufferTooSmall = 3,
     /// A length is impossible: it reaches beyond the address space.
     Length = 4,
-    /// Two buffers overlap.
+    /// Two buffers or handles of one call overlap, and not both are only read.
     Overlap = 5,
     /// The handle was not initialised, or its initialisation failed.
     InvalidHandle = 6,
@@ -117,7 +117,7 @@ impl KingletStatus {
             }
             Self::BufferTooSmall => c"a buffer is too small",
             Self::Length => c"a length reaches beyond the address space",
-            Self::Overlap => c"two buffers overlap",
+            Self::Overlap => c"two buffers or handles overlap",
             Self::InvalidHandle => c"a handle is not initialised",
             Self::NotAModel => c"not a Kinglet model",
             Self::ModelVersion => c"the model is newer than this library",

@@ -4,8 +4,8 @@ use core::ffi::{c_char, c_void};
 
 use kinglet::tokenizer::text_stream::TextStream;
 
-use crate::handle::{Handle, get_mut, init};
-use crate::memory::slice;
+use crate::handle::{Handle, get, get_mut, init};
+use crate::memory::{apart, slice, span};
 use crate::status::{KingletStatus, status};
 
 /// What joins the bytes of tokens to text. Its contents are private; it may be
@@ -40,7 +40,7 @@ pub type KingletWrite =
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_text_init(text: *mut KingletText) -> KingletStatus {
     // SAFETY: the caller's promise.
-    status(unsafe { init(text, || Ok(TextStream::new())) })
+    status(unsafe { init(text, &[], || Ok(TextStream::new())) })
 }
 
 /// Takes the next bytes, and calls `write` with the text that is now complete,
@@ -57,8 +57,13 @@ pub unsafe extern "C" fn kinglet_text_push(
     write: KingletWrite,
     context: *mut c_void,
 ) -> KingletStatus {
-    // SAFETY: the caller's promise.
-    let pointers = unsafe { get_mut(text).and_then(|stream| Ok((stream, slice(bytes, size)?))) };
+    // SAFETY: the caller's promise, and apart.
+    let pointers = unsafe {
+        get(text).and_then(|_| {
+            apart(&span(bytes, size)?, &[span(text, 1)?])?;
+            Ok((get_mut(text)?, slice(bytes, size)?))
+        })
+    };
     status(pointers.and_then(|(stream, bytes)| {
         let write = write.ok_or(KingletStatus::NullPointer)?;
         for part in stream.push(bytes) {
