@@ -8,10 +8,10 @@
 //
 // Null pointers, wrong alignment, short buffers and handles that were never
 // prepared (in memory that does not hold one by chance) are refused. So are buffers
-// and handles of one call, and what a handle was made of, that overlap, unless both
-// are only read: OVERLAP, and nothing is changed. It is the caller's part that a pointer points to as many bytes as the size beside it
-// says, and that model, state, workspace and counts live, and stay untouched, as
-// long as the handle made from them is used.
+// and handles of one call that overlap each other or what a handle was made of,
+// unless both are only read. It is the caller's part that a pointer points to as
+// many bytes as the size beside it says, and that model, state, workspace and counts
+// live, and stay untouched, as long as the handle made from them is used.
 //
 // Written by cbindgen from targets/c/src; not to be edited.
 
