@@ -10,8 +10,9 @@
 // prepared (in memory that does not hold one by chance) are refused. So are buffers
 // and handles of one call that overlap each other or what a handle was made of,
 // unless both are only read. It is the caller's part that a pointer points to as
-// many bytes as the size beside it says, and that model, state, workspace and counts
-// live, and stay untouched, as long as the handle made from them is used.
+// many bytes as the size beside it says, and that model, state, workspace,
+// counts and stop strings live, and stay untouched, as long as the handle made from
+// them is used.
 //
 // Written by cbindgen from targets/c/src; not to be edited.
 
@@ -33,6 +34,9 @@
 
 // "No token", where a state is saved or restored.
 #define KINGLET_NO_TOKEN UINT32_MAX
+
+// "No stop string", where a text has not ended at one.
+#define KINGLET_NO_STOP UINT32_MAX
 
 // What a function reports: 0 is success. Unless its description says
 // otherwise, a function that fails has changed nothing.
@@ -169,11 +173,20 @@ typedef struct KingletSampler {
   uint64_t opaque[32];
 } KingletSampler;
 
-// What joins the bytes of tokens to text. Its contents are private; it may be
-// copied.
+// What joins the bytes of tokens to text, and ends it at a stop string. Its
+// contents are private; it may be copied.
 typedef struct KingletText {
-  uint64_t opaque[8];
+  uint64_t opaque[16];
 } KingletText;
+
+// A string at which a text ends: `size` bytes at `text`, which need not be UTF-8
+// nor end with NUL. An empty one is never found, and its `text` may be null.
+typedef struct KingletStop {
+  // Its bytes.
+  const char *text;
+  // How many they are.
+  size_t size;
+} KingletStop;
 
 // A function of the caller that takes `size` bytes of text: whole UTF-8
 // characters, without NUL at the end. It returns normally: no `longjmp`, no C++
@@ -380,17 +393,31 @@ KingletStatus kinglet_sampler_unban(struct KingletSampler *sampler, uint32_t tok
 // Makes a stream at the start of a text.
 KingletStatus kinglet_text_init(struct KingletText *text);
 
+// As kinglet_text_init, for a text that ends before the first of `count` stop
+// strings at `stops`, such as "\n\n" or "User:". They may be cut anywhere by
+// tokens: bytes that may still become one of them are held back. The strings and
+// their array live, and stay untouched, as long as the stream is used.
+KingletStatus kinglet_text_init_with_stops(struct KingletText *text,
+                                           const struct KingletStop *stops,
+                                           size_t count);
+
 // Takes the next bytes, and calls `write` with the text that is now complete,
 // any number of times. A character's bytes wait for its last one; what is not
-// UTF-8 becomes U+FFFD.
+// UTF-8 becomes U+FFFD. The stop string that ends a text is not written, and
+// nothing that comes after it: ask kinglet_text_stop after each token.
 KingletStatus kinglet_text_push(struct KingletText *text,
                                 const uint8_t *bytes,
                                 size_t size,
                                 KingletWrite write,
                                 void *context);
 
-// Ends the text: calls `write` with U+FFFD if it ended inside a character. The
-// stream is then at the start of another.
+// The index of the stop string that ended the text, or KINGLET_NO_STOP as long as
+// none has, and when `text` is no stream.
+uint32_t kinglet_text_stop(const struct KingletText *text);
+
+// Ends the text: calls `write` with what was held back, as it became no stop
+// string, and with U+FFFD if the text ended inside a character. The stream is then
+// at the start of another, with the same stop strings.
 KingletStatus kinglet_text_finish(struct KingletText *text, KingletWrite write, void *context);
 
 #ifdef __cplusplus

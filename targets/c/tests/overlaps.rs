@@ -367,4 +367,13 @@ fn a_text_stream_is_apart_from_its_bytes() {
     arena.refuses("bytes", &places, |bytes| unsafe {
         kinglet_text_push(text, arena.at(bytes), 8, Some(write), null_mut())
     });
+    let stops = arena.word::<KingletStop>(OUTPUT);
+    // SAFETY: as above.
+    unsafe {
+        stops.write(KingletStop { text: arena.word(TOKENS), size: 8 });
+        arena.refuses("stop strings", &[8 * OUTPUT - 120, 8 * OUTPUT, 8 * TOKENS], |handle| {
+            kinglet_text_init_with_stops(arena.at(handle), stops, 1)
+        });
+        assert_eq!(kinglet_text_init_with_stops(text, stops, 1), Status::Ok);
+    }
 }
