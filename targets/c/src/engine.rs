@@ -1,4 +1,19 @@
 //! Engines: one sequence, step by step.
+//!
+//! An engine is made of a model, a state and a workspace of the caller, and keeps where they lie.
+//! Every call that is given more buffers goes the same way, so that no two references to the same
+//! bytes exist, not even for a moment:
+//!
+//! ```text
+//! get(engine)            a shared reference, to find out what the engine has taken
+//! span(buffer), ...      addresses alone: null, misaligned and impossible ones are refused
+//! apart_from(..)         against each other, the handle, model, state and workspace
+//! slice(buffer), ..., get_mut(engine)
+//! ```
+//!
+//! The functions are the same for both types of state; [`AnyCpu`] reaches the core's engine behind
+//! pointers, so that a program links the code for f16 only where it makes such an engine. The
+//! kernels are chosen once, where the engine is made.
 
 use core::ffi::{c_char, c_void};
 use core::ops::Range;

@@ -34,7 +34,7 @@ pub(crate) unsafe fn slice<'a, T>(pointer: *const T, len: usize) -> Result<&'a [
     Ok(unsafe { core::slice::from_raw_parts(pointer, len) })
 }
 
-/// As [`slice`], to be written.
+/// As [`slice()`], to be written.
 ///
 /// # Safety
 /// Unless this refuses them, the elements can be read and written, and nothing

@@ -1,4 +1,12 @@
 //! Models: opening, sizes, tokens.
+//!
+//! A handle keeps views of the caller's bytes, parsed once: header, directory and tokenizer. It
+//! holds no weights, so it is small and may be copied, and opening reads none. A model without a
+//! tokenizer, or with one that this build cannot read, still opens and computes; the functions
+//! that need the tokenizer report why it is missing.
+//!
+//! Sizes follow from the shape alone and come from [`Requirements`], by which firmware sizes its
+//! statics as well.
 
 use core::ops::Range;
 

@@ -1,4 +1,9 @@
 //! Samplers: from logits to the next token.
+//!
+//! The order of operations, the generator and how ties break are specified in
+//! [`kinglet::sampler`]; here the same options are plain C fields. Drawing and counting are two
+//! calls, because a program may throw a drawn token away, or count tokens that it did not draw.
+//! Counts are memory of the caller, one float a token, and needed for penalties alone.
 
 use core::ops::Range;
 

@@ -1,4 +1,8 @@
 //! What a function reports.
+//!
+//! One enum for all functions, because C programs compare numbers and print texts. The core's
+//! errors carry places and values, of which C gets the kind: each kind that a program may act
+//! upon has a code of its own, and those that mean "the file is damaged" share one.
 
 use core::ffi::{CStr, c_char};
 
