@@ -38,7 +38,7 @@
 // "No stop string", where a text has not ended at one.
 #define KINGLET_NO_STOP UINT32_MAX
 
-// What a function reports: 0 is success. Unless its description says
+// The result of a function: 0 is success. Unless its description says
 // otherwise, a function that fails has changed nothing.
 enum KingletStatus
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -118,7 +118,7 @@ typedef struct KingletModel {
   uint64_t opaque[96];
 } KingletModel;
 
-// What a model is.
+// Shape, vocabulary and identity of a model.
 typedef struct KingletModelInfo {
   // Generation of the recurrence: 7 is RWKV-7.
   uint32_t architecture;
@@ -148,7 +148,7 @@ typedef struct KingletEngine {
   uint64_t opaque[96];
 } KingletEngine;
 
-// What a sampler does to the logits before it draws.
+// Options of a sampler: the changes to the logits before it draws.
 typedef struct KingletSamplerOptions {
   // Spread of the choice; 0 always takes the most probable token, 1 leaves
   // the probabilities as they are.
@@ -163,18 +163,18 @@ typedef struct KingletSamplerOptions {
   float presence;
   // Taken off for each time that a token was accepted before; 0 is off.
   float frequency;
-  // What remains of those counts after each token, 0 to 1.
+  // Share of those counts that remains after each token, 0 to 1.
   float penalty_decay;
 } KingletSamplerOptions;
 
-// What draws tokens from logits. Its contents are private; it may be copied
-// when it has no counts.
+// A sampler, which draws tokens from logits. Its contents are private; it may be
+// copied when it has no counts.
 typedef struct KingletSampler {
   uint64_t opaque[32];
 } KingletSampler;
 
-// What joins the bytes of tokens to text, and ends it at a stop string. Its
-// contents are private; it may be copied.
+// A text stream, which joins the bytes of tokens to text and ends it at a stop
+// string. Its contents are private; it may be copied.
 typedef struct KingletText {
   uint64_t opaque[16];
 } KingletText;

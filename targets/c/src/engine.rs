@@ -47,7 +47,7 @@ impl Handle for KingletEngine {
     const TAG: u64 = u64::from_le_bytes(*b"kgl-engn");
 }
 
-/// What a [`KingletEngine`] holds. `'static` stands for as long as the caller
+/// The value in a [`KingletEngine`]. `'static` stands for as long as the caller
 /// promised to keep model, state and workspace.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -89,6 +89,7 @@ impl Engine {
 /// `len` elements at `pointer`, all of them 0.
 ///
 /// # Safety
+///
 /// As [`slice_mut`].
 unsafe fn zeroed<'a, S: StateElement>(
     pointer: *mut c_void,
@@ -111,6 +112,7 @@ unsafe fn zeroed<'a, S: StateElement>(
 /// are the engine's as long as it is used: nothing else reads or writes them.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_engine_init(
@@ -136,6 +138,7 @@ pub unsafe extern "C" fn kinglet_engine_init(
 /// kinglet_state_file_size_f16 bytes, are refused by the other: STATE_TYPE.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_engine_init_f16(
@@ -155,6 +158,7 @@ pub unsafe extern "C" fn kinglet_engine_init_f16(
 /// Makes an engine that keeps its state in `S`; buffers are pointer and size.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 unsafe fn make<S: Typed>(
     engine: *mut KingletEngine,
@@ -168,7 +172,7 @@ unsafe fn make<S: Typed>(
     let needs = loaded.and_then(|loaded| {
         requirements::<S>(loaded.model.shape(), batch).ok_or(KingletStatus::Batch)
     });
-    // What an engine would take of the buffers, as far as they reach.
+    // The parts of the buffers that an engine would take, as far as the buffers reach.
     let (state_len, workspace_len) = needs.map_or((0, 0), |needs| (needs.state, needs.workspace));
     let others = [
         span_if_possible(model, 1),
@@ -203,6 +207,7 @@ unsafe fn make<S: Typed>(
 /// Puts the engine back to the start of a sequence.
 ///
 /// # Safety
+///
 /// The pointer is to an engine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_engine_reset(engine: *mut KingletEngine) -> KingletStatus {
@@ -216,6 +221,7 @@ pub unsafe extern "C" fn kinglet_engine_reset(engine: *mut KingletEngine) -> Kin
 /// Null when `engine` is none. The text lies in the engine's handle.
 ///
 /// # Safety
+///
 /// The pointer is what it says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_engine_kernels(engine: *const KingletEngine) -> *const c_char {
@@ -229,6 +235,7 @@ pub unsafe extern "C" fn kinglet_engine_kernels(engine: *const KingletEngine) ->
 /// state is unspecified: reset it, or restore one.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_engine_step(
@@ -257,6 +264,7 @@ pub unsafe extern "C" fn kinglet_engine_step(
 /// nothing. After NON_FINITE the state is unspecified: reset it, or restore one.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_engine_prefill(
@@ -289,6 +297,7 @@ pub unsafe extern "C" fn kinglet_engine_prefill(
 /// failure it is as it was.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_state_save(
@@ -316,6 +325,7 @@ pub unsafe extern "C" fn kinglet_state_save(
 /// sequence stands where it stood.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_state_restore(
@@ -349,6 +359,7 @@ pub unsafe extern "C" fn kinglet_state_restore(
 /// for an f16 state `kinglet digest --state-type f16`, after "f16:".
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_engine_digest(

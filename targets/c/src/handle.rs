@@ -33,6 +33,7 @@ struct Tagged<T> {
 /// and left as it is, because writing to it would change them.
 ///
 /// # Safety
+///
 /// Unless it is null or misaligned, `handle` points to a handle's memory, which
 /// nothing else accesses now.
 pub(crate) unsafe fn init<H: Handle>(
@@ -55,6 +56,7 @@ pub(crate) unsafe fn init<H: Handle>(
 /// The value in a handle.
 ///
 /// # Safety
+///
 /// Unless it is null or misaligned, `handle` points to a handle's memory that
 /// can be read and that nothing writes to while the reference lives. Where the
 /// tag is right, [`init`] put it there.
@@ -74,6 +76,7 @@ pub(crate) unsafe fn get<'h, H: Handle>(handle: *const H) -> Result<&'h H::Value
 /// The value in a handle, to be changed.
 ///
 /// # Safety
+///
 /// As [`get`], and nothing else accesses the handle while the reference lives.
 pub(crate) unsafe fn get_mut<'h, H: Handle>(
     handle: *mut H,

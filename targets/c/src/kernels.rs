@@ -42,7 +42,7 @@ mod target {
     /// The kernel sets for bare metal.
     #[derive(Clone, Copy, Debug)]
     pub(crate) enum KernelSet {
-        /// Those made for the core.
+        /// The set made for the core.
         Best(Best),
         /// The reference, for a core without the instructions.
         Scalar(Scalar),

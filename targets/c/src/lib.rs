@@ -13,7 +13,7 @@
 //! * Buffers come as pointer and length; null, misaligned and too short ones are
 //!   refused with a status, and so are buffers and handles that overlap, before
 //!   there are references to them.
-//! * What cannot be checked is the caller's promise, and stands in the header:
+//! * The rest cannot be checked and is the caller's promise, as the header says:
 //!   the pointers point to that many bytes, which live and stay untouched as long
 //!   as the handle made from them is used.
 //! * A panic does not unwind into C: every function is `extern "C"`, which aborts

@@ -12,6 +12,7 @@ use crate::status::KingletStatus;
 /// A pointer that C may write one `T` through.
 ///
 /// # Safety
+///
 /// Unless it is null or misaligned, `pointer` points to memory for a `T` that
 /// nothing else accesses while the reference lives.
 pub(crate) unsafe fn output<'a, T>(pointer: *mut T) -> Result<&'a mut T, KingletStatus> {
@@ -23,6 +24,7 @@ pub(crate) unsafe fn output<'a, T>(pointer: *mut T) -> Result<&'a mut T, Kinglet
 /// `len` elements at `pointer`, which may be null when `len` is 0.
 ///
 /// # Safety
+///
 /// Unless this refuses them, they can be read, and nothing writes to them while
 /// the slice lives.
 pub(crate) unsafe fn slice<'a, T>(pointer: *const T, len: usize) -> Result<&'a [T], KingletStatus> {
@@ -37,6 +39,7 @@ pub(crate) unsafe fn slice<'a, T>(pointer: *const T, len: usize) -> Result<&'a [
 /// As [`slice()`], to be written.
 ///
 /// # Safety
+///
 /// Unless this refuses them, the elements can be read and written, and nothing
 /// else accesses them while the slice lives.
 pub(crate) unsafe fn slice_mut<'a, T>(
@@ -51,7 +54,7 @@ pub(crate) unsafe fn slice_mut<'a, T>(
     Ok(unsafe { core::slice::from_raw_parts_mut(pointer, len) })
 }
 
-/// Whether `len` elements can lie at `pointer`.
+/// Refuses a pointer at which `len` elements cannot lie.
 pub(crate) fn check<T>(pointer: *const T, len: usize) -> Result<(), KingletStatus> {
     if pointer.is_null() {
         return Err(KingletStatus::NullPointer);

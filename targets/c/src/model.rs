@@ -35,7 +35,7 @@ impl Handle for KingletModel {
     const TAG: u64 = u64::from_le_bytes(*b"kgl-modl");
 }
 
-/// What a [`KingletModel`] holds. `'static` stands for as long as the caller
+/// The value in a [`KingletModel`]. `'static` stands for as long as the caller
 /// promised to keep the bytes.
 #[derive(Debug)]
 pub(crate) struct LoadedModel {
@@ -67,7 +67,7 @@ impl LoadedModel {
     }
 }
 
-/// What a model is.
+/// Shape, vocabulary and identity of a model.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct KingletModelInfo {
@@ -122,6 +122,7 @@ impl KingletModelInfo {
 /// used. Checks header and directory and reads no weights.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_model_open(
@@ -140,6 +141,7 @@ pub unsafe extern "C" fn kinglet_model_open(
 /// the start of a firmware, or after a download.
 ///
 /// # Safety
+///
 /// The pointer is to a model.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_model_verify(model: *const KingletModel) -> KingletStatus {
@@ -151,6 +153,7 @@ pub unsafe extern "C" fn kinglet_model_verify(model: *const KingletModel) -> Kin
 /// Writes what the model is to `info`.
 ///
 /// # Safety
+///
 /// The pointers are to a model and to an info.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_model_info(
@@ -170,6 +173,7 @@ pub unsafe extern "C" fn kinglet_model_info(
 /// A size that follows from the model; 0 where there is none.
 ///
 /// # Safety
+///
 /// The pointer is to a model.
 unsafe fn size(model: *const KingletModel, f: impl FnOnce(&LoadedModel) -> usize) -> usize {
     // SAFETY: the caller's promise.
@@ -179,6 +183,7 @@ unsafe fn size(model: *const KingletModel, f: impl FnOnce(&LoadedModel) -> usize
 /// A size for an engine with an f32 state that computes single tokens.
 ///
 /// # Safety
+///
 /// The pointer is to a model.
 unsafe fn size_f32(model: *const KingletModel, f: impl FnOnce(&Requirements) -> usize) -> usize {
     let size = |loaded: &LoadedModel| f(&Requirements::of::<f32>(loaded.model.shape(), 1));
@@ -189,6 +194,7 @@ unsafe fn size_f32(model: *const KingletModel, f: impl FnOnce(&Requirements) -> 
 /// A size for an engine with an f16 state; 0 where the model has none.
 ///
 /// # Safety
+///
 /// The pointer is to a model.
 unsafe fn size_f16(model: *const KingletModel, f: impl FnOnce(&Requirements) -> usize) -> usize {
     let size = |loaded: &LoadedModel| {
@@ -206,6 +212,7 @@ unsafe fn size_f16(model: *const KingletModel, f: impl FnOnce(&Requirements) -> 
 /// not an open model, as with all functions that return a size.
 ///
 /// # Safety
+///
 /// The pointer is to a model.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_state_size(model: *const KingletModel) -> usize {
@@ -217,6 +224,7 @@ pub unsafe extern "C" fn kinglet_state_size(model: *const KingletModel) -> usize
 /// state cannot be kept in f16, with RWKV-4.
 ///
 /// # Safety
+///
 /// The pointer is to a model.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_state_size_f16(model: *const KingletModel) -> usize {
@@ -228,6 +236,7 @@ pub unsafe extern "C" fn kinglet_state_size_f16(model: *const KingletModel) -> u
 /// together; 0 when `batch` is 0 or larger than KINGLET_MAX_BATCH.
 ///
 /// # Safety
+///
 /// The pointer is to a model.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_workspace_size(model: *const KingletModel, batch: usize) -> usize {
@@ -250,6 +259,7 @@ pub(crate) fn requirements<S: StateElement>(shape: &Shape, batch: usize) -> Opti
 /// Bytes of the logits of one token: a float for each id of the vocabulary.
 ///
 /// # Safety
+///
 /// The pointer is to a model.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_logits_size(model: *const KingletModel) -> usize {
@@ -260,6 +270,7 @@ pub unsafe extern "C" fn kinglet_logits_size(model: *const KingletModel) -> usiz
 /// Bytes of the counts that a sampler with penalties needs.
 ///
 /// # Safety
+///
 /// The pointer is to a model.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_counts_size(model: *const KingletModel) -> usize {
@@ -270,6 +281,7 @@ pub unsafe extern "C" fn kinglet_counts_size(model: *const KingletModel) -> usiz
 /// Bytes of a state file.
 ///
 /// # Safety
+///
 /// The pointer is to a model.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_state_file_size(model: *const KingletModel) -> usize {
@@ -281,6 +293,7 @@ pub unsafe extern "C" fn kinglet_state_file_size(model: *const KingletModel) -> 
 /// kinglet_state_size_f16.
 ///
 /// # Safety
+///
 /// The pointer is to a model.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_state_file_size_f16(model: *const KingletModel) -> usize {
@@ -296,6 +309,7 @@ pub unsafe extern "C" fn kinglet_state_file_size_f16(model: *const KingletModel)
 /// the tokens before the byte.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_encode(
@@ -335,6 +349,7 @@ pub unsafe extern "C" fn kinglet_encode(
 /// kinglet_text_push joins them to text.
 ///
 /// # Safety
+///
 /// The pointers are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_decode(

@@ -14,8 +14,8 @@ use crate::memory::{all_disjoint, apart, output, place, slice_mut, span, span_if
 use crate::model::KingletModel;
 use crate::status::{KingletStatus, status};
 
-/// What draws tokens from logits. Its contents are private; it may be copied
-/// when it has no counts.
+/// A sampler, which draws tokens from logits. Its contents are private; it may be
+/// copied when it has no counts.
 #[derive(Debug)]
 #[repr(C)]
 pub struct KingletSampler {
@@ -30,7 +30,7 @@ impl Handle for KingletSampler {
     const DROP_IS_NOOP: bool = true;
 }
 
-/// What a [`KingletSampler`] holds. `'static` stands for as long as the caller
+/// The value in a [`KingletSampler`]. `'static` stands for as long as the caller
 /// promised to keep the counts.
 #[derive(Debug)]
 pub(crate) struct SamplerState {
@@ -39,7 +39,7 @@ pub(crate) struct SamplerState {
     counts: Range<usize>,
 }
 
-/// What a sampler does to the logits before it draws.
+/// Options of a sampler: the changes to the logits before it draws.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct KingletSamplerOptions {
@@ -56,7 +56,7 @@ pub struct KingletSamplerOptions {
     pub presence: f32,
     /// Taken off for each time that a token was accepted before; 0 is off.
     pub frequency: f32,
-    /// What remains of those counts after each token, 0 to 1.
+    /// Share of those counts that remains after each token, 0 to 1.
     pub penalty_decay: f32,
 }
 
@@ -89,6 +89,7 @@ pub extern "C" fn kinglet_sampler_defaults() -> KingletSamplerOptions {
 /// penalties need: the sampler's as long as it is used.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_sampler_init(
@@ -113,6 +114,7 @@ pub unsafe extern "C" fn kinglet_sampler_init(
 /// Changes the options; generator, bans and counts stay.
 ///
 /// # Safety
+///
 /// The pointer is to a sampler.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_sampler_set_options(
@@ -127,6 +129,7 @@ pub unsafe extern "C" fn kinglet_sampler_set_options(
 /// Forgets all counts and seeds the generator anew; options and bans stay.
 ///
 /// # Safety
+///
 /// The pointer is to a sampler.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_sampler_restart(
@@ -143,6 +146,7 @@ pub unsafe extern "C" fn kinglet_sampler_restart(
 /// is accepted.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_sampler_sample(
@@ -170,6 +174,7 @@ pub unsafe extern "C" fn kinglet_sampler_sample(
 /// RWKV's own programs; `model` may be null.
 ///
 /// # Safety
+///
 /// The pointers are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_sampler_accept(
@@ -203,6 +208,7 @@ pub unsafe extern "C" fn kinglet_sampler_accept(
 /// Excludes a token from being drawn; at most 32 at one time.
 ///
 /// # Safety
+///
 /// The pointer is to a sampler.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_sampler_ban(
@@ -217,6 +223,7 @@ pub unsafe extern "C" fn kinglet_sampler_ban(
 /// Allows a token again.
 ///
 /// # Safety
+///
 /// The pointer is to a sampler.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_sampler_unban(

@@ -8,7 +8,7 @@ use kinglet::num::state_dtype::{StateElement, f16};
 use crate::kernels::KernelSet;
 use crate::status::KingletStatus;
 
-/// What C does with one sequence.
+/// The operations of the C interface on one sequence.
 pub(crate) trait Sequence {
     /// The model.
     fn model(&self) -> &Model<'static>;

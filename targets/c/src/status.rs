@@ -1,4 +1,4 @@
-//! What a function reports.
+//! Status codes.
 //!
 //! One enum for all functions, because C programs compare numbers and print texts. The core's
 //! errors carry places and values, of which C gets the kind: each kind that a program may act
@@ -12,7 +12,7 @@ use kinglet::format::state_file::StateFileError;
 use kinglet::sampler::{BanError, OptionsError, SampleError};
 use kinglet::tokenizer::TokenizerError;
 
-/// What a function reports: 0 is success. Unless its description says
+/// The result of a function: 0 is success. Unless its description says
 /// otherwise, a function that fails has changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
@@ -111,7 +111,7 @@ impl KingletStatus {
         Self::Other,
     ];
 
-    /// What to tell a user.
+    /// The message for a user.
     pub(crate) const fn text(self) -> &'static CStr {
         match self {
             Self::Ok => c"done",

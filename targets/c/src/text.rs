@@ -18,8 +18,8 @@ use crate::handle::{Handle, get, get_mut, init};
 use crate::memory::{apart, slice, span};
 use crate::status::{KingletStatus, status};
 
-/// What joins the bytes of tokens to text, and ends it at a stop string. Its
-/// contents are private; it may be copied.
+/// A text stream, which joins the bytes of tokens to text and ends it at a stop
+/// string. Its contents are private; it may be copied.
 #[derive(Debug)]
 #[repr(C)]
 pub struct KingletText {
@@ -64,7 +64,7 @@ impl AsRef<[u8]> for Stop {
     }
 }
 
-/// What a [`KingletText`] holds. `'static` stands for as long as the caller
+/// The value in a [`KingletText`]. `'static` stands for as long as the caller
 /// promised to keep the stop strings.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -111,6 +111,7 @@ pub type KingletWrite =
 /// Makes a stream at the start of a text.
 ///
 /// # Safety
+///
 /// The pointer is to a text stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_text_init(text: *mut KingletText) -> KingletStatus {
@@ -124,6 +125,7 @@ pub unsafe extern "C" fn kinglet_text_init(text: *mut KingletText) -> KingletSta
 /// their array live, and stay untouched, as long as the stream is used.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_text_init_with_stops(
@@ -144,6 +146,7 @@ pub unsafe extern "C" fn kinglet_text_init_with_stops(
 /// The stop strings, which do not overlap the handle of their stream.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say; all live and stay as they are for `'a`.
 unsafe fn stops_apart_from<'a>(
     text: *mut KingletText,
@@ -167,6 +170,7 @@ unsafe fn stops_apart_from<'a>(
 /// nothing that comes after it: ask kinglet_text_stop after each token.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say; `write` may be called.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_text_push(
@@ -195,6 +199,7 @@ pub unsafe extern "C" fn kinglet_text_push(
 /// none has, and when `text` is no stream.
 ///
 /// # Safety
+///
 /// The pointer is to a text stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_text_stop(text: *const KingletText) -> u32 {
@@ -208,6 +213,7 @@ pub unsafe extern "C" fn kinglet_text_stop(text: *const KingletText) -> u32 {
 /// at the start of another, with the same stop strings.
 ///
 /// # Safety
+///
 /// The pointers are what they say; `write` may be called.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_text_finish(

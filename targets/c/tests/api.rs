@@ -75,7 +75,7 @@ impl Rig {
         // SAFETY: an open model.
         let sizes =
             unsafe { [state, kinglet_workspace_size(model, batch), kinglet_logits_size(model)] };
-        // What is in the buffers does not matter.
+        // Any contents will do, because an engine overwrites them.
         let [state, workspace, logits] = sizes.map(|size| vec![f32::NAN; size / 4]);
         Self { engine: handle!(KingletEngine), state, workspace, logits }
     }
