@@ -331,8 +331,9 @@ KingletStatus kinglet_state_save(const struct KingletEngine *engine,
 
 // Takes the sequence up where it was saved, and writes the token to feed next,
 // or KINGLET_NO_TOKEN, to `next`, which may be null. The file lies at a multiple
-// of KINGLET_BUFFER_ALIGN and is not needed afterwards. When it is refused, the
-// sequence stands where it stood.
+// of KINGLET_BUFFER_ALIGN and is not needed afterwards. Sections after the state,
+// which the program `kinglet` writes for itself, are checked and passed over. When
+// the file is refused, the sequence stands where it stood.
 KingletStatus kinglet_state_restore(struct KingletEngine *engine,
                                     const uint8_t *file,
                                     size_t size,

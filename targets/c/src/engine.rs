@@ -321,8 +321,9 @@ pub unsafe extern "C" fn kinglet_state_save(
 
 /// Takes the sequence up where it was saved, and writes the token to feed next,
 /// or KINGLET_NO_TOKEN, to `next`, which may be null. The file lies at a multiple
-/// of KINGLET_BUFFER_ALIGN and is not needed afterwards. When it is refused, the
-/// sequence stands where it stood.
+/// of KINGLET_BUFFER_ALIGN and is not needed afterwards. Sections after the state,
+/// which the program `kinglet` writes for itself, are checked and passed over. When
+/// the file is refused, the sequence stands where it stood.
 ///
 /// # Safety
 ///

@@ -275,6 +275,37 @@ fn a_sequence_goes_on_from_its_state_file() {
     assert_eq!(rig.save(0, &mut file[1..]), Status::BufferTooSmall);
 }
 
+/// The program `kinglet` keeps more in a state file than the state.
+#[test]
+fn a_state_file_with_sections_is_restored() {
+    use kinglet::format::state_file::{StateFile, StateSection};
+    let model = open();
+    let mut rig = Rig::new(&model, 1);
+    // SAFETY: an open model.
+    let size = unsafe { kinglet_state_file_size(&model) };
+    let mut file = vec![0u32; size / 4];
+    assert_eq!(rig.prefill(&[0, 5, 300]), Status::Ok);
+    assert_eq!(rig.save(7, &mut file), Status::Ok);
+
+    let header = *Model::open(MODEL).unwrap().header();
+    // SAFETY: the words of `file`.
+    let bytes = unsafe { std::slice::from_raw_parts(file.as_ptr().cast(), size) };
+    let plain = StateFile::<f32>::parse(&header, bytes).unwrap();
+    let (values, next) = (plain.values().unwrap(), plain.next_token());
+    let sections = [(StateSection::UnfinishedBytes, &b"\xE2\x82"[..])];
+    let mut longer = vec![0u32; file.len() + 16];
+    let bytes = longer.as_mut_ptr().cast();
+    // SAFETY: the words of `longer`.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(bytes, 4 * longer.len()) };
+    let written = StateFile::write_sections(&header, values, next, &sections, bytes);
+    let written = written.unwrap();
+    assert!(written > size);
+    let mut other = Rig::new(&model, 1);
+    assert_eq!(other.restore(&longer, written), (Status::Ok, 7));
+    assert_eq!(other.step(7), Status::Ok);
+    assert_eq!(other.logits, expected(&[0, 5, 300, 7]));
+}
+
 #[test]
 fn a_text_becomes_tokens_and_text_again() {
     let model = open();
