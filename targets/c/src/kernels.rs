@@ -36,7 +36,7 @@ mod target {
 #[cfg(target_os = "none")]
 mod target {
     use kinglet::kernels::scalar::Scalar;
-    use kinglet::kernels::{Kernels, Product, SparseProduct, Split};
+    use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split};
     use kinglet_cortex_m::Best;
 
     /// The kernel sets for bare metal.
@@ -83,7 +83,7 @@ mod target {
 
         /// The float loops are the same for both: one thread, no vectors.
         #[inline(always)]
-        fn for_parts<S: Split>(&self, whole: S, _work: usize, f: impl Fn(S) + Sync) {
+        fn for_parts<S: Split>(&self, whole: S, _region: Region, f: impl Fn(S) + Sync) {
             f(whole);
         }
     }
