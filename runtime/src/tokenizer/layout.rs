@@ -91,6 +91,11 @@ pub struct Header {
     pub vocab_len: u32,
 }
 
+/// The number of ids that a section's header states.
+pub(crate) fn vocab_len(header: &[u8; HEADER_LEN]) -> u32 {
+    u32::from_le_bytes([header[4], header[5], header[6], header[7]])
+}
+
 impl Header {
     /// The header as it stands in the section.
     #[must_use]
@@ -171,7 +176,7 @@ impl Header {
         ]
     }
 
-    pub(crate) fn from_bytes(bytes: &[u8; HEADER_LEN]) -> Result<Self, TokenizerError> {
+    pub(super) fn from_bytes(bytes: &[u8; HEADER_LEN]) -> Result<Self, TokenizerError> {
         let word = |at: usize| {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
@@ -204,7 +209,7 @@ impl Header {
             return Err(TokenizerError::Reserved);
         }
         let max_token_len = u16::from_le_bytes([bytes[2], bytes[3]]);
-        let header = Self { kind, max_token_len, vocab_len: word(4) };
+        let header = Self { kind, max_token_len, vocab_len: vocab_len(bytes) };
         header.check_lens()?;
         Ok(header)
     }

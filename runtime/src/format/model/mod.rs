@@ -197,15 +197,11 @@ impl<'a> Model<'a> {
     /// is for [`Tokenizer::parse`](crate::tokenizer::Tokenizer::parse) to say.
     fn check_tokenizer(&self) -> Result<(), ModelError> {
         let section = self.section(Section::Tokenizer);
-        let header = section.first_chunk().map(layout::Header::from_bytes);
-        let (Some(Ok(layout::Header { vocab_len, .. })), vocab) = (header, self.shape().vocab)
-        else {
-            return Ok(());
-        };
-        if vocab_len as usize > vocab {
-            return Err(ModelError::Tokenizer { found: vocab_len, vocab });
+        let vocab = self.shape().vocab;
+        match section.first_chunk().map(layout::vocab_len) {
+            Some(found) if found as usize > vocab => Err(ModelError::Tokenizer { found, vocab }),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The header.

@@ -93,14 +93,10 @@ impl<'a> Facts<'a> {
             shape.ffn,
             shape.vocab,
         )?;
-        let ranks = shape.ranks;
-        outln!(
-            "  ranks: decay {}, in-context learning rate {}, value {}, gate {}",
-            ranks.decay,
-            ranks.iclr,
-            ranks.value,
-            ranks.gate
-        )?;
+        let ranks: Vec<_> = ranks(shape).map(|(name, _, rank)| format!("{name} {rank}")).collect();
+        if !ranks.is_empty() {
+            outln!("  ranks: {}", ranks.join(", "))?;
+        }
         match self.tokens {
             Some(tokens) => outln!("  tokenizer: {tokens} token ids{}", far(tokens, shape.vocab))?,
             None => outln!("  tokenizer: none")?,

@@ -1,0 +1,353 @@
+//! What users do and what others write: inputs that once ended in silence, in a panic, or without
+//! what was asked for. The files of a case lie in `data/<case>`.
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use support::{Folder, kinglet, refusal, stories, succeed};
+
+fn case(file: &str) -> String {
+    format!("{}/tests/data/{file}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The model of a case's checkpoint.
+fn quantized(folder: &Folder, name: &str, vocab: Option<&str>) -> String {
+    let (checkpoint, model) = (case(&format!("{name}/model.pth")), folder.file("m.kinglet"));
+    let mut args = vec!["quantize", &checkpoint, "-o", &model, "-q"];
+    let vocab = vocab.map(|vocab| match vocab {
+        "bytes" => vocab.to_owned(),
+        file => case(&format!("{name}/{file}")),
+    });
+    if let Some(vocab) = &vocab {
+        args.extend(["--vocab", vocab]);
+    }
+    succeed(&args);
+    model
+}
+
+#[test]
+fn a_text_ends_at_a_stop_string_that_is_not_shown() {
+    let folder = Folder::new("no-stop-string");
+    let model = quantized(&folder, "no-stop-string", Some("vocab.txt"));
+    let run = |more: &[&str]| {
+        let args = ["run", "-m", &model, "Assistant:", "-n", "12", "--temp", "0"];
+        succeed(&[&args[..], more].concat())
+    };
+    assert_eq!(run(&["--stop", r"\n\n"]), "Assistant: yes\n");
+    assert_eq!(run(&["--stop", "never", "--stop", "User:"]), "Assistant: yes\n\n\n");
+    assert_eq!(run(&["--stop", "es"]), "Assistant: y\n");
+    // What began a stop and did not become one is shown.
+    assert!(run(&["--stop", r"\n\nUser; "]).starts_with("Assistant: yes\n\nUser:"));
+    let error = refusal(&["run", "--stop", ""]);
+    assert!(error.contains("an empty text stops everything"), "{error}");
+}
+
+#[test]
+fn a_state_at_a_stop_goes_on_after_it() {
+    let folder = Folder::new("state-at-a-stop");
+    let model = quantized(&folder, "no-stop-string", Some("vocab.txt"));
+    let state = folder.file("s.state");
+    let args = ["run", "-m", &model, "--temp", "0"];
+    let all = succeed(&[&args[..], &["Assistant:", "-n", "12"]].concat());
+    let more = ["Assistant:", "-n", "12", "--stop", r"\n\n", "--save-state", &state];
+    succeed(&[&args[..], &more].concat());
+    let rest = succeed(&[&args[..], &["--state", &state, "-n", "10"]].concat());
+    assert_eq!(format!("Assistant: yes\n\n{rest}"), all);
+}
+
+#[test]
+fn pieces_of_a_text_are_that_text_also_inside_a_character() {
+    let folder = Folder::new("character-cut");
+    let model = quantized(&folder, "character-cut-at-n", Some("vocab.txt"));
+    let state = folder.file("s.state");
+    let whole = succeed(&["run", "-m", &model, "a", "-n", "13", "--temp", "0"]);
+    succeed(&["run", "-m", &model, "a", "-n", "0", "--save-state", &state]);
+    let mut pieces = "a".to_owned();
+    for _ in 0..13 {
+        let args = ["run", "-m", &model, "--state", &state, "-n", "1", "--temp", "0"];
+        let piece = succeed(&[&args[..], &["--save-state", &state]].concat());
+        pieces.push_str(piece.strip_suffix('\n').unwrap());
+    }
+    assert_eq!(format!("{pieces}\n"), whole);
+    assert!(whole.contains('€') && whole.contains('😀'), "{whole}");
+}
+
+#[test]
+fn a_saved_state_goes_on_with_the_same_draws_and_penalties() {
+    let folder = Folder::new("same-draws");
+    let state = folder.file("s.state");
+    let options = ["run", "--temp", "1.5", "--top-p", "1", "--frequency", "0.7"];
+    let seeded = [&options[..], &["--seed", "5"]].concat();
+    let whole = succeed(&[&seeded[..], &["Once", "-n", "24"]].concat());
+    let first = succeed(&[&seeded[..], &["Once", "-n", "9", "--save-state", &state]].concat());
+    let rest = succeed(&[&options[..], &["--state", &state, "-n", "15"]].concat());
+    let joined = format!("{}{rest}", first.strip_suffix('\n').unwrap());
+    assert_eq!(joined, whole);
+    // Another seed is another text.
+    let other = succeed(&[&options[..], &["--state", &state, "-n", "15", "--seed", "6"]].concat());
+    assert_ne!(other, rest);
+}
+
+#[test]
+fn bytes_go_in_and_come_out_of_a_vocabulary_of_bytes() {
+    let folder = Folder::new("byte-model");
+    let model = quantized(&folder, "byte-model-text-only", Some("bytes"));
+    let prompt = fs::read(case("byte-model-text-only/prompt.bin")).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kinglet"))
+        .args(["run", "-m", &model, "-", "-n", "4", "--temp", "0"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(&prompt).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.stdout, [&prompt[..], b"\x80\xFF\x00\x0A"].concat());
+}
+
+#[test]
+fn text_becomes_tokens_and_tokens_text() {
+    let ids = succeed(&["tokenize", "Lily and Tom", "--json"]);
+    assert_eq!(succeed(&["tokenize", "--decode", &ids]), "Lily and Tom");
+    let lines = succeed(&["tokenize", "Lily and Tom"]);
+    let first = lines.lines().next().unwrap();
+    assert!(first.trim_start().starts_with(&ids[1..ids.find(',').unwrap()]), "{lines}");
+    assert!(refusal(&["tokenize", "-d", "x"]).contains("no token id"));
+    assert!(refusal(&["tokenize", "-d", "999999"]).contains("has no text"));
+}
+
+#[test]
+fn a_model_file_is_no_prompt() {
+    let error = refusal(&["run", &stories("stories.kinglet"), "-n", "3"]);
+    assert!(error.contains("did you mean `-m "), "{error}");
+}
+
+#[test]
+fn each_version_has_its_own_ranks() {
+    let folder = Folder::new("info-ranks");
+    let model = quantized(&folder, "info-ranks", None);
+    let text = succeed(&["info", "-m", &model]);
+    assert!(text.contains("ranks: decay 8, token shift 4\n"), "{text}");
+    let json: serde_json::Value =
+        serde_json::from_str(&succeed(&["info", "-m", &model, "--json"])).unwrap();
+    assert_eq!(json["ranks"], serde_json::json!({ "decay": 8, "shift": 4 }));
+}
+
+#[test]
+fn forged_models_are_refused_when_they_are_opened() {
+    let folder = Folder::new("forged");
+    for (file, said) in [
+        ("aliased-tensors/alias1024.kinglet.gz", "overlaps the tensor before it"),
+        (
+            "start-state-not-finite/storm-1.kinglet.gz",
+            "start state: has a value that is not finite",
+        ),
+        (
+            "start-state-not-finite/storm-2.kinglet.gz",
+            "start state: has a value that is not finite",
+        ),
+    ] {
+        let unpacked = Command::new("gzip").args(["-dc", &case(file)]).output().unwrap();
+        let model = folder.write("forged.kinglet", unpacked.stdout);
+        for command in ["info", "digest", "fit"] {
+            let error = refusal(&[command, "-m", &model]);
+            assert!(error.contains(said), "{file}: {error}");
+        }
+    }
+    let model = case("perplexity-index/smallvocab.kinglet");
+    for text in ["p1.txt", "p33.txt"] {
+        let text = case(&format!("perplexity-index/{text}"));
+        let error = refusal(&["perplexity", "-m", &model, &text]);
+        assert!(error.contains("257 ids, more than the model's vocabulary of 40"), "{error}");
+    }
+}
+
+#[test]
+fn verify_computes_the_content_hash() {
+    let model = case("content-hash-unverified/good.kinglet");
+    let error = refusal(&["info", "-m", &model, "--verify"]);
+    assert!(error.contains("the weights have the content hash"), "{error}");
+    let stories = stories("stories.kinglet");
+    succeed(&["info", "-m", &stories, "--verify"]);
+}
+
+#[test]
+fn files_of_another_kind_are_not_replaced() {
+    let folder = Folder::new("foreign");
+    let notes = folder.write("notes.txt", "do not lose");
+    let error = refusal(&["run", "-n", "1", "--save-state", &notes]);
+    assert!(error.contains("not a state file") && error.contains("--force"), "{error}");
+    assert_eq!(fs::read_to_string(&notes).unwrap(), "do not lose");
+    succeed(&["run", "-n", "1", "--save-state", &notes, "--force"]);
+    // A state may be taken further, and an empty file has nothing to lose.
+    succeed(&["run", "-n", "1", "--state", &notes, "--save-state", &notes]);
+    let empty = folder.write("empty", "");
+    succeed(&["run", "-n", "1", "--save-state", &empty]);
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// What a command says and its status, with standard output on a device that is always full.
+    fn on_a_full_disk(args: &[&str]) -> (Option<i32>, String) {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_kinglet")).args(args).stdout(full).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_standard_output_is_one_line_and_no_panic() {
+        let folder = Folder::new("full-output");
+        let text = folder.write("text.txt", "Once upon a time");
+        let model = folder.file("m.kinglet");
+        let checkpoint = case("no-stop-string/model.pth");
+        for args in [
+            &["info"][..],
+            &["info", "--json"],
+            &["fit"],
+            &["fit", "--json", "--board", "rp2350"],
+            &["digest", "--tokens", "1"],
+            &["perplexity", &text],
+            &["run", "-n", "1"],
+            &["tokenize", "Lily"],
+            &["tokenize", "-d", "7"],
+            &["bench", "-p", "1", "-n", "1", "-r", "1", "-t", "1"],
+            &["quantize", &checkpoint, "-o", &model],
+        ] {
+            let (code, said) = on_a_full_disk(args);
+            assert_eq!(code, Some(2), "{args:?}: {said}");
+            assert!(said.contains("cannot write to standard output"), "{args:?}: {said}");
+            assert!(!said.contains("panicked"), "{args:?}: {said}");
+        }
+    }
+
+    fn mode(path: &str) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_state_begins_private_and_keeps_its_permissions() {
+        let folder = Folder::new("state-mode");
+        let state = folder.file("s.state");
+        succeed(&["run", "Once", "-n", "1", "--save-state", &state]);
+        assert_eq!(mode(&state), 0o600);
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o640)).unwrap();
+        succeed(&["run", "--state", &state, "-n", "1", "--save-state", &state]);
+        assert_eq!(mode(&state), 0o640);
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o444)).unwrap();
+        let error = refusal(&["run", "-n", "1", "--save-state", &state]);
+        assert!(error.contains("read-only"), "{error}");
+    }
+
+    #[test]
+    fn no_signal_leaves_a_partial_file() {
+        let folder = Folder::new("partial-files");
+        let state = folder.file("s.state");
+        for signal in ["QUIT", "ALRM", "USR1", "KILL", "TERM", "HUP"] {
+            let args = ["run", "--temp", "5", "--top-p", "1", "-n", "1000000", "--save-state"];
+            let mut child = Command::new(env!("CARGO_BIN_EXE_kinglet"))
+                .args(args)
+                .arg(&state)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(Duration::from_millis(150));
+            let id = child.id().to_string();
+            Command::new("kill").args(["-s", signal, &id]).status().unwrap();
+            assert!(!child.wait().unwrap().success(), "{signal}");
+            assert_eq!(folder.contents(), [], "{signal}");
+        }
+    }
+
+    #[test]
+    fn the_first_interrupt_saves_the_state() {
+        let folder = Folder::new("interrupt");
+        let state = folder.file("s.state");
+        let child = Command::new(env!("CARGO_BIN_EXE_kinglet"))
+            .args(["run", "--temp", "5", "--top-p", "1", "--seed", "3", "-n", "10000000"])
+            .args(["--save-state", &state])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status().unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && said.contains("tokens/s"), "{said}");
+        succeed(&["run", "--state", &state, "-n", "3"]);
+    }
+
+    #[test]
+    fn no_file_is_read_without_bound_or_waited_for() {
+        let folder = Folder::new("unbounded");
+        let (huge, pipe) = (folder.file("huge"), folder.file("pipe"));
+        fs::File::create(&huge).unwrap().set_len(3 << 30).unwrap();
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let start = Instant::now();
+        let checkpoint = case("no-stop-string/model.pth");
+        let output = folder.file("out");
+        for file in [huge.as_str(), &pipe, "/dev/zero"] {
+            for args in [
+                &["run", "x", "-n", "1", "--state", file][..],
+                &["logits", "--tokens", file, "-o", &output],
+                &["perplexity", file],
+                &["quantize", &checkpoint, "--vocab", file, "-o", &output],
+                &["info", "-m", file],
+            ] {
+                let said = refusal(args);
+                assert!(said.contains(file), "{args:?}: {said}");
+            }
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "it was read or waited for");
+    }
+
+    #[test]
+    fn a_model_that_is_cut_short_while_it_runs_is_a_message() {
+        let folder = Folder::new("cut-short");
+        let model = folder.copy(&stories("stories.kinglet"), "m.kinglet");
+        let child = Command::new(env!("CARGO_BIN_EXE_kinglet"))
+            .args(["digest", "-m", &model, "--tokens", "10000000"])
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        fs::File::options().write(true).open(&model).unwrap().set_len(0).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("cut short while it was read"), "{said}");
+    }
+
+    #[test]
+    fn a_model_that_changes_while_it_runs_does_not_panic() {
+        let folder = Folder::new("changes");
+        let model = folder.copy(&stories("stories.kinglet"), "m.kinglet");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_kinglet"))
+            .args(["digest", "-m", &model, "--tokens", "10000000"])
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        let len = fs::metadata(&model).unwrap().len() as usize;
+        let mut file = fs::File::options().write(true).open(&model).unwrap();
+        file.write_all(&vec![0xA5; len]).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        let _ = child.kill();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!said.contains("panicked"), "{said}");
+    }
+}
