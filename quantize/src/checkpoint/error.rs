@@ -1,3 +1,8 @@
+//! Why a checkpoint was refused: one problem for each thing that can be wrong with a file.
+//!
+//! A message says what was found, what was expected and where. Names come from the file, so they
+//! are clipped and printed escaped: a hostile file writes neither pages nor control characters.
+
 use std::io;
 use std::path::{Path, PathBuf};
 
