@@ -427,7 +427,10 @@ pub enum Problem {
         rank: usize,
     },
     /// A file that is merged as an adapter holds the adapted matrix too.
-    #[error("holds {tensor:?} and its adapter: it is base and adapter in one")]
+    #[error(
+        "tensor {tensor:?} is adapted twice: the file holds it and its adapter, so it is base and \
+         adapter in one"
+    )]
     AdapterWithBase {
         /// The matrix.
         tensor: String,
