@@ -1,3 +1,8 @@
+//! Why a checkpoint was refused: one problem for each thing that can be wrong with a file.
+//!
+//! A message says what was found, what was expected and where. Names come from the file, so they
+//! are clipped and printed escaped: a hostile file writes neither pages nor control characters.
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -422,7 +427,10 @@ pub enum Problem {
         rank: usize,
     },
     /// A file that is merged as an adapter holds the adapted matrix too.
-    #[error("holds {tensor:?} and its adapter: it is base and adapter in one")]
+    #[error(
+        "tensor {tensor:?} is adapted twice: the file holds it and its adapter, so it is base and \
+         adapter in one"
+    )]
     AdapterWithBase {
         /// The matrix.
         tensor: String,

@@ -1,3 +1,15 @@
+//! Tensors over a memory map: checked when they are listed, decoded when their rows are read.
+//!
+//! ```text
+//! row -> element offset (layout: shape, strides) -> stored values (dtype) -> f32 -> recover
+//!     -> update of an adapter
+//! ```
+//!
+//! [`Entry::new`] proves that every element that a layout reaches lies in its storage, so reading
+//! needs no check and cannot fail. Contiguous rows are decoded in one go; a transposed tensor is
+//! read along the file's rows in blocks of 64, because single values of a bf16 row would be
+//! fetched a cache line each.
+
 use std::fmt;
 use std::ops::Range;
 

@@ -85,7 +85,7 @@ pub enum ConvertError {
         found: f32,
         /// Row, as the checkpoint stores it (rows and columns exchanged for low-rank matrices).
         row: usize,
-        /// BatchToken.
+        /// Column.
         column: usize,
     },
     /// A row table holds more than its scales can.

@@ -1,4 +1,21 @@
 //! From a checkpoint to a model file.
+//!
+//! ```text
+//! shape = recognize(tensors)                     version and dimensions, all shapes checked
+//! for section in vectors, embedding, layers, head, deep_embed:
+//!     for tensor in section, in file order:
+//!         vector:     values as f32, all finite
+//!         matrix:     measure -> multiplier and group with the least bits for the error -> pack
+//!         embedding:  LayerNorm ln0 of each row in f64, rounded once -> pack
+//!         DeepEmbed:  s_emb + LN0(emb) s_emb_x^T in f64, rounded once -> pack
+//! ```
+//!
+//! Reading and quantizing go by blocks of rows on all cores, and the writer hashes and writes on a
+//! thread of its own, so what is in memory is some blocks and the scales of one tensor. The matrix
+//! that the sparse kernel reads is the exception: the file's order is by inputs, so its int8 form
+//! is made whole before it is turned.
+//!
+//! The first error that is reported is that of the first row, whichever thread was faster.
 
 pub(crate) mod error;
 mod finite;

@@ -2,6 +2,17 @@
 //!
 //! A group of inputs of one output shares a scale `s = f16(max |w| / 127 / multiplier)`;
 //! then `q = round(w / (s * multiplier))`, ties to even, against the scale as stored.
+//!
+//! ```text
+//! for each group of each row:
+//!     s = f16(largest |w| / 127 / multiplier)
+//!     q = clamp(round(w / (s * multiplier)), -127, 127)
+//! group size = the largest whose squared error is within a tolerance of the smallest size's
+//! ```
+//!
+//! The multiplier is one power of two for a tensor, which keeps scales in the range of f16.
+//! Quantization is symmetric: there is no zero point, so a dot product needs no correction by the
+//! sum of its inputs.
 
 use half::f16;
 use kinglet::format::layout::TensorLayout;
