@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use support::{Folder, kinglet, refusal, stories, succeed};
+use support::{Folder, refusal, stories, succeed};
 
 fn case(file: &str) -> String {
     format!("{}/tests/data/{file}", env!("CARGO_MANIFEST_DIR"))
@@ -253,10 +253,10 @@ mod unix {
         let folder = Folder::new("partial-files");
         let state = folder.file("s.state");
         for signal in ["QUIT", "ALRM", "USR1", "KILL", "TERM", "HUP"] {
-            let args = ["run", "--temp", "5", "--top-p", "1", "-n", "1000000", "--save-state"];
+            let args = ["run", "--temp", "5", "--top-p", "1", "--seed", "3", "-n", "10000000"];
             let mut child = Command::new(env!("CARGO_BIN_EXE_kinglet"))
                 .args(args)
-                .arg(&state)
+                .args(["--save-state", &state])
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()
