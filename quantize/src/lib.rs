@@ -93,6 +93,7 @@ pub mod int8;
 mod multiversion;
 pub mod reference;
 pub mod synthetic;
+mod threads;
 pub mod vocabulary;
 
 pub use self::content_hash::content_hash;

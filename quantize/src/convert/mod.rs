@@ -42,6 +42,7 @@ use rayon::prelude::*;
 use crate::checkpoint::{Checkpoint, Role, Source, Tensor};
 use crate::int8::{self, Errors, MOST_IN_TABLE, Measured, Packing, multiplier};
 use crate::multiversion::vectorized;
+use crate::threads;
 use crate::vocabulary::Vocabulary;
 use error::ConvertError;
 use finite::{check_finite, finite_values};
@@ -200,6 +201,7 @@ pub fn convert(
     progress: Progress<'_>,
 ) -> Result<Report, ConvertError> {
     let start = std::time::Instant::now();
+    threads::ensure();
     let shape = recognize::shape(checkpoint)?;
     if let Some(vocabulary) = options.vocabulary
         && vocabulary.vocab_len() > shape.vocab
@@ -210,11 +212,16 @@ pub fn convert(
     let start_state = start_state(checkpoint, &shape, options)?;
     let failed = ConvertError::output(out);
     let provenance = std::thread::scope(|scope| {
-        let provenance = scope.spawn(|| provenance(checkpoint, options));
+        // Hashing the checkpoint waits for the disk; on a thread of its own where one is to be had.
+        let hashing = std::thread::Builder::new().name("hashing".to_owned());
+        let hashing = hashing.spawn_scoped(scope, || provenance(checkpoint, options)).ok();
         let mut converted = Conversion::new(checkpoint, shape, out, progress)?;
         let sections = [Section::Vectors, Section::Embedding, Section::Layers, Section::Head];
         sections.into_iter().try_for_each(|section| converted.section(section))?;
-        let provenance = provenance.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let provenance = match hashing {
+            Some(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            None => provenance(checkpoint, options),
+        };
         Ok::<_, ConvertError>((converted, provenance?))
     });
     let (mut conversion, provenance) = provenance?;

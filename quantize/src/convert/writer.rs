@@ -13,6 +13,7 @@ use kinglet::kernels::matrix::ALIGN;
 use sha2::{Digest, Sha256};
 
 use crate::files::Partial;
+use crate::threads;
 
 /// A model file that is being written. Dropped before [`finish`](Self::finish),
 /// it leaves nothing behind.
@@ -180,7 +181,8 @@ impl Sink {
         let (jobs, received) = mpsc::sync_channel(WAITING);
         let (used, spare) = mpsc::channel();
         let body = move || hash_and_write(file, &received, &used);
-        let thread = thread::Builder::new().name("writer".to_owned()).spawn(body)?;
+        let thread = thread::Builder::new().name("writer".to_owned()).spawn(body);
+        let thread = thread.map_err(threads::refused)?;
         Ok(Self { jobs: Some(jobs), spare, thread: Some(thread) })
     }
 
@@ -277,30 +279,31 @@ impl Open {
     }
 }
 
-/// A thread that waits for the disk, so that nobody else has to.
-struct Flusher {
-    start: SyncSender<()>,
-    thread: JoinHandle<io::Result<()>>,
-}
+/// A thread that waits for the disk, so that nobody else has to. Where the system refuses one, the
+/// file waits for the disk when it is finished.
+struct Flusher(Option<(SyncSender<()>, JoinHandle<io::Result<()>>)>);
 
 impl Flusher {
     fn new(file: &Partial) -> io::Result<Self> {
         let file = file.handle()?;
         let (start, started) = mpsc::sync_channel(1);
         let body = move || started.into_iter().try_for_each(|()| file.sync_data());
-        let thread = thread::Builder::new().name("flusher".to_owned()).spawn(body)?;
-        Ok(Self { start, thread })
+        let thread = thread::Builder::new().name("flusher".to_owned()).spawn(body);
+        Ok(Self(thread.ok().map(|thread| (start, thread))))
     }
 
     /// Flushes what was written so far, unless that is about to happen.
     fn start(&self) {
-        let _ = self.start.try_send(());
+        if let Some((start, _)) = &self.0 {
+            let _ = start.try_send(());
+        }
     }
 
     /// The first error, which the system reports only once.
     fn finish(self) -> io::Result<()> {
-        drop(self.start);
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let Some((start, thread)) = self.0 else { return Ok(()) };
+        drop(start);
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
