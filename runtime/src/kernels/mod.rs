@@ -4,6 +4,10 @@
 //! runs the core's float loops over parts that it may give to several threads.
 //! The numbers do not depend on the set: integer sums are exact, and the float
 //! operations stand in the core, in one order.
+//!
+//! * [`Kernels`]: the trait of a set; [`Product`] and [`Region`] are its units of work
+//! * [`matrix`], [`activations`]: how weights and activations lie in memory
+//! * [`scalar`]: the set in plain Rust, which runs anywhere and defines the numbers
 
 pub mod activations;
 pub mod matrix;
