@@ -64,42 +64,75 @@ impl AsRef<[u8]> for Stop {
     }
 }
 
-/// The value in a [`KingletText`]. `'static` stands for as long as the caller
-/// promised to keep the stop strings.
+/// The value in a [`KingletText`].
 #[derive(Debug)]
 pub(crate) struct Stream {
-    stops: &'static [Stop],
-    matcher: StopMatcher<'static, Stop>,
-    /// The stop string that ended the text.
-    stop: Option<usize>,
+    stops: Option<Stops>,
     text: TextStream,
 }
 
+/// The stop strings of a stream. `'static` stands for as long as the caller promised
+/// to keep them.
+#[derive(Debug)]
+struct Stops {
+    stops: &'static [Stop],
+    matcher: StopMatcher<'static, Stop>,
+    /// The stop string that ended the text.
+    found: Option<usize>,
+    /// The matcher's function. It is reached through a pointer that is taken where a stream with
+    /// stops is made: a program that makes none does not link the matcher.
+    push: Push,
+}
+
+/// [`StopMatcher::push`], with the function that shows bytes behind a pointer.
+type Push =
+    fn(&mut StopMatcher<'static, Stop>, &[u8], show: &mut dyn FnMut(&[u8])) -> Option<usize>;
+
 impl Stream {
-    /// A stream at the start of a text.
-    fn new(stops: &'static [Stop]) -> Self {
-        Self { stops, matcher: StopMatcher::new(stops), stop: None, text: TextStream::new() }
+    /// A stream at the start of a text without stops.
+    const fn new() -> Self {
+        Self { stops: None, text: TextStream::new() }
+    }
+
+    /// A stream at the start of a text that ends at one of `stops`.
+    fn with_stops(stops: &'static [Stop]) -> Self {
+        let push: Push = |matcher, bytes, show| matcher.push(bytes, show);
+        let matcher = StopMatcher::new(stops);
+        let stops = Some(Stops { stops, matcher, found: None, push });
+        Self { stops, ..Self::new() }
     }
 
     /// Calls `write` with the text that `bytes` complete, up to a stop.
-    fn push(&mut self, bytes: &[u8], mut write: impl FnMut(&str)) {
-        if self.stops.is_empty() {
-            self.text.push(bytes).for_each(write);
-        } else if self.stop.is_none() {
-            let Self { matcher, text, .. } = self;
-            self.stop = matcher.push(bytes, |bytes| text.push(bytes).for_each(&mut write));
+    fn push(&mut self, bytes: &[u8], write: &mut dyn FnMut(&str)) {
+        let Self { stops, text } = self;
+        match stops {
+            None => write_text(text, bytes, write),
+            Some(Stops { found: Some(_), .. }) => {}
+            Some(Stops { matcher, found, push, .. }) => {
+                *found = push(matcher, bytes, &mut |bytes| write_text(text, bytes, write));
+            }
         }
     }
 
-    /// Calls `write` with what was held back, and starts another text.
-    fn finish(&mut self, mut write: impl FnMut(&str)) {
-        self.text.push(self.matcher.held_bytes()).for_each(&mut write);
+    /// Calls `write` with the bytes that were held back, and starts another text.
+    fn finish(&mut self, write: &mut dyn FnMut(&str)) {
+        if let Some(stops) = &mut self.stops {
+            write_text(&mut self.text, stops.matcher.held_bytes(), write);
+            stops.matcher = StopMatcher::new(stops.stops);
+            stops.found = None;
+        }
         let rest = self.text.finish();
         if !rest.is_empty() {
             write(rest);
         }
-        *self = Self::new(self.stops);
     }
+}
+
+/// Calls `write` with the text that `bytes` complete. Not inlined, because a copy at each call
+/// would cost a microcontroller's flash.
+#[inline(never)]
+fn write_text(text: &mut TextStream, bytes: &[u8], write: &mut dyn FnMut(&str)) {
+    text.push(bytes).for_each(write);
 }
 
 /// A function of the caller that takes `size` bytes of text: whole UTF-8
@@ -116,7 +149,7 @@ pub type KingletWrite =
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_text_init(text: *mut KingletText) -> KingletStatus {
     // SAFETY: the caller's promise.
-    status(unsafe { init(text, &[], || Ok(Stream::new(&[]))) })
+    status(unsafe { init(text, &[], || Ok(Stream::new())) })
 }
 
 /// As kinglet_text_init, for a text that ends before the first of `count` stop
@@ -139,7 +172,7 @@ pub unsafe extern "C" fn kinglet_text_init_with_stops(
         // The handle is left as it is, because writing to it would change them.
         Err(KingletStatus::Overlap) => Err(KingletStatus::Overlap),
         // SAFETY: the caller's promise, and apart.
-        stops => unsafe { init(text, &[], || Ok(Stream::new(stops?))) },
+        stops => unsafe { init(text, &[], || Ok(Stream::with_stops(stops?))) },
     })
 }
 
@@ -190,7 +223,7 @@ pub unsafe extern "C" fn kinglet_text_push(
     status(pointers.and_then(|(stream, bytes)| {
         let write = write.ok_or(KingletStatus::NullPointer)?;
         // SAFETY: the caller's promise.
-        stream.push(bytes, |part| unsafe { write(context, part.as_ptr().cast(), part.len()) });
+        stream.push(bytes, &mut |part| unsafe { write(context, part.as_ptr().cast(), part.len()) });
         Ok(())
     }))
 }
@@ -204,7 +237,7 @@ pub unsafe extern "C" fn kinglet_text_push(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_text_stop(text: *const KingletText) -> u32 {
     // SAFETY: the caller's promise.
-    let stop = unsafe { get(text) }.ok().and_then(|stream| stream.stop);
+    let stop = unsafe { get(text) }.ok().and_then(|stream| stream.stops.as_ref()?.found);
     stop.map_or(KINGLET_NO_STOP, |index| index as u32)
 }
 
@@ -226,7 +259,7 @@ pub unsafe extern "C" fn kinglet_text_finish(
     status(stream.and_then(|stream| {
         let write = write.ok_or(KingletStatus::NullPointer)?;
         // SAFETY: the caller's promise.
-        stream.finish(|part| unsafe { write(context, part.as_ptr().cast(), part.len()) });
+        stream.finish(&mut |part| unsafe { write(context, part.as_ptr().cast(), part.len()) });
         Ok(())
     }))
 }
