@@ -18,4 +18,6 @@ pub struct Branch {
     pub state: Vec<f32>,
     /// The sampler's generator and counts.
     pub sampler: Vec<u8>,
+    /// The end of a plain text that is no whole character.
+    pub unfinished: Vec<u8>,
 }

@@ -36,7 +36,7 @@ use self::snapshots::{Place, Point, Snapshots};
 pub use self::turn::Turn;
 use crate::branch::Branch;
 use crate::error::TalkError;
-use crate::template::{END_OF_TEXT, Past, Question, Template, Thinking};
+use crate::template::{END_OF_TEXT, Past, Template, Thinking};
 
 /// Most tokens of a batch of a text that is read.
 const LARGEST_BATCH: usize = 256;
@@ -431,6 +431,7 @@ impl<'a> Session<'a> {
             turns: self.turns.clone(),
             state,
             sampler: self.sampler_snapshot()?,
+            unfinished: self.unfinished(),
         })
     }
 
@@ -511,6 +512,18 @@ impl<'a> Session<'a> {
     fn written(&self, turn: usize) -> Vec<u8> {
         let tokens = self.turns[turn].tokens.iter();
         tokens.flat_map(|&token| self.tokenizer.token(token).unwrap_or_default()).copied().collect()
+    }
+
+    /// The end of a plain text that is no whole character. Other texts end with a line.
+    fn unfinished(&self) -> Vec<u8> {
+        let Some(turn) = self.turns.len().checked_sub(1).filter(|_| self.template.is_plain())
+        else {
+            return Vec::new();
+        };
+        let written = self.written(turn);
+        let end = written.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+        let incomplete = str::from_utf8(end).is_err_and(|error| error.error_len().is_none());
+        if incomplete { end.to_vec() } else { Vec::new() }
     }
 
     fn opening(&self, turn: usize) -> Result<String, TalkError> {

@@ -39,8 +39,6 @@ pub(super) struct Reading {
     part: Part,
     /// Whether the opening left out a `>` that may come first.
     bracket: bool,
-    /// Whether text is shown as it is, white space before it as well.
-    plain: bool,
     /// Bytes read.
     pub(super) bytes: usize,
     /// Where the answer began, and how many of its bytes are surely no part of a stop.
@@ -71,7 +69,7 @@ impl Leading {
 }
 
 impl Reading {
-    /// What follows `opening`.
+    /// What follows `opening`; plain text is shown as it is, white space before it as well.
     pub(super) fn new(opening: &str, plain: bool) -> Self {
         let end = opening.trim_end();
         let (thinks, bracket) = match () {
@@ -84,7 +82,6 @@ impl Reading {
         Self {
             part: if thinks { Part::Thought { held: 0 } } else { Part::Answer },
             bracket,
-            plain,
             bytes: 0,
             answer: (0, 0),
             held: Vec::new(),
