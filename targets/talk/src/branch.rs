@@ -10,7 +10,7 @@ use crate::template::Template;
 pub struct Branch {
     /// The template.
     pub template: Template,
-    /// What the model was told about itself.
+    /// The system text.
     pub system: Option<String>,
     /// The turns, the oldest first.
     pub turns: Vec<Turn>,

@@ -37,7 +37,7 @@ pub enum Finish {
 #[derive(Debug)]
 pub(super) struct Answer {
     reading: Reading,
-    /// Whether `logits` are those that the answer goes on from.
+    /// True while `logits` are those that the answer goes on from.
     ready: bool,
     /// Tokens since the answer began or went on.
     tokens: usize,
@@ -144,7 +144,7 @@ impl Session<'_> {
             }
         }
         answer.reading.show_held();
-        self.standing = Standing::Answering(answer);
+        self.standing = Standing::Answering(Box::new(answer));
         Ok(())
     }
 

@@ -43,12 +43,12 @@ const LARGEST_BATCH: usize = 256;
 /// Bytes of a sampler's snapshot that are its generator.
 const GENERATOR_LEN: usize = 8;
 
-/// What a session is begun with.
+/// Options that a session is begun with.
 #[derive(Clone, Debug)]
 pub struct SessionOptions {
     /// The sequence of the engine whose state is used.
     pub sequence: usize,
-    /// What the model is told about itself.
+    /// The system text: instructions before the first turn.
     pub system: Option<String>,
     /// How the model is to think about the next questions.
     pub thinking: Thinking,
@@ -58,7 +58,7 @@ pub struct SessionOptions {
     pub answer_tokens: usize,
     /// Texts that end an answer, besides the template's.
     pub stops: Vec<String>,
-    /// What the sampler does.
+    /// Options of the sampler.
     pub sampling: SamplerOptions,
     /// The sampler's seed.
     pub seed: u64,
@@ -105,7 +105,7 @@ enum Standing {
     /// After the last turn, as history has it.
     Settled,
     /// In the answer of the last turn.
-    Answering(Answer),
+    Answering(Box<Answer>),
     /// Elsewhere, after an error.
     Lost,
 }
@@ -206,7 +206,7 @@ impl<'a> Session<'a> {
         &self.options
     }
 
-    /// What the session has done.
+    /// Counts of the session's work.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let (snapshots, snapshot_bytes) = self.snapshots.kept();
@@ -328,7 +328,7 @@ impl<'a> Session<'a> {
         asked
     }
 
-    /// Tells the model something else about itself, and reads the conversation again.
+    /// Changes the system text, and reads the conversation again.
     ///
     /// # Errors
     ///
@@ -539,8 +539,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// What follows an answer: the tokens, and whether they go on from what the model wrote. They
-    /// go on from the question where history has another text than the model wrote.
+    /// The tokens that follow an answer, and true where they go on from the text that the model
+    /// wrote. They go on from the question where history has another text.
     fn closing(&self, turn: usize) -> Result<(Vec<u32>, bool), TalkError> {
         if self.template.is_plain() {
             return Ok((Vec::new(), true));

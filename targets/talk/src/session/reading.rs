@@ -1,4 +1,4 @@
-//! What a model writes, read as it comes: thought, answer, and where a stop ends it.
+//! The reader of a model's output as it comes: thought, answer, and the stop that ends it.
 //!
 //! ```text
 //! opening "Assistant: <think"            ">" thought "</think>" answer
@@ -14,7 +14,7 @@
 
 use kinglet::{StopMatcher, TextStream};
 
-/// What ends a thought.
+/// The end of a thought.
 pub(super) const THOUGHT_END: &[u8] = b"</think>";
 
 /// The part of the text that the next byte belongs to.
@@ -37,7 +37,7 @@ pub(super) struct Shown {
 #[derive(Clone, Debug)]
 pub(super) struct Reading {
     part: Part,
-    /// Whether the opening left out a `>` that may come first.
+    /// Set while the opening left out a `>` that may come first.
     bracket: bool,
     /// Bytes read.
     pub(super) bytes: usize,
@@ -69,7 +69,7 @@ impl Leading {
 }
 
 impl Reading {
-    /// What follows `opening`; plain text is shown as it is, white space before it as well.
+    /// A reader of the text after `opening`; plain text is shown as it is, white space before it as well.
     pub(super) fn new(opening: &str, plain: bool) -> Self {
         let end = opening.trim_end();
         let (thinks, bracket) = match () {
@@ -168,12 +168,12 @@ impl Reading {
         text
     }
 
-    /// Whether the text is inside a thought, at a place where its end may be put.
+    /// True inside a thought, at a place where its end may be put.
     pub(super) fn can_end_thought(&self) -> bool {
         self.part == Part::Thought { held: 0 } && !self.thought_text.stream.is_incomplete()
     }
 
-    /// Whether the text is inside a thought.
+    /// True inside a thought.
     pub(super) fn is_thinking(&self) -> bool {
         matches!(self.part, Part::Thought { .. })
     }

@@ -8,22 +8,22 @@ use crate::template::{Question, Thinking};
 /// wrote, thought and answer, from which an answer goes on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
-    /// What the user said.
+    /// The user's text.
     pub user: String,
     /// How the model was to think about it.
     pub thinking: Thinking,
-    /// What it thought.
+    /// The model's thought.
     pub thought: String,
-    /// What it answered.
+    /// The model's answer.
     pub answer: String,
     /// The tokens it wrote, without those of a stop.
     pub tokens: Vec<u32>,
-    /// Whether it ended the text. Other answers ended at a stop, or not yet.
+    /// True where it ended the text. Other answers ended at a stop, or not yet.
     pub ended: bool,
 }
 
 impl Turn {
-    /// What the turn began with.
+    /// The question that the turn began with.
     #[must_use]
     pub fn question(&self) -> Question<'_> {
         Question { user: &self.user, thinking: self.thinking }

@@ -93,7 +93,7 @@ impl ChatTemplate {
         &self.stop
     }
 
-    /// Whether the model thinks when it is let to.
+    /// True where the model thinks when it is let to.
     #[must_use]
     pub fn thinks(&self) -> bool {
         self.thinks

@@ -46,7 +46,7 @@ pub enum Thinking {
     Full(Effort),
 }
 
-/// What is asked of a thinking model at the end of the user's text.
+/// The request to a thinking model at the end of the user's text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Effort {
     /// Nothing.
@@ -83,7 +83,7 @@ impl Thinking {
         Self::ALL.iter().find(|&&(_, other)| other == self).map_or("none", |&(name, _)| name)
     }
 
-    /// What stands behind the user's text.
+    /// The text behind the user's.
     fn suffix(self) -> &'static str {
         match self {
             Self::None | Self::Fast | Self::Full(Effort::Unsaid) => "",
@@ -97,7 +97,7 @@ impl Thinking {
 /// The conversation before a turn.
 #[derive(Clone, Copy, Debug)]
 pub struct Past<'a> {
-    /// What the model was told about itself.
+    /// The system text.
     pub system: Option<&'a str>,
     /// The turns, the oldest first.
     pub turns: &'a [Turn],
@@ -106,7 +106,7 @@ pub struct Past<'a> {
 /// The question that a turn begins with.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
-    /// What the user says.
+    /// The user's text.
     pub user: &'a str,
     /// How the model is to think about it.
     pub thinking: Thinking,
@@ -137,7 +137,7 @@ impl Template {
         }
     }
 
-    /// What the state reads before the first turn.
+    /// The text that the state reads before the first turn.
     #[must_use]
     pub fn start(&self, system: Option<&str>) -> String {
         match self {
@@ -146,7 +146,7 @@ impl Template {
         }
     }
 
-    /// What the state reads of a question: `User: Q⏎⏎`.
+    /// The text that the state reads of a question: `User: Q⏎⏎`.
     ///
     /// # Errors
     ///
@@ -158,7 +158,7 @@ impl Template {
         }
     }
 
-    /// What the model goes on from when it answers: `Assistant:`.
+    /// The text that the model goes on from when it answers: `Assistant:`.
     ///
     /// # Errors
     ///
@@ -170,7 +170,8 @@ impl Template {
         }
     }
 
-    /// What history has in the place of the opening and all that the model wrote: `Assistant: A⏎⏎`.
+    /// The text that history has in the place of the opening and all that the model wrote:
+    /// `Assistant: A⏎⏎`.
     ///
     /// # Errors
     ///
@@ -196,13 +197,13 @@ impl Template {
         }
     }
 
-    /// Whether text is left as it is, without roles around it.
+    /// True where text is left as it is, without roles around it.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         *self == Self::BuiltIn(BuiltIn::Plain)
     }
 
-    /// Whether models of this template think.
+    /// True where models of this template think.
     #[must_use]
     pub fn thinks(&self) -> bool {
         match self {
