@@ -10,11 +10,11 @@ use kinglet::format::shape::{Architecture, Shape};
 use kinglet::format::tensors::{self, Storage, TensorName, TensorSpec};
 use safetensors::{Dtype, View};
 
-use crate::architecture::{is_per_head, stored_dims};
 use crate::checkpoint::EXPORT_MARK;
-use crate::error::ConvertError;
-use crate::output::write_beside;
-use crate::tuned::TIME_STATE;
+use crate::convert::error::ConvertError;
+use crate::convert::recognize::{is_per_head, stored_dims};
+use crate::convert::tuned_state::TIME_STATE;
+use crate::files::write_beside;
 
 /// Writes the dequantized weights as a safetensors file of f32, with the names
 /// and shapes of official checkpoints, and the state that the model starts from

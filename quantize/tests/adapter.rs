@@ -364,3 +364,66 @@ fn rows_of_nothing_take_no_time() {
     let error = merge(&base(), &[adapter], Some(1.0)).unwrap_err();
     assert!(matches!(error, Problem::ReplacementShape { found, .. } if found == [rows, 0]));
 }
+
+/// The base's matrix with an adapter of one tensor.
+fn merged_block(base: &File, adapter: &File) -> Result<Vec<f32>, Problem> {
+    let (_, mut tensors) = merge(base, std::slice::from_ref(adapter), None)?;
+    Ok(tensors.remove(MATRIX).unwrap())
+}
+
+const MISS: &str = "base_model.model.blocks.0.att.key.miss_block";
+
+#[test]
+fn miss_is_added_to_every_group_of_columns_and_repeated_over_outputs() {
+    let (outputs, inputs, rank) = (12, 10, 4);
+    let base = vec![tensor(MATRIX, &[outputs, inputs], 1)];
+    let w = &base[0].2;
+    // As wide as the outputs, and PEFT's "mini", a third as wide.
+    for width in [outputs, outputs / 3] {
+        let adapter = vec![tensor(MISS, &[rank, width], 2)];
+        let block = &adapter[0].2;
+        let expected = by_formula(outputs, inputs, |o, i| {
+            f64::from(w[o * inputs + i]) + f64::from(block[i % rank * width + o % width])
+        });
+        assert_close(&merged_block(&base, &adapter).unwrap(), &expected, 1);
+    }
+    let narrow = vec![tensor(MISS, &[rank, 5], 2)];
+    assert!(matches!(merged_block(&base, &narrow), Err(Problem::Shape { .. })));
+}
+
+#[test]
+fn miss_multiplies_tiles_by_the_block_of_their_rows() {
+    let (outputs, inputs, rank) = (6, 9, 3);
+    let base = vec![tensor(MATRIX, &[outputs, inputs], 1)];
+    let adapter = vec![tensor(MISS, &[outputs / rank, rank, rank], 2)];
+    let (w, block) = (&base[0].2, &adapter[0].2);
+    let expected = by_formula(outputs, inputs, |o, i| {
+        let b = |row, column| f64::from(block[(o / rank * rank + row) * rank + column]);
+        let tile = i / rank * rank;
+        let product: f64 =
+            (0..rank).map(|k| f64::from(w[o * inputs + tile + k]) * b(k, i % rank)).sum();
+        f64::from(w[o * inputs + i]) + product + b(o % rank, i % rank)
+    });
+    assert_close(&merged_block(&base, &adapter).unwrap(), &expected, rank);
+    // The blocks are counted by outputs; as many as there are groups of columns do not fit.
+    let by_inputs = vec![tensor(MISS, &[inputs / rank, rank, rank], 2)];
+    assert!(matches!(merged_block(&base, &by_inputs), Err(Problem::Shape { .. })));
+}
+
+#[test]
+fn loras_of_web_rwkv_and_ai00_are_those_of_training() {
+    let (outputs, inputs, rank) = (5, 7, 2);
+    let base = vec![tensor(MATRIX, &[outputs, inputs], 1)];
+    let (a, b) = (tensor(A, &[rank, inputs], 2), tensor(B, &[outputs, rank], 3));
+    let turned = (0..inputs * rank).map(|at| a.2[at % rank * inputs + at / rank]).collect();
+    let [zero, one] = ["blocks.0.att.key.lora.0", "blocks.0.att.key.lora.1"];
+    let b_named = (one, b.1.clone(), b.2.clone());
+    let forms = [
+        vec![(zero, a.1.clone(), a.2.clone()), b_named.clone()],
+        vec![(zero, vec![inputs, rank], turned), b_named],
+    ];
+    let trained = merge(&base, &[vec![a, b]], Some(4.0)).unwrap().1;
+    for form in forms {
+        assert_eq!(merge(&base, &[form], Some(4.0)).unwrap().1, trained);
+    }
+}

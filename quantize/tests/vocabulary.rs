@@ -360,3 +360,27 @@ fn a_wrong_list_of_tokens_is_refused() {
     let too_many = VocabularyError::TooMany { found: 65_537, most: 65_536 };
     assert_eq!(Vocabulary::from_tokens(vec![Vec::new(); 65_537]), Err(too_many));
 }
+
+#[test]
+fn transformers_lines_are_numbered_from_zero() {
+    let lines = b"<s>\nb'\\x00'\nb' a'\nb\"it's\"\n'\xe4\xbd\xa0'\n";
+    let rwkv = "1 b'\\x00' 1\n2 ' a' 2\n3 \"it's\" 4\n4 '\u{4f60}' 3\n";
+    assert_eq!(Vocabulary::read(lines).unwrap(), Vocabulary::read(rwkv.as_bytes()).unwrap());
+    let quoted = [&b"b'<s>'\n"[..], &lines[4..]].concat();
+    assert_eq!(Vocabulary::read(&quoted).unwrap(), Vocabulary::read(lines).unwrap());
+    let error = Vocabulary::read(b"<s>\nb'a\n").unwrap_err().to_string();
+    assert!(error.starts_with("vocabulary line 2"), "{error}");
+    let error = Vocabulary::read(b"b'a'\nb'b'\n").unwrap_err().to_string();
+    assert!(error.starts_with("token 0 has the bytes"), "{error}");
+}
+
+#[test]
+fn id_json_takes_text_and_bytes() {
+    let json = br#"{"1": "a", "3": [228, 189], "2": "\u00e9"}"#;
+    let rwkv = "1 'a' 1\n2 '\u{e9}' 2\n3 b'\\xe4\\xbd' 2\n";
+    assert_eq!(Vocabulary::read(json).unwrap(), Vocabulary::read(rwkv.as_bytes()).unwrap());
+    for wrong in [&br#"{"1": 5}"#[..], br#"{"70000": "a"}"#, br#"{"1": [256]}"#, br#"{"1": "a""#] {
+        let error = Vocabulary::read(wrong).unwrap_err();
+        assert!(matches!(error, VocabularyError::Json { .. }), "{error}");
+    }
+}

@@ -1,4 +1,4 @@
-//! What int8 costs every architecture: the table of the README, from the fixtures
+//! What int8 costs every architecture: the table of the quantizer's README, from the fixtures
 //! and the shipped model.
 
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ const PLAIN_GROUP: usize = 32;
 /// Columns of the record.
 const HEADER: &str =
     "model,positions,kl_nats,top1_agreement,perplexity_ratio,cosine_loss,plain_cosine_loss";
-/// What the table stands between in the README.
+/// Marks around the table.
 const MARKS: [&str; 2] = ["<!-- quality -->\n", "<!-- /quality -->\n"];
 
 /// A line of the table.
@@ -153,10 +153,10 @@ pub fn record_path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/quality.csv")
 }
 
-/// The README that has the table.
+/// The quantizer's README, which has the table.
 #[must_use]
 pub fn readme_path() -> PathBuf {
-    root().join("README.md")
+    root().join("quantize/README.md")
 }
 
 /// The record of `rows`, with four significant digits.

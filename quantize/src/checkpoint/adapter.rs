@@ -1,4 +1,4 @@
-//! Adapters as RWKV-PEFT saves them, merged into their base.
+//! Adapters as RWKV-PEFT and Hugging Face PEFT save them, merged into their base.
 //!
 //! What an adapter is follows from the names of its tensors; `X` is a matrix `X.weight` of the
 //! base.
@@ -9,24 +9,28 @@
 //! | those, `X.init_lora_A` and `X.init_lora_B` | PiSSA: `W - B0 A0 + B A` |
 //! | `X.disha` or `X.bone` `[r, out]` | DiSHA: the block is added to every `r` columns |
 //! | `X.disha` or `X.bone` `[in / r, r, r]` | Bone: tiles `T` become `T + T b + b` |
+//! | `X.miss_block` or `X.bone_block` `[r, out]` | MiSS, DiSHA's name in PEFT; `[r, m]` is repeated over the outputs |
+//! | `X.miss_block` or `X.bone_block` `[out / r, r, r]` | the same as Bone, by tiles' rows |
 //! | any other | replaces the tensor of the base |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use super::error::{CheckpointError, Problem, clip};
 use super::tensor::{Entry, Tensor};
 use super::update::{Product, Update};
-use super::{Checkpoint, Role};
+use super::{Checkpoint, Role, Source, map};
 
 /// Endings of the tensors of an adapter.
-const ENDINGS: [(&str, Part); 6] = [
+const ENDINGS: [(&str, Part); 8] = [
     (".lora_A", Part::A),
     (".lora_B", Part::B),
     (".init_lora_A", Part::StartA),
     (".init_lora_B", Part::StartB),
     (".disha", Part::Block),
     (".bone", Part::Block),
+    (".miss_block", Part::PeftBlock),
+    (".bone_block", Part::PeftBlock),
 ];
 
 /// What a tensor of an adapter is to its matrix.
@@ -37,6 +41,18 @@ enum Part {
     StartA,
     StartB,
     Block,
+    PeftBlock,
+}
+
+impl Part {
+    /// The factor as what training began with.
+    fn of_start(self) -> Self {
+        match self {
+            Self::A => Self::StartA,
+            Self::B => Self::StartB,
+            other => other,
+        }
+    }
 }
 
 /// Values that are checked at a time.
@@ -104,14 +120,22 @@ impl Checkpoint {
         alpha: Option<f64>,
     ) -> Result<Merged, CheckpointError> {
         let mut merged = Merged::default();
+        let own = self.own_adapter()?;
+        let has_own = own.is_some();
+        let files: Vec<Self> = own.into_iter().chain(files).collect();
         if files.is_empty() {
             return Ok(merged);
         }
         let adapter = Adapter::new(&files)?;
         let mut changed = Vec::new();
         for (&matrix, parts) in &adapter.parts {
-            let change = adapter.update(self, matrix, parts, alpha, &mut merged)?;
-            changed.push(change);
+            let change = adapter.update(self, matrix, parts, alpha, &mut merged);
+            changed.push(change.map_err(|error| match *error.problem() {
+                Problem::AlphaMissing { rank } if has_own => {
+                    CheckpointError::new(&self.path, Problem::BaseAndAdapter { rank })
+                }
+                _ => error,
+            })?);
         }
         for (&name, &(file, entry)) in &adapter.whole {
             adapter.check_whole(self, name, file, entry)?;
@@ -129,12 +153,51 @@ impl Checkpoint {
                 (None, Change::Update(_)) => unreachable!("the base's matrix was found before"),
             }
         }
-        let alpha = alpha.filter(|_| merged.lora > 0);
         for file in files {
-            self.adopt(file, Role::Adapter { alpha });
+            let alpha = alpha.or(file.peft.as_ref().and_then(|config| config.alpha));
+            self.adopt(file, Role::Adapter { alpha: alpha.filter(|_| merged.lora > 0) });
+        }
+        if has_own {
+            self.entries.retain(|entry| part_of(&entry.name).is_none());
+            let names = self.entries.iter().map(|entry| entry.name.clone());
+            self.index = names.zip(0..).collect();
         }
         Ok(merged)
     }
+
+    /// Whether it is a base and its adapter in one, as the state dict of a model in training is.
+    /// [`merge`](Self::merge) makes one of both.
+    pub fn is_base_and_adapter(&self) -> bool {
+        let has_adapter = self.entries.iter().any(|entry| part_of(&entry.name).is_some());
+        has_adapter && self.index.contains_key("emb.weight")
+    }
+
+    /// The adapter in a base's own files, as a checkpoint of its own.
+    fn own_adapter(&self) -> Result<Option<Self>, CheckpointError> {
+        if !self.is_base_and_adapter() {
+            return Ok(None);
+        }
+        let fault = |problem| CheckpointError::new(&self.path, problem);
+        let paths = self.sources.first().map_or(&[][..], Source::files);
+        let files: Result<_, _> = paths.iter().map(|path| map(path)).collect();
+        let is_adapter = |entry: &&Entry| part_of(&entry.name).is_some();
+        Ok(Some(Self {
+            path: self.path.clone(),
+            sources: self.sources.first().cloned().into_iter().collect(),
+            files: files.map_err(fault)?,
+            entries: self.entries.iter().filter(is_adapter).cloned().collect(),
+            index: HashMap::new(),
+            declared: Vec::new(),
+            checksums: Vec::new(),
+            peft: None,
+            ..*self
+        }))
+    }
+}
+
+/// The matrix and the part of an adapter's tensor; `None` for any other tensor.
+fn part_of(name: &str) -> Option<(&str, Part)> {
+    ENDINGS.iter().find_map(|&(ending, part)| Some((name.strip_suffix(ending)?, part)))
 }
 
 /// The parts of one matrix's adapter: the file, and the entry in it.
@@ -169,14 +232,20 @@ enum Change {
 impl<'a> Adapter<'a> {
     fn new(files: &'a [Checkpoint]) -> Result<Self, CheckpointError> {
         let mut adapter = Self { files, parts: BTreeMap::new(), whole: BTreeMap::new() };
+        let took = |file: &Checkpoint| file.peft.as_ref().is_some_and(|p| p.took_start_from_base);
+        let took_start = files.iter().any(took);
+        // Two of PEFT's folders: the trained factors, and those that training began with.
+        let is_start =
+            |file: usize| took_start && files[file].peft.is_some() && !took(&files[file]);
+        if took_start && files.len() < 2 {
+            return Err(adapter.fault(0, Problem::StartMissing));
+        }
         for (file, checkpoint) in files.iter().enumerate() {
             for entry in &checkpoint.entries {
                 check_finite(checkpoint, entry)?;
-                let ending = ENDINGS
-                    .iter()
-                    .find_map(|&(ending, part)| Some((entry.name.strip_suffix(ending)?, part)));
-                let earlier = match ending {
+                let earlier = match part_of(&entry.name) {
                     Some((matrix, part)) => {
+                        let part = if is_start(file) { part.of_start() } else { part };
                         adapter.parts.entry(matrix).or_default().insert(part, (file, entry))
                     }
                     None => adapter.whole.insert(&entry.name, (file, entry)),
@@ -224,15 +293,19 @@ impl<'a> Adapter<'a> {
         };
         let merged_before =
             base.index.get(&target).is_some_and(|&at| base.entries[at].update.is_some());
-        let two_kinds = parts.contains_key(&Part::Block) && parts.len() > 1;
-        if merged_before || two_kinds || self.whole.contains_key(&*target) {
+        if self.whole.contains_key(&*target) {
+            return Err(self.fault(file, Problem::AdapterWithBase { tensor: clip(&target) }));
+        }
+        let is_block = |part: &Part| matches!(part, Part::Block | Part::PeftBlock);
+        let two_kinds = parts.keys().any(is_block) && parts.len() > 1;
+        if merged_before || two_kinds {
             return Err(self.fault(file, Problem::AdaptedTwice { tensor: clip(&target) }));
         }
         let target = Target { name: target, dims: [outputs, inputs] };
-        let update = if first == Part::Block {
-            self.block_update(base, (file, entry), &target, merged)?
-        } else {
-            self.low_rank_update(base, parts, &target, alpha, merged)?
+        let update = match first {
+            Part::Block => self.block_update(base, (file, entry), &target, merged)?,
+            Part::PeftBlock => self.peft_block_update(base, (file, entry), &target, merged)?,
+            _ => self.low_rank_update(base, parts, (&target, matrix), alpha, merged)?,
         };
         Ok((target.name, Change::Update(Box::new(update))))
     }
@@ -269,12 +342,45 @@ impl<'a> Adapter<'a> {
         }
     }
 
+    /// MiSS, as Hugging Face PEFT has it.
+    fn peft_block_update(
+        &self,
+        base: &Checkpoint,
+        (file, entry): (usize, &Entry),
+        target: &Target,
+        merged: &mut Merged,
+    ) -> Result<Update, CheckpointError> {
+        let [outputs, inputs] = target.dims;
+        let block = self.shifted(base, file, entry);
+        match *entry.layout.shape() {
+            [rank, repeated] if rank > 0 && repeated > 0 && outputs.is_multiple_of(repeated) => {
+                merged.disha += 1;
+                Ok(Update::Shared(block))
+            }
+            [blocks, rank, same]
+                if rank == same
+                    && blocks.checked_mul(rank) == Some(outputs)
+                    && inputs.is_multiple_of(rank) =>
+            {
+                merged.bone += 1;
+                Ok(Update::RowTiles(block))
+            }
+            _ => {
+                let expected = format!(
+                    "[r, m] of an m that divides {outputs}, or [{outputs} / r, r, r] of an r that \
+                     divides {inputs}"
+                );
+                Err(self.fault(file, target.misfit(entry, &expected)))
+            }
+        }
+    }
+
     /// PiSSA where training's start is known, else LoRA.
     fn low_rank_update(
         &self,
         base: &Checkpoint,
         parts: &Parts<'_>,
-        target: &Target,
+        (target, matrix): (&Target, &str),
         alpha: Option<f64>,
         merged: &mut Merged,
     ) -> Result<Update, CheckpointError> {
@@ -285,15 +391,25 @@ impl<'a> Adapter<'a> {
         match (trained, start) {
             (Some(trained), Some(start)) => {
                 merged.pissa += 1;
-                Ok(Update::LowRank(vec![trained, Product { scale: -1.0, ..start }]))
+                let rank = trained.a.layout.shape()[0];
+                // RWKV-PEFT's own PiSSA has no scale; Hugging Face's has LoRA's.
+                let peft = self.files[file].peft.as_ref();
+                let scale =
+                    peft.and_then(|peft| peft.scale(matrix, rank, alpha)).unwrap_or(1.0) as f32;
+                let products = [Product { scale, ..trained }, Product { scale: -scale, ..start }];
+                Ok(Update::LowRank(products.into()))
             }
             (Some(trained), None) => {
                 let rank = trained.a.layout.shape()[0];
-                let Some(alpha) = alpha else {
+                let scale = match &self.files[file].peft {
+                    Some(peft) => peft.scale(matrix, rank, alpha),
+                    None => alpha.map(|alpha| alpha / rank as f64),
+                };
+                let Some(scale) = scale else {
                     return Err(self.fault(file, Problem::AlphaMissing { rank }));
                 };
                 merged.lora += 1;
-                let scale = (alpha / rank as f64) as f32;
+                let scale = scale as f32;
                 Ok(Update::LowRank(vec![Product { scale, ..trained }]))
             }
             (None, _) => Err(self.fault(file, Problem::PissaStartAlone { tensor: clip(name) })),

@@ -2,7 +2,7 @@
 
 use kinglet::format::shape::{Architecture, Shape};
 
-use super::error::Problem;
+use super::error::{Problem, clip};
 
 /// A dimension of the model.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,10 +20,12 @@ pub(super) enum Fact {
     Size(Dimension),
     /// Epsilon of LayerNorm.
     Epsilon,
+    /// What the epsilon of the norm over heads is divided by, as a square root.
+    Divisor,
 }
 
 use Dimension::{Ffn, HeadSize, Layers, Vocab, Width};
-use Fact::{Epsilon, Size};
+use Fact::{Divisor, Epsilon, Size};
 
 /// Key and what it states.
 pub(super) type Keys = &'static [(&'static str, Fact)];
@@ -43,7 +45,26 @@ pub(super) const CONFIG: Keys = &[
     ("vocab_size", Size(Vocab)),
     ("norm_eps", Epsilon),
     ("layer_norm_epsilon", Epsilon),
+    ("head_size_divisor", Divisor),
 ];
+
+/// What `config.json` states in words, and the one value that models are run with.
+const WORDS: [(&str, &[&str]); 1] = [("hidden_act", &["sqrelu", "relu2", "relu_squared"])];
+
+/// Checks what a key of `config.json` states in words.
+///
+/// # Errors
+///
+/// When it is another function than the model runs with.
+pub(super) fn check_word(key: &str, word: &str) -> Result<(), Problem> {
+    match WORDS.iter().find(|entry| entry.0 == key) {
+        Some((_, expected)) if !expected.contains(&word) => {
+            let (word, expected) = (clip(word), expected[0]);
+            Err(Problem::Config { cause: format!("{key} is {word:?}; expected {expected:?}") })
+        }
+        _ => Ok(()),
+    }
+}
 
 /// GGUF's metadata, after the name of the architecture.
 pub(super) const GGUF: Keys = &[
@@ -54,6 +75,9 @@ pub(super) const GGUF: Keys = &[
     (".vocab_size", Size(Vocab)),
     (".attention.layer_norm_epsilon", Epsilon),
 ];
+
+/// The divisor of the norm over heads in RWKV-5 and 6.
+const HEAD_SIZE_DIVISOR: f64 = 8.0;
 
 /// LayerNorm's epsilon in all that is trained, quantized and run.
 const LN_EPS: f32 = 1e-5;
@@ -88,7 +112,7 @@ impl Declared {
 ///
 /// # Errors
 ///
-/// When it is another epsilon than the runtime's.
+/// When it is another epsilon or divisor than the runtime's.
 pub(super) fn declare(
     declared: &mut Vec<Declared>,
     keys: Keys,
@@ -102,6 +126,10 @@ pub(super) fn declare(
         }
         Some((_, Epsilon)) if value as f32 != LN_EPS => {
             return Err(Problem::Epsilon { key: full_key(), found: value as f32 });
+        }
+        Some((_, Divisor)) if value != HEAD_SIZE_DIVISOR => {
+            let cause = format!("{key} is {value}; expected {HEAD_SIZE_DIVISOR}");
+            return Err(Problem::Config { cause });
         }
         _ => {}
     }

@@ -52,7 +52,9 @@ pub enum Problem {
     #[error("is not a regular file")]
     NotAFile,
     /// The path is a directory that holds no checkpoint of a known layout.
-    #[error("is a directory; expected one with model.safetensors, its index, or pytorch_model.bin")]
+    #[error(
+        "is a directory; expected one with model.safetensors, its index, or pytorch_model.bin, or an adapter's with adapter_model.safetensors"
+    )]
     Directory,
     /// A Hugging Face index is not the JSON it must be, or names no file beside it.
     #[error("Hugging Face index: {cause}")]
@@ -99,6 +101,12 @@ pub enum Problem {
         /// What was found and what was expected.
         cause: String,
     },
+    /// An `adapter_config.json` is not the JSON it must be, or states what is not supported.
+    #[error("adapter_config.json: {cause}")]
+    AdapterConfig {
+        /// What was found and what was expected.
+        cause: String,
+    },
     /// A binary header is cut short or has an impossible value.
     #[error("at byte {position}: {cause}")]
     Malformed {
@@ -116,9 +124,9 @@ pub enum Problem {
     /// A web page was saved in place of the file.
     #[error("is an HTML page, not a checkpoint; use the direct download link")]
     Html,
-    /// A PyTorch file from before version 1.6, a bare pickle or a tar archive.
+    /// A tar archive, as PyTorch saved before version 0.2.
     #[error(
-        "is a PyTorch file of the legacy format (before 1.6); expected the zip format: save it \
+        "is a tar archive, PyTorch's format before 0.2; expected the zip format: save it \
          again with a current PyTorch: torch.save(torch.load(path), new_path)"
     )]
     LegacyTorch,
@@ -150,6 +158,19 @@ pub enum Problem {
         member: String,
         /// How it is stored.
         found: String,
+    },
+    /// A zip member's bytes are not those that were written.
+    #[error(
+        "zip member {member:?} is damaged: its CRC-32 is {found:08x}, the archive says \
+         {expected:08x}; copy or download the file again"
+    )]
+    Checksum {
+        /// The member's name.
+        member: String,
+        /// What its bytes give.
+        found: u32,
+        /// What the archive's directory states.
+        expected: u32,
     },
     /// A zip member lies outside the file.
     #[error("zip member {member:?} has {found} bytes at {start}, beyond the file's {file_len}")]
@@ -205,6 +226,17 @@ pub enum Problem {
     NotAStateDict {
         /// What it holds, with its article.
         found: &'static str,
+    },
+    /// The pickle holds several dicts of tensors.
+    #[error(
+        "holds {found} state dicts, under {}; expected one: save it alone, with torch.save",
+        names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+    )]
+    Candidates {
+        /// How many there are.
+        found: usize,
+        /// The keys of the first three.
+        names: Vec<String>,
     },
     /// A value of the state dict is not a tensor.
     #[error("{key:?} holds {found}; expected a tensor")]
@@ -383,6 +415,24 @@ pub enum Problem {
         /// The rank.
         rank: usize,
     },
+    /// A base checkpoint with its LoRA adapter in one file, and no alpha.
+    #[error("is a base checkpoint and its LoRA adapter of rank {rank} in one; alpha is not given")]
+    BaseAndAdapter {
+        /// The rank.
+        rank: usize,
+    },
+    /// A file that is merged as an adapter holds the adapted matrix too.
+    #[error("holds {tensor:?} and its adapter: it is base and adapter in one")]
+    AdapterWithBase {
+        /// The matrix.
+        tensor: String,
+    },
+    /// An adapter whose training took the start of its factors out of the base, without it.
+    #[error(
+        "is trained from factors that were taken out of its base (init_lora_weights in \
+         adapter_config.json); their file is missing"
+    )]
+    StartMissing,
     /// What a PiSSA adapter was before training, without what it is after.
     #[error("tensor {tensor:?} is the start of a PiSSA adapter; the trained one is missing")]
     PissaStartAlone {

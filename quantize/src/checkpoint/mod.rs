@@ -22,21 +22,18 @@
 //! ```
 
 mod adapter;
-mod bytes;
+mod bonus;
+mod containers;
 mod declared;
+mod dtype;
 mod error;
-mod gguf;
-mod hugging_face;
-mod k_quants;
+mod layout;
 mod names;
-mod pickle;
-mod pth;
-mod rwkv5;
-mod rwkv_cpp;
-mod safetensors;
+mod peft;
+mod recover;
 mod tensor;
 mod update;
-mod web_rwkv;
+mod wrappings;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -45,16 +42,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
+use rayon::prelude::*;
 
 pub use adapter::Merged;
+pub use dtype::Dtype;
 pub use error::{CheckpointError, Problem};
-pub use tensor::{Dtype, Tensor};
+pub use tensor::Tensor;
 
 pub(crate) use declared::Declared;
 
+pub(crate) use containers::safetensors::EXPORT_MARK;
+
+use containers::{Checksum, Listing, Naming, gguf, hugging_face, web_rwkv};
 use error::clip;
 use names::Facts;
-pub(crate) use safetensors::EXPORT_MARK;
+use peft::PeftConfig;
 use tensor::Entry;
 
 use crate::vocabulary::Vocabulary;
@@ -148,6 +150,14 @@ pub struct Checkpoint {
     index: HashMap<String, usize>,
     /// What the container states beside them.
     declared: Vec<Declared>,
+    /// What containers say of their members' bytes, and the files that those lie in.
+    checksums: Vec<(usize, Checksum)>,
+    /// Whether its configuration says that the embedding is the head as well.
+    is_tied: bool,
+    /// Whether its configuration says that the embedding is not normalized.
+    is_without_ln0: bool,
+    /// How its tensors count, where it is an adapter of Hugging Face PEFT.
+    peft: Option<PeftConfig>,
 }
 
 impl fmt::Debug for Checkpoint {
@@ -180,6 +190,7 @@ impl Checkpoint {
             hugging_face::check(&index, &checkpoint.entries, &paths)
                 .map_err(|problem| CheckpointError::new(&index.path, problem))?;
         }
+        checkpoint.peft = checkpoint.adapter_config().map_err(fault)?;
         checkpoint.make_official().map_err(fault)?;
         Ok(checkpoint)
     }
@@ -199,6 +210,10 @@ impl Checkpoint {
             entries: Vec::new(),
             index: HashMap::new(),
             declared: Vec::new(),
+            checksums: Vec::new(),
+            is_tied: false,
+            is_without_ln0: false,
+            peft: None,
         };
         for path in paths {
             checkpoint.add_file(path).map_err(|problem| CheckpointError::new(path, problem))?;
@@ -206,27 +221,20 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// Takes in the tensors of a file, under official names where its container has a naming.
     fn add_file(&mut self, path: &Path) -> Result<(), Problem> {
         let file = map(path)?;
-        self.container = detect(&file)?;
-        let mut entries = match self.container {
-            Container::Pth => pth::read(&file)?,
-            Container::Gguf => {
-                let gguf::Listing { entries, table, facts, declared } = gguf::read(&file)?;
-                self.declared = declared;
-                names::translate(entries, table, facts)?
-            }
-            Container::RwkvCpp => {
-                let (entries, table) = rwkv_cpp::read(&file)?;
-                names::translate(entries, table, Facts::default())?
-            }
-            _ => {
-                let (entries, exported) = safetensors::read(&file)?;
-                self.exported |= exported;
-                entries
-            }
+        let listing = containers::list(&file)?;
+        let Listing { container, entries, naming, declared, is_export, checksums } = listing;
+        let mut entries = match naming {
+            Some((table, facts)) => names::translate(entries, table, facts)?,
+            None => entries,
         };
         entries.iter_mut().for_each(|entry| entry.file = self.files.len());
+        self.container = container;
+        self.exported |= is_export;
+        self.declared.extend(declared);
+        self.checksums.extend(checksums.into_iter().map(|checksum| (self.files.len(), checksum)));
         self.entries.append(&mut entries);
         self.files.push(file);
         Ok(())
@@ -234,41 +242,75 @@ impl Checkpoint {
 
     /// Maps names and layouts to the official ones.
     fn make_official(&mut self) -> Result<(), Problem> {
+        wrappings::take_off(&mut self.entries);
+        web_rwkv::unify_lora(&mut self.entries);
         let entries = std::mem::take(&mut self.entries);
-        let mut is_tied = false;
-        let naming = if let Some(table) = hugging_face::naming(&entries) {
-            self.container = Container::HuggingFace;
-            let config = hugging_face::config(&self.path)?;
-            self.declared = config.declared;
-            is_tied = config.is_tied;
-            Some((table, Facts { head_size: config.head_size, ..Facts::default() }))
-        } else if self.container == Container::Safetensors
-            && let Some(naming) = web_rwkv::naming(&entries, &self.path)
-        {
-            self.container = Container::WebRwkv;
-            Some(naming)
-        } else {
-            None
-        };
-        self.entries = match naming {
+        self.entries = match self.naming(&entries)? {
             Some((table, facts)) => names::translate(entries, table, facts)?,
             None => entries,
         };
-        if is_tied {
+        if self.is_tied {
             hugging_face::tie(&mut self.entries);
         }
-        names::drop_leading_ones(&mut self.entries);
-        rwkv5::unify_bonus(&mut self.entries, &self.files)?;
+        names::unify_shapes(&mut self.entries);
+        bonus::unify_bonus(&mut self.entries, &self.files)?;
         self.index = index(&self.entries)?;
         Ok(())
+    }
+
+    /// The naming of files whose container has none of its own, told by their names.
+    fn naming(&mut self, entries: &[Entry]) -> Result<Option<Naming>, Problem> {
+        if let Some(table) = hugging_face::naming(entries) {
+            self.container = Container::HuggingFace;
+            let config = hugging_face::config(self.folder())?;
+            self.declared = config.declared;
+            self.is_tied = config.is_tied;
+            self.is_without_ln0 = config.is_without_ln0;
+            return Ok(Some((table, Facts { head_size: config.head_size, ..Facts::default() })));
+        }
+        if self.container != Container::Safetensors {
+            return Ok(None);
+        }
+        let naming = web_rwkv::naming(entries, &self.path);
+        if naming.is_some() {
+            self.container = Container::WebRwkv;
+        }
+        Ok(naming)
+    }
+
+    /// The configuration beside an adapter of Hugging Face PEFT, opened as a directory or by its
+    /// file.
+    fn adapter_config(&self) -> Result<Option<PeftConfig>, Problem> {
+        let file = self.sources.first().and_then(|source| source.files.first()?.file_name());
+        let is_adapter = file.is_some_and(hugging_face::is_adapter);
+        if is_adapter { peft::read(self.folder()) } else { Ok(None) }
+    }
+
+    /// The directory that was opened, or that the file lies in.
+    fn folder(&self) -> &Path {
+        if self.path.is_dir() { &self.path } else { self.path.parent().unwrap_or(Path::new("")) }
     }
 
     fn view<'a>(&'a self, entry: &'a Entry) -> Tensor<'a> {
         Tensor::new(entry, &self.files)
     }
 
+    /// Compares all bytes with the checksums that the containers state, which reads the files
+    /// whole.
+    ///
+    /// # Errors
+    ///
+    /// When a member is damaged.
+    pub fn verify(&self) -> Result<(), CheckpointError> {
+        let check = |(file, checksum): &(usize, Checksum)| checksum.check(&self.files[*file]);
+        let checked: Result<(), _> = self.checksums.par_iter().try_for_each(check);
+        checked.map_err(|problem| CheckpointError::new(&self.path, problem))
+    }
+
     /// Takes over the files of another checkpoint.
     fn adopt(&mut self, other: Self, role: Role) {
+        let checksums = other.checksums.into_iter();
+        self.checksums.extend(checksums.map(|(file, sum)| (self.files.len() + file, sum)));
         self.files.extend(other.files);
         self.sources.extend(other.sources.into_iter().map(|source| Source { role, ..source }));
     }
@@ -289,6 +331,12 @@ impl Checkpoint {
         let files = self.sources.iter().flat_map(|source| source.files.iter().cloned());
         let beside = self.sources.iter().flat_map(|source| hugging_face::companions(&source.path));
         files.chain(beside).collect()
+    }
+
+    /// Whether the embedding goes into layer 0 as it is: the configuration says so, and LayerNorm
+    /// ln0 is absent.
+    pub(crate) fn is_without_ln0(&self) -> bool {
+        self.is_without_ln0 && !self.index.keys().any(|name| name.starts_with("blocks.0.ln0."))
     }
 
     /// What the container states of the model's dimensions.
@@ -375,48 +423,4 @@ fn map_file(file: &File) -> io::Result<Mmap> {
     // memory safety never rests on the bytes staying as they are. That no one writes to the
     // file meanwhile is asked of the caller in the documentation of `Checkpoint`.
     unsafe { Mmap::map(file) }
-}
-
-/// Tells the container by the first bytes.
-fn detect(file: &[u8]) -> Result<Container, Problem> {
-    /// First bytes of a pickle whose first object is torch's magic number, protocols 2 to 5.
-    const LEGACY_MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
-    if file.starts_with(b"PK\x03\x04") || file.starts_with(b"PK\x05\x06") {
-        return Ok(Container::Pth);
-    }
-    if file.starts_with(b"version https://git-lfs") {
-        return Err(Problem::LfsPointer);
-    }
-    if file.starts_with(gguf::MAGIC) {
-        return Ok(Container::Gguf);
-    }
-    if file.starts_with(&rwkv_cpp::MAGIC.to_le_bytes()) {
-        return Ok(Container::RwkvCpp);
-    }
-    // "ggml" and "ggjt", as little-endian numbers like rwkv.cpp's.
-    if file.starts_with(b"lmgg") || file.starts_with(b"tjgg") {
-        return Err(Problem::UnsupportedContainer { found: "a ggml file from before GGUF" });
-    }
-    let start = &file[..file.len().min(512)];
-    let pickle = start.first() == Some(&0x80);
-    if pickle && start.get(2..).is_some_and(|rest| rest.starts_with(LEGACY_MAGIC))
-        || start.get(257..262) == Some(b"ustar")
-    {
-        return Err(Problem::LegacyTorch);
-    }
-    if is_html(start) {
-        return Err(Problem::Html);
-    }
-    if safetensors::recognises(file) {
-        return Ok(Container::Safetensors);
-    }
-    let found: Vec<String> = start.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Err(Problem::UnknownContainer { found: found.join(" ") })
-}
-
-fn is_html(start: &[u8]) -> bool {
-    let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
-    [&b"<!doctype html"[..], b"<html"]
-        .iter()
-        .any(|tag| text.get(..tag.len()).is_some_and(|head| head.eq_ignore_ascii_case(tag)))
 }

@@ -5,7 +5,8 @@
 //! together with the other rows of the same pattern (one fused tensor becomes several).
 
 use super::error::{Problem, clip};
-use super::tensor::{Entry, Recover};
+use super::recover::Recover;
+use super::tensor::Entry;
 
 /// What turns a foreign tensor back into the official one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -139,6 +140,10 @@ pub(super) const WEB_RWKV_V5: &[Rule] = &[
     ("blocks.{}.att.time_state", "blocks.{}.att.time_state", Transpose),
     ("*", "*", Same),
 ];
+
+/// A tuned state alone, as web-rwkv's and Ai00's converters write it.
+pub(super) const WEB_RWKV_STATE: &[Rule] =
+    &[("blocks.{}.att.time_state", "blocks.{}.att.time_state", Transpose), ("*", "*", Same)];
 
 /// llama.cpp's converter, architecture `rwkv7`; matrices are listed outermost dimension first.
 pub(super) const GGUF_V7: &[Rule] = &[
@@ -296,15 +301,22 @@ pub(super) fn translate(
 /// Parameters `[heads, head_size]`, of those versions that have them per channel.
 const PER_HEAD: [&str; 3] = [".att.r_k", ".att.time_faaaa", ".att.time_decay"];
 
-/// Gives parameters per head their two dimensions where ones stand before them.
+/// Gives parameters their official dimensions where ones stand around them, or a vector is laid
+/// out per head.
 ///
-/// A shape such as `[1, 1, width]` stays, for it does not say what a head is.
-pub(super) fn drop_leading_ones(entries: &mut [Entry]) {
-    let per_head = |entry: &&mut Entry| PER_HEAD.iter().any(|end| entry.name.ends_with(end));
-    for entry in entries.iter_mut().filter(per_head) {
-        if entry.layout.shape().len() > 2 {
-            entry.layout = entry.layout.matrix().unwrap_or(entry.layout);
-        }
+/// A parameter per head of which only one dimension is not one, such as `[1, 1, width]`, stays,
+/// for it does not say what a head is. RWKV-6's decay is a vector, which rwkv.cpp stores
+/// `[heads, head_size, 1]`.
+pub(super) fn unify_shapes(entries: &mut [Entry]) {
+    let is_v6 = entries.iter().any(|entry| entry.name.contains(".time_maa"));
+    let is_per_head = |entry: &&mut Entry| PER_HEAD.iter().any(|end| entry.name.ends_with(end));
+    for entry in entries.iter_mut().filter(is_per_head) {
+        let layout = entry.layout;
+        entry.layout = if is_v6 && entry.name.ends_with(".att.time_decay") {
+            layout.flattened().unwrap_or(layout)
+        } else {
+            layout.without_ones().unwrap_or(layout)
+        };
     }
 }
 
@@ -322,7 +334,7 @@ fn apply(
     match change {
         Same => {}
         Drop => return Ok(None),
-        Vector => entry.layout = entry.layout.vector().ok_or_else(not_a_vector)?,
+        Vector => entry.layout = entry.layout.flattened().ok_or_else(not_a_vector)?,
         TransposeSome if !facts.transposed => {}
         Transpose | TransposeSome => entry.layout = entry.layout.transposed(),
         Part(part) => {
@@ -330,7 +342,7 @@ fn apply(
                 wrong(format!("has shape {foreign_shape:?}; expected more than {part} parts"))
             })?;
             entry.offset += skipped;
-            entry.layout = layout.vector().ok_or_else(not_a_vector)?;
+            entry.layout = layout.flattened().ok_or_else(not_a_vector)?;
         }
         // Without either, the shape itself says what a head is, or does not.
         Heads => {

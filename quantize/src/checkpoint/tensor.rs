@@ -5,306 +5,16 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use memmap2::Mmap;
 
+use super::containers::ggml_blocks;
+use super::dtype::{BLOCK, Dtype, SUPER_BLOCK};
 use super::error::{Problem, clip};
-use super::k_quants;
+use super::layout::Layout;
+use super::recover::Recover;
 use super::update::Update;
-use crate::vectors::vectorized;
+use crate::multiversion::vectorized;
 
-/// Largest number of dimensions of a tensor.
-pub(super) const MAX_RANK: usize = 4;
-
-/// How a tensor's values are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Dtype {
-    /// IEEE binary64; read with one rounding to f32.
-    F64,
-    /// IEEE binary32.
-    F32,
-    /// IEEE binary16.
-    F16,
-    /// The upper half of a binary32.
-    Bf16,
-    /// ggml blocks of 32 4-bit values and an f16 scale.
-    Q4_0,
-    /// ggml blocks of 32 4-bit values, an f16 scale and an f16 minimum.
-    Q4_1,
-    /// ggml blocks of 32 5-bit values and an f16 scale.
-    Q5_0,
-    /// ggml blocks of 32 5-bit values, an f16 scale and an f16 minimum.
-    Q5_1,
-    /// ggml blocks of 32 8-bit values and an f16 scale.
-    Q8_0,
-    /// ggml blocks of 256 2-bit values, with a scale and a minimum for every 16.
-    Q2K,
-    /// ggml blocks of 256 3-bit values, with a scale for every 16.
-    Q3K,
-    /// ggml blocks of 256 4-bit values, with a scale and a minimum for every 32.
-    Q4K,
-    /// ggml blocks of 256 5-bit values, with a scale and a minimum for every 32.
-    Q5K,
-    /// ggml blocks of 256 6-bit values, with a scale for every 16.
-    Q6K,
-    /// ggml blocks of 32 numbers of 16 unevenly spaced values, and an f16 scale.
-    Iq4Nl,
-    /// ggml blocks of 256 such numbers, with a scale for every 32.
-    Iq4Xs,
-}
-
-impl Dtype {
-    /// Values that are stored together, and the bytes that they take.
-    pub const fn block(self) -> (usize, usize) {
-        match self {
-            Self::F64 => (1, 8),
-            Self::F32 => (1, 4),
-            Self::F16 | Self::Bf16 => (1, 2),
-            Self::Q4_0 => (BLOCK, 18),
-            Self::Q4_1 => (BLOCK, 20),
-            Self::Q5_0 => (BLOCK, 22),
-            Self::Q5_1 => (BLOCK, 24),
-            Self::Q8_0 => (BLOCK, 34),
-            Self::Q2K => (SUPER_BLOCK, 84),
-            Self::Q3K => (SUPER_BLOCK, 110),
-            Self::Q4K => (SUPER_BLOCK, 144),
-            Self::Q5K => (SUPER_BLOCK, 176),
-            Self::Q6K => (SUPER_BLOCK, 210),
-            Self::Iq4Nl => (BLOCK, 18),
-            Self::Iq4Xs => (SUPER_BLOCK, 136),
-        }
-    }
-
-    /// Bytes of `elements` values; `None` when they are no whole number of blocks, or too many.
-    pub(super) fn bytes_of(self, elements: usize) -> Option<usize> {
-        let (values, bytes) = self.block();
-        elements.is_multiple_of(values).then(|| (elements / values).checked_mul(bytes))?
-    }
-}
-
-impl fmt::Display for Dtype {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F64 => "f64",
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-            Self::Q4_0 => "q4_0",
-            Self::Q4_1 => "q4_1",
-            Self::Q5_0 => "q5_0",
-            Self::Q5_1 => "q5_1",
-            Self::Q8_0 => "q8_0",
-            Self::Q2K => "q2_k",
-            Self::Q3K => "q3_k",
-            Self::Q4K => "q4_k",
-            Self::Q5K => "q5_k",
-            Self::Q6K => "q6_k",
-            Self::Iq4Nl => "iq4_nl",
-            Self::Iq4Xs => "iq4_xs",
-        })
-    }
-}
-
-/// Values of a ggml block.
-const BLOCK: usize = 32;
-/// Values of a ggml block with scales for its parts.
-const SUPER_BLOCK: usize = 256;
-
-/// How official values follow from stored ones.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Recover {
-    /// They are the stored values.
-    Stored,
-    /// Multiplied by a power of two, which is exact.
-    Times(f32),
-    /// The file stores `ln(x)`.
-    Ln,
-    /// The file stores `exp(x)`.
-    Exp,
-    /// The file stores `-exp(x)`.
-    MinusExp,
-    /// The file stores `exp(-exp(x))`.
-    ExpMinusExp,
-}
-
-impl Recover {
-    fn is_exact(self) -> bool {
-        matches!(self, Self::Stored | Self::Times(_))
-    }
-
-    fn apply(self, values: &mut [f32]) {
-        let each = |values: &mut [f32], f: fn(f64) -> f64| {
-            for value in values {
-                *value = f(f64::from(*value)) as f32;
-            }
-        };
-        match self {
-            Self::Stored => {}
-            Self::Times(factor) => values.iter_mut().for_each(|value| *value *= factor),
-            Self::Ln => each(values, f64::exp),
-            Self::Exp => each(values, f64::ln),
-            Self::MinusExp => each(values, |y| (-y).ln()),
-            // A decay that rounded to 0 or 1 comes back as one that rounds there again.
-            Self::ExpMinusExp => {
-                each(values, |y| (-y.clamp(2f64.powi(-150), 1.0 - 2f64.powi(-25)).ln()).ln());
-            }
-        }
-    }
-}
-
-/// Shape and strides, in elements, outermost dimension first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Layout {
-    rank: usize,
-    shape: [usize; MAX_RANK],
-    strides: [usize; MAX_RANK],
-}
-
-impl Layout {
-    /// The layout of a row-major tensor.
-    pub(super) fn contiguous(tensor: &str, shape: &[u64]) -> Result<Self, Problem> {
-        check_rank(tensor, shape.len())?;
-        let mut strides = [0; MAX_RANK];
-        let mut step = 1u64;
-        for (stride, &dim) in strides.iter_mut().rev().zip(shape.iter().rev()) {
-            *stride = step;
-            step = step.checked_mul(dim.max(1)).ok_or_else(|| overflow(tensor, shape))?;
-        }
-        Self::strided(tensor, shape, &strides[MAX_RANK - shape.len()..])
-    }
-
-    /// A layout as a file declares it.
-    pub(super) fn strided(tensor: &str, shape: &[u64], strides: &[u64]) -> Result<Self, Problem> {
-        let rank = shape.len();
-        check_rank(tensor, rank)?;
-        if strides.len() != rank {
-            let cause = format!("has {} strides for {rank} dimensions", strides.len());
-            return Err(Problem::Shape { tensor: clip(tensor), cause });
-        }
-        let mut layout = Self { rank, shape: [1; MAX_RANK], strides: [0; MAX_RANK] };
-        for i in 0..rank {
-            let to_usize = |n: u64| usize::try_from(n).map_err(|_| overflow(tensor, shape));
-            layout.shape[i] = to_usize(shape[i])?;
-            layout.strides[i] = to_usize(strides[i])?;
-        }
-        // Counting an empty dimension as one keeps every partial product from overflowing too.
-        match layout.shape().iter().try_fold(1usize, |n, &dim| n.checked_mul(dim.max(1))) {
-            Some(_) => Ok(layout),
-            None => Err(overflow(tensor, shape)),
-        }
-    }
-
-    pub(super) fn shape(&self) -> &[usize] {
-        &self.shape[..self.rank]
-    }
-
-    /// Number of elements; `strided` proved that the product fits.
-    pub(super) fn elements(&self) -> usize {
-        self.shape().iter().product()
-    }
-
-    /// One past the highest element that is reached from `offset`; `None` when that overflows.
-    pub(super) fn end(&self, offset: usize) -> Option<usize> {
-        if self.elements() == 0 {
-            return Some(offset);
-        }
-        let mut last = offset;
-        for (&dim, &stride) in self.shape().iter().zip(&self.strides) {
-            last = last.checked_add((dim - 1).checked_mul(stride)?)?;
-        }
-        last.checked_add(1)
-    }
-
-    /// The vector `[1, 1, d]`; `None` when more than one dimension is larger than one.
-    pub(super) fn vector(&self) -> Option<Self> {
-        let mut dims = (0..self.rank).filter(|&i| self.shape[i] != 1);
-        let (len, stride) = dims.next().map_or((1, 0), |i| (self.shape[i], self.strides[i]));
-        let vector = Self { rank: 3, shape: [1, 1, len, 1], strides: [0, 0, stride, 0] };
-        dims.next().is_none().then_some(vector)
-    }
-
-    /// Index `part` of the outermost dimension, and the elements that it lies behind.
-    pub(super) fn part(&self, part: usize) -> Option<(Self, usize)> {
-        let mut rest = *self;
-        rest.shape.rotate_left(1);
-        rest.strides.rotate_left(1);
-        rest.rank = self.rank.checked_sub(1)?;
-        (part < self.shape[0]).then(|| (rest, part * self.strides[0]))
-    }
-
-    /// A vector as `[heads, head_size]`.
-    pub(super) fn heads(&self, head_size: usize) -> Option<Self> {
-        let Self { shape: [.., len, _], strides: [.., stride, _], .. } = self.vector()?;
-        let heads = len.checked_div(head_size)?;
-        let strides = [head_size.checked_mul(stride)?, stride, 0, 0];
-        let split = Self { rank: 2, shape: [heads, head_size, 1, 1], strides };
-        (heads * head_size == len).then_some(split)
-    }
-
-    /// Two dimensions and ones before them, as those two; `None` for any other shape.
-    pub(super) fn matrix(&self) -> Option<Self> {
-        let mut layout = *self;
-        while layout.rank > 1 && layout.shape[0] == 1 {
-            (layout, _) = layout.part(0)?;
-        }
-        (layout.rank == 2).then_some(layout)
-    }
-
-    /// A vector `[heads]` as `[heads, channels / heads]`, each value repeated.
-    pub(super) fn per_head(&self, channels: usize) -> Option<Self> {
-        let Self { shape: [.., heads, _], strides: [.., stride, _], .. } = self.vector()?;
-        let size = channels.checked_div(heads)?;
-        let repeated = Self { rank: 2, shape: [heads, size, 1, 1], strides: [stride, 0, 0, 0] };
-        (size * heads == channels && size > 0).then_some(repeated)
-    }
-
-    /// Without trailing dimensions of size one.
-    pub(super) fn trimmed(mut self) -> Self {
-        while self.rank > 1 && self.shape[self.rank - 1] == 1 {
-            self.rank -= 1;
-        }
-        self
-    }
-
-    pub(super) fn transposed(mut self) -> Self {
-        if self.rank >= 2 {
-            self.shape.swap(self.rank - 1, self.rank - 2);
-            self.strides.swap(self.rank - 1, self.rank - 2);
-        }
-        self
-    }
-
-    /// Size and stride of the dimension `from_last` places before the last one.
-    fn dimension(&self, from_last: usize) -> (usize, usize) {
-        match self.rank.checked_sub(from_last + 1) {
-            Some(i) => (self.shape[i], self.strides[i]),
-            None => (1, 0),
-        }
-    }
-
-    /// Element offset of row `row`, counted over all dimensions but the last.
-    fn row_offset(&self, mut row: usize) -> usize {
-        let mut offset = 0;
-        for i in (0..self.rank.saturating_sub(1)).rev() {
-            offset += row % self.shape[i] * self.strides[i];
-            row /= self.shape[i];
-        }
-        offset
-    }
-}
-
-pub(super) fn check_rank(tensor: &str, rank: usize) -> Result<(), Problem> {
-    if rank <= MAX_RANK {
-        return Ok(());
-    }
-    let cause = format!("has {rank} dimensions; expected at most {MAX_RANK}");
-    Err(Problem::Shape { tensor: clip(tensor), cause })
-}
-
-fn overflow(tensor: &str, shape: &[u64]) -> Problem {
-    Problem::Shape {
-        tensor: clip(tensor),
-        cause: format!("the product of {shape:?} overflows; no file holds that many values"),
-    }
-}
+/// Most elements of a tensor that has more than its storage; no vector of a model is longer.
+const MAX_EXPANDED: usize = 1 << 16;
 
 /// Where a tensor lies: checked against the file when the checkpoint is opened.
 #[derive(Debug, Clone)]
@@ -326,8 +36,8 @@ pub(super) struct Entry {
 impl Entry {
     /// An entry whose every element is proved to lie in `storage`.
     ///
-    /// A view that has more elements than its storage (an expanded dimension) is refused too:
-    /// no weight is stored so, and it bounds what a reader has to allocate by the file's size.
+    /// A view may have more elements than its storage where a stride is 0, as `expand` leaves it,
+    /// up to [`MAX_EXPANDED`]: beyond that a file's size would not bound what a reader allocates.
     pub(super) fn new(
         name: &str,
         dtype: Dtype,
@@ -337,7 +47,9 @@ impl Entry {
     ) -> Result<Self, Problem> {
         let (values, bytes) = dtype.block();
         let available = storage.len() / bytes * values;
-        let needed = layout.end(offset).unwrap_or(usize::MAX).max(layout.elements());
+        let reached = layout.end(offset).unwrap_or(usize::MAX);
+        let elements = layout.elements();
+        let needed = if elements <= MAX_EXPANDED { reached } else { reached.max(elements) };
         if needed > available {
             return Err(Problem::BeyondStorage {
                 tensor: clip(name),
@@ -594,7 +306,7 @@ fn decode_block(dtype: Dtype, block: &[u8], out: &mut [f32]) {
         Dtype::Q4_0 | Dtype::Q4_1 | Dtype::Q5_0 | Dtype::Q5_1 | Dtype::Q8_0 => {
             decode_plain_block(dtype, block, out);
         }
-        _ => k_quants::decode(dtype, block, out),
+        _ => ggml_blocks::decode(dtype, block, out),
     }
 }
 

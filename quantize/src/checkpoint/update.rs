@@ -16,9 +16,12 @@ pub(super) enum Update {
     LowRank(Vec<Product>),
     /// DiSHA, also called MiSS (Kang et al., 2024), in its two-dimensional form: one block
     /// `[r][out]`, added to every group of `r` columns:
-    /// `W[o][i] + block[i mod r][o]`.
+    /// `W[o][i] + block[i mod r][o]`. A block of fewer columns than outputs is repeated.
     Shared(Entry),
-    /// Its three-dimensional form, Bone: a block `b`, `[in / r][r][r]`, for each group of `r`
+    /// Its three-dimensional form in Hugging Face PEFT ("bat"): a block `b`, `[out / r][r][r]`, for
+    /// each group of `r` rows. Every tile `T`, `[r][r]`, of the group becomes `T + T b + b`.
+    RowTiles(Entry),
+    /// Its three-dimensional form in RWKV-PEFT, Bone: a block `b`, `[in / r][r][r]`, for each group of `r`
     /// columns. Every tile `T`, `[r][r]`, of the group becomes `T + T b + b`.
     Tiles(Entry),
 }
@@ -51,6 +54,10 @@ impl Update {
             Self::Tiles(blocks) => {
                 let blocks = Tensor::new(blocks, files);
                 add_tiles(&all(&blocks), blocks.columns(), first, columns, rows);
+            }
+            Self::RowTiles(blocks) => {
+                let blocks = Tensor::new(blocks, files);
+                add_row_tiles(&all(&blocks), blocks.columns(), first, columns, rows);
             }
         }
     }
@@ -114,7 +121,7 @@ fn add_shared(block: &[f32], rank: usize, first: usize, columns: usize, rows: &m
         |added, (index, row)| {
             let output = first + index;
             for (added, values) in added.iter_mut().zip(block.chunks_exact(outputs)) {
-                *added = values[output];
+                *added = values[output % outputs];
             }
             // The last group may be shorter.
             row.chunks_mut(rank).for_each(|group| add_scaled(group, 1.0, added));
@@ -131,13 +138,30 @@ fn add_tiles(blocks: &[f32], rank: usize, first: usize, columns: usize, rows: &m
         |sum, (index, row)| {
             let own = (first + index) % rank;
             let tiles = row.chunks_exact_mut(rank).zip(blocks.chunks_exact(rank * rank));
-            for (tile, block) in tiles {
-                sum.copy_from_slice(&block[own * rank..][..rank]);
-                for (weight, direction) in tile.iter().zip(block.chunks_exact(rank)) {
-                    add_scaled(sum, *weight, direction);
-                }
-                add_scaled(tile, 1.0, sum);
-            }
+            tiles.for_each(|(tile, block)| add_tile(tile, block, own, sum));
         },
     );
+}
+
+/// The same with one block for each group of rows; `blocks` is `[rows / rank][rank][rank]`.
+fn add_row_tiles(blocks: &[f32], rank: usize, first: usize, columns: usize, rows: &mut [f32]) {
+    let each = rows.par_chunks_mut(columns).enumerate();
+    each.for_each_init(
+        || vec![0.0; rank],
+        |sum, (index, row)| {
+            let (group, own) = ((first + index) / rank, (first + index) % rank);
+            let block = &blocks[group * rank * rank..][..rank * rank];
+            row.chunks_exact_mut(rank).for_each(|tile| add_tile(tile, block, own, sum));
+        },
+    );
+}
+
+/// `t + t b + b[own]` of a row of a tile.
+fn add_tile(tile: &mut [f32], block: &[f32], own: usize, sum: &mut [f32]) {
+    let rank = tile.len();
+    sum.copy_from_slice(&block[own * rank..][..rank]);
+    for (weight, direction) in tile.iter().zip(block.chunks_exact(rank)) {
+        add_scaled(sum, *weight, direction);
+    }
+    add_scaled(tile, 1.0, sum);
 }

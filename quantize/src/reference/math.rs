@@ -2,11 +2,16 @@
 
 use core::ops::Range;
 
+/// f32 values as f64, which loses nothing.
+#[must_use]
+pub fn widen(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&x| x.into()).collect()
+}
+
 use rayon::prelude::*;
 
 use super::{Error, Source};
 use crate::checkpoint;
-use crate::metrics::widen;
 
 /// Epsilon of every LayerNorm over the channels.
 const LAYER_NORM_EPS: f64 = 1e-5;

@@ -6,7 +6,7 @@
 //! them. Weights come in the official checkpoint layout, so the same reference
 //! judges a checkpoint and the dequantized weights of a model file.
 
-mod math;
+pub(crate) mod math;
 mod rwkv4;
 mod rwkv5;
 mod rwkv6;

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::math::{Matrix, Weights};
+use super::math::{Matrix, Weights, widen};
 use super::tensor::{Tensor, Tensors};
 use super::{Error, Version};
 use crate::checkpoint::{self, Checkpoint};
-use crate::metrics::widen;
 
 /// A tensor, in memory or in a checkpoint.
 pub(super) enum Stored<'a> {

@@ -10,17 +10,37 @@ use zip::{CompressionMethod, ZipWriter};
 /// Builds a pickled state dict, protocol 2, as `torch.save` does.
 pub(crate) struct StateDict {
     bytes: Vec<u8>,
+    /// Whether storages are named as before PyTorch 1.6.
+    legacy: bool,
 }
 
 impl StateDict {
     /// A plain dict.
     pub(crate) fn new() -> Self {
-        Self { bytes: b"\x80\x02}(".to_vec() }
+        Self { bytes: b"\x80\x02}(".to_vec(), legacy: false }
     }
 
     /// An OrderedDict, as `Module.state_dict` makes it.
     pub(crate) fn ordered() -> Self {
-        Self { bytes: b"\x80\x02ccollections\nOrderedDict\n)R(".to_vec() }
+        Self { bytes: b"\x80\x02ccollections\nOrderedDict\n)R(".to_vec(), legacy: false }
+    }
+
+    /// A plain dict in the format of before PyTorch 1.6.
+    pub(crate) fn legacy() -> Self {
+        Self { legacy: true, ..Self::new() }
+    }
+
+    /// A dict under a key of this one.
+    pub(crate) fn nest(&mut self, key: &str, inner: &Self) {
+        self.text(key);
+        self.raw(&inner.bytes[2..]);
+        self.raw(b"u");
+    }
+
+    /// A number under a key.
+    pub(crate) fn number(&mut self, key: &str, value: usize) {
+        self.text(key);
+        self.integer(value);
     }
 
     /// A tensor: a view over the storage `key` of `len` elements.
@@ -85,7 +105,7 @@ impl StateDict {
         self.text(key);
         self.text("cpu");
         self.integer(len);
-        self.raw(b"tQ");
+        self.raw(if self.legacy { b"NtQ" } else { b"tQ" });
         self.integer(offset);
         self.sizes(shape);
         self.sizes(strides);
@@ -150,6 +170,27 @@ pub(crate) fn pth(pickle: &[u8], storages: &[(&str, Vec<u8>)]) -> Vec<u8> {
         members.push(Member::new(name, bytes));
     }
     write_zip(&members)
+}
+
+/// A file of `torch.save` before version 1.6: a pickle, and storages (key, elements, bytes).
+pub(crate) fn legacy_pth(pickle: &[u8], storages: &[(&str, u64, Vec<u8>)]) -> Vec<u8> {
+    let mut file = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.".to_vec();
+    // The machine: a dict of byte order and sizes.
+    file.extend_from_slice(b"\x80\x02}q\x00(X\x10\x00\x00\x00protocol_versionq\x01M\xe9\x03");
+    file.extend_from_slice(b"X\r\x00\x00\x00little_endianq\x02\x88u.");
+    file.extend_from_slice(pickle);
+    file.extend_from_slice(b"\x80\x02]q\x00(");
+    for (key, ..) in storages {
+        file.push(b'X');
+        file.extend_from_slice(&(key.len() as u32).to_le_bytes());
+        file.extend_from_slice(key.as_bytes());
+    }
+    file.extend_from_slice(b"e.");
+    for (_, elements, bytes) in storages {
+        file.extend_from_slice(&elements.to_le_bytes());
+        file.extend_from_slice(bytes);
+    }
+    file
 }
 
 /// Overwrites a member's compression method in its local and its central header.

@@ -71,6 +71,12 @@ impl TextStream {
         text
     }
 
+    /// The bytes that are held back: the start of a character whose end has not come.
+    #[must_use]
+    pub fn pending(&self) -> &[u8] {
+        &self.tail
+    }
+
     /// Whether the bytes so far end inside a character.
     #[must_use]
     pub fn is_incomplete(&self) -> bool {

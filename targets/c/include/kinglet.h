@@ -6,11 +6,13 @@
 // kinglet_..._init or kinglet_model_open. Sizes are in bytes where a parameter is
 // named `size`, in elements where it is named `count` or `capacity`.
 //
-// Null pointers, wrong alignment, short or overlapping buffers and handles that
-// were never prepared (in memory that does not hold one by chance) are refused. It
-// is the caller's part that a pointer points to as many bytes as the size beside it
-// says, and that model, state, workspace and counts live, and stay untouched, as
-// long as the handle made from them is used.
+// Null pointers, wrong alignment, short buffers and handles that were never
+// prepared (in memory that does not hold one by chance) are refused. So are buffers
+// and handles of one call that overlap each other or what a handle was made of,
+// unless both are only read. It is the caller's part that a pointer points to as
+// many bytes as the size beside it says, and that model, state, workspace,
+// counts and stop strings live, and stay untouched, as long as the handle made from
+// them is used.
 //
 // Written by cbindgen from targets/c/src; not to be edited.
 
@@ -28,12 +30,15 @@
 #define KINGLET_BUFFER_ALIGN 4
 
 // The most tokens that an engine computes together.
-#define KINGLET_MAX_BLOCK 256
+#define KINGLET_MAX_BATCH 256
 
 // "No token", where a state is saved or restored.
 #define KINGLET_NO_TOKEN UINT32_MAX
 
-// What a function reports: 0 is success. Unless its description says
+// "No stop string", where a text has not ended at one.
+#define KINGLET_NO_STOP UINT32_MAX
+
+// The result of a function: 0 is success. Unless its description says
 // otherwise, a function that fails has changed nothing.
 enum KingletStatus
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -50,7 +55,7 @@ enum KingletStatus
   KINGLET_STATUS_BUFFER_TOO_SMALL = 3,
   // A length is impossible: it reaches beyond the address space.
   KINGLET_STATUS_LENGTH = 4,
-  // Two buffers overlap.
+  // Two buffers or handles of one call overlap, and not both are only read.
   KINGLET_STATUS_OVERLAP = 5,
   // The handle was not initialised, or its initialisation failed.
   KINGLET_STATUS_INVALID_HANDLE = 6,
@@ -68,8 +73,8 @@ enum KingletStatus
   KINGLET_STATUS_UNENCODABLE = 12,
   // A token id is outside the vocabulary.
   KINGLET_STATUS_TOKEN = 13,
-  // A block is 0 or larger than KINGLET_MAX_BLOCK.
-  KINGLET_STATUS_BLOCK = 14,
+  // A batch is 0 or larger than KINGLET_MAX_BATCH.
+  KINGLET_STATUS_BATCH = 14,
   // A value is not finite: the weights, the state or the logits are damaged.
   KINGLET_STATUS_NON_FINITE = 15,
   // A sampler option is outside its range.
@@ -113,7 +118,7 @@ typedef struct KingletModel {
   uint64_t opaque[96];
 } KingletModel;
 
-// What a model is.
+// Shape, vocabulary and identity of a model.
 typedef struct KingletModelInfo {
   // Generation of the recurrence: 7 is RWKV-7.
   uint32_t architecture;
@@ -143,7 +148,7 @@ typedef struct KingletEngine {
   uint64_t opaque[96];
 } KingletEngine;
 
-// What a sampler does to the logits before it draws.
+// Options of a sampler: the changes to the logits before it draws.
 typedef struct KingletSamplerOptions {
   // Spread of the choice; 0 always takes the most probable token, 1 leaves
   // the probabilities as they are.
@@ -158,21 +163,30 @@ typedef struct KingletSamplerOptions {
   float presence;
   // Taken off for each time that a token was accepted before; 0 is off.
   float frequency;
-  // What remains of those counts after each token, 0 to 1.
+  // Share of those counts that remains after each token, 0 to 1.
   float penalty_decay;
 } KingletSamplerOptions;
 
-// What draws tokens from logits. Its contents are private; it may be copied
-// when it has no counts.
+// A sampler, which draws tokens from logits. Its contents are private; it may be
+// copied when it has no counts.
 typedef struct KingletSampler {
   uint64_t opaque[32];
 } KingletSampler;
 
-// What joins the bytes of tokens to text. Its contents are private; it may be
-// copied.
+// A text stream, which joins the bytes of tokens to text and ends it at a stop
+// string. Its contents are private; it may be copied.
 typedef struct KingletText {
-  uint64_t opaque[8];
+  uint64_t opaque[16];
 } KingletText;
+
+// A string at which a text ends: `size` bytes at `text`, which need not be UTF-8
+// nor end with NUL. An empty one is never found, and its `text` may be null.
+typedef struct KingletStop {
+  // Its bytes.
+  const char *text;
+  // How many they are.
+  size_t size;
+} KingletStop;
 
 // A function of the caller that takes `size` bytes of text: whole UTF-8
 // characters, without NUL at the end. It returns normally: no `longjmp`, no C++
@@ -211,9 +225,9 @@ size_t kinglet_state_size(const struct KingletModel *model);
 // state cannot be kept in f16, with RWKV-4.
 size_t kinglet_state_size_f16(const struct KingletModel *model);
 
-// Bytes of the workspace of an engine that computes up to `block` tokens
-// together; 0 when `block` is 0 or larger than KINGLET_MAX_BLOCK.
-size_t kinglet_workspace_size(const struct KingletModel *model, size_t block);
+// Bytes of the workspace of an engine that computes up to `batch` tokens
+// together; 0 when `batch` is 0 or larger than KINGLET_MAX_BATCH.
+size_t kinglet_workspace_size(const struct KingletModel *model, size_t batch);
 
 // Bytes of the logits of one token: a float for each id of the vocabulary.
 size_t kinglet_logits_size(const struct KingletModel *model);
@@ -251,7 +265,7 @@ KingletStatus kinglet_decode(const struct KingletModel *model,
                              size_t *size);
 
 // Makes an engine over a model, at the start of a sequence. It computes up to
-// `block` tokens of a prompt together: 1 needs the smallest workspace, 32 is
+// `batch` tokens of a prompt together: 1 needs the smallest workspace, 32 is
 // good for a desktop; the numbers are the same.
 //
 // `state` and `workspace` are buffers of at least kinglet_state_size and
@@ -259,7 +273,7 @@ KingletStatus kinglet_decode(const struct KingletModel *model,
 // are the engine's as long as it is used: nothing else reads or writes them.
 KingletStatus kinglet_engine_init(struct KingletEngine *engine,
                                   const struct KingletModel *model,
-                                  size_t block,
+                                  size_t batch,
                                   void *state,
                                   size_t state_size,
                                   void *workspace,
@@ -267,14 +281,14 @@ KingletStatus kinglet_engine_init(struct KingletEngine *engine,
 
 // As kinglet_engine_init, with a state of kinglet_state_size_f16 bytes: half the
 // memory. After every token each element is rounded to f16, which makes other
-// numbers than an f32 state, and the same ones on every machine and in blocks of
+// numbers than an f32 state, and the same ones on every machine and in batches of
 // any size. Not for RWKV-4: F16_STATE.
 //
 // All other functions serve both kinds of engine. The state files of one, of
 // kinglet_state_file_size_f16 bytes, are refused by the other: STATE_TYPE.
 KingletStatus kinglet_engine_init_f16(struct KingletEngine *engine,
                                       const struct KingletModel *model,
-                                      size_t block,
+                                      size_t batch,
                                       void *state,
                                       size_t state_size,
                                       void *workspace,
@@ -285,7 +299,7 @@ KingletStatus kinglet_engine_reset(struct KingletEngine *engine);
 
 // The name of the kernels that the engine computes with, such as "dsp" or
 // "x86-64-avx2": the fastest for this machine. The numbers do not depend on it.
-// Null when `engine` is none. The text is static.
+// Null when `engine` is none. The text lies in the engine's handle.
 const char *kinglet_engine_kernels(const struct KingletEngine *engine);
 
 // Feeds a token and writes the logits after it, a float for each id of the
@@ -296,7 +310,7 @@ KingletStatus kinglet_engine_step(struct KingletEngine *engine,
                                   float *logits,
                                   size_t logits_size);
 
-// Feeds `count` tokens, computed together in blocks, and writes the logits
+// Feeds `count` tokens, computed together in batches, and writes the logits
 // after the last of them: the same numbers as step by step. No tokens change
 // nothing. After NON_FINITE the state is unspecified: reset it, or restore one.
 KingletStatus kinglet_engine_prefill(struct KingletEngine *engine,
@@ -317,8 +331,9 @@ KingletStatus kinglet_state_save(const struct KingletEngine *engine,
 
 // Takes the sequence up where it was saved, and writes the token to feed next,
 // or KINGLET_NO_TOKEN, to `next`, which may be null. The file lies at a multiple
-// of KINGLET_BUFFER_ALIGN and is not needed afterwards. When it is refused, the
-// sequence stands where it stood.
+// of KINGLET_BUFFER_ALIGN and is not needed afterwards. Sections after the state,
+// which the program `kinglet` writes for itself, are checked and passed over. When
+// the file is refused, the sequence stands where it stood.
 KingletStatus kinglet_state_restore(struct KingletEngine *engine,
                                     const uint8_t *file,
                                     size_t size,
@@ -379,17 +394,31 @@ KingletStatus kinglet_sampler_unban(struct KingletSampler *sampler, uint32_t tok
 // Makes a stream at the start of a text.
 KingletStatus kinglet_text_init(struct KingletText *text);
 
+// As kinglet_text_init, for a text that ends before the first of `count` stop
+// strings at `stops`, such as "\n\n" or "User:". They may be cut anywhere by
+// tokens: bytes that may still become one of them are held back. The strings and
+// their array live, and stay untouched, as long as the stream is used.
+KingletStatus kinglet_text_init_with_stops(struct KingletText *text,
+                                           const struct KingletStop *stops,
+                                           size_t count);
+
 // Takes the next bytes, and calls `write` with the text that is now complete,
 // any number of times. A character's bytes wait for its last one; what is not
-// UTF-8 becomes U+FFFD.
+// UTF-8 becomes U+FFFD. The stop string that ends a text is not written, and
+// nothing that comes after it: ask kinglet_text_stop after each token.
 KingletStatus kinglet_text_push(struct KingletText *text,
                                 const uint8_t *bytes,
                                 size_t size,
                                 KingletWrite write,
                                 void *context);
 
-// Ends the text: calls `write` with U+FFFD if it ended inside a character. The
-// stream is then at the start of another.
+// The index of the stop string that ended the text, or KINGLET_NO_STOP as long as
+// none has, and when `text` is no stream.
+uint32_t kinglet_text_stop(const struct KingletText *text);
+
+// Ends the text: calls `write` with what was held back, as it became no stop
+// string, and with U+FFFD if the text ended inside a character. The stream is then
+// at the start of another, with the same stop strings.
 KingletStatus kinglet_text_finish(struct KingletText *text, KingletWrite write, void *context);
 
 #ifdef __cplusplus

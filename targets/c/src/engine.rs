@@ -1,27 +1,58 @@
 //! Engines: one sequence, step by step.
+//!
+//! An engine is made of a model, a state and a workspace of the caller, and keeps where they lie.
+//! Every call that is given more buffers goes the same way, so that no two references to the same
+//! bytes exist, not even for a moment:
+//!
+//! ```text
+//! get(engine)            a shared reference, to find out what the engine has taken
+//! span(buffer), ...      addresses alone: null, misaligned and impossible ones are refused
+//! apart_from(..)         against each other, the handle, model, state and workspace
+//! slice(buffer), ..., get_mut(engine)
+//! ```
+//!
+//! The functions are the same for both types of state; [`AnyCpu`] reaches the core's engine behind
+//! pointers, so that a program links the code for f16 only where it makes such an engine. The
+//! kernels are chosen once, where the engine is made.
 
 use core::ffi::{c_char, c_void};
 use core::ops::Range;
 use core::ptr;
 
-use kinglet::engine::BatchToken;
-use kinglet::engine::Cpu;
+use kinglet::engine::{BatchToken, Cpu};
 use kinglet::format::crc32::Crc32;
 use kinglet::num::state_dtype::{StateElement, f16};
 
 use crate::KINGLET_NO_TOKEN;
-use crate::handle::{KingletEngine, KingletModel, get, get_mut, init};
-use crate::kernels;
-use crate::memory::{all_disjoint, check, disjoint, output, place, slice, slice_mut, span};
-use crate::model::workspace_size;
+use crate::handle::{Handle, get, get_mut, init};
+use crate::kernels::{self, KernelName};
+use crate::memory::{
+    all_disjoint, apart, check, output, place, slice, slice_mut, span, span_if_possible,
+};
+use crate::model::{KingletModel, requirements};
 use crate::sequence::{AnyCpu, Typed};
 use crate::status::{KingletStatus, status};
 
-/// What a [`KingletEngine`] holds. `'static` stands for as long as the caller
+/// One sequence of tokens on its way through a model. Its contents are private;
+/// it is not to be copied.
+#[derive(Debug)]
+#[repr(C)]
+pub struct KingletEngine {
+    /// Private.
+    pub opaque: [u64; 96],
+}
+
+impl Handle for KingletEngine {
+    type Value = Engine;
+    const TAG: u64 = u64::from_le_bytes(*b"kgl-engn");
+}
+
+/// The value in a [`KingletEngine`]. `'static` stands for as long as the caller
 /// promised to keep model, state and workspace.
 #[derive(Debug)]
 pub(crate) struct Engine {
     cpu: AnyCpu,
+    kernels: KernelName,
     /// Where the model, the state and the workspace lie.
     taken: [Range<usize>; 3],
 }
@@ -31,39 +62,40 @@ impl Engine {
         self.cpu.get().model().shape().vocab
     }
 
-    /// Refuses a buffer that overlaps what the engine computes with.
-    fn apart<T>(&self, buffer: &[T]) -> Result<(), KingletStatus> {
-        self.taken.iter().try_for_each(|taken| disjoint(taken, &place(buffer)))
-    }
-
-    /// The logits that a call writes.
-    ///
-    /// # Safety
-    /// As [`slice_mut`].
-    unsafe fn logits<'a>(
-        &self,
-        logits: *mut f32,
-        size: usize,
-    ) -> Result<&'a mut [f32], KingletStatus> {
+    /// Where the logits lie that a call writes into `size` bytes.
+    fn logits(&self, logits: *mut f32, size: usize) -> Result<Range<usize>, KingletStatus> {
         if size / 4 < self.vocab() {
             return Err(KingletStatus::BufferTooSmall);
         }
-        // SAFETY: `vocab` is no more than the `size / 4` that the caller promised.
-        let logits = unsafe { slice_mut(logits, self.vocab()) }?;
-        self.apart(logits)?;
-        Ok(logits)
+        span(logits, self.vocab())
+    }
+
+    /// Refuses buffers that overlap each other, the engine's handle, or what it computes with.
+    fn apart_from(
+        &self,
+        handle: *const KingletEngine,
+        buffers: &[Range<usize>],
+    ) -> Result<(), KingletStatus> {
+        all_disjoint(buffers)?;
+        let handle = span(handle, 1)?;
+        for buffer in buffers {
+            apart(buffer, &self.taken)?;
+            apart(buffer, core::slice::from_ref(&handle))?;
+        }
+        Ok(())
     }
 }
 
-/// `size` bytes at `pointer` as elements, all of them 0.
+/// `len` elements at `pointer`, all of them 0.
 ///
 /// # Safety
+///
 /// As [`slice_mut`].
 unsafe fn zeroed<'a, S: StateElement>(
     pointer: *mut c_void,
-    size: usize,
+    len: usize,
 ) -> Result<&'a mut [S], KingletStatus> {
-    let (elements, len) = (pointer.cast::<S>(), size / size_of::<S>());
+    let elements = pointer.cast::<S>();
     check(elements, len)?;
     // SAFETY: the memory is there by the caller's promise; all zeros are elements.
     unsafe { ptr::write_bytes(elements, 0, len) };
@@ -72,7 +104,7 @@ unsafe fn zeroed<'a, S: StateElement>(
 }
 
 /// Makes an engine over a model, at the start of a sequence. It computes up to
-/// `block` tokens of a prompt together: 1 needs the smallest workspace, 32 is
+/// `batch` tokens of a prompt together: 1 needs the smallest workspace, 32 is
 /// good for a desktop; the numbers are the same.
 ///
 /// `state` and `workspace` are buffers of at least kinglet_state_size and
@@ -80,12 +112,13 @@ unsafe fn zeroed<'a, S: StateElement>(
 /// are the engine's as long as it is used: nothing else reads or writes them.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_engine_init(
     engine: *mut KingletEngine,
     model: *const KingletModel,
-    block: usize,
+    batch: usize,
     state: *mut c_void,
     state_size: usize,
     workspace: *mut c_void,
@@ -93,24 +126,25 @@ pub unsafe extern "C" fn kinglet_engine_init(
 ) -> KingletStatus {
     let (state, workspace) = ((state, state_size), (workspace, workspace_size));
     // SAFETY: the caller's promise.
-    status(unsafe { make::<f32>(engine, model, block, state, workspace) })
+    status(unsafe { make::<f32>(engine, model, batch, state, workspace) })
 }
 
 /// As kinglet_engine_init, with a state of kinglet_state_size_f16 bytes: half the
 /// memory. After every token each element is rounded to f16, which makes other
-/// numbers than an f32 state, and the same ones on every machine and in blocks of
+/// numbers than an f32 state, and the same ones on every machine and in batches of
 /// any size. Not for RWKV-4: F16_STATE.
 ///
 /// All other functions serve both kinds of engine. The state files of one, of
 /// kinglet_state_file_size_f16 bytes, are refused by the other: STATE_TYPE.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_engine_init_f16(
     engine: *mut KingletEngine,
     model: *const KingletModel,
-    block: usize,
+    batch: usize,
     state: *mut c_void,
     state_size: usize,
     workspace: *mut c_void,
@@ -118,52 +152,62 @@ pub unsafe extern "C" fn kinglet_engine_init_f16(
 ) -> KingletStatus {
     let (state, workspace) = ((state, state_size), (workspace, workspace_size));
     // SAFETY: the caller's promise.
-    status(unsafe { make::<f16>(engine, model, block, state, workspace) })
+    status(unsafe { make::<f16>(engine, model, batch, state, workspace) })
 }
 
 /// Makes an engine that keeps its state in `S`; buffers are pointer and size.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 unsafe fn make<S: Typed>(
     engine: *mut KingletEngine,
     model: *const KingletModel,
-    block: usize,
+    batch: usize,
     (state, state_size): (*mut c_void, usize),
     (workspace, workspace_size): (*mut c_void, usize),
 ) -> Result<(), KingletStatus> {
+    // SAFETY: the caller's promise.
+    let loaded = unsafe { get(model) };
+    let needs = loaded.and_then(|loaded| {
+        requirements::<S>(loaded.model.shape(), batch).ok_or(KingletStatus::Batch)
+    });
+    // The parts of the buffers that an engine would take, as far as the buffers reach.
+    let (state_len, workspace_len) = needs.map_or((0, 0), |needs| (needs.state, needs.workspace));
+    let others = [
+        span_if_possible(model, 1),
+        loaded.map_or(0..0, |loaded| place(loaded.model.bytes())),
+        span_if_possible(state.cast::<S>(), state_len.min(state_size / size_of::<S>())),
+        span_if_possible(workspace.cast::<f32>(), workspace_len.min(workspace_size / 4)),
+    ];
     let make = || {
-        // SAFETY: the caller's promise.
-        let opened = unsafe { get(model) }?;
-        let shape = opened.model.shape();
-        let (needed_state, needed_workspace) = (
-            size_of::<S>() * shape.state_len(),
-            self::workspace_size(shape, block).ok_or(KingletStatus::Block)?,
-        );
-        if state_size < needed_state || workspace_size < needed_workspace {
+        let (loaded, needs) = (loaded?, needs?);
+        if state_size < needs.state_bytes || workspace_size < needs.workspace_bytes() {
             return Err(KingletStatus::BufferTooSmall);
         }
         let taken = [
-            place(opened.model.bytes()),
-            span(state.cast::<S>(), needed_state / size_of::<S>())?,
-            span(workspace.cast::<f32>(), needed_workspace / size_of::<f32>())?,
+            place(loaded.model.bytes()),
+            span(state.cast::<S>(), needs.state)?,
+            span(workspace.cast::<f32>(), needs.workspace)?,
         ];
         all_disjoint(&taken)?;
-        let handle = span(engine, 1)?;
-        taken.iter().try_for_each(|taken| disjoint(taken, &handle))?;
+        apart(&span(model, 1)?, &taken)?;
         // SAFETY: the caller's promise; no more than the sizes given, and apart.
         let (state, workspace) =
-            unsafe { (zeroed::<S>(state, needed_state)?, zeroed(workspace, needed_workspace)?) };
-        let cpu = Cpu::new(opened.model, kernels::best(), block, state, workspace)?;
-        Ok(Engine { cpu: S::any(cpu), taken })
+            unsafe { (zeroed::<S>(state, needs.state)?, zeroed(workspace, needs.workspace)?) };
+        let kernels = kernels::best();
+        let name = KernelName::of(&kernels);
+        let cpu = Cpu::new(loaded.model, kernels, batch, state, workspace)?;
+        Ok(Engine { cpu: S::any(cpu), kernels: name, taken })
     };
     // SAFETY: the caller's promise about `engine`.
-    unsafe { init(engine, make) }
+    unsafe { init(engine, &others, make) }
 }
 
 /// Puts the engine back to the start of a sequence.
 ///
 /// # Safety
+///
 /// The pointer is to an engine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_engine_reset(engine: *mut KingletEngine) -> KingletStatus {
@@ -174,15 +218,16 @@ pub unsafe extern "C" fn kinglet_engine_reset(engine: *mut KingletEngine) -> Kin
 
 /// The name of the kernels that the engine computes with, such as "dsp" or
 /// "x86-64-avx2": the fastest for this machine. The numbers do not depend on it.
-/// Null when `engine` is none. The text is static.
+/// Null when `engine` is none. The text lies in the engine's handle.
 ///
 /// # Safety
+///
 /// The pointer is what it says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_engine_kernels(engine: *const KingletEngine) -> *const c_char {
     // SAFETY: the caller's promise.
     let engine = unsafe { get(engine) };
-    engine.map_or(ptr::null(), |engine| kernels::name(engine.cpu.get().kernels()).as_ptr())
+    engine.map_or(ptr::null(), |engine| engine.kernels.as_ptr())
 }
 
 /// Feeds a token and writes the logits after it, a float for each id of the
@@ -190,6 +235,7 @@ pub unsafe extern "C" fn kinglet_engine_kernels(engine: *const KingletEngine) ->
 /// state is unspecified: reset it, or restore one.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_engine_step(
@@ -198,21 +244,27 @@ pub unsafe extern "C" fn kinglet_engine_step(
     logits: *mut f32,
     logits_size: usize,
 ) -> KingletStatus {
-    // SAFETY: the caller's promise.
-    let engine = unsafe { get_mut(engine) };
-    status(engine.and_then(|engine| {
-        let wanted = !logits.is_null();
-        // SAFETY: the caller's promise.
-        let logits = if wanted { unsafe { engine.logits(logits, logits_size) }? } else { &mut [] };
-        engine.cpu.get_mut().forward(&[BatchToken { token, sequence: 0, logits: wanted }], logits)
+    // SAFETY: the caller's promise, and apart.
+    let pointers = unsafe {
+        get(engine).and_then(|found| {
+            let buffer = if logits.is_null() { 0..0 } else { found.logits(logits, logits_size)? };
+            found.apart_from(engine, &[buffer])?;
+            let len = if logits.is_null() { 0 } else { found.vocab() };
+            Ok((slice_mut(logits, len)?, get_mut(engine)?))
+        })
+    };
+    status(pointers.and_then(|(logits, engine)| {
+        let token = BatchToken { token, sequence: 0, logits: !logits.is_empty() };
+        engine.cpu.get_mut().forward(&[token], logits)
     }))
 }
 
-/// Feeds `count` tokens, computed together in blocks, and writes the logits
+/// Feeds `count` tokens, computed together in batches, and writes the logits
 /// after the last of them: the same numbers as step by step. No tokens change
 /// nothing. After NON_FINITE the state is unspecified: reset it, or restore one.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_engine_prefill(
@@ -222,16 +274,20 @@ pub unsafe extern "C" fn kinglet_engine_prefill(
     logits: *mut f32,
     logits_size: usize,
 ) -> KingletStatus {
-    // SAFETY: the caller's promise.
-    let engine = unsafe { get_mut(engine) };
-    status(engine.and_then(|engine| {
-        // SAFETY: the caller's promise.
-        let (tokens, logits) =
-            unsafe { (slice(tokens, count)?, engine.logits(logits, logits_size)?) };
-        disjoint(&place(tokens), &place(logits))?;
-        engine.taken[1..].iter().try_for_each(|taken| disjoint(taken, &place(tokens)))?;
-        engine.cpu.get_mut().prefill(tokens, logits)
-    }))
+    // SAFETY: the caller's promise, and apart; the tokens are only read, as the model is.
+    let pointers = unsafe {
+        get(engine).and_then(|found| {
+            let (read, written) = (span(tokens, count)?, found.logits(logits, logits_size)?);
+            let [_model, state, workspace] = &found.taken;
+            apart(&read, &[state.clone(), workspace.clone(), span(engine, 1)?, written.clone()])?;
+            found.apart_from(engine, &[written])?;
+            let logits = slice_mut(logits, found.vocab())?;
+            Ok((slice(tokens, count)?, logits, get_mut(engine)?))
+        })
+    };
+    status(
+        pointers.and_then(|(tokens, logits, engine)| engine.cpu.get_mut().prefill(tokens, logits)),
+    )
 }
 
 /// Writes the state file of the sequence to `file`, at least
@@ -241,6 +297,7 @@ pub unsafe extern "C" fn kinglet_engine_prefill(
 /// failure it is as it was.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_state_save(
@@ -249,12 +306,14 @@ pub unsafe extern "C" fn kinglet_state_save(
     file: *mut u8,
     size: usize,
 ) -> KingletStatus {
-    // SAFETY: the caller's promise.
-    let engine = unsafe { get(engine) };
-    status(engine.and_then(|engine| {
-        // SAFETY: the caller's promise.
-        let file = unsafe { slice_mut(file, size) }?;
-        engine.apart(file)?;
+    // SAFETY: the caller's promise, and apart.
+    let pointers = unsafe {
+        get(engine).and_then(|found| {
+            found.apart_from(engine, &[span(file, size)?])?;
+            Ok((found, slice_mut(file, size)?))
+        })
+    };
+    status(pointers.and_then(|(engine, file)| {
         let next = (next != KINGLET_NO_TOKEN).then_some(next);
         engine.cpu.get().save(next, file)
     }))
@@ -262,10 +321,12 @@ pub unsafe extern "C" fn kinglet_state_save(
 
 /// Takes the sequence up where it was saved, and writes the token to feed next,
 /// or KINGLET_NO_TOKEN, to `next`, which may be null. The file lies at a multiple
-/// of KINGLET_BUFFER_ALIGN and is not needed afterwards. When it is refused, the
-/// sequence stands where it stood.
+/// of KINGLET_BUFFER_ALIGN and is not needed afterwards. Sections after the state,
+/// which the program `kinglet` writes for itself, are checked and passed over. When
+/// the file is refused, the sequence stands where it stood.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_state_restore(
@@ -274,14 +335,16 @@ pub unsafe extern "C" fn kinglet_state_restore(
     size: usize,
     next: *mut u32,
 ) -> KingletStatus {
-    // SAFETY: the caller's promise.
-    let engine = unsafe { get_mut(engine) };
-    status(engine.and_then(|engine| {
-        // SAFETY: the caller's promise.
-        let file = unsafe { slice(file, size) }?;
-        engine.apart(file)?;
-        // SAFETY: the caller's promise.
-        let next = if next.is_null() { None } else { Some(unsafe { output(next) }?) };
+    // SAFETY: the caller's promise, and apart.
+    let pointers = unsafe {
+        get(engine).and_then(|found| {
+            let next_place = if next.is_null() { 0..0 } else { span(next, 1)? };
+            found.apart_from(engine, &[span(file, size)?, next_place])?;
+            let next = if next.is_null() { None } else { Some(output(next)?) };
+            Ok((slice(file, size)?, next, get_mut(engine)?))
+        })
+    };
+    status(pointers.and_then(|(file, next, engine)| {
         let found = engine.cpu.get_mut().restore(file)?;
         if let Some(next) = next {
             *next = found.unwrap_or(KINGLET_NO_TOKEN);
@@ -297,6 +360,7 @@ pub unsafe extern "C" fn kinglet_state_restore(
 /// for an f16 state `kinglet digest --state-type f16`, after "f16:".
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_engine_digest(
@@ -306,18 +370,23 @@ pub unsafe extern "C" fn kinglet_engine_digest(
     logits_size: usize,
     digest: *mut u32,
 ) -> KingletStatus {
-    // SAFETY: the caller's promise.
-    let engine = unsafe { get_mut(engine) };
-    status(engine.and_then(|engine| {
-        // SAFETY: the caller's promise.
-        let (logits, digest) = unsafe { (engine.logits(logits, logits_size)?, output(digest)?) };
+    // SAFETY: the caller's promise, and apart.
+    let pointers = unsafe {
+        get(engine).and_then(|found| {
+            let written = [found.logits(logits, logits_size)?, span(digest, 1)?];
+            found.apart_from(engine, &written)?;
+            let logits = slice_mut(logits, found.vocab())?;
+            Ok((logits, output(digest)?, get_mut(engine)?))
+        })
+    };
+    status(pointers.and_then(|(logits, digest, engine)| {
         engine.cpu.get_mut().reset()?;
         let vocab = engine.vocab() as u64;
         let mut crc = Crc32::new();
         for i in 0..count as u64 {
             let token = (i % vocab * 7919 + 1) % vocab;
-            let column = BatchToken { token: token as u32, sequence: 0, logits: true };
-            engine.cpu.get_mut().forward(&[column], logits)?;
+            let token = BatchToken { token: token as u32, sequence: 0, logits: true };
+            engine.cpu.get_mut().forward(&[token], logits)?;
             for logit in &*logits {
                 crc = crc.update(&logit.to_le_bytes());
             }

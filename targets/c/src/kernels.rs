@@ -10,7 +10,7 @@
 //!
 //! All compute the same numbers, on the thread that calls.
 
-use core::ffi::CStr;
+use core::ffi::c_char;
 
 use kinglet::kernels::Kernels;
 
@@ -36,13 +36,13 @@ mod target {
 #[cfg(target_os = "none")]
 mod target {
     use kinglet::kernels::scalar::Scalar;
-    use kinglet::kernels::{Kernels, Product, SparseProduct, Split};
+    use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split};
     use kinglet_cortex_m::Best;
 
     /// The kernel sets for bare metal.
     #[derive(Clone, Copy, Debug)]
     pub(crate) enum KernelSet {
-        /// Those made for the core.
+        /// The set made for the core.
         Best(Best),
         /// The reference, for a core without the instructions.
         Scalar(Scalar),
@@ -83,7 +83,7 @@ mod target {
 
         /// The float loops are the same for both: one thread, no vectors.
         #[inline(always)]
-        fn for_parts<S: Split>(&self, whole: S, _work: usize, f: impl Fn(S) + Sync) {
+        fn for_parts<S: Split>(&self, whole: S, _region: Region, f: impl Fn(S) + Sync) {
             f(whole);
         }
     }
@@ -99,21 +99,47 @@ mod target {
     }
 }
 
-/// All names that a set of any target has.
-const NAMES: &[&CStr] = &[
-    c"scalar",
-    c"x86-64-avx2",
-    c"x86-64-avx-vnni",
-    c"x86-64-avx512-vnni",
-    c"aarch64-neon",
-    c"aarch64-dotprod",
-    c"aarch64-i8mm",
-    c"dsp",
-    c"plain",
-];
+/// Bytes of the longest name and its NUL.
+const NAME_SIZE: usize = 32;
 
-/// The name of a set, as C reads it.
-pub(crate) fn name(kernels: &impl Kernels) -> &'static CStr {
-    let is = |name: &&&CStr| name.to_bytes() == kernels.name().as_bytes();
-    NAMES.iter().find(is).copied().unwrap_or(c"unnamed")
+/// The name of a kernel set as C reads it, with NUL at the end.
+///
+/// A copy, because the sets' own names are Rust strings without NUL.
+#[derive(Debug)]
+pub(crate) struct KernelName([u8; NAME_SIZE]);
+
+impl KernelName {
+    /// The name of a set, cut where it does not fit.
+    pub(crate) fn of(kernels: &impl Kernels) -> Self {
+        let mut name = [0; NAME_SIZE];
+        let (text, _nul) = name.split_at_mut(NAME_SIZE - 1);
+        text.iter_mut().zip(kernels.name().bytes()).for_each(|(to, byte)| *to = byte);
+        Self(name)
+    }
+
+    /// The name, at the same address as long as the value is not moved.
+    pub(crate) fn as_ptr(&self) -> *const c_char {
+        self.0.as_ptr().cast()
+    }
+}
+
+#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod tests {
+    use std::ffi::CStr;
+
+    #[cfg(target_arch = "x86_64")]
+    use kinglet_desktop::KernelSet;
+    #[cfg(target_arch = "aarch64")]
+    use kinglet_neon::KernelSet;
+    use kinglet_simd::OneThread;
+
+    use super::*;
+
+    #[test]
+    fn c_reads_the_name_of_every_set() {
+        for (set, name) in KernelSet::all().zip(KernelSet::names()) {
+            let copy = KernelName::of(&OneThread(set));
+            assert_eq!(CStr::from_bytes_until_nul(&copy.0).unwrap().to_str(), Ok(name));
+        }
+    }
 }

@@ -10,9 +10,10 @@
 //! * A handle (`KingletModel` and its siblings) is memory of the caller, big
 //!   enough for the Rust value that a function puts there, with a tag in front.
 //!   A function that is given a handle checks null, alignment and tag.
-//! * Buffers come as pointer and length; null, misaligned, too short and
-//!   overlapping ones are refused with a status.
-//! * What cannot be checked is the caller's promise, and stands in the header:
+//! * Buffers come as pointer and length; null, misaligned and too short ones are
+//!   refused with a status, and so are buffers and handles that overlap, before
+//!   there are references to them.
+//! * The rest cannot be checked and is the caller's promise, as the header says:
 //!   the pointers point to that many bytes, which live and stay untouched as long
 //!   as the handle made from them is used.
 //! * A panic does not unwind into C: every function is `extern "C"`, which aborts
@@ -35,7 +36,6 @@ mod status;
 mod text;
 
 pub use engine::*;
-pub use handle::{KingletEngine, KingletModel, KingletSampler, KingletText};
 pub use limits::*;
 pub use model::*;
 pub use panic::PanicMessage;

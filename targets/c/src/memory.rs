@@ -1,13 +1,18 @@
 //! Pointers and lengths of a C caller, made into slices after the checks that
 //! can be made.
+//!
+//! A reference must not exist beside a mutable one to the same bytes, not even unused. So a
+//! function first takes the spans of all that it was given, refuses those that overlap, and makes
+//! references then. Bytes that are only read may overlap.
 
 use core::ops::Range;
 
-use crate::KingletStatus;
+use crate::status::KingletStatus;
 
 /// A pointer that C may write one `T` through.
 ///
 /// # Safety
+///
 /// Unless it is null or misaligned, `pointer` points to memory for a `T` that
 /// nothing else accesses while the reference lives.
 pub(crate) unsafe fn output<'a, T>(pointer: *mut T) -> Result<&'a mut T, KingletStatus> {
@@ -19,6 +24,7 @@ pub(crate) unsafe fn output<'a, T>(pointer: *mut T) -> Result<&'a mut T, Kinglet
 /// `len` elements at `pointer`, which may be null when `len` is 0.
 ///
 /// # Safety
+///
 /// Unless this refuses them, they can be read, and nothing writes to them while
 /// the slice lives.
 pub(crate) unsafe fn slice<'a, T>(pointer: *const T, len: usize) -> Result<&'a [T], KingletStatus> {
@@ -30,9 +36,10 @@ pub(crate) unsafe fn slice<'a, T>(pointer: *const T, len: usize) -> Result<&'a [
     Ok(unsafe { core::slice::from_raw_parts(pointer, len) })
 }
 
-/// As [`slice`], to be written.
+/// As [`slice()`], to be written.
 ///
 /// # Safety
+///
 /// Unless this refuses them, the elements can be read and written, and nothing
 /// else accesses them while the slice lives.
 pub(crate) unsafe fn slice_mut<'a, T>(
@@ -47,7 +54,7 @@ pub(crate) unsafe fn slice_mut<'a, T>(
     Ok(unsafe { core::slice::from_raw_parts_mut(pointer, len) })
 }
 
-/// Whether `len` elements can lie at `pointer`.
+/// Refuses a pointer at which `len` elements cannot lie.
 pub(crate) fn check<T>(pointer: *const T, len: usize) -> Result<(), KingletStatus> {
     if pointer.is_null() {
         return Err(KingletStatus::NullPointer);
@@ -80,16 +87,26 @@ pub(crate) fn span<T>(pointer: *const T, len: usize) -> Result<Range<usize>, Kin
     Ok(pointer.addr()..pointer.addr() + len * size_of::<T>())
 }
 
+/// As [`span`], and nothing where the elements cannot lie at the pointer: it is refused later.
+pub(crate) fn span_if_possible<T>(pointer: *const T, len: usize) -> Range<usize> {
+    span(pointer, len).unwrap_or(0..0)
+}
+
+/// Refuses a buffer that shares a byte with any of the others.
+pub(crate) fn apart(buffer: &Range<usize>, others: &[Range<usize>]) -> Result<(), KingletStatus> {
+    others.iter().try_for_each(|other| disjoint(buffer, other))
+}
+
 /// Refuses buffers of which any two share a byte.
 pub(crate) fn all_disjoint(buffers: &[Range<usize>]) -> Result<(), KingletStatus> {
     for (i, a) in buffers.iter().enumerate() {
-        buffers.iter().take(i).try_for_each(|b| disjoint(a, b))?;
+        apart(a, buffers.get(..i).unwrap_or_default())?;
     }
     Ok(())
 }
 
 /// Refuses two buffers that share a byte.
-pub(crate) fn disjoint(a: &Range<usize>, b: &Range<usize>) -> Result<(), KingletStatus> {
+fn disjoint(a: &Range<usize>, b: &Range<usize>) -> Result<(), KingletStatus> {
     if a.is_empty() || b.is_empty() || a.end <= b.start || b.end <= a.start {
         Ok(())
     } else {

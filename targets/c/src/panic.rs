@@ -1,4 +1,4 @@
-//! What a panic handler tells the program.
+//! The message that a panic handler gives the program.
 
 use core::panic::PanicInfo;
 

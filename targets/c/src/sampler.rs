@@ -1,23 +1,45 @@
 //! Samplers: from logits to the next token.
+//!
+//! The order of operations, the generator and how ties break are specified in
+//! [`kinglet::sampler`]; here the same options are plain C fields. Drawing and counting are two
+//! calls, because a program may throw a drawn token away, or count tokens that it did not draw.
+//! Counts are memory of the caller, one float a token, and needed for penalties alone.
 
 use core::ops::Range;
 
 use kinglet::sampler::{Sampler, SamplerOptions, is_uncounted};
 
-use crate::handle::{KingletModel, KingletSampler, get, get_mut, init};
-use crate::memory::{all_disjoint, disjoint, output, slice_mut, span};
+use crate::handle::{Handle, get, get_mut, init};
+use crate::memory::{all_disjoint, apart, output, place, slice_mut, span, span_if_possible};
+use crate::model::KingletModel;
 use crate::status::{KingletStatus, status};
 
-/// What a [`KingletSampler`] holds. `'static` stands for as long as the caller
+/// A sampler, which draws tokens from logits. Its contents are private; it may be
+/// copied when it has no counts.
+#[derive(Debug)]
+#[repr(C)]
+pub struct KingletSampler {
+    /// Private.
+    pub opaque: [u64; 32],
+}
+
+impl Handle for KingletSampler {
+    type Value = SamplerState;
+    const TAG: u64 = u64::from_le_bytes(*b"kgl-smpl");
+    // A `heapless::Vec` of plain numbers.
+    const DROP_IS_NOOP: bool = true;
+}
+
+/// The value in a [`KingletSampler`]. `'static` stands for as long as the caller
 /// promised to keep the counts.
 #[derive(Debug)]
-pub(crate) struct Drawing {
+pub(crate) struct SamplerState {
     sampler: Sampler<&'static mut [f32]>,
     /// Where the counts lie.
     counts: Range<usize>,
 }
 
-/// What a sampler does to the logits before it draws.
+/// Options of a sampler: the changes to the logits before it draws.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct KingletSamplerOptions {
@@ -34,7 +56,7 @@ pub struct KingletSamplerOptions {
     pub presence: f32,
     /// Taken off for each time that a token was accepted before; 0 is off.
     pub frequency: f32,
-    /// What remains of those counts after each token, 0 to 1.
+    /// Share of those counts that remains after each token, 0 to 1.
     pub penalty_decay: f32,
 }
 
@@ -67,6 +89,7 @@ pub extern "C" fn kinglet_sampler_defaults() -> KingletSamplerOptions {
 /// penalties need: the sampler's as long as it is used.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_sampler_init(
@@ -76,22 +99,22 @@ pub unsafe extern "C" fn kinglet_sampler_init(
     counts: *mut f32,
     counts_size: usize,
 ) -> KingletStatus {
+    let len = if counts.is_null() { 0 } else { counts_size / 4 };
     let make = || {
-        let len = if counts.is_null() { 0 } else { counts_size / 4 };
         let place = span(counts, len)?;
-        disjoint(&place, &span(sampler, 1)?)?;
         // SAFETY: the caller's promise, and apart from the handle.
         let counts: &'static mut [f32] = unsafe { slice_mut(counts, len) }?;
         let sampler = Sampler::with_counts(options.into(), seed, counts)?;
-        Ok(Drawing { sampler, counts: place })
+        Ok(SamplerState { sampler, counts: place })
     };
     // SAFETY: the caller's promise about `sampler`.
-    status(unsafe { init(sampler, make) })
+    status(unsafe { init(sampler, &[span_if_possible(counts, len)], make) })
 }
 
 /// Changes the options; generator, bans and counts stay.
 ///
 /// # Safety
+///
 /// The pointer is to a sampler.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_sampler_set_options(
@@ -99,13 +122,14 @@ pub unsafe extern "C" fn kinglet_sampler_set_options(
     options: KingletSamplerOptions,
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
-    let drawing = unsafe { get_mut(sampler) };
-    status(drawing.and_then(|drawing| Ok(drawing.sampler.set_options(options.into())?)))
+    let state = unsafe { get_mut(sampler) };
+    status(state.and_then(|state| Ok(state.sampler.set_options(options.into())?)))
 }
 
 /// Forgets all counts and seeds the generator anew; options and bans stay.
 ///
 /// # Safety
+///
 /// The pointer is to a sampler.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_sampler_restart(
@@ -113,8 +137,8 @@ pub unsafe extern "C" fn kinglet_sampler_restart(
     seed: u64,
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
-    let drawing = unsafe { get_mut(sampler) };
-    status(drawing.map(|drawing| drawing.sampler.restart(seed)))
+    let state = unsafe { get_mut(sampler) };
+    status(state.map(|state| state.sampler.restart(seed)))
 }
 
 /// Draws a token from the first `count` logits and leaves unspecified numbers in
@@ -122,6 +146,7 @@ pub unsafe extern "C" fn kinglet_sampler_restart(
 /// is accepted.
 ///
 /// # Safety
+///
 /// The pointers and lengths are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_sampler_sample(
@@ -132,14 +157,14 @@ pub unsafe extern "C" fn kinglet_sampler_sample(
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
     let pointers = unsafe {
-        get(sampler).map(|drawing| drawing.counts.clone()).and_then(|counts| {
+        get(sampler).map(|state| state.counts.clone()).and_then(|counts| {
             let places = [counts, span(sampler, 1)?, span(logits, count)?, span(token, 1)?];
             all_disjoint(&places)?;
             Ok((get_mut(sampler)?, slice_mut(logits, count)?, output(token)?))
         })
     };
-    status(pointers.and_then(|(drawing, logits, token)| {
-        *token = drawing.sampler.sample(logits)?;
+    status(pointers.and_then(|(state, logits, token)| {
+        *token = state.sampler.sample(logits)?;
         Ok(())
     }))
 }
@@ -149,6 +174,7 @@ pub unsafe extern "C" fn kinglet_sampler_sample(
 /// RWKV's own programs; `model` may be null.
 ///
 /// # Safety
+///
 /// The pointers are what they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_sampler_accept(
@@ -156,27 +182,33 @@ pub unsafe extern "C" fn kinglet_sampler_accept(
     model: *const KingletModel,
     token: u32,
 ) -> KingletStatus {
-    // SAFETY: the caller's promise.
-    let drawing = unsafe { get_mut(sampler) };
-    status(drawing.and_then(|Drawing { sampler, .. }| {
+    let accept = || {
+        // SAFETY: the caller's promise.
+        let written = [span(sampler, 1)?, unsafe { get(sampler) }?.counts.clone()];
         let mut counted = true;
         if !model.is_null() {
+            apart(&span(model, 1)?, &written)?;
             // SAFETY: the caller's promise.
-            let tokenizer = unsafe { get(model) }?.tokenizer?;
-            counted = !is_uncounted(tokenizer.token(token).unwrap_or_default());
+            let loaded = unsafe { get(model) }?;
+            apart(&place(loaded.model.bytes()), &written)?;
+            counted = !is_uncounted(loaded.tokenizer?.token(token).unwrap_or_default());
         }
+        // SAFETY: the caller's promise, and apart from the model.
+        let SamplerState { sampler, .. } = unsafe { get_mut(sampler) }?;
         if counted {
             sampler.accept(token);
         } else {
             sampler.accept_uncounted(token);
         }
         Ok(())
-    }))
+    };
+    status(accept())
 }
 
 /// Excludes a token from being drawn; at most 32 at one time.
 ///
 /// # Safety
+///
 /// The pointer is to a sampler.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_sampler_ban(
@@ -184,13 +216,14 @@ pub unsafe extern "C" fn kinglet_sampler_ban(
     token: u32,
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
-    let drawing = unsafe { get_mut(sampler) };
-    status(drawing.and_then(|drawing| Ok(drawing.sampler.ban(token)?)))
+    let state = unsafe { get_mut(sampler) };
+    status(state.and_then(|state| Ok(state.sampler.ban(token)?)))
 }
 
 /// Allows a token again.
 ///
 /// # Safety
+///
 /// The pointer is to a sampler.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kinglet_sampler_unban(
@@ -198,6 +231,6 @@ pub unsafe extern "C" fn kinglet_sampler_unban(
     token: u32,
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
-    let drawing = unsafe { get_mut(sampler) };
-    status(drawing.map(|drawing| drawing.sampler.unban(token)))
+    let state = unsafe { get_mut(sampler) };
+    status(state.map(|state| state.sampler.unban(token)))
 }

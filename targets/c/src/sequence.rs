@@ -1,7 +1,6 @@
 //! The engine of the core behind a handle, whichever type it keeps its state in.
 
-use kinglet::engine::Cpu;
-use kinglet::engine::{BatchToken, Engine};
+use kinglet::engine::{BatchToken, Cpu, Engine};
 use kinglet::format::model::Model;
 use kinglet::format::state_file::StateFile;
 use kinglet::num::state_dtype::{StateElement, f16};
@@ -9,19 +8,16 @@ use kinglet::num::state_dtype::{StateElement, f16};
 use crate::kernels::KernelSet;
 use crate::status::KingletStatus;
 
-/// What C does with one sequence.
+/// The operations of the C interface on one sequence.
 pub(crate) trait Sequence {
     /// The model.
     fn model(&self) -> &Model<'static>;
-
-    /// The kernels that it computes with.
-    fn kernels(&self) -> &KernelSet;
 
     /// Back to the start.
     fn reset(&mut self) -> Result<(), KingletStatus>;
 
     /// [`Engine::forward`].
-    fn forward(&mut self, columns: &[BatchToken], logits: &mut [f32]) -> Result<(), KingletStatus>;
+    fn forward(&mut self, tokens: &[BatchToken], logits: &mut [f32]) -> Result<(), KingletStatus>;
 
     /// [`Engine::prefill`].
     fn prefill(&mut self, tokens: &[u32], logits: &mut [f32]) -> Result<(), KingletStatus>;
@@ -38,16 +34,12 @@ impl<S: StateElement> Sequence for Cpu<'static, KernelSet, S> {
         self.model()
     }
 
-    fn kernels(&self) -> &KernelSet {
-        self.kernels()
-    }
-
     fn reset(&mut self) -> Result<(), KingletStatus> {
         Ok(Engine::reset(self, 0)?)
     }
 
-    fn forward(&mut self, columns: &[BatchToken], logits: &mut [f32]) -> Result<(), KingletStatus> {
-        Ok(Engine::forward(self, columns, logits)?)
+    fn forward(&mut self, tokens: &[BatchToken], logits: &mut [f32]) -> Result<(), KingletStatus> {
+        Ok(Engine::forward(self, tokens, logits)?)
     }
 
     fn prefill(&mut self, tokens: &[u32], logits: &mut [f32]) -> Result<(), KingletStatus> {

@@ -1,15 +1,18 @@
-//! What a function reports.
+//! Status codes.
+//!
+//! One enum for all functions, because C programs compare numbers and print texts. The core's
+//! errors carry places and values, of which C gets the kind: each kind that a program may act
+//! upon has a code of its own, and those that mean "the file is damaged" share one.
 
 use core::ffi::{CStr, c_char};
 
-use kinglet::engine::BufferError;
-use kinglet::engine::{StateError, StepError};
+use kinglet::engine::{BufferError, StateError, StepError};
 use kinglet::format::model::ModelError;
 use kinglet::format::state_file::StateFileError;
 use kinglet::sampler::{BanError, OptionsError, SampleError};
 use kinglet::tokenizer::TokenizerError;
 
-/// What a function reports: 0 is success. Unless its description says
+/// The result of a function: 0 is success. Unless its description says
 /// otherwise, a function that fails has changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
@@ -24,7 +27,7 @@ pub enum KingletStatus {
     BufferTooSmall = 3,
     /// A length is impossible: it reaches beyond the address space.
     Length = 4,
-    /// Two buffers overlap.
+    /// Two buffers or handles of one call overlap, and not both are only read.
     Overlap = 5,
     /// The handle was not initialised, or its initialisation failed.
     InvalidHandle = 6,
@@ -42,8 +45,8 @@ pub enum KingletStatus {
     Unencodable = 12,
     /// A token id is outside the vocabulary.
     Token = 13,
-    /// A block is 0 or larger than KINGLET_MAX_BLOCK.
-    Block = 14,
+    /// A batch is 0 or larger than KINGLET_MAX_BATCH.
+    Batch = 14,
     /// A value is not finite: the weights, the state or the logits are damaged.
     NonFinite = 15,
     /// A sampler option is outside its range.
@@ -91,7 +94,7 @@ impl KingletStatus {
         Self::Tokenizer,
         Self::Unencodable,
         Self::Token,
-        Self::Block,
+        Self::Batch,
         Self::NonFinite,
         Self::Options,
         Self::Counts,
@@ -108,7 +111,7 @@ impl KingletStatus {
         Self::Other,
     ];
 
-    /// What to tell a user.
+    /// The message for a user.
     pub(crate) const fn text(self) -> &'static CStr {
         match self {
             Self::Ok => c"done",
@@ -118,7 +121,7 @@ impl KingletStatus {
             }
             Self::BufferTooSmall => c"a buffer is too small",
             Self::Length => c"a length reaches beyond the address space",
-            Self::Overlap => c"two buffers overlap",
+            Self::Overlap => c"two buffers or handles overlap",
             Self::InvalidHandle => c"a handle is not initialised",
             Self::NotAModel => c"not a Kinglet model",
             Self::ModelVersion => c"the model is newer than this library",
@@ -127,7 +130,7 @@ impl KingletStatus {
             Self::Tokenizer => c"the model's tokenizer is damaged or not known",
             Self::Unencodable => c"the vocabulary has no token for a byte of the text",
             Self::Token => c"a token is outside the vocabulary",
-            Self::Block => c"a block is 0 or too large",
+            Self::Batch => c"a batch is 0 or too large",
             Self::NonFinite => c"a value is not finite",
             Self::Options => c"a sampler option is out of range",
             Self::Counts => c"penalties need a count for every token of the vocabulary",
@@ -208,7 +211,7 @@ impl From<StepError> for KingletStatus {
         match error {
             StepError::Token { .. } => Self::Token,
             StepError::Logits { .. } => Self::BufferTooSmall,
-            StepError::Batch { .. } => Self::Block,
+            StepError::Batch { .. } => Self::Batch,
             StepError::NonFinite => Self::NonFinite,
             _ => Self::Other,
         }

@@ -5,8 +5,7 @@ use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{null, null_mut};
 
 use KingletStatus as Status;
-use kinglet::engine::Engine;
-use kinglet::engine::{Cpu, workspace_len};
+use kinglet::engine::{Cpu, Engine, workspace_len};
 use kinglet::format::model::Model;
 use kinglet::kernels::scalar::Scalar;
 use kinglet_c::*;
@@ -54,38 +53,38 @@ type Init = unsafe extern "C" fn(
 ) -> Status;
 
 impl Rig {
-    fn new(model: &KingletModel, block: usize) -> Self {
+    fn new(model: &KingletModel, batch: usize) -> Self {
         // SAFETY: an open model.
         let state = unsafe { kinglet_state_size(model) };
-        let mut rig = Self::sized(model, block, state);
-        assert_eq!(rig.init(model, block), Status::Ok);
+        let mut rig = Self::sized(model, batch, state);
+        assert_eq!(rig.init(model, batch), Status::Ok);
         rig
     }
 
     /// With an f16 state.
-    fn new_f16(model: &KingletModel, block: usize) -> Self {
+    fn new_f16(model: &KingletModel, batch: usize) -> Self {
         // SAFETY: an open model.
         let state = unsafe { kinglet_state_size_f16(model) };
-        let mut rig = Self::sized(model, block, state);
-        assert_eq!(rig.init_with(kinglet_engine_init_f16, model, block), Status::Ok);
+        let mut rig = Self::sized(model, batch, state);
+        assert_eq!(rig.init_with(kinglet_engine_init_f16, model, batch), Status::Ok);
         rig
     }
 
     /// Buffers with a state of `state` bytes, and no engine yet.
-    fn sized(model: &KingletModel, block: usize, state: usize) -> Self {
+    fn sized(model: &KingletModel, batch: usize, state: usize) -> Self {
         // SAFETY: an open model.
         let sizes =
-            unsafe { [state, kinglet_workspace_size(model, block), kinglet_logits_size(model)] };
-        // What is in the buffers does not matter.
+            unsafe { [state, kinglet_workspace_size(model, batch), kinglet_logits_size(model)] };
+        // Any contents will do, because an engine overwrites them.
         let [state, workspace, logits] = sizes.map(|size| vec![f32::NAN; size / 4]);
         Self { engine: handle!(KingletEngine), state, workspace, logits }
     }
 
-    fn init(&mut self, model: &KingletModel, block: usize) -> Status {
-        self.init_with(kinglet_engine_init, model, block)
+    fn init(&mut self, model: &KingletModel, batch: usize) -> Status {
+        self.init_with(kinglet_engine_init, model, batch)
     }
 
-    fn init_with(&mut self, init: Init, model: &KingletModel, block: usize) -> Status {
+    fn init_with(&mut self, init: Init, model: &KingletModel, batch: usize) -> Status {
         let Self { engine, state, workspace, .. } = self;
         let (state_size, workspace_size) = (4 * state.len(), 4 * workspace.len());
         // SAFETY: the buffers are the rig's and have these sizes.
@@ -93,7 +92,7 @@ impl Rig {
             init(
                 engine,
                 model,
-                block,
+                batch,
                 state.as_mut_ptr().cast(),
                 state_size,
                 workspace.as_mut_ptr().cast(),
@@ -182,8 +181,8 @@ fn engines_have_the_kernels_of_the_machine() {
 fn the_numbers_are_those_of_the_core() {
     let model = open();
     let tokens = [0, 5, 300, 7, 7, 1];
-    for block in [1, 4, KINGLET_MAX_BLOCK] {
-        let mut rig = Rig::new(&model, block);
+    for batch in [1, 4, KINGLET_MAX_BATCH] {
+        let mut rig = Rig::new(&model, batch);
         assert_eq!(rig.prefill(&tokens), Status::Ok);
         assert_eq!(rig.logits, expected(&tokens));
         assert_eq!(rig.step(9), Status::Ok);
@@ -203,8 +202,8 @@ fn an_f16_state_takes_half_and_has_numbers_of_its_own() {
         (kinglet_state_size_f16(&model), file_size, kinglet_state_file_size(&model))
     };
     assert_eq!(file_size - 64, state);
-    for block in [1, 7] {
-        let mut rig = Rig::new_f16(&model, block);
+    for batch in [1, 7] {
+        let mut rig = Rig::new_f16(&model, batch);
         assert_eq!(rig.digest(), (Status::Ok, DIGEST_F16));
         // As if nothing had been computed.
         assert_eq!(rig.digest(), (Status::Ok, DIGEST_F16));
@@ -274,6 +273,37 @@ fn a_sequence_goes_on_from_its_state_file() {
 
     assert_eq!(rig.save(1 << 20, &mut file), Status::Token);
     assert_eq!(rig.save(0, &mut file[1..]), Status::BufferTooSmall);
+}
+
+/// The program `kinglet` keeps more in a state file than the state.
+#[test]
+fn a_state_file_with_sections_is_restored() {
+    use kinglet::format::state_file::{StateFile, StateSection};
+    let model = open();
+    let mut rig = Rig::new(&model, 1);
+    // SAFETY: an open model.
+    let size = unsafe { kinglet_state_file_size(&model) };
+    let mut file = vec![0u32; size / 4];
+    assert_eq!(rig.prefill(&[0, 5, 300]), Status::Ok);
+    assert_eq!(rig.save(7, &mut file), Status::Ok);
+
+    let header = *Model::open(MODEL).unwrap().header();
+    // SAFETY: the words of `file`.
+    let bytes = unsafe { std::slice::from_raw_parts(file.as_ptr().cast(), size) };
+    let plain = StateFile::<f32>::parse(&header, bytes).unwrap();
+    let (values, next) = (plain.values().unwrap(), plain.next_token());
+    let sections = [(StateSection::UnfinishedBytes, &b"\xE2\x82"[..])];
+    let mut longer = vec![0u32; file.len() + 16];
+    let bytes = longer.as_mut_ptr().cast();
+    // SAFETY: the words of `longer`.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(bytes, 4 * longer.len()) };
+    let written = StateFile::write_sections(&header, values, next, &sections, bytes);
+    let written = written.unwrap();
+    assert!(written > size);
+    let mut other = Rig::new(&model, 1);
+    assert_eq!(other.restore(&longer, written), (Status::Ok, 7));
+    assert_eq!(other.step(7), Status::Ok);
+    assert_eq!(other.logits, expected(&[0, 5, 300, 7]));
 }
 
 #[test]
@@ -426,9 +456,9 @@ fn models_that_are_none_are_refused() {
 fn buffers_that_do_not_serve_are_refused() {
     let model = open();
     let mut rig = Rig::new(&model, 4);
-    assert_eq!(rig.init(&model, 0), Status::Block);
-    assert_eq!(rig.init(&model, KINGLET_MAX_BLOCK + 1), Status::Block);
-    assert_eq!(rig.init(&model, usize::MAX), Status::Block);
+    assert_eq!(rig.init(&model, 0), Status::Batch);
+    assert_eq!(rig.init(&model, KINGLET_MAX_BATCH + 1), Status::Batch);
+    assert_eq!(rig.init(&model, usize::MAX), Status::Batch);
     assert_eq!(rig.init(&model, 5), Status::BufferTooSmall);
     assert_eq!(rig.step(0), Status::InvalidHandle, "its initialisation failed");
     assert_eq!(rig.init(&handle!(KingletModel), 4), Status::InvalidHandle);

@@ -8,12 +8,12 @@ use std::process::ExitCode;
 
 use args::{Cli, Command};
 use clap::Parser;
-use commands::{bench, digest, fit, info, logits, perplexity, run};
+use commands::{bench, digest, fit, info, logits, perplexity, run, tokenize};
 #[cfg(feature = "quantizer")]
 use commands::{export, quantize, state};
 #[cfg(unix)]
 use support::signals;
-use support::terminal;
+use support::{stdout, terminal};
 
 /// The status of a program that was used wrongly or was given wrong input.
 const FAILED: u8 = 2;
@@ -23,8 +23,12 @@ const UNFIT: u8 = 1;
 fn main() -> ExitCode {
     let command = Cli::parse().command.unwrap_or_default();
     #[cfg(unix)]
+    signals::explain_bus_error();
+    #[cfg(unix)]
     if command.writes() {
-        signals::abandon_files();
+        // `run` saves its state on Ctrl-C.
+        let own = matches!(command, Command::Run(_)).then_some(signal_hook::consts::SIGINT);
+        signals::abandon_files(own);
     } else {
         // Whoever reads the output may stop, as `head` does: end quietly then.
         sigpipe::reset();
@@ -37,17 +41,18 @@ fn main() -> ExitCode {
         Command::State(args) => state::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Fit(args) => match fit::run(&args) {
-            Ok(false) => return ExitCode::from(UNFIT),
+            Ok(false) if stdout::flush().is_ok() => return ExitCode::from(UNFIT),
             answer => answer.map(|_| ()),
         },
         Command::Perplexity(args) => perplexity::run(&args),
         #[cfg(feature = "quantizer")]
         Command::Export(args) => export::run(&args),
         Command::Logits(args) => logits::run(&args),
+        Command::Tokenize(args) => tokenize::run(&args),
         Command::Digest(args) => digest::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
-    match result {
+    match result.and_then(|()| Ok(stdout::flush()?)) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads the output has had enough.
         Err(error) if terminal::is_broken_pipe(&error) => ExitCode::SUCCESS,

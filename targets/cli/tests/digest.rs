@@ -1,5 +1,5 @@
 //! `kinglet digest` is one value for every kernel set of the machine, number of
-//! threads and size of a chunk, with and without a saved state in between; for
+//! threads and size of a batch, with and without a saved state in between; for
 //! each type of state one of its own.
 
 use std::process::Command;
@@ -13,9 +13,9 @@ use kinglet_neon::KernelSet;
 const DIGEST: &str = "5774c7a9";
 /// The same with an f16 state.
 const DIGEST_F16: &str = "f16:2a6f0c98";
-/// No multiple of any chunk but 1 and 2, and more than the largest.
+/// No multiple of any batch but 1 and 2, and more than the largest.
 const TOKENS: &str = "130";
-const CHUNKS: [&str; 6] = ["1", "2", "7", "16", "64", "100"];
+const BATCHES: [&str; 6] = ["1", "2", "7", "16", "64", "100"];
 const THREADS: [&str; 4] = ["1", "2", "3", "4"];
 
 fn digest(args: &[&str]) -> String {
@@ -37,14 +37,14 @@ fn the_digest_is_that_of_every_machine() {
 /// Every way to compute, with states of a type.
 fn check(state: &str) {
     let state = ["--state-type", state, "--tokens", TOKENS];
-    let one = [&state[..], &["--kernel", "scalar", "-t", "1", "--chunk", "1"]].concat();
+    let one = [&state[..], &["--kernel", "scalar", "-t", "1", "--batch", "1"]].concat();
     let expected = digest(&one);
     let mut sets = 0;
     for set in KernelSet::names() {
         sets += 1;
         for threads in THREADS {
-            for chunk in CHUNKS {
-                let how = ["--kernel", set, "-t", threads, "--chunk", chunk];
+            for batch in BATCHES {
+                let how = ["--kernel", set, "-t", threads, "--batch", batch];
                 let plain = [&state[..], &how].concat();
                 assert_eq!(digest(&plain), expected, "{plain:?}");
                 let restored = [&plain[..], &["--restore"]].concat();
@@ -81,14 +81,14 @@ fn too_large_a_number_says_so() {
         // It computes until its time is up.
         assert_eq!((endless.status.code(), &*errors), (None, ""), "{tokens}");
     }
-    for (chunk, said) in [
+    for (batch, said) in [
         ("100000000", "needs "),
         ("18446744073709551615", "needs more bytes than there are addresses"),
     ] {
-        let refused = run(&["--tokens", "18446744073709551615", "--chunk", chunk]);
+        let refused = run(&["--tokens", "18446744073709551615", "--batch", batch]);
         let errors = String::from_utf8_lossy(&refused.stderr);
-        assert_eq!(refused.status.code(), Some(2), "{chunk}: {errors}");
-        let what = format!("the workspace for {chunk} tokens together (a smaller --chunk");
+        assert_eq!(refused.status.code(), Some(2), "{batch}: {errors}");
+        let what = format!("the workspace for {batch} tokens together (a smaller --batch");
         assert!(errors.contains(&what) && errors.contains(said), "{errors}");
     }
 }
@@ -97,7 +97,7 @@ fn too_large_a_number_says_so() {
 fn a_negative_number_is_an_argument() {
     for args in [
         &["digest", "--tokens", "-1"][..],
-        &["digest", "--chunk", "-1"],
+        &["digest", "--batch", "-1"],
         &["fit", "--ram", "-5"],
         &["run", "--temp", "-inf"],
         &["run", "--temp", "1e40"],

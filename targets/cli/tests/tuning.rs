@@ -55,7 +55,7 @@ fn a_tuned_state_starts_every_text_from_the_model_or_from_a_file() {
     tell(&["Once", "-m", &tuned, "--state", &file]);
     let digest = |model: &str, more: &[&str]| succeed(&[&["digest", "-m", model], more].concat());
     assert_ne!(digest(&tuned, &[]), digest(&plain, &[]));
-    assert_eq!(digest(&tuned, &[]), digest(&tuned, &["--restore", "--chunk", "7"]));
+    assert_eq!(digest(&tuned, &[]), digest(&tuned, &["--restore", "--batch", "7"]));
 
     let (of_tuned, of_plain) = (info(&tuned), info(&plain));
     assert_eq!(of_tuned["tuned_start_state"], true);

@@ -27,3 +27,32 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     }
     Ok(bytes as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read() {
+        let good = [
+            ("524288", 524_288),
+            ("512K", 512 << 10),
+            ("512 KiB", 512 << 10),
+            ("264KB", 264 << 10),
+            ("16 MiB", 16 << 20),
+            ("4GB", 4 << 30),
+            ("2m", 2 << 20),
+            ("1.5G", 3 << 29),
+            ("64B", 64),
+        ];
+        for (text, bytes) in good {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in
+            ["", "K", "2X", "-1K", "1e3", "inf", "nan", "0", "1.5", "1.2.3M", "99999999999G"]
+        {
+            let error = parse_size(text).expect_err(text);
+            assert!(error.contains("512K"), "{error}");
+        }
+    }
+}

@@ -3,12 +3,14 @@
 use anyhow::Result;
 
 use crate::args::ExportArgs;
-use crate::support::model::Opened;
-use crate::support::{output, terminal};
+use crate::support::model::LoadedModel;
+use crate::support::output::{self, Kind};
+use crate::support::terminal;
 
 pub(crate) fn run(args: &ExportArgs) -> Result<()> {
-    output::keep(&args.model.model, "--output", &args.output)?;
-    let opened = Opened::new(&args.model)?;
+    output::refuse_overwrite(&args.model.model, "--output", &args.output)?;
+    output::refuse_foreign(Kind::Safetensors, "--output", &args.output, args.force)?;
+    let opened = LoadedModel::new(&args.model)?;
     let tensors = kinglet_quantize::export(&opened.model()?, &args.output)?;
     terminal::note(&format!("{}: {tensors} tensors, f32", args.output.display()));
     Ok(())

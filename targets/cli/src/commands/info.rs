@@ -1,25 +1,28 @@
 //! `kinglet info`: what a model is and what it needs.
-#![expect(clippy::print_stdout, reason = "the facts are the output")]
+
+use std::io;
 
 use anyhow::Result;
-use kinglet::engine::workspace_len;
-use kinglet::format::layout::layout;
-use kinglet::format::model::{Model, Section, Tensor};
-use kinglet::format::tensors;
+use kinglet::engine::Requirements;
+use kinglet::format::model::{Model, Section};
+use kinglet::format::shape::{Ranks, Shape};
 use kinglet_quantize::Hex;
 use serde_json::json;
 
 use crate::args::InfoArgs;
-use crate::support::model::{Opened, tokenizer};
+use crate::support::model::{LoadedModel, tokenizer};
+use crate::support::numbers::grouped;
+use crate::support::stdout::outln;
+use crate::support::traffic::{parameters, read_per_token};
 
 pub(crate) fn run(args: &InfoArgs) -> Result<()> {
-    let opened = Opened::new(&args.model)?;
+    let opened = LoadedModel::new(&args.model)?;
     let model = opened.model()?;
     let facts = Facts::new(&model);
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&facts.json(opened.name()))?);
+        outln!("{}", serde_json::to_string_pretty(&facts.json(opened.name()))?)?;
     } else {
-        facts.print(opened.name());
+        facts.print(opened.name())?;
     }
     Ok(())
 }
@@ -38,11 +41,11 @@ impl<'a> Facts<'a> {
     }
 
     fn state_bytes(&self) -> usize {
-        4 * self.model.shape().state_len()
+        Requirements::of::<f32>(self.model.shape(), 1).state_bytes
     }
 
     fn workspace_bytes(&self) -> usize {
-        4 * workspace_len(self.model.shape(), 1)
+        Requirements::of::<f32>(self.model.shape(), 1).workspace_bytes()
     }
 
     fn json(&self, name: &str) -> serde_json::Value {
@@ -63,12 +66,8 @@ impl<'a> Facts<'a> {
             "vocab": shape.vocab,
             "tokenizer_tokens": self.tokens,
             "tuned_start_state": self.model.start_state().is_some(),
-            "ranks": {
-                "decay": shape.ranks.decay,
-                "iclr": shape.ranks.iclr,
-                "value": shape.ranks.value,
-                "gate": shape.ranks.gate,
-            },
+            "ranks": ranks(shape).map(|(_, key, rank)| (key.to_owned(), rank.into()))
+                .collect::<serde_json::Map<_, _>>(),
             "parameters": self.parameters,
             "file_bytes": self.model.bytes().len(),
             "section_bytes": sections,
@@ -80,11 +79,11 @@ impl<'a> Facts<'a> {
         })
     }
 
-    fn print(&self, name: &str) {
+    fn print(&self, name: &str) -> io::Result<()> {
         let shape = self.model.shape();
         let header = self.model.header();
-        println!("{name}");
-        println!(
+        outln!("{name}")?;
+        outln!(
             "  {}, {} layers, width {}, {} heads of {}, ffn {}, vocabulary {}",
             shape.architecture,
             shape.layers,
@@ -93,98 +92,75 @@ impl<'a> Facts<'a> {
             shape.head_size,
             shape.ffn,
             shape.vocab,
-        );
+        )?;
         let ranks = shape.ranks;
-        println!(
+        outln!(
             "  ranks: decay {}, in-context learning rate {}, value {}, gate {}",
-            ranks.decay, ranks.iclr, ranks.value, ranks.gate
-        );
+            ranks.decay,
+            ranks.iclr,
+            ranks.value,
+            ranks.gate
+        )?;
         match self.tokens {
-            Some(tokens) => println!("  tokenizer: {tokens} token ids"),
-            None => println!("  tokenizer: none"),
+            Some(tokens) => outln!("  tokenizer: {tokens} token ids{}", far(tokens, shape.vocab))?,
+            None => outln!("  tokenizer: none")?,
         }
         if self.model.start_state().is_some() {
-            println!("  starts from a tuned state");
+            outln!("  starts from a tuned state")?;
         }
-        println!("  {:>13} parameters", grouped(self.parameters));
-        println!("file, bytes");
+        outln!("  {:>13} parameters", grouped(self.parameters))?;
+        outln!("file, bytes")?;
         for section in Section::ALL {
             let len = header.section(section).len;
             if len > 0 {
-                println!("  {:>13} {section}", grouped(len));
+                outln!("  {:>13} {section}", grouped(len))?;
             }
         }
-        println!("  {:>13} in all", grouped(self.model.bytes().len() as u64));
-        println!("memory, bytes");
-        println!(
+        outln!("  {:>13} in all", grouped(self.model.bytes().len() as u64))?;
+        outln!("memory, bytes")?;
+        outln!(
             "  {:>13} state, whatever the length of the text",
             grouped(self.state_bytes() as u64)
-        );
-        println!(
+        )?;
+        outln!(
             "  {:>13} workspace for one token at a time",
             grouped(self.workspace_bytes() as u64)
-        );
-        println!("  {:>13} logits", grouped(4 * shape.vocab as u64));
-        println!(
+        )?;
+        outln!("  {:>13} logits", grouped(4 * shape.vocab as u64))?;
+        outln!(
             "  {:>13} of the file read per token at most; zeros in the channel mix spare a part",
             grouped(self.read_per_token)
-        );
-        println!("content hash {}", Hex(&header.content_hash));
+        )?;
+        outln!("content hash {}", Hex(&header.content_hash))?;
         for line in self.model.provenance().lines() {
-            println!("{line}");
+            outln!("{line}")?;
         }
+        Ok(())
     }
 }
 
-/// Values of all tensors, without padding.
-fn parameters(model: &Model<'_>) -> u64 {
-    let shape = model.shape();
-    (0..tensors::tensor_count(shape))
-        .filter(|&index| model.tensor(index).is_some())
-        .map(|index| {
-            let (_, spec) = tensors::tensor(shape, index);
-            spec.rows.of(shape) as u64 * spec.cols.of(shape) as u64
-        })
-        .sum()
+/// Names, JSON keys and values of the ranks that the architecture has.
+fn ranks(shape: &Shape) -> impl Iterator<Item = (&'static str, &'static str, usize)> {
+    let Ranks { decay, iclr, value, gate, shift, deep_embed } = shape.ranks;
+    let ranks = [
+        ("decay", "decay", decay),
+        ("in-context learning rate", "iclr", iclr),
+        ("value", "value", value),
+        ("gate", "gate", gate),
+        ("token shift", "shift", shift),
+        ("DeepEmbed", "deep_embed", deep_embed),
+    ];
+    ranks.into_iter().filter(|(_, _, rank)| *rank > 0)
 }
 
-/// Bytes of the file that one token reads, nothing skipped: all tensors, but of
-/// the embedding one row.
-pub(crate) fn read_per_token(model: &Model<'_>) -> u64 {
-    let shape = model.shape();
-    (0..tensors::tensor_count(shape))
-        .map(|index| {
-            let (_, spec) = tensors::tensor(shape, index);
-            match model.tensor(index) {
-                None => 0,
-                Some(Tensor::Embedding(table)) => layout(spec, shape, 0).len() / table.rows as u64,
-                Some(Tensor::Matrix(matrix)) => layout(spec, shape, matrix.group()).len(),
-                Some(Tensor::Sparse(matrix)) => layout(spec, shape, matrix.group()).len(),
-                Some(_) => layout(spec, shape, 0).len(),
-            }
-        })
-        .sum()
-}
+/// Vocabularies are padded to a round number, by less than this.
+const MAX_PADDING: usize = 1024;
 
-/// 1234567 as 1,234,567.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn numbers_are_grouped() {
-        assert_eq!(super::grouped(0), "0");
-        assert_eq!(super::grouped(999), "999");
-        assert_eq!(super::grouped(1_234_567), "1,234,567");
+/// What to say of a tokenizer that leaves many logits without a text.
+fn far(tokens: usize, vocab: usize) -> &'static str {
+    if tokens + MAX_PADDING < vocab {
+        ", far fewer than the model has logits: is it the one that it was trained with?"
+    } else {
+        ""
     }
 }

@@ -6,31 +6,35 @@ use anyhow::{Context, Result, bail};
 use kinglet::engine::{BatchToken, Engine};
 
 use crate::args::LogitsArgs;
-use crate::support::engine::with_engine;
-use crate::support::model::{Opened, read};
+use crate::support::engine::{max_batch, with_engine};
+use crate::support::input;
+use crate::support::model::LoadedModel;
 use crate::support::npy;
-use crate::support::output::{self, Output};
+use crate::support::output::{self, Kind, Output};
+use crate::support::tokens::without_mark;
 
 /// Tokens computed together.
-const BLOCK: usize = 32;
+const MAX_BATCH: usize = 32;
 
 pub(crate) fn run(args: &LogitsArgs) -> Result<()> {
     let inputs = args.model.model.iter().chain([&args.tokens]);
-    output::keep(inputs, "--output", &args.output)?;
+    output::refuse_overwrite(inputs, "--output", &args.output)?;
+    output::refuse_foreign(Kind::Npy, "--output", &args.output, args.force)?;
     let path = args.tokens.display();
-    let tokens: Vec<u32> = serde_json::from_slice(&read(&args.tokens)?)
+    let bytes = input::read(&args.tokens, input::MAX_TEXT, "a list of token ids")?;
+    let tokens: Vec<u32> = serde_json::from_slice(without_mark(&bytes))
         .with_context(|| format!("{path} is not a list of token ids such as [0, 742, 694]"))?;
     if tokens.is_empty() {
         bail!("{path} has no token ids");
     }
-    let opened = Opened::resident(&args.model, &args.residence)?;
+    let opened = LoadedModel::resident(&args.model, &args.residence)?;
     let model = opened.model()?;
     let vocab = model.shape().vocab;
     if let Some((at, token)) = tokens.iter().enumerate().find(|(_, t)| **t as usize >= vocab) {
         bail!("{path}: token {token} at position {at} is outside the vocabulary of {vocab}");
     }
-    let block = BLOCK.min(tokens.len());
-    with_engine(model, &args.engine, 1, block, |engine| {
+    let batch = max_batch(&model, MAX_BATCH).min(tokens.len());
+    with_engine(model, &args.engine, 1, batch, |engine| {
         let mut file = BufWriter::new(Output::create(&args.output)?);
         write(engine, &tokens, &mut file)?;
         Ok(file.into_inner().map_err(IntoInnerError::into_error)?.finish()?)
@@ -42,10 +46,10 @@ fn write(engine: &mut dyn Engine, tokens: &[u32], out: &mut impl Write) -> Resul
     npy::write_header(out, tokens.len(), vocab)?;
     let mut logits = vec![0.0f32; engine.max_batch() * vocab];
     for chunk in tokens.chunks(engine.max_batch()) {
-        let columns: Vec<_> =
+        let batch: Vec<_> =
             chunk.iter().map(|&token| BatchToken { token, sequence: 0, logits: true }).collect();
         let logits = &mut logits[..chunk.len() * vocab];
-        engine.forward(&columns, logits)?;
+        engine.forward(&batch, logits)?;
         for logit in logits {
             out.write_all(&logit.to_le_bytes())?;
         }

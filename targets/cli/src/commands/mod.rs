@@ -10,8 +10,7 @@ pub(crate) mod logits;
 pub(crate) mod perplexity;
 #[cfg(feature = "quantizer")]
 pub(crate) mod quantize;
-#[cfg(feature = "quantizer")]
-pub(crate) mod report;
 pub(crate) mod run;
 #[cfg(feature = "quantizer")]
 pub(crate) mod state;
+pub(crate) mod tokenize;

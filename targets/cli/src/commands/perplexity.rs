@@ -1,20 +1,20 @@
 //! `kinglet perplexity`: how well a model predicts a text.
-#![expect(clippy::print_stdout, reason = "the figures are the output")]
 
 use anyhow::{Context, Result, bail};
-use kinglet::engine::{BatchToken, Engine};
+use kinglet::engine::{BatchToken, Engine, StepError};
 use kinglet::tokenizer::Tokenizer;
 use serde::Serialize;
 
 use crate::args::PerplexityArgs;
-use crate::support::engine::with_engine;
-use crate::support::model::{Opened, read, tokenizer};
+use crate::support::engine::{max_batch, with_engine};
+use crate::support::input;
+use crate::support::model::{LoadedModel, tokenizer};
+use crate::support::stdout::outln;
 use crate::support::terminal;
+use crate::support::tokens::{SEPARATOR, documents};
 
-/// A line of its own between two documents.
-const SEPARATOR: &str = "<|endoftext|>";
 /// Tokens computed together.
-const BLOCK: usize = 32;
+const MAX_BATCH: usize = 32;
 
 /// The result, as `--json` prints it.
 #[derive(Debug, Serialize)]
@@ -29,17 +29,21 @@ struct Figures {
 
 pub(crate) fn run(args: &PerplexityArgs) -> Result<()> {
     let path = args.file.display();
-    let text = read(&args.file)?;
+    let text = match args.file.to_str() {
+        Some("-") => input::standard_input("the text")?,
+        _ => input::read(&args.file, input::MAX_TEXT, "a text")?,
+    };
     let text = String::from_utf8(text).with_context(|| format!("{path} is not UTF-8 text"))?;
     let text = text.replace("\r\n", "\n");
-    let opened = Opened::resident(&args.model, &args.residence)?;
+    let opened = LoadedModel::resident(&args.model, &args.residence)?;
     let model = opened.model()?;
     let tokenizer = tokenizer(&model, opened.name())?;
     let documents = documents(&text);
     if documents.is_empty() {
         bail!("{path} has no text");
     }
-    let figures = with_engine(model, &args.engine, 1, BLOCK, |engine| {
+    let batch = max_batch(&model, MAX_BATCH);
+    let figures = with_engine(model, &args.engine, 1, batch, |engine| {
         let bar = terminal::progress(
             text.len() as u64,
             "{bar:30} {percent}% · {bytes} of {total_bytes} · {msg} · {eta} left",
@@ -69,35 +73,17 @@ pub(crate) fn run(args: &PerplexityArgs) -> Result<()> {
         })
     })?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&figures)?);
+        outln!("{}", serde_json::to_string_pretty(&figures)?)?;
     } else {
         let Figures { documents, tokens, bytes, nats_per_token, perplexity, bits_per_byte } =
             figures;
-        println!("{documents} documents, {tokens} tokens, {bytes} bytes");
-        println!("{nats_per_token:.5} nats per token");
-        println!("perplexity {perplexity:.4}");
-        println!("{bits_per_byte:.4} bits per byte");
+        let plural = if documents == 1 { "" } else { "s" };
+        outln!("{documents} document{plural}, {tokens} tokens, {bytes} bytes")?;
+        outln!("{nats_per_token:.5} nats per token")?;
+        outln!("perplexity {perplexity:.4}")?;
+        outln!("{bits_per_byte:.4} bits per byte")?;
     }
     Ok(())
-}
-
-/// The documents of a text: what stands between lines that are separators, without the end
-/// of the line before one, if not empty. Lines end in `\n`.
-pub(crate) fn documents(text: &str) -> Vec<&str> {
-    let mut documents = Vec::new();
-    let (mut start, mut line_start) = (0, 0);
-    for line in text.split_inclusive('\n') {
-        let line_end = line_start + line.len();
-        if line.strip_suffix('\n').unwrap_or(line) == SEPARATOR {
-            let document = &text[start..line_start];
-            documents.push(document.strip_suffix('\n').unwrap_or(document));
-            start = line_end;
-        }
-        line_start = line_end;
-    }
-    documents.push(&text[start..]);
-    documents.retain(|document| !document.is_empty());
-    documents
 }
 
 /// What the scored tokens cost.
@@ -126,6 +112,10 @@ impl Sum {
             tokens.push(token?);
         }
         let vocab = engine.shape().vocab;
+        // Every token is a target, which the logits must have.
+        if let Some(&found) = tokens.iter().find(|&&token| token as usize >= vocab) {
+            return Err(StepError::Token { found, vocab }.into());
+        }
         let mut logits = vec![0.0; engine.max_batch() * vocab];
         engine.reset(0)?;
         let Some((&first, targets)) = tokens.split_first() else { return Ok(()) };
@@ -139,12 +129,12 @@ impl Sum {
             tokens.chunks(engine.max_batch()).zip(targets.chunks(engine.max_batch()))
         {
             let inputs = &inputs[..targets.len()];
-            let columns: Vec<_> = inputs
+            let batch: Vec<_> = inputs
                 .iter()
                 .map(|&token| BatchToken { token, sequence: 0, logits: true })
                 .collect();
             let logits = &mut logits[..inputs.len() * vocab];
-            engine.forward(&columns, logits)?;
+            engine.forward(&batch, logits)?;
             for (logits, target) in logits.chunks_exact(vocab).zip(targets) {
                 self.nats += nats(logits, *target as usize);
                 self.tokens += 1;
@@ -164,29 +154,6 @@ fn nats(logits: &[f32], target: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn separators_are_lines() {
-        let text = "one\n<|endoftext|>\ntwo <|endoftext|> still\n<|endoftext|>\n";
-        assert_eq!(documents(text), ["one", "two <|endoftext|> still"]);
-    }
-
-    #[test]
-    fn separators_are_found_at_either_end_and_side_by_side() {
-        const LINE: &str = "<|endoftext|>\n";
-        for (text, expected) in [
-            (format!("{LINE}one\n"), &["one\n"][..]),
-            ("one\n<|endoftext|>".to_owned(), &["one"]),
-            (format!("one\n{LINE}{LINE}two"), &["one", "two"]),
-            (format!("one\n{LINE}\n{LINE}two"), &["one", "two"]),
-            (format!("one\n\n{LINE}\ntwo\n\n"), &["one\n", "\ntwo\n\n"]),
-            (format!("one {LINE}<|endoftext|> two"), &["one <|endoftext|>\n<|endoftext|> two"]),
-            (LINE.repeat(3), &[]),
-            (String::new(), &[]),
-        ] {
-            assert_eq!(documents(&text), expected, "{text:?}");
-        }
-    }
 
     #[test]
     fn equal_logits_share_the_probability() {

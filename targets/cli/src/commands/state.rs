@@ -7,16 +7,17 @@ use kinglet_quantize::TunedState;
 use kinglet_quantize::checkpoint::Checkpoint;
 
 use crate::args::StateArgs;
-use crate::support::model::{Opened, tokenizer};
-use crate::support::output::{self, Output};
+use crate::support::model::{LoadedModel, tokenizer};
+use crate::support::output::{self, Kind, Output};
 use crate::support::state_file::SavedState;
 use crate::support::terminal;
 
 pub(crate) fn run(args: &StateArgs) -> Result<()> {
     let checkpoint = Checkpoint::open(&args.state)?;
     let files = checkpoint.inputs();
-    output::keep(files.iter().chain(&args.model.model), "--output", &args.output)?;
-    let opened = Opened::new(&args.model)?;
+    output::refuse_overwrite(files.iter().chain(&args.model.model), "--output", &args.output)?;
+    output::refuse_foreign(Kind::State, "--output", &args.output, args.force)?;
+    let opened = LoadedModel::new(&args.model)?;
     let model = opened.model()?;
     let state = TunedState::read(&checkpoint, model.shape())
         .with_context(|| format!("{}, for {}", args.state.display(), opened.name()))?;
@@ -26,7 +27,7 @@ pub(crate) fn run(args: &StateArgs) -> Result<()> {
         Ok(tokenizer) => tokenizer.end_of_text(),
         Err(_) => Some(0),
     };
-    let state = SavedState { values: state.values().to_vec(), next };
+    let state = SavedState { values: state.values().to_vec(), next, ..SavedState::default() };
     let mut file = Output::create(&args.output)?;
     file.write_all(&state.bytes(args.state_type.state_type, model.header())?)?;
     file.finish()?;

@@ -4,8 +4,7 @@
 use std::io::ErrorKind;
 
 use anyhow::{Context, Result, bail};
-use kinglet::engine::Engine;
-use kinglet::engine::{Cpu, workspace_len};
+use kinglet::engine::{Cpu, Engine, checked_workspace_len};
 use kinglet::format::model::Model;
 use kinglet::format::shape::Shape;
 use kinglet::num::state_dtype::{StateElement, f16};
@@ -19,13 +18,13 @@ use kinglet_neon::KernelSet;
 use crate::args::{EngineArgs, StateType};
 
 /// More threads than this help nobody.
-const MOST_THREADS: usize = 256;
+const MAX_THREADS: usize = 256;
 
 /// Tokens of a prompt that are computed together.
 ///
 /// Twice as many would need more than 8 MB of workspace for a model of 1.5B. Half
 /// as many are slower by 13 to 18 % on two threads: `benches/record/cascade-zen4-2c.csv`.
-pub(crate) const BLOCK: usize = 64;
+pub(crate) const PROMPT_BATCH: usize = 64;
 
 impl EngineArgs {
     /// The kernel set that was asked for, or the fastest.
@@ -41,25 +40,25 @@ impl EngineArgs {
     /// The number of threads that was asked for, or the physical cores.
     pub(crate) fn threads(&self) -> Result<usize> {
         let threads = self.threads.unwrap_or_else(default_threads);
-        if !(1..=MOST_THREADS).contains(&threads) {
-            bail!("--threads {threads} is not in 1 to {MOST_THREADS}");
+        if !(1..=MAX_THREADS).contains(&threads) {
+            bail!("--threads {threads} is not in 1 to {MAX_THREADS}");
         }
         Ok(threads)
     }
 }
 
 /// Calls `f` with an engine over `model` that holds `sequences` sequences and
-/// computes up to `block` columns together.
+/// computes up to `max_batch` tokens together.
 pub(crate) fn with_engine<R>(
     model: Model<'_>,
     args: &EngineArgs,
     sequences: usize,
-    block: usize,
+    max_batch: usize,
     f: impl FnOnce(&mut dyn Engine) -> Result<R>,
 ) -> Result<R> {
     match args.state.state_type {
-        StateType::F32 => with_states::<f32, R>(model, args, sequences, block, f),
-        StateType::F16 => with_states::<f16, R>(model, args, sequences, block, f),
+        StateType::F32 => with_states::<f32, R>(model, args, sequences, max_batch, f),
+        StateType::F16 => with_states::<f16, R>(model, args, sequences, max_batch, f),
     }
 }
 
@@ -68,23 +67,33 @@ fn with_states<S: StateElement, R>(
     model: Model<'_>,
     args: &EngineArgs,
     sequences: usize,
-    block: usize,
+    max_batch: usize,
     f: impl FnOnce(&mut dyn Engine) -> Result<R>,
 ) -> Result<R> {
     let kernels = Threaded::new(args.set()?, args.threads()?);
     let mut states = memory::<S>("the state", sequences.checked_mul(model.shape().state_len()))?;
-    let mut workspace = workspace(model.shape(), block)?;
-    let mut engine = Cpu::new(model, kernels, block, &mut states, &mut workspace)?;
+    let mut workspace = workspace(model.shape(), max_batch)?;
+    let mut engine = Cpu::new(model, kernels, max_batch, &mut states, &mut workspace)?;
     f(&mut engine)
 }
 
-/// The workspace of an engine that computes up to `block` columns together.
-fn workspace(shape: &Shape, block: usize) -> Result<PageBuffer<f32>> {
-    // Columns need no more together than one by one, so that this overflows first.
-    let one_by_one = workspace_len(shape, 1).checked_mul(block);
-    let len = one_by_one.map(|_| workspace_len(shape, block));
-    let together = format!("for {block} tokens together (a smaller --chunk or --block needs less)");
+/// The workspace of an engine that computes up to `max_batch` tokens together.
+fn workspace(shape: &Shape, max_batch: usize) -> Result<PageBuffer<f32>> {
+    let len = checked_workspace_len(shape, max_batch);
+    let together = format!("for {max_batch} tokens together (a smaller --batch needs less)");
     memory(&format!("the workspace {together}"), len)
+}
+
+/// The tokens to compute together where `wanted` would be best: fewer for a model whose workspace
+/// would be large beside its file, as a forged one's can be.
+pub(crate) fn max_batch(model: &Model<'_>, wanted: usize) -> usize {
+    let most = 2 * model.bytes().len() / size_of::<f32>() + (64 << 10);
+    let fits =
+        |batch: &usize| checked_workspace_len(model.shape(), *batch).is_some_and(|len| len <= most);
+    std::iter::successors(Some(wanted), |batch| Some(batch / 2))
+        .find(|batch| *batch <= 1 || fits(batch))
+        .unwrap_or(1)
+        .max(1)
 }
 
 /// `len` zeros for `what`; no length is one that overflows.
@@ -99,12 +108,13 @@ pub(crate) fn memory<T: StateElement>(what: &str, len: Option<usize>) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kinglet::engine::workspace_len;
     use kinglet_quantize::synthetic::OFFICIAL;
 
     #[test]
-    fn the_workspace_of_a_block_is_small() {
+    fn the_workspace_of_a_prompt_batch_is_small() {
         for (name, shape) in &OFFICIAL[..3] {
-            let bytes = 4 * workspace_len(shape, BLOCK);
+            let bytes = 4 * workspace_len(shape, PROMPT_BATCH);
             assert!(bytes < 6_000_000, "{name}: {bytes}");
         }
     }

@@ -1,14 +1,15 @@
 //! Opening the model that a command works on.
 
-use std::path::Path;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
-use kinglet::format::model::{Model, ModelError};
+use anyhow::{Context, Result, bail};
+use kinglet::format::model::{HEADER_LEN, Header, Model, ModelError, Section, SectionEntry};
 use kinglet::tokenizer::Tokenizer;
 use kinglet_host::ModelFile;
+use kinglet_quantize::{Hex, content_hash};
 
 use crate::args::{ModelArgs, ResidenceArgs};
-use crate::support::terminal;
+use crate::support::{terminal, verified};
 
 /// The model that the program brings along.
 #[cfg(feature = "built-in-model")]
@@ -16,11 +17,12 @@ const BUILT_IN: Option<&[u8]> = Some(kinglet_stories::MODEL);
 #[cfg(not(feature = "built-in-model"))]
 const BUILT_IN: Option<&[u8]> = None;
 
-/// Files below this length are verified whole: it takes a few milliseconds.
+/// Files below this length are verified whole each time: it takes a few milliseconds. Longer ones
+/// are verified once, and again where they have changed.
 const VERIFY_BELOW: usize = 64 << 20;
 
 /// A model's bytes, and the name by which to speak of it.
-pub(crate) struct Opened {
+pub(crate) struct LoadedModel {
     name: String,
     bytes: Bytes,
     verify: bool,
@@ -28,10 +30,16 @@ pub(crate) struct Opened {
 
 enum Bytes {
     BuiltIn(&'static [u8]),
-    Mapped(ModelFile),
+    Mapped {
+        file: ModelFile,
+        path: PathBuf,
+        /// Header and directory, copied out of the map: a file that changes meanwhile gives other
+        /// numbers, but cannot move a tensor.
+        front: Option<Box<([u8; HEADER_LEN], Vec<u8>)>>,
+    },
 }
 
-impl Opened {
+impl LoadedModel {
     /// Maps the model file, or takes the built-in model.
     pub(crate) fn new(args: &ModelArgs) -> Result<Self> {
         let (name, bytes) = match &args.model {
@@ -44,7 +52,9 @@ impl Opened {
             Some(path) => {
                 let map = ModelFile::open(path);
                 let map = map.with_context(|| format!("cannot read {}", path.display()))?;
-                (path.display().to_string(), Bytes::Mapped(map))
+                let front = front(map.bytes());
+                let bytes = Bytes::Mapped { file: map, path: path.clone(), front };
+                (path.display().to_string(), bytes)
             }
         };
         Ok(Self { name, bytes, verify: args.verify })
@@ -54,7 +64,7 @@ impl Opened {
     pub(crate) fn resident(args: &ModelArgs, residence: &ResidenceArgs) -> Result<Self> {
         let opened = Self::new(args)?;
         // The program's own memory holds the built-in model.
-        if let Bytes::Mapped(map) = &opened.bytes {
+        if let Bytes::Mapped { file: map, .. } = &opened.bytes {
             // What is not a model is refused before a large file is read.
             Model::open(map.bytes()).map_err(|error| opened.explain(error))?;
             // Locking reads the file too, and refuses at once what it cannot lock.
@@ -72,17 +82,67 @@ impl Opened {
         &self.name
     }
 
-    /// Opens and, if small or asked for, verifies the model.
+    /// Opens the model and verifies it: a small file or the one that --verify is for whole, a
+    /// large one once.
     pub(crate) fn model(&self) -> Result<Model<'_>> {
-        let bytes = match &self.bytes {
-            Bytes::BuiltIn(bytes) => bytes,
-            Bytes::Mapped(map) => map.bytes(),
+        let explain = |error| self.explain(error);
+        let (model, path) = match &self.bytes {
+            Bytes::BuiltIn(bytes) => (Model::open(bytes).map_err(explain)?, None),
+            Bytes::Mapped { file, path, front } => {
+                let model = match front.as_deref() {
+                    Some((header, directory)) => Model::open_with(file.bytes(), header, directory),
+                    None => Model::open(file.bytes()),
+                };
+                (model.map_err(explain)?, Some(path))
+            }
         };
-        let model = Model::open(bytes).map_err(|error| self.explain(error))?;
-        if self.verify || bytes.len() < VERIFY_BELOW {
-            model.verify_with(crc32fast::hash).map_err(|error| self.explain(error))?;
+        let large = path.filter(|_| model.bytes().len() >= VERIFY_BELOW);
+        match large {
+            Some(path) if !self.verify => {
+                if !verified::is_known(path) {
+                    self.verify_large(&model)?;
+                    verified::remember(path);
+                }
+            }
+            _ => model.verify_with(crc32fast::hash).map_err(explain)?,
+        }
+        if self.verify {
+            self.verify_content_hash(&model)?;
         }
         Ok(model)
+    }
+
+    /// Verifies a large model, and shows that it does.
+    fn verify_large(&self, model: &Model<'_>) -> Result<()> {
+        let len = model.bytes().len() as u64;
+        let bar = terminal::progress(
+            len,
+            "{bar:30} {percent}% · checking the model, once · {bytes_per_sec} · {eta} left",
+        );
+        let verified = model.verify_with(|section: &[u8]| {
+            let mut crc = crc32fast::Hasher::new();
+            for piece in section.chunks(8 << 20) {
+                crc.update(piece);
+                bar.inc(piece.len() as u64);
+            }
+            crc.finalize()
+        });
+        bar.finish_and_clear();
+        verified.map_err(|error| self.explain(error))
+    }
+
+    fn verify_content_hash(&self, model: &Model<'_>) -> Result<()> {
+        let (found, stated) = (content_hash(model), model.header().content_hash);
+        if found != stated {
+            bail!(
+                "{}: the weights have the content hash {}, the header says {}; the file was not \
+                 written by kinglet, or was changed: quantize the checkpoint again",
+                self.name,
+                Hex(&found),
+                Hex(&stated)
+            );
+        }
+        Ok(())
     }
 
     /// The error with what to do about it.
@@ -101,6 +161,15 @@ impl Opened {
     }
 }
 
+/// Copies of a file's header and directory, where it is long enough to have them.
+fn front(bytes: &[u8]) -> Option<Box<([u8; HEADER_LEN], Vec<u8>)>> {
+    let header = *bytes.first_chunk()?;
+    let parsed = Header::parse_front(&header, bytes.len() as u64).ok()?;
+    let SectionEntry { offset, len, .. } = parsed.section(Section::Directory);
+    let directory = bytes.get(offset as usize..)?.get(..len as usize)?;
+    Some(Box::new((header, directory.to_vec())))
+}
+
 /// Reads the model's file into memory.
 fn preload(map: &ModelFile) {
     let bar = terminal::progress(
@@ -113,16 +182,11 @@ fn preload(map: &ModelFile) {
 
 /// The model's tokenizer.
 pub(crate) fn tokenizer<'a>(model: &Model<'a>, name: &str) -> Result<Tokenizer<'a>> {
-    let section = model.section(kinglet::format::model::Section::Tokenizer);
+    let section = model.section(Section::Tokenizer);
     if section.is_empty() {
-        anyhow::bail!(
+        bail!(
             "{name} has no vocabulary; quantize its checkpoint with `--vocab FILE` to give it one"
         );
     }
     Tokenizer::parse(section).with_context(|| format!("the tokenizer of {name}"))
-}
-
-/// Reads a whole file, naming it when that fails.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }

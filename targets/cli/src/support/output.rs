@@ -1,10 +1,83 @@
 //! The files that commands write.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use kinglet::format::{model, state_file};
 use kinglet_quantize::Partial;
+
+/// What a command writes. A file that is there and not of that kind is somebody's work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A model file.
+    #[cfg_attr(not(feature = "quantizer"), expect(dead_code, reason = "no command writes it"))]
+    Model,
+    /// A state file.
+    State,
+    /// Weights as safetensors.
+    #[cfg_attr(not(feature = "quantizer"), expect(dead_code, reason = "no command writes it"))]
+    Safetensors,
+    /// A NumPy array.
+    Npy,
+    /// A report in JSON.
+    #[cfg_attr(not(feature = "quantizer"), expect(dead_code, reason = "no command writes it"))]
+    Json,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Model => "a model file",
+            Self::State => "a state file",
+            Self::Safetensors => "a safetensors file",
+            Self::Npy => "an .npy file",
+            Self::Json => "a JSON file",
+        }
+    }
+
+    /// Whether a file that begins with `bytes` may be one.
+    fn begins(self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Model => bytes.starts_with(&model::MAGIC),
+            Self::State => bytes.starts_with(&state_file::MAGIC),
+            Self::Safetensors => bytes.get(8) == Some(&b'{'),
+            Self::Npy => bytes.starts_with(b"\x93NUMPY"),
+            Self::Json => bytes.trim_ascii_start().starts_with(b"{"),
+        }
+    }
+}
+
+/// Refuses to replace a file that is not of the kind written, unless `force` says so.
+pub(crate) fn refuse_foreign(kind: Kind, option: &str, output: &Path, force: bool) -> Result<()> {
+    let mut front = [0; 64];
+    let Some(len) = (!force).then(|| front_of(output, &mut front)).flatten() else {
+        return Ok(());
+    };
+    // Nothing is lost with an empty file.
+    if len > 0 && !kind.begins(&front[..len]) {
+        bail!(
+            "{option} {} is there and not {}; give another {option}, or --force to replace it",
+            output.display(),
+            kind.name()
+        );
+    }
+    Ok(())
+}
+
+/// Reads the front of a regular file; how much it has.
+fn front_of(path: &Path, front: &mut [u8]) -> Option<usize> {
+    if !path.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut file = File::open(path).ok()?;
+    let mut len = 0;
+    while let Ok(read @ 1..) = file.read(&mut front[len..]) {
+        len += read;
+    }
+    Some(len)
+}
 
 /// A file that takes its place when it is finished, and leaves nothing behind before.
 /// Its errors name it.
@@ -17,6 +90,13 @@ impl Output {
     /// Starts the file, so that a path that cannot be written stops the work before it starts.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let partial = Partial::new(path).map_err(|error| cannot_write(path, &error))?;
+        Ok(Self { partial, path: path.to_owned() })
+    }
+
+    /// [`create`](Self::create), for a file that holds a conversation: a new one is its owner's
+    /// alone to read.
+    pub(crate) fn private(path: &Path) -> io::Result<Self> {
+        let partial = Partial::private(path).map_err(|error| cannot_write(path, &error))?;
         Ok(Self { partial, path: path.to_owned() })
     }
 
@@ -41,13 +121,13 @@ fn cannot_write(path: &Path, error: &io::Error) -> io::Error {
 }
 
 /// Refuses `output`, which `option` names, where writing it would replace one of `inputs`.
-pub(crate) fn keep<'a>(
+pub(crate) fn refuse_overwrite<'a>(
     inputs: impl IntoIterator<Item = &'a PathBuf>,
     option: &str,
     output: &Path,
 ) -> Result<()> {
-    let place = place(output);
-    if let Some(input) = inputs.into_iter().find(|input| self::place(input) == place) {
+    let resolved = resolve(output);
+    if let Some(input) = inputs.into_iter().find(|input| resolve(input) == resolved) {
         bail!(
             "{option} {} would replace {}, which the command needs; give another {option}",
             output.display(),
@@ -58,7 +138,7 @@ pub(crate) fn keep<'a>(
 }
 
 /// Where a path leads, by one name for all paths that lead there; the file need not exist.
-fn place(path: &Path) -> PathBuf {
+fn resolve(path: &Path) -> PathBuf {
     let existing = path.canonicalize();
     existing.unwrap_or_else(|_| match (path.parent(), path.file_name()) {
         (Some(folder), Some(name)) => {
@@ -79,12 +159,22 @@ mod tests {
         let inputs = ["Cargo.toml", "src/not-there"].map(PathBuf::from);
         for other in ["src/../Cargo.toml", "./src/not-there", "src/../src/not-there"] {
             for other in [Path::new(other), &folder.join(other)] {
-                let error = keep(&inputs, "-o", other).unwrap_err().to_string();
+                let error = refuse_overwrite(&inputs, "-o", other).unwrap_err().to_string();
                 assert!(error.contains("would replace"), "{error}");
             }
         }
         for free in ["src/Cargo.toml", "not-there", "no/such/folder"] {
-            assert!(keep(&inputs, "-o", Path::new(free)).is_ok(), "{free}");
+            assert!(refuse_overwrite(&inputs, "-o", Path::new(free)).is_ok(), "{free}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_kind_is_not_replaced() {
+        for kind in [Kind::State, Kind::Npy] {
+            let error = refuse_foreign(kind, "-o", Path::new("Cargo.toml"), false).unwrap_err();
+            assert!(error.to_string().contains("--force"), "{error}");
+            assert!(refuse_foreign(kind, "-o", Path::new("Cargo.toml"), true).is_ok());
+            assert!(refuse_foreign(kind, "-o", Path::new("not-there"), false).is_ok());
         }
     }
 }

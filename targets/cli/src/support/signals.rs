@@ -1,4 +1,5 @@
-//! Signals that end the program while it writes a file: nothing half-written is left.
+//! Signals: those that end the program leave nothing half-written, Ctrl-C can save first, and a
+//! model's file that is cut short while it is mapped is a message.
 
 use std::ffi::c_int;
 use std::io;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGBUS, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::{flag, low_level};
 
@@ -17,10 +18,44 @@ use signal_hook::{flag, low_level};
 /// not wait for that. Signals that the caller has the program ignore, as `nohup` does, stay so.
 ///
 /// Where the system refuses a handler or a thread, all stays as it was.
-pub(crate) fn abandon_files() {
-    let signals: Vec<_> =
-        [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_ignored(signal)).collect();
+///
+/// `but` is a signal that the program handles itself.
+pub(crate) fn abandon_files(but: Option<c_int>) {
+    let signals: Vec<_> = [SIGINT, SIGTERM, SIGHUP]
+        .into_iter()
+        .filter(|&signal| Some(signal) != but && !is_ignored(signal))
+        .collect();
     let _ = handle(&signals);
+}
+
+/// From now on, the first Ctrl-C sets the flag that is returned, for the program to end in its own
+/// time; a second one ends it at once. Where the caller has the program ignore it, it stays so.
+pub(crate) fn interruptible() -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    if !is_ignored(SIGINT) {
+        // In this order, for the first signal must not find what it sets.
+        let _ = flag::register_conditional_default(SIGINT, Arc::clone(&interrupted));
+        let _ = flag::register(SIGINT, Arc::clone(&interrupted));
+    }
+    interrupted
+}
+
+/// From now on, the signal that the system sends where a mapped file has become shorter ends the
+/// program with a message.
+pub(crate) fn explain_bus_error() {
+    const MESSAGE: &[u8] = b"kinglet: the model's file was cut short while it was read; \
+        copy it again, and do not write to a file that is in use\n";
+    const FAILED: c_int = 2;
+    let handler = || {
+        // SAFETY: both functions are async-signal-safe; the bytes are a constant.
+        unsafe {
+            libc::write(libc::STDERR_FILENO, MESSAGE.as_ptr().cast(), MESSAGE.len());
+            libc::_exit(FAILED);
+        }
+    };
+    // SAFETY: the handler calls only functions that are async-signal-safe, and does not return to
+    // the instruction that cannot be completed.
+    let _ = unsafe { low_level::register(SIGBUS, handler) };
 }
 
 fn handle(signals: &[c_int]) -> io::Result<()> {

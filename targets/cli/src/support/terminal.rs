@@ -23,9 +23,9 @@ pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 /// An output whose reader may stop, as `head` does: what is written from then on is
 /// dropped, for a file depends on the work that remains.
-pub(crate) struct Unread<W>(Option<W>);
+pub(crate) struct IgnoreBrokenPipe<W>(Option<W>);
 
-impl<W: Write> Unread<W> {
+impl<W: Write> IgnoreBrokenPipe<W> {
     pub(crate) fn new(output: W) -> Self {
         Self(Some(output))
     }
@@ -43,7 +43,7 @@ impl<W: Write> Unread<W> {
     }
 }
 
-impl<W: Write> Write for Unread<W> {
+impl<W: Write> Write for IgnoreBrokenPipe<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.attempt(|output| output.write(bytes), bytes.len())
     }

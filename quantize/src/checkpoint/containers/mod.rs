@@ -1,0 +1,119 @@
+//! The files that checkpoints come in, a module for each, and how they are told apart.
+//!
+//! A container gives one [`Listing`], whatever it is; what follows from it, names, layouts and
+//! metadata, is worked out by [`Checkpoint::open`](super::Checkpoint::open) alone.
+
+mod bytes;
+pub(super) mod ggml_blocks;
+pub(super) mod gguf;
+pub(super) mod hugging_face;
+mod pickle;
+mod pth;
+mod rwkv_cpp;
+pub(super) mod safetensors;
+pub(super) mod web_rwkv;
+
+use std::ops::Range;
+
+use super::Container;
+use super::declared::Declared;
+use super::error::Problem;
+use super::names::{Facts, Rule};
+use super::tensor::Entry;
+
+/// The table that makes a container's names and layouts official, and facts for it.
+pub(super) type Naming = (&'static [Rule], Facts);
+
+/// What a file holds.
+pub(super) struct Listing {
+    pub(super) container: Container,
+    /// The tensors under the names that they have in the file.
+    pub(super) entries: Vec<Entry>,
+    /// The naming where the container has one of its own.
+    pub(super) naming: Option<Naming>,
+    /// What its metadata state of the model.
+    pub(super) declared: Vec<Declared>,
+    /// Whether [`export`](crate::export()) wrote it.
+    pub(super) is_export: bool,
+    /// What the container says of the bytes of its members.
+    pub(super) checksums: Vec<Checksum>,
+}
+
+/// The CRC-32 that an archive states of a member.
+#[derive(Debug, Clone)]
+pub(super) struct Checksum {
+    pub(super) member: String,
+    pub(super) bytes: Range<usize>,
+    pub(super) expected: u32,
+}
+
+impl Checksum {
+    /// Compares the member's bytes, all of which are read, with it.
+    pub(super) fn check(&self, file: &[u8]) -> Result<(), Problem> {
+        let found = crc32fast::hash(&file[self.bytes.clone()]);
+        if found == self.expected {
+            return Ok(());
+        }
+        let (member, expected) = (self.member.clone(), self.expected);
+        Err(Problem::Checksum { member, found, expected })
+    }
+}
+
+impl Listing {
+    /// Tensors without anything that is said of them.
+    fn new(container: Container, entries: Vec<Entry>) -> Self {
+        let (naming, declared, checksums) = (None, Vec::new(), Vec::new());
+        Self { container, entries, naming, declared, is_export: false, checksums }
+    }
+}
+
+/// Lists the tensors of a file.
+pub(super) fn list(file: &[u8]) -> Result<Listing, Problem> {
+    match detect(file)? {
+        Container::Pth if pth::is_legacy(file) => pth::read_legacy(file),
+        Container::Pth => pth::read(file),
+        Container::Gguf => gguf::read(file),
+        Container::RwkvCpp => rwkv_cpp::read(file),
+        _ => safetensors::read(file),
+    }
+}
+
+/// Tells the container by the first bytes.
+fn detect(file: &[u8]) -> Result<Container, Problem> {
+    let is_zip = file.starts_with(b"PK\x03\x04") || file.starts_with(b"PK\x05\x06");
+    if is_zip || pth::is_legacy(file) {
+        return Ok(Container::Pth);
+    }
+    if file.starts_with(b"version https://git-lfs") {
+        return Err(Problem::LfsPointer);
+    }
+    if file.starts_with(gguf::MAGIC) {
+        return Ok(Container::Gguf);
+    }
+    if file.starts_with(&rwkv_cpp::MAGIC.to_le_bytes()) {
+        return Ok(Container::RwkvCpp);
+    }
+    // "ggml" and "ggjt", as little-endian numbers like rwkv.cpp's.
+    if file.starts_with(b"lmgg") || file.starts_with(b"tjgg") {
+        return Err(Problem::UnsupportedContainer { found: "a ggml file from before GGUF" });
+    }
+    let start = &file[..file.len().min(512)];
+    if start.get(257..262) == Some(b"ustar") {
+        return Err(Problem::LegacyTorch);
+    }
+    if is_html(start) {
+        return Err(Problem::Html);
+    }
+    if safetensors::recognises(file) {
+        return Ok(Container::Safetensors);
+    }
+    let found: Vec<String> = start.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    Err(Problem::UnknownContainer { found: found.join(" ") })
+}
+
+fn is_html(start: &[u8]) -> bool {
+    let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
+    [&b"<!doctype html"[..], b"<html"]
+        .iter()
+        .any(|tag| text.get(..tag.len()).is_some_and(|head| head.eq_ignore_ascii_case(tag)))
+}

@@ -1,0 +1,129 @@
+//! Options of `bench`.
+
+use clap::Args;
+
+use super::parse::{Official, official, positive, share};
+use super::{ModelArgs, ResidenceArgs, StateTypeArgs};
+
+#[derive(Args, Clone, Debug)]
+#[command(allow_negative_numbers = true)]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) residence: ResidenceArgs,
+    /// Random weights of an official shape, made in memory, instead of a file:
+    /// rwkv7-0.1b, rwkv7-0.4b, rwkv7-1.5b, rwkv7-2.9b
+    #[arg(long, value_name = "SHAPE", conflicts_with_all = ["model", "verify", "preload", "lock"], value_parser = official)]
+    pub(crate) shape: Option<Official>,
+    /// Tokens of the prompt
+    #[arg(short = 'p', long = "prompt", value_name = "N", default_value_t = 512, value_parser = positive)]
+    pub(crate) prompt: usize,
+    /// Tokens generated
+    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 128, value_parser = positive)]
+    pub(crate) tokens: usize,
+    /// Thread counts, measured one after the other; the physical cores if not given
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',', value_parser = positive)]
+    pub(crate) threads: Vec<usize>,
+    /// Times that prompt and generation are measured
+    #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = positive)]
+    pub(crate) repeats: usize,
+    /// Share of zero activations in the channel mix of random weights, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, requires = "shape", conflicts_with = "model", value_parser = share)]
+    pub(crate) ffn_sparsity: f64,
+    /// Kernel set; the fastest that this machine has if not given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kernel: Option<String>,
+    #[command(flatten)]
+    pub(crate) state: StateTypeArgs,
+    /// Tokens of the prompt computed together; what `run` takes if not given
+    #[arg(long, alias = "block", value_name = "N", value_parser = positive)]
+    pub(crate) batch: Option<usize>,
+    /// Prints JSON: an array with an object for each thread count
+    #[arg(long, group = "format")]
+    pub(crate) json: bool,
+    /// Prints comma-separated values
+    #[arg(long, group = "format")]
+    pub(crate) csv: bool,
+    /// Prints a Markdown table
+    #[arg(long, group = "format")]
+    pub(crate) md: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::args::{Cli, Command};
+
+    use super::*;
+
+    fn bench(line: &str) -> Result<BenchArgs, String> {
+        let words = ["kinglet", "bench"].into_iter().chain(line.split_whitespace());
+        match Cli::try_parse_from(words) {
+            Ok(Cli { command: Some(Command::Bench(args)) }) => Ok(args),
+            Ok(cli) => panic!("another command: {cli:?}"),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn bench_has_defaults() {
+        let args = bench("").unwrap();
+        assert_eq!((args.prompt, args.tokens, args.repeats), (512, 128, 5));
+        assert!(args.threads.is_empty() && args.shape.is_none() && args.batch.is_none());
+    }
+
+    #[test]
+    fn earlier_spellings_of_flags_are_taken() {
+        assert_eq!(bench("--block 7").unwrap().batch, Some(7));
+        let digest = Cli::try_parse_from(["kinglet", "digest", "--chunk", "7"]).unwrap();
+        let Some(Command::Digest(digest)) = digest.command else { panic!("another command") };
+        assert_eq!(digest.batch, 7);
+    }
+
+    #[test]
+    fn bench_takes_a_list_of_threads() {
+        let args =
+            bench("--shape rwkv7-0.4b -t 1,2,8 -p 64 -n 3 -r 1 --ffn-sparsity 0.87").unwrap();
+        assert_eq!(args.threads, [1, 2, 8]);
+        assert_eq!((args.prompt, args.tokens, args.repeats), (64, 3, 1));
+        assert_eq!(args.ffn_sparsity, 0.87);
+        assert_eq!(args.shape.unwrap().1.width, 1024);
+    }
+
+    #[test]
+    fn bench_says_what_is_wrong() {
+        for (line, said) in [
+            ("--shape rwkv7-3b", "rwkv7-0.1b, rwkv7-0.4b, rwkv7-1.5b, rwkv7-2.9b"),
+            ("--shape rwkv7-0.1b -m a.kinglet", "cannot be used with"),
+            ("-m a.kinglet --ffn-sparsity 0.5", "cannot be used with"),
+            ("--shape rwkv7-0.1b --preload", "cannot be used with"),
+            ("--shape rwkv7-0.1b --lock", "cannot be used with"),
+            ("--lock", "--model <MODEL>"),
+            ("--ffn-sparsity 0.5", "--shape <SHAPE>"),
+            ("--shape rwkv7-0.1b --ffn-sparsity 1.5", "not in 0 to 1"),
+            ("--shape rwkv7-0.1b --ffn-sparsity NaN", "not in 0 to 1"),
+            ("-p 18446744073709551615", "give less than 1048576"),
+            ("-p 1000000000000", "give less than 1048576"),
+            ("-n 1048576", "give less than 1048576"),
+            ("-p -1", "invalid digit"),
+            ("--ffn-sparsity -0.5 --shape rwkv7-0.1b", "not in 0 to 1"),
+            ("-p 0", "0 measures nothing"),
+            ("-n 0", "0 measures nothing"),
+            ("-r 0", "0 measures nothing"),
+            ("-t 1,0", "0 measures nothing"),
+            ("-t 1,x", "invalid digit"),
+            ("--json --csv", "cannot be used with"),
+        ] {
+            let error = bench(line).unwrap_err();
+            assert!(error.contains(said), "{line}: {error}");
+        }
+    }
+}

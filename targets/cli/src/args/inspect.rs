@@ -1,0 +1,112 @@
+//! Options of the commands that look at a model: `info`, `fit`, `perplexity`, `logits`, `digest`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::size::parse_size;
+use super::{EngineArgs, ModelArgs, ResidenceArgs, StateTypeArgs};
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct InfoArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Prints JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(allow_negative_numbers = true)]
+pub(crate) struct FitArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// A known board; `kinglet fit` alone lists them
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["flash", "ram"])]
+    pub(crate) board: Option<String>,
+    /// Flash, such as 2M; if not given beside --ram, the model is held in RAM
+    #[arg(long, value_name = "SIZE", requires = "ram", value_parser = parse_size)]
+    pub(crate) flash: Option<u64>,
+    /// RAM, such as 512K
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) ram: Option<u64>,
+    /// Counts the memory that presence and frequency penalties need
+    #[arg(long)]
+    pub(crate) penalties: bool,
+    #[command(flatten)]
+    pub(crate) state: StateTypeArgs,
+    /// Prints JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(allow_negative_numbers = true)]
+pub(crate) struct PerplexityArgs {
+    /// Text file; a line `<|endoftext|>` separates documents
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) residence: ResidenceArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+    /// Prints JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(allow_negative_numbers = true)]
+pub(crate) struct LogitsArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) residence: ResidenceArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+    /// JSON file with a list of token ids
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) tokens: PathBuf,
+    /// File to write: f32 `[tokens, vocab]`
+    #[arg(short, long, value_name = "OUT.npy")]
+    pub(crate) output: PathBuf,
+    /// Replaces an --output that is there and no .npy file
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(allow_negative_numbers = true)]
+pub(crate) struct DigestArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) residence: ResidenceArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+    /// Number of tokens to feed: token i is (7919 i + 1) mod vocab
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) tokens: usize,
+    /// Tokens computed together; the result does not depend on it
+    #[arg(long, alias = "chunk", value_name = "N", default_value_t = 1)]
+    pub(crate) batch: usize,
+    /// Saves the state half way and goes on from the saved copy in a new engine
+    #[arg(long)]
+    pub(crate) restore: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TokenizeArgs {
+    /// Text, or with --decode token ids; `-` reads standard input
+    #[arg(required = true)]
+    pub(crate) text: Vec<String>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Shows the text of token ids
+    #[arg(short, long)]
+    pub(crate) decode: bool,
+    /// Prints JSON: the ids as a list, which `logits --tokens` takes; with --decode the text
+    #[arg(long)]
+    pub(crate) json: bool,
+}

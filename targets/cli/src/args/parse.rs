@@ -1,0 +1,91 @@
+//! Parsers of single values, whose errors say what is accepted.
+
+use std::str::FromStr;
+
+use kinglet::format::shape::Shape;
+use kinglet_quantize::synthetic::OFFICIAL;
+
+/// Name and dimensions of an official model.
+pub(crate) type Official = (&'static str, Shape);
+
+pub(super) fn official(name: &str) -> Result<Official, String> {
+    let known = OFFICIAL.into_iter().find(|(known, _)| *known == name);
+    known.ok_or_else(|| {
+        let names = OFFICIAL.map(|(name, _)| name);
+        format!("not a shape that is known; there are {}", names.join(", "))
+    })
+}
+
+pub(super) fn finite<T: FromStr + Copy + Into<f64>>(text: &str) -> Result<T, String> {
+    match text.parse::<T>() {
+        Ok(number) if number.into().is_finite() => Ok(number),
+        Ok(_) => Err("not a finite number, or too large for one".to_owned()),
+        Err(_) => Err("not a number".to_owned()),
+    }
+}
+
+/// Largest count that `bench` measures: nobody waits for more, and memory has room for it.
+const MAX_MEASURED: usize = 1 << 20;
+
+pub(super) fn positive(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(0) => Err("0 measures nothing; give 1 or more".to_owned()),
+        Ok(MAX_MEASURED..) => Err(format!("too many; give less than {MAX_MEASURED}")),
+        number => number.map_err(|error| error.to_string()),
+    }
+}
+
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("not in 0 to 1".to_owned()) }
+}
+
+/// Bytes of a stop string.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stop(pub(crate) Vec<u8>);
+
+impl AsRef<[u8]> for Stop {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Longest stop string, bytes.
+const MAX_STOP_LEN: usize = 256;
+
+pub(super) fn stop(text: &str) -> Result<Stop, String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.chars();
+    while let Some(character) = rest.next() {
+        let character = match (character, character == '\\') {
+            (_, false) => character,
+            _ => match rest.next() {
+                Some('n') => '\n',
+                Some('t') => '\t',
+                Some('\\') => '\\',
+                Some(other) => return Err(format!("`\\{other}` stands for nothing")),
+                None => return Err("a single `\\` at the end stands for nothing".to_owned()),
+            },
+        };
+        bytes.extend(character.encode_utf8(&mut [0; 4]).bytes());
+    }
+    match bytes.len() {
+        0 => Err("an empty text stops everything".to_owned()),
+        1..=MAX_STOP_LEN => Ok(Stop(bytes)),
+        found => Err(format!("{found} bytes; a stop string has at most {MAX_STOP_LEN}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stop_strings_have_escapes() {
+        assert_eq!(stop(r"\n\nUser:"), Ok(Stop(b"\n\nUser:".to_vec())));
+        assert_eq!(stop(r"a\\b\t"), Ok(Stop(b"a\\b\t".to_vec())));
+        for wrong in ["", r"\", r"\x", &"a".repeat(257)] {
+            assert!(stop(wrong).is_err(), "{wrong}");
+        }
+    }
+}

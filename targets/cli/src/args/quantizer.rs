@@ -1,0 +1,98 @@
+//! Options of the commands that read checkpoints or write their form.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::parse::finite;
+use super::{ModelArgs, StateTypeArgs};
+
+/// The keys of the report, for `--help`.
+pub(crate) const KEYS: &str = "\
+The report of --report compares the int8 model with the checkpoint, computed in float64, on the \
+text of --text or on 8 texts of 128 tokens that the int8 model tells itself (temperature 1, \
+seeds 1 to 8). Its keys:
+  checkpoint, model      the two files
+  architecture, content_hash
+  text                   the file; null where the model told the texts: then samples has their
+                         count, tokens, temperature and first seed
+  sequences, positions   texts, each from the start state, and tokens after which the two sides
+                         were compared
+  kl_mean, kl_max        KL divergence of int8 from the checkpoint, nats
+  top1_agreement         share of positions with the same most probable token
+  cosine_loss            1 - mean cosine of the logits
+  scored                 tokens predicted: all but the first of each text
+  perplexity_checkpoint, perplexity_int8, perplexity_ratio
+  tensors                the worst first: name, rows, cols, group (inputs that share a scale),
+                         bits_per_weight, relative_rms_error (of the rounding, over the rms of
+                         the weights), outlier_ratio (largest magnitude over the rms)";
+
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = KEYS, allow_negative_numbers = true)]
+pub(crate) struct QuantizeArgs {
+    /// Checkpoint: .pth, .safetensors, .st, .gguf, rwkv.cpp .bin, or a Hugging Face directory
+    pub(crate) checkpoint: PathBuf,
+    /// Model file to write
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// Adapter to merge first: LoRA, PiSSA, DiSHA or Bone, as RWKV-PEFT saves them. For
+    /// PiSSA give the option twice: for the trained file and for init_pissa.pth
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lora: Vec<PathBuf>,
+    /// LoRA's alpha, as training was given it; its files do not tell
+    #[arg(long, value_name = "N", requires = "lora", allow_hyphen_values = true, value_parser = finite::<f64>)]
+    pub(crate) alpha: Option<f64>,
+    /// Tuned state (blocks.N.att.time_state) that every text shall start from
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Vocabulary: RWKV's text form (rwkv_vocab_v20230424.txt), a tokenizer.json with byte-level
+    /// BPE (20B_tokenizer.json), or `bytes` (ids 0 to 255) or `bytes+1` (1 to 256, 0 ends a text);
+    /// the checkpoint's own if not given, where its container has one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vocab: Option<PathBuf>,
+    /// Replaces an --output or --report that is there and of another kind
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// A line on the weights' licence, kept in the model file
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) licence: Option<String>,
+    /// Prints totals only, not a line for each tensor
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Compares the int8 model with the checkpoint and writes the figures as JSON; --help
+    /// lists its keys
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) report: Option<PathBuf>,
+    /// Text for the comparison, tokenized with --vocab; without --vocab a JSON list of token ids.
+    /// Documents stand apart by lines `<|endoftext|>`. The model's own texts if not given
+    #[arg(long, value_name = "FILE", requires = "report")]
+    pub(crate) text: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct StateArgs {
+    /// Tuned state (blocks.N.att.time_state): .pth or .safetensors
+    pub(crate) state: PathBuf,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) state_type: StateTypeArgs,
+    /// State file to write
+    #[arg(short, long, value_name = "NAME.state")]
+    pub(crate) output: PathBuf,
+    /// Replaces an --output that is there and no state file
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// File to write
+    #[arg(short, long, value_name = "OUT.safetensors")]
+    pub(crate) output: PathBuf,
+    /// Replaces an --output that is there and no safetensors file
+    #[arg(long)]
+    pub(crate) force: bool,
+}

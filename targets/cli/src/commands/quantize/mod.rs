@@ -1,0 +1,248 @@
+//! `kinglet quantize`: from a checkpoint to a model file.
+
+mod report;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use kinglet_quantize::checkpoint::{Checkpoint, CheckpointError, Problem};
+use kinglet_quantize::vocabulary::Vocabulary;
+use kinglet_quantize::{ConvertError, Hex, Options, Report, TunedState, convert, shape};
+
+use self::report::Texts;
+use crate::args::QuantizeArgs;
+use crate::support::input;
+use crate::support::output::{self, Kind, Output};
+use crate::support::stdout::Stdout;
+use crate::support::terminal::{self, IgnoreBrokenPipe};
+
+pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
+    let mut checkpoint = Checkpoint::open(&args.checkpoint)?;
+    if !args.lora.is_empty() || checkpoint.is_base_and_adapter() {
+        merge(&mut checkpoint, args)?;
+    }
+    let state = args.state.as_deref().map(Checkpoint::open).transpose()?;
+    let inputs = inputs(&checkpoint, state.as_ref(), args);
+    output::refuse_overwrite(&inputs, "--output", &args.output)?;
+    output::refuse_foreign(Kind::Model, "--output", &args.output, args.force)?;
+    if let Some(report) = &args.report {
+        output::refuse_overwrite(inputs.iter().chain([&args.output]), "--report", report)?;
+        output::refuse_foreign(Kind::Json, "--report", report, args.force)?;
+    }
+    let state = state.map(|file| tuned_state(&checkpoint, args, &file)).transpose()?;
+    let vocabulary = match &args.vocab {
+        None => checkpoint
+            .vocabulary()
+            .context("the checkpoint's own vocabulary; give another with `--vocab FILE`")?,
+        Some(path) => Some(named_vocabulary(path)?),
+    };
+    let options = Options {
+        vocabulary: vocabulary.as_ref(),
+        state: state.as_ref(),
+        licence: args.licence.as_deref(),
+    };
+    match &args.report {
+        None => convert_and_print(&checkpoint, args, &options).map(|_| ()),
+        Some(path) => with_report(&checkpoint, args, &options, path),
+    }
+}
+
+/// Converts, compares the model with the checkpoint, and writes the report to `path`.
+fn with_report(
+    checkpoint: &Checkpoint,
+    args: &QuantizeArgs,
+    options: &Options<'_>,
+    path: &Path,
+) -> Result<()> {
+    let model = shape(checkpoint).with_context(|| args.checkpoint.display().to_string())?;
+    let texts = Texts::read(args.text.as_deref(), options.vocabulary, model.vocab)?;
+    let mut file = Output::create(path)?;
+    let converted = convert_and_print(checkpoint, args, options)?;
+    report::write(&mut file, args, checkpoint, &converted, &texts)?;
+    Ok(file.finish()?)
+}
+
+/// Converts, with a progress bar, and prints what int8 costs each tensor.
+fn convert_and_print(
+    checkpoint: &Checkpoint,
+    args: &QuantizeArgs,
+    options: &Options<'_>,
+) -> Result<Report> {
+    let all = checkpoint.tensors().map(|tensor| tensor.elements() as u64).sum();
+    let bar = terminal::progress(
+        all,
+        "{bar:30} {percent}% · {human_pos} of {human_len} weights · {per_sec} · {eta} left",
+    );
+    let report = convert(checkpoint, &args.output, options, &mut |done, _| {
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let report = report.map_err(|error| explain(error, args))?;
+    let read = checkpoint.tensors().map(|tensor| tensor.byte_len() as u64).sum();
+    print(&report, args, read)?;
+    for note in &report.notes {
+        terminal::note(&format!("note: {note}"));
+    }
+    if options.vocabulary.is_none() {
+        terminal::note(
+            "note: the checkpoint brings no vocabulary and no --vocab was given; `run` and \
+             `perplexity` need one in the file",
+        );
+    }
+    Ok(report)
+}
+
+/// The error with the file that it is about, where it does not say so itself.
+fn explain(error: ConvertError, args: &QuantizeArgs) -> anyhow::Error {
+    let checkpoint = args.checkpoint.display().to_string();
+    let about = match &error {
+        ConvertError::Checkpoint(_) | ConvertError::Source { .. } | ConvertError::Output { .. } => {
+            return error.into();
+        }
+        ConvertError::Vocabulary { .. } => {
+            let vocabulary = args
+                .vocab
+                .as_ref()
+                .map_or(checkpoint.clone(), |path| format!("{}, for {checkpoint}", path.display()));
+            return anyhow::anyhow!(
+                "{vocabulary}: {error}; pass the vocabulary that the model was trained with as \
+                 --vocab"
+            );
+        }
+        ConvertError::NonFinite { .. } if !args.lora.is_empty() => {
+            let adapters: Vec<_> =
+                args.lora.iter().map(|path| path.display().to_string()).collect();
+            let alpha = args.alpha.map_or(String::new(), |alpha| format!(", --alpha {alpha:?}"));
+            format!("{checkpoint}, merged with {}{alpha}", adapters.join(" and "))
+        }
+        _ => checkpoint,
+    };
+    anyhow::Error::from(error).context(about)
+}
+
+/// Merges the adapter into the checkpoint.
+fn merge(checkpoint: &mut Checkpoint, args: &QuantizeArgs) -> Result<()> {
+    let files = args.lora.iter().map(|path| Checkpoint::open(path));
+    let merged = checkpoint.merge(files.collect::<Result<_, _>>()?, args.alpha).map_err(advise)?;
+    terminal::note(&format!("merged: {merged}"));
+    if args.alpha.is_some() && merged.lora == 0 {
+        terminal::note("note: --alpha is for LoRA only; the adapter has another kind, without one");
+    }
+    Ok(())
+}
+
+/// The error with what to do about it.
+fn advise(error: CheckpointError) -> anyhow::Error {
+    let next = match error.problem() {
+        Problem::AlphaMissing { .. } => {
+            "pass `--alpha N`, the lora_alpha of its training; for PiSSA pass the file of its \
+             start as well: `--lora init_pissa.pth`"
+        }
+        Problem::BaseAndAdapter { .. } => "pass `--alpha N`, the lora_alpha of its training",
+        Problem::AdapterWithBase { .. } => {
+            "pass it as the checkpoint, without --lora, and LoRA's `--alpha N`"
+        }
+        Problem::StartMissing => "pass it as well, with a second --lora",
+        Problem::AdapterConfig { .. } => "save an adapter of another kind",
+        Problem::PissaStartAlone { .. } => "pass the trained file as well, with a second --lora",
+        Problem::NoAdapter { state: true } => "pass a tuned state as --state",
+        Problem::NoAdapter { .. } => {
+            "a whole checkpoint is quantized by itself, a tuned state is passed as --state"
+        }
+        Problem::AdapterTarget { .. }
+        | Problem::Shape { .. }
+        | Problem::NotInBase { .. }
+        | Problem::ReplacementShape { .. } => "pass the base checkpoint that it was trained on",
+        Problem::AdaptedTwice { .. } => "merge one adapter at a time",
+        _ => "save the adapter again",
+    };
+    anyhow::anyhow!("{error}; {next}")
+}
+
+/// The tuned state that the model shall start from.
+fn tuned_state(
+    checkpoint: &Checkpoint,
+    args: &QuantizeArgs,
+    file: &Checkpoint,
+) -> Result<TunedState> {
+    let shape = shape(checkpoint).with_context(|| format!("{}", args.checkpoint.display()))?;
+    TunedState::read(file, &shape)
+        .with_context(|| format!("{}, for {}", file.path().display(), args.checkpoint.display()))
+}
+
+/// The files that the command reads or that belong to those.
+fn inputs(
+    checkpoint: &Checkpoint,
+    state: Option<&Checkpoint>,
+    args: &QuantizeArgs,
+) -> Vec<PathBuf> {
+    let mut inputs = checkpoint.inputs();
+    inputs.extend(state.into_iter().flat_map(Checkpoint::inputs));
+    inputs.extend(args.vocab.iter().filter(|name| bytes(name).is_none()).cloned());
+    inputs.extend(args.text.clone());
+    inputs
+}
+
+/// The vocabulary that `--vocab` names.
+fn named_vocabulary(name: &Path) -> Result<Vocabulary> {
+    match bytes(name) {
+        Some(first) => Ok(Vocabulary::bytes(first)),
+        None => Vocabulary::read(&input::read(name, input::MAX_TEXT, "a vocabulary")?)
+            .with_context(|| format!("{}", name.display())),
+    }
+}
+
+/// The id of byte 0, where the name is that of a vocabulary of bytes and of no file.
+fn bytes(name: &Path) -> Option<u16> {
+    match name.to_str() {
+        Some("bytes") => Some(0),
+        Some("bytes+1") => Some(1),
+        _ => None,
+    }
+}
+
+/// Prints what was converted; `read` is the bytes of the checkpoint's tensors.
+fn print(report: &Report, args: &QuantizeArgs, read: u64) -> io::Result<()> {
+    let mut out = IgnoreBrokenPipe::new(Stdout::lock());
+    if !args.quiet {
+        let name_width = report.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
+        writeln!(
+            out,
+            "{:name_width$}  {:>13}  {:>5}  {:>6}  {:>6}",
+            "tensor", "shape", "group", "bits", "SNR"
+        )?;
+        for tensor in &report.tensors {
+            let shape = format!("{} x {}", tensor.rows, tensor.cols);
+            writeln!(
+                out,
+                "{:name_width$}  {shape:>13}  {:>5}  {:>6.3}  {:>3.1} dB",
+                tensor.name,
+                tensor.group,
+                tensor.bits_per_weight(),
+                tensor.snr_db(),
+            )?;
+        }
+        writeln!(out)?;
+    }
+    let weights: f64 = report.tensors.iter().map(|t| t.rows as f64 * t.cols as f64).sum();
+    let bytes: u64 = report.tensors.iter().map(|tensor| tensor.bytes).sum();
+    let signal: f64 = report.tensors.iter().map(|tensor| tensor.signal).sum();
+    let noise: f64 = report.tensors.iter().map(|tensor| tensor.noise).sum();
+    writeln!(
+        out,
+        "{}, {} layers of width {}, {} parameters",
+        report.shape.architecture, report.shape.layers, report.shape.width, report.parameters,
+    )?;
+    writeln!(
+        out,
+        "{}: {} bytes, {:.3} bits per weight, SNR {:.1} dB, {:.1} s, {:.2} GB/s",
+        args.output.display(),
+        report.file_len,
+        8.0 * bytes as f64 / weights,
+        10.0 * (signal / noise).log10(),
+        report.elapsed.as_secs_f64(),
+        read as f64 / 1e9 / report.elapsed.as_secs_f64(),
+    )?;
+    writeln!(out, "content hash {}", Hex(&report.content_hash))
+}
