@@ -257,3 +257,21 @@ fn a_text_that_is_not_read_leaves_the_session_as_it_was() {
         assert_eq!(session.turns().len(), 1);
     });
 }
+
+#[test]
+fn a_stop_across_tokens_is_taken_back() {
+    let model = stories();
+    let mut stopped = 0;
+    for seed in 0..8 {
+        // A blank between two letters lies between two tokens.
+        let stops = ["e w", "d a", "n t", "s a"].map(str::to_owned).to_vec();
+        with_session(&model, "plain", options(seed, stops, 0), |session| {
+            session.ask("Once upon a time there").unwrap();
+            draw(session, 60);
+            stopped += usize::from(matches!(session.finish(), Some(Finish::Stop(_))));
+            let branch = session.fork().unwrap();
+            assert!(replay(&model, &branch).0 == branch.state, "seed {seed}");
+        });
+    }
+    assert!(stopped >= 6, "{stopped} stops");
+}
