@@ -1,0 +1,14 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod branch;
+mod error;
+pub mod saved;
+mod session;
+pub mod template;
+
+pub use branch::Branch;
+pub use error::{SaveError, TalkError, TemplateError};
+pub use session::{Finish, Piece, Progress, Session, SessionOptions, Stats, Turn};
+pub use template::{Choice, Template, Thinking, choose};

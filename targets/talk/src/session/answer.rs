@@ -1,0 +1,294 @@
+//! Answers: drawn a token at a time, until the model or a stop ends them.
+
+use kinglet::sampler::is_uncounted;
+
+use super::reading::{Reading, Shown, THOUGHT_END};
+use super::snapshots::Point;
+use super::{GENERATOR_LEN, Session, Standing, uncancelled};
+use crate::error::TalkError;
+
+/// Text that a token completed: either may be empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// Of the thought.
+    pub thought: String,
+    /// Of the answer.
+    pub answer: String,
+}
+
+impl From<Shown> for Piece {
+    fn from(Shown { thought, answer }: Shown) -> Self {
+        Self { thought, answer }
+    }
+}
+
+/// Why an answer does not go on by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// The model ended the text.
+    EndOfText,
+    /// This text stopped it.
+    Stop(String),
+    /// It has as many tokens as it may have.
+    Length,
+}
+
+/// An answer under way.
+#[derive(Debug)]
+pub(super) struct Answer {
+    reading: Reading,
+    /// True while `logits` are those that the answer goes on from.
+    ready: bool,
+    /// Tokens since the answer began or went on.
+    tokens: usize,
+    thought_tokens: usize,
+    finish: Option<Finish>,
+    /// Where a possible stop began: tokens and bytes before it. The state is in `mark`.
+    mark: Option<(usize, usize)>,
+}
+
+impl Answer {
+    fn new(reading: Reading, ready: bool) -> Self {
+        let (tokens, thought_tokens) = (0, 0);
+        Self { reading, ready, tokens, thought_tokens, finish: None, mark: None }
+    }
+
+    /// Lets the answer go on, if the logits are there that it goes on from.
+    pub(super) fn resume(&mut self) -> bool {
+        self.tokens = 0;
+        self.finish = None;
+        self.ready
+    }
+}
+
+impl Session<'_> {
+    /// Draws the next token of the answer; returns the text that it completed, `None` when the
+    /// answer has ended or paused: [`finish`](Self::finish) says why. A program that wants no more
+    /// just does not call it again.
+    ///
+    /// # Errors
+    ///
+    /// When the engine or the sampler fails. The answer is then as it was before the token, and
+    /// its state is computed again when it is needed.
+    pub fn next_piece(&mut self) -> Result<Option<Piece>, TalkError> {
+        let standing = std::mem::replace(&mut self.standing, Standing::Lost);
+        let Standing::Answering(mut answer) = standing else {
+            self.standing = standing;
+            return Ok(None);
+        };
+        let piece = if answer.finish.is_some() || !answer.ready {
+            Ok(None)
+        } else {
+            self.draw(&mut answer)
+        };
+        if piece.is_ok() {
+            self.standing = Standing::Answering(answer);
+        } else if let Some(last) = self.turns.len().checked_sub(1) {
+            self.note_text(last)?;
+        }
+        piece
+    }
+
+    /// Why the answer does not go on; `None` while it does, and when none is under way.
+    #[must_use]
+    pub fn finish(&self) -> Option<&Finish> {
+        match &self.standing {
+            Standing::Answering(answer) => answer.finish.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Text that was held back because a stop may begin with it: what is left to show of an answer
+    /// that the program breaks off.
+    pub fn held_back(&mut self) -> String {
+        match &mut self.standing {
+            Standing::Answering(answer) => answer.reading.show_held(),
+            _ => String::new(),
+        }
+    }
+
+    /// Opens the answer of the last turn; the state is after its question.
+    pub(super) fn begin_answer(&mut self) -> Result<(), TalkError> {
+        let last = self.last_turn()?;
+        let turn = &mut self.turns[last];
+        (turn.tokens, turn.ended) = (Vec::new(), false);
+        (turn.thought, turn.answer) = (String::new(), String::new());
+        self.open_answer(last)
+    }
+
+    /// Opens the last answer again and reads what was written of it.
+    pub(super) fn rebuild_answer(&mut self, last: usize) -> Result<(), TalkError> {
+        self.go_to((last, Point::Asked))?;
+        self.open_answer(last)
+    }
+
+    /// Reads the opening of a turn's answer and the tokens that were written of it; the state is
+    /// after the question.
+    fn open_answer(&mut self, turn: usize) -> Result<(), TalkError> {
+        self.standing = Standing::Lost;
+        let mut tokens = self.question_tokens(turn)?.1;
+        tokens.extend(&self.turns[turn].tokens);
+        self.feed(&tokens, true, &mut uncancelled)?;
+        self.count_again(turn)?;
+        let opening = self.opening(turn)?;
+        let mut answer = Answer::new(Reading::new(&opening, self.template.is_plain()), true);
+        for &token in &self.turns[turn].tokens {
+            answer.thought_tokens += usize::from(answer.reading.is_thinking());
+            let bytes = self.tokenizer.token(token).unwrap_or_default();
+            // A stop that came in later may stand in what was written before.
+            let mut reading = answer.reading.clone();
+            if reading.push(bytes, &self.stops, &mut Shown::default()).is_some() {
+                answer.reading.push(bytes, &[], &mut Shown::default());
+            } else {
+                answer.reading = reading;
+            }
+        }
+        answer.reading.show_held();
+        self.standing = Standing::Answering(Box::new(answer));
+        Ok(())
+    }
+
+    /// Draws a token of an answer that is ready for one.
+    fn draw(&mut self, answer: &mut Answer) -> Result<Option<Piece>, TalkError> {
+        if answer.tokens >= self.options.answer_tokens {
+            return Ok(end(answer, Finish::Length));
+        }
+        let last = self.last_turn()?;
+        let drawable = self.tokenizer.vocab_len().min(self.logits.len());
+        let token = self.sampler.sample(&mut self.logits[..drawable])?;
+        self.stats.drawn += 1;
+        answer.tokens += 1;
+        answer.ready = false;
+        if Some(token) == self.tokenizer.end_of_text() {
+            self.turns[last].ended = true;
+            return Ok(end(answer, Finish::EndOfText));
+        }
+        self.accept(token);
+        let bytes = self.tokenizer.token(token).unwrap_or_default();
+        let thinking = answer.reading.is_thinking();
+        let before = answer.reading.bytes;
+        let mut shown = Shown::default();
+        if let Some((stop, at)) = answer.reading.push(bytes, &self.stops, &mut shown) {
+            self.take_back(last, answer, (before, bytes), at)?;
+            let stop = String::from_utf8_lossy(&self.stops[stop]).into_owned();
+            answer.finish = Some(Finish::Stop(stop));
+            return Ok(Some(shown.into()));
+        }
+        self.mark_possible_stop(last, answer, before)?;
+        self.feed(&[token], true, &mut uncancelled)?;
+        self.turns[last].tokens.push(token);
+        answer.thought_tokens += usize::from(thinking);
+        let spent = self.options.thought_tokens.is_some_and(|most| answer.thought_tokens >= most);
+        if spent && answer.reading.can_end_thought() {
+            self.end_thought(last, answer, &mut shown)?;
+        }
+        answer.ready = true;
+        Ok(Some(shown.into()))
+    }
+
+    /// Ends a thought whose tokens are spent: the model goes on as if it had written the end.
+    fn end_thought(
+        &mut self,
+        turn: usize,
+        answer: &mut Answer,
+        shown: &mut Shown,
+    ) -> Result<(), TalkError> {
+        let mut tokens = Vec::new();
+        for token in self.tokenizer.encode(THOUGHT_END) {
+            tokens.push(token?);
+        }
+        self.feed(&tokens, true, &mut uncancelled)?;
+        for &token in &tokens {
+            self.accept(token);
+            let bytes = self.tokenizer.token(token).unwrap_or_default();
+            answer.reading.push(bytes, &self.stops, shown);
+        }
+        self.turns[turn].tokens.extend(tokens);
+        Ok(())
+    }
+
+    /// Keeps the state, which is before a token, if a possible stop begins in the token. `before`
+    /// are the bytes before it.
+    fn mark_possible_stop(
+        &mut self,
+        turn: usize,
+        answer: &mut Answer,
+        before: usize,
+    ) -> Result<(), TalkError> {
+        match answer.reading.possible_stop() {
+            None => answer.mark = None,
+            Some(at) if at >= before => {
+                self.engine.store_state(self.options.sequence, &mut self.mark)?;
+                answer.mark = Some((self.turns[turn].tokens.len(), before));
+            }
+            // It began in an earlier token: the mark there is, or is before, that one.
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Takes the text of a stop back, whose first byte is byte `at` of what the model wrote. The
+    /// state is before the last token, which has these bytes after `before` others.
+    fn take_back(
+        &mut self,
+        turn: usize,
+        answer: &Answer,
+        (before, bytes): (usize, &[u8]),
+        at: usize,
+    ) -> Result<(), TalkError> {
+        let mut kept = bytes.get(..at.saturating_sub(before)).unwrap_or_default().to_vec();
+        if at < before {
+            let (tokens, mut position) = answer.mark.unwrap_or_default();
+            if answer.mark.is_some() {
+                self.engine.load_state(self.options.sequence, &self.mark)?;
+            } else {
+                self.go_to((turn, Point::Asked))?;
+                let opening = self.question_tokens(turn)?.1;
+                self.feed(&opening, false, &mut uncancelled)?;
+            }
+            for token in self.turns[turn].tokens.split_off(tokens) {
+                let bytes = self.tokenizer.token(token).unwrap_or_default();
+                if position + bytes.len() > at {
+                    kept = bytes[..at - position].to_vec();
+                    break;
+                }
+                position += bytes.len();
+                self.feed(&[token], false, &mut uncancelled)?;
+                self.turns[turn].tokens.push(token);
+            }
+        }
+        // The stop may have begun inside a token.
+        let mut tokens = Vec::new();
+        for token in self.tokenizer.encode(&kept) {
+            tokens.push(token?);
+        }
+        self.feed(&tokens, false, &mut uncancelled)?;
+        self.turns[turn].tokens.extend(tokens);
+        self.count_again(turn)
+    }
+
+    /// Counts the tokens of a turn's answer, and no others. The generator stays.
+    fn count_again(&mut self, turn: usize) -> Result<(), TalkError> {
+        let snapshot = self.sampler_snapshot()?;
+        self.sampler.restore(&snapshot[..GENERATOR_LEN])?;
+        for index in 0..self.turns[turn].tokens.len() {
+            self.accept(self.turns[turn].tokens[index]);
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, token: u32) {
+        if is_uncounted(self.tokenizer.token(token).unwrap_or_default()) {
+            self.sampler.accept_uncounted(token);
+        } else {
+            self.sampler.accept(token);
+        }
+    }
+}
+
+/// Ends an answer and shows what is held back, if anything is.
+fn end(answer: &mut Answer, finish: Finish) -> Option<Piece> {
+    answer.finish = Some(finish);
+    let text = answer.reading.show_held();
+    (!text.is_empty()).then(|| Piece { answer: text, ..Piece::default() })
+}

@@ -1,0 +1,277 @@
+//! A session is where a conversation is that never took another way, bit for bit.
+
+#[allow(dead_code)]
+mod common;
+
+use common::{draw, random, replay, stories, with_session};
+use kinglet::sampler::SamplerOptions;
+use kinglet_talk::template::Effort;
+use kinglet_talk::{Branch, Finish, Session, SessionOptions, Thinking};
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Ask(String, usize),
+    Retry(usize),
+    GoOn(usize),
+    Undo(usize),
+    Edit(String, usize),
+    Think(Thinking),
+    System(Option<String>),
+    Fork,
+    Switch,
+    Settle,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let tokens = 0_usize..14;
+    let text = "[A-Z][a-z]{0,6}( [a-zé]{1,5}){0,3}\n{0,3}[a-z]?[.?]";
+    let thinking = prop::sample::select(vec![
+        Thinking::None,
+        Thinking::Fast,
+        Thinking::Full(Effort::Unsaid),
+        Thinking::Full(Effort::ABit),
+    ]);
+    prop_oneof![
+        4 => (text, tokens.clone()).prop_map(|(text, tokens)| Step::Ask(text, tokens)),
+        2 => tokens.clone().prop_map(Step::Retry),
+        2 => tokens.clone().prop_map(Step::GoOn),
+        2 => (0_usize..4).prop_map(Step::Undo),
+        1 => (text, tokens).prop_map(|(text, tokens)| Step::Edit(text, tokens)),
+        1 => thinking.prop_map(Step::Think),
+        1 => prop::option::of(text).prop_map(Step::System),
+        1 => Just(Step::Fork),
+        1 => Just(Step::Switch),
+        1 => Just(Step::Settle),
+    ]
+}
+
+fn take(session: &mut Session<'_>, kept: &mut Option<Branch>, step: &Step) {
+    let asked = match step {
+        Step::Ask(text, tokens) => session.ask(text).map(|()| *tokens),
+        Step::Retry(tokens) => session.retry().map(|()| *tokens),
+        Step::GoOn(tokens) => session.go_on().map(|()| *tokens),
+        Step::Edit(text, tokens) => session.edit(text).map(|()| *tokens),
+        Step::Undo(turns) => session.undo(*turns).map(|()| 0),
+        Step::System(system) => session.set_system(system.clone()).map(|()| 0),
+        Step::Settle => session.settle().map(|()| 0),
+        Step::Think(thinking) => {
+            session.set_thinking(*thinking, Some(6));
+            Ok(0)
+        }
+        Step::Fork => session.fork().map(|branch| {
+            *kept = Some(branch);
+            0
+        }),
+        Step::Switch => match kept {
+            Some(branch) => session.switch(branch).map(|()| 0),
+            None => Ok(0),
+        },
+    };
+    // Turns that are not there are refused, and nothing changes.
+    if let Ok(tokens) = asked {
+        draw(session, tokens);
+    }
+}
+
+/// Stops that the built-in model writes often, inside tokens and across them.
+fn stops() -> impl Strategy<Value = Vec<String>> {
+    let stop = prop::sample::select(vec!["he w", ".", "re", " a b", "nd", "e ", "ttt"]);
+    prop::collection::vec(stop.prop_map(str::to_owned), 0..3)
+}
+
+fn options(seed: u64, stops: Vec<String>, snapshot_bytes: usize) -> SessionOptions {
+    let sampling = SamplerOptions { top_p: 0.9, presence: 0.2, ..SamplerOptions::default() };
+    SessionOptions { seed, stops, sampling, snapshot_bytes, ..SessionOptions::default() }
+}
+
+/// Draws until the last answer has `most` tokens; returns the text of the answer.
+fn draw_to(session: &mut Session<'_>, most: usize) -> String {
+    let mut answer = String::new();
+    while session.turns()[0].tokens.len() < most {
+        let Some(piece) = session.next_piece().unwrap() else { break };
+        answer += &piece.answer;
+    }
+    answer
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn whatever_was_tried_the_state_is_that_of_a_replay(
+        steps in prop::collection::vec(step(), 1..12),
+        stops in stops(),
+        template in prop::sample::select(vec!["g1", "world", "raven", "instruct", "plain"]),
+        is_random: bool,
+        roomy: bool,
+        seed: u64,
+    ) {
+        let model = if is_random { random() } else { stories() };
+        let options = options(seed, stops, if roomy { 64 << 20 } else { 0 });
+        let branch = with_session(&model, template, options, |session| {
+            let mut kept = None;
+            for step in &steps {
+                take(session, &mut kept, step);
+            }
+            let branch = session.fork().unwrap();
+            assert_eq!(session.fork().unwrap(), branch);
+            branch
+        });
+        let (state, text) = replay(&model, &branch);
+        prop_assert!(state == branch.state, "another state after {text:?}");
+        let past = kinglet_talk::template::Past {
+            system: branch.system.as_deref(),
+            turns: &branch.turns,
+        };
+        if template != "plain" {
+            prop_assert_eq!(text, branch.template.render(past).unwrap());
+        }
+    }
+
+    #[test]
+    fn an_answer_that_paused_is_the_answer_that_did_not(
+        stops in stops(),
+        template in prop::sample::select(vec!["g1", "world", "plain"]),
+        thinking in prop::sample::select(vec![
+            Thinking::None, Thinking::Fast, Thinking::Full(Effort::Unsaid),
+        ]),
+        pauses in prop::collection::vec((0_usize..9, any::<bool>()), 0..4),
+        seed: u64,
+    ) {
+        let told = |pauses: &[(usize, bool)]| {
+            let options = SessionOptions {
+                thinking, thought_tokens: Some(9), ..options(seed, stops.clone(), 0)
+            };
+            with_session(&stories(), template, options, |session| {
+                session.ask("Once there was a cat.").unwrap();
+                let mut text = String::new();
+                let mut most = 0;
+                for &(tokens, settled) in pauses {
+                    most += tokens;
+                    text += &draw_to(session, most);
+                    if session.finish().is_some() {
+                        break;
+                    }
+                    text += &session.held_back();
+                    if settled {
+                        session.settle().unwrap();
+                    }
+                    session.go_on().unwrap();
+                }
+                text += &draw_to(session, 40);
+                let finish = session.finish().cloned();
+                text += &session.held_back();
+                (session.fork().unwrap(), finish.is_some(), text)
+            })
+        };
+        let (once, ended, text) = told(&[]);
+        let (paused, also, shown) = told(&pauses);
+        prop_assert_eq!(text, shown);
+        prop_assert_eq!(&once.turns, &paused.turns);
+        prop_assert_eq!(ended, also);
+        prop_assert!(once.state == paused.state);
+        prop_assert_eq!(once.sampler, paused.sampler);
+    }
+
+    #[test]
+    fn another_try_is_what_asking_again_gives(seed: u64, tokens in 1_usize..20) {
+        let told = |again: fn(&mut Session<'_>)| {
+            with_session(&stories(), "g1", options(seed, vec![], 0), |session| {
+                session.ask("Hello.").unwrap();
+                draw(session, 5);
+                session.ask("Tell me a story.").unwrap();
+                draw(session, tokens);
+                again(session);
+                draw(session, tokens);
+                session.fork().unwrap()
+            })
+        };
+        let retried = told(|session| session.retry().unwrap());
+        let asked = told(|session| {
+            session.undo(1).unwrap();
+            session.ask("Tell me a story.").unwrap();
+        });
+        let edited = told(|session| session.edit("Tell me a story.").unwrap());
+        prop_assert_eq!(&retried, &asked);
+        prop_assert_eq!(&retried, &edited);
+    }
+}
+
+#[test]
+fn a_stop_is_no_part_of_the_turn() {
+    let options = SessionOptions { answer_tokens: 200, ..options(4, vec![" w".into()], 0) };
+    with_session(&stories(), "plain", options, |session| {
+        session.ask("Once upon a time there").unwrap();
+        let (_, text) = draw(session, 300);
+        assert_eq!(session.finish(), Some(&Finish::Stop(" w".into())));
+        session.settle().unwrap();
+        assert_eq!(session.turns()[0].answer, text);
+        assert!(!text.contains(" w"));
+    });
+}
+
+#[test]
+fn a_thought_ends_with_its_budget() {
+    let options = SessionOptions {
+        thinking: Thinking::Full(Effort::Unsaid),
+        thought_tokens: Some(8),
+        answer_tokens: 24,
+        ..options(2, vec![], 0)
+    };
+    with_session(&stories(), "g1", options, |session| {
+        session.ask("Why?").unwrap();
+        let (thought, answer) = draw(session, 100);
+        assert_eq!(session.finish(), Some(&Finish::Length));
+        session.settle().unwrap();
+        let turn = &session.turns()[0];
+        assert!(!thought.is_empty() && !answer.is_empty());
+        assert_eq!(turn.thought, thought.trim_end());
+        assert_eq!(turn.answer, answer.trim_end());
+        // History has the answer alone.
+        let text = session.text().unwrap();
+        assert!(text.contains("Assistant: ") && !text.contains("<think"), "{text}");
+    });
+}
+
+#[test]
+fn a_text_that_is_not_read_leaves_the_session_as_it_was() {
+    with_session(&stories(), "g1", options(1, vec![], 0), |session| {
+        session.ask("Hello.").unwrap();
+        draw(session, 5);
+        let before = session.fork().unwrap();
+        let long = "A cat. ".repeat(40);
+        let mut calls = 0;
+        let cancelled = session.ask_with(&long, &mut |done, all| {
+            calls += 1;
+            assert!(done <= all);
+            if calls == 2 {
+                std::ops::ControlFlow::Break(())
+            } else {
+                std::ops::ControlFlow::Continue(())
+            }
+        });
+        assert!(matches!(cancelled, Err(kinglet_talk::TalkError::Cancelled)));
+        assert_eq!(session.fork().unwrap(), before);
+        assert!(session.undo(2).is_err() && session.edit("").is_ok());
+        assert_eq!(session.turns().len(), 1);
+    });
+}
+
+#[test]
+fn a_stop_across_tokens_is_taken_back() {
+    let model = stories();
+    let mut stopped = 0;
+    for seed in 0..8 {
+        // A blank between two letters lies between two tokens.
+        let stops = ["e w", "d a", "n t", "s a"].map(str::to_owned).to_vec();
+        with_session(&model, "plain", options(seed, stops, 0), |session| {
+            session.ask("Once upon a time there").unwrap();
+            draw(session, 60);
+            stopped += usize::from(matches!(session.finish(), Some(Finish::Stop(_))));
+            let branch = session.fork().unwrap();
+            assert!(replay(&model, &branch).0 == branch.state, "seed {seed}");
+        });
+    }
+    assert!(stopped >= 6, "{stopped} stops");
+}
