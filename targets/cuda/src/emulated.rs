@@ -4,7 +4,7 @@
 
 use core::ffi::{c_char, c_int, c_void};
 use std::alloc::{Layout, alloc, dealloc};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::device::{Address, Device, DeviceMemory, Launch};
 use crate::error::DeviceError;
@@ -23,6 +23,11 @@ unsafe extern "C" {
 
 /// The emulation has one block's shared memory, in statics.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Keeps other launches out.
+pub(crate) fn lock() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Bytes of a device of no particular size.
 const MEMORY: u64 = 1 << 32;
@@ -96,7 +101,7 @@ impl Device for Emulated {
     }
 
     unsafe fn launch(&self, launch: &Launch) -> Result<(), DeviceError> {
-        let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let _guard = lock();
         let [x, y] = launch.blocks;
         let name = launch.kernel.name();
         let len = launch.params_len as u32;

@@ -36,6 +36,8 @@ mod layers;
 mod memory;
 mod params;
 mod pass;
+#[cfg(all(test, feature = "emulation"))]
+mod tests;
 mod weights;
 
 pub use cuda::CudaDevice;

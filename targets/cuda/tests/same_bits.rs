@@ -10,7 +10,9 @@ use kinglet::kernels::scalar::Scalar;
 use kinglet::num::state_dtype::{StateElement, f16};
 use kinglet_cuda::{DeviceEngine, DeviceError, Emulated, EngineOptions, StateType};
 use kinglet_tests::fixture::Fixture;
+use kinglet_tests::oracle::Version;
 use kinglet_tests::quantized::{ModelBytes, with_states};
+use kinglet_tests::random::{Dims, checkpoint, write_safetensors};
 
 /// Every architecture, by its golden data.
 const FIXTURES: [&str; 7] = ["v4", "v5_0", "v5_1", "v5_2", "v6", "v7", "v7a"];
@@ -67,6 +69,14 @@ fn on_cpu<S: StateElement>(model: Model<'_>, tokens: &[u32]) -> Vec<u32> {
     with_states::<_, S, _>(model, Scalar, 1, 8, |engine| run(engine, tokens))
 }
 
+/// A model of random weights.
+fn random(version: Version, dims: Dims) -> ModelBytes {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.safetensors");
+    write_safetensors(&checkpoint(version, dims, 7), &path);
+    ModelBytes::quantize(&path).0
+}
+
 fn fixture(name: &str) -> (ModelBytes, Vec<u32>) {
     let fixture = Fixture::named(&format!("golden/{name}"));
     let (bytes, _) = ModelBytes::quantize(&fixture.path("model.pth"));
@@ -111,6 +121,31 @@ fn states_in_f16_have_the_bits_of_the_cpu() {
     let options = EngineOptions { state: StateType::F16, max_batch: 1, sequences: 1 };
     let plan = DeviceEngine::<Emulated>::plan(&bytes.model().unwrap(), &options);
     assert!(matches!(plan, Err(DeviceError::F16State { .. })));
+}
+
+/// Heads of 64, whose state is in registers, and dimensions that fill no tile, warp or block.
+#[test]
+fn models_of_any_dimensions_have_the_bits_of_the_cpu() {
+    let ranks = [5, 40, 33, 7, 6, 9];
+    let of_64 = Dims { layers: 2, width: 128, head_size: 64, ffn: 300, vocab: 50, ranks };
+    let odd = Dims { width: 60, head_size: 20, ffn: 77, ..of_64 };
+    let versions =
+        [Version::V4, Version::V5_1, Version::V5_2, Version::V6, Version::V7, Version::V7a];
+    for (order, version) in versions.into_iter().enumerate() {
+        for dims in [of_64, odd] {
+            let bytes = random(version, dims);
+            let model = bytes.model().unwrap();
+            let tokens: Vec<_> = (0..24).map(|i| i * 31 % 50).collect();
+            let expected = on_cpu::<f32>(model, &tokens);
+            let mut engine = emulated(&model, StateType::F32, 20, 1, order as u32);
+            assert!(run(&mut engine, &tokens) == expected, "{version:?}, {dims:?}");
+            if model.shape().architecture.allows_f16_state() {
+                let expected = on_cpu::<f16>(model, &tokens);
+                let mut engine = emulated(&model, StateType::F16, 5, 1, order as u32);
+                assert!(run(&mut engine, &tokens) == expected, "{version:?}, {dims:?}, f16");
+            }
+        }
+    }
 }
 
 /// Sequences of different lengths share batches, in different orders.
