@@ -21,7 +21,9 @@ fn emulation() {
     if std::env::var_os(SANITIZE).is_some() {
         let sanitizers = "-fsanitize=address,undefined";
         build.flag(sanitizers).flag("-fno-sanitize-recover=all").flag("-g");
-        println!("cargo:rustc-link-arg={sanitizers}");
+        // rustc links without the compiler's own libraries.
+        println!("cargo:rustc-link-lib=dylib=asan");
+        println!("cargo:rustc-link-lib=dylib=ubsan");
     }
     build.compile("kinglet_emulation");
 }
