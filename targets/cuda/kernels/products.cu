@@ -1,0 +1,272 @@
+// Products of int8 matrices and int16 activations: exact i32 sums of each group of inputs, folded
+// into f32 in the order of the groups.
+//
+//   acc = +0.0
+//   for each group, ascending:  acc = acc + float(sum) * scale
+//   y = acc * (activation scale * multiplier)
+//
+// Integers are exact, so that warps and lanes share the inputs of a group in any way; the fold is
+// one thread's for each output.
+//
+// The layout of the model file, [row/16][input/4][16][4], suits the device as it is. Sixteen bytes
+// for each lane are eight tiles, 32 inputs of 16 rows, in one read of 512 bytes; and two words for
+// each lane are an operand of `mma` whose rows are permuted: lane (g, t) takes rows 2g and 2g + 1
+// of tile t in the place of rows g and g + 8.
+//
+// `dense_1` and `dense_8` are for decoding, bound by the bytes of the weights: a block of eight
+// warps is a tile of 16 rows, and its warps share the inputs. `dense_mma` is for prefill: a block
+// is 128 rows by 32 tokens, a warp 16 rows, on the tensor cores. They multiply bytes, so
+// q = 256 * high + low with a signed high and an unsigned low byte, two products and one sum.
+
+#include "numbers.h"
+#include "params.h"
+
+// Puts y where it belongs.
+DEVICE void store(const Output &output, uint64_t token, uint32_t row, float y) {
+    const uint64_t at = token * output.rows + row;
+    float *out = output.out + at;
+    switch (output.store) {
+    case ASSIGN:
+        *out = y;
+        break;
+    case ADD:
+        *out = *out + y;
+        break;
+    default:
+        *out = *out + sigmoid(output.gate[at]) * y;
+    }
+}
+
+DEVICE uint32_t minimum(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+// The product of the list that has row tile `tile`.
+DEVICE uint32_t job_of(const ProductParams &p, uint32_t tile) {
+    uint32_t job = 0;
+    while (job + 1 < p.count && tile >= p.job[job + 1].first_tile) job++;
+    return job;
+}
+
+constexpr uint32_t WARPS = 8;
+
+// Adds the four sums of each lane, rows 4 * (lane % 4) and up, over the eight lanes that have the
+// same rows, and that to `sums`: `[16]`.
+DEVICE void add_rows(int32_t *sums, const int32_t v[4]) {
+    const uint32_t lane = thread_index() % 32;
+    const bool upper = lane & 16, odd = lane & 8;
+    int32_t a = upper ? v[2] : v[0], b = upper ? v[3] : v[1];
+    a += shuffle_xor(upper ? v[0] : v[2], 16);
+    b += shuffle_xor(upper ? v[1] : v[3], 16);
+    int32_t sum = odd ? b : a;
+    sum += shuffle_xor(odd ? a : b, 8);
+    sum += shuffle_xor(sum, 4);
+    if (!(lane & 4)) add_shared(sums + 4 * (lane % 4) + (upper ? 2 : 0) + (odd ? 1 : 0), sum);
+}
+
+// A tile of 16 rows for T tokens.
+template <uint32_t T> DEVICE void dense(const ProductParams &p) {
+    // Groups whose sums are kept before they are folded.
+    constexpr uint32_t ROUND = 256 / T;
+    SHARED(int32_t, sums, ROUND * T * 16);
+    const uint32_t thread = thread_index(), warp = thread / 32, lane = thread % 32;
+    const auto &job = p.job[job_of(p, block_x())];
+    const uint32_t tile = block_x() - job.first_tile, first_token = block_y() * T;
+    const uint32_t padded = job.padded_inputs, group = job.group;
+    const uint32_t groups = (padded + group - 1) / group;
+    const int8_t *weights = job.weights + uint64_t(tile) * padded * 16 + lane * 16;
+    const int16_t *q[T];
+    UNROLL for (uint32_t t = 0; t < T; t++) {
+        const uint64_t token = minimum(first_token + t, p.tokens - 1);
+        q[t] = job.input.q + token * padded + lane / 4 * 4;
+    }
+
+    float acc = 0.0f;
+    for (uint32_t round = 0; round < groups; round += ROUND) {
+        const uint32_t round_groups = minimum(ROUND, groups - round);
+        for (uint32_t i = thread; i < round_groups * T * 16; i += 32 * WARPS) sums[i] = 0;
+        sync_block();
+
+        // Steps of 32 inputs, a run of them for each warp.
+        const uint32_t first = round * group / 32;
+        const uint32_t last = minimum((round + round_groups) * group, padded) / 32;
+        const uint32_t share = (last - first + WARPS - 1) / WARPS;
+        uint32_t step = first + warp * share;
+        const uint32_t end = minimum(step + share, last);
+        while (step < end) {
+            const uint32_t of_group = step * 32 / group;
+            const uint32_t group_end = minimum((of_group + 1) * group / 32, end);
+            int32_t sum[T][4] = {};
+            for (; step < group_end; step++) {
+                const Words4 w =
+                    load_weights(reinterpret_cast<const Words4 *>(weights + uint64_t(step) * 512));
+                UNROLL for (uint32_t t = 0; t < T; t++) {
+                    const Words2 x = *reinterpret_cast<const Words2 *>(q[t] + step * 32);
+                    UNROLL for (uint32_t r = 0; r < 4; r++) {
+                        sum[t][r] = dot2_low(x.word[0], w.word[r], sum[t][r]);
+                        sum[t][r] = dot2_high(x.word[1], w.word[r], sum[t][r]);
+                    }
+                }
+            }
+            UNROLL for (uint32_t t = 0; t < T; t++) {
+                add_rows(sums + ((of_group - round) * T + t) * 16, sum[t]);
+            }
+        }
+        sync_block();
+
+        if (thread < T * 16) {
+            const uint16_t *scales = job.scales + (uint64_t(tile) * groups + round) * 16;
+            for (uint32_t g = 0; g < round_groups; g++) {
+                const float scale = scale_to_float(scales[g * 16 + thread % 16]);
+                acc = acc + float(sums[g * T * 16 + thread]) * scale;
+            }
+        }
+        sync_block();
+    }
+    const uint32_t token = first_token + thread / 16, row = tile * 16 + thread % 16;
+    if (thread < T * 16 && token < p.tokens && row < job.output.rows) {
+        store(job.output, token, row, acc * (job.input.scale[token] * job.multiplier));
+    }
+}
+
+KERNEL(dense_1, 256, ProductParams, p) { dense<1>(p); }
+KERNEL(dense_8, 256, ProductParams, p) { dense<8>(p); }
+
+// ---- tensor cores
+
+constexpr uint32_t MMA_TOKENS = 32;
+// Inputs of the activations that a block stages at once.
+constexpr uint32_t STAGE = 32;
+// Words of a token's staged row: eight of bytes and one, so that rows start in different banks.
+constexpr uint32_t STAGE_WORDS = STAGE / 4 + 1;
+
+// 128 rows by 32 tokens. Its blocks count tiles of 16 rows by eights: `first_tile` is a multiple
+// of 8 here.
+KERNEL(dense_mma, 256, ProductParams, p) {
+    SHARED(uint32_t, high, MMA_TOKENS *STAGE_WORDS);
+    SHARED(uint32_t, low, MMA_TOKENS *STAGE_WORDS);
+    const uint32_t thread = thread_index(), lane = thread % 32, g = lane / 4, t = lane % 4;
+    const auto &job = p.job[job_of(p, block_x() * WARPS)];
+    const uint32_t tiles = (job.output.rows + 15) / 16;
+    const uint32_t tile = block_x() * WARPS - job.first_tile + thread / 32;
+    // Warps beyond the rows compute the last tile and store nothing: they are needed to stage.
+    const uint64_t read_tile = minimum(tile, tiles - 1);
+    const uint32_t first_token = block_y() * MMA_TOKENS;
+    const uint32_t padded = job.padded_inputs, group = job.group;
+    const uint32_t groups = (padded + group - 1) / group;
+    const int8_t *weights = job.weights + read_tile * padded * 16 + t * 64 + g * 8;
+
+    float acc[MMA_TOKENS / 8][4] = {};
+    for (uint32_t of_group = 0; of_group < groups; of_group++) {
+        int32_t sum_high[MMA_TOKENS / 8][4] = {}, sum_low[MMA_TOKENS / 8][4] = {};
+        const uint32_t end = minimum((of_group + 1) * group, padded);
+        for (uint32_t input = of_group * group; input < end; input += STAGE) {
+            // A thread stages four inputs of a token.
+            const uint32_t token = first_token + thread / 8;
+            Words2 x = {{0, 0}};
+            if (token < p.tokens) {
+                const int16_t *q = job.input.q + uint64_t(token) * padded + input + thread % 8 * 4;
+                x = *reinterpret_cast<const Words2 *>(q);
+            }
+            sync_block();
+            const uint32_t at = thread / 8 * STAGE_WORDS + thread % 8;
+            low[at] = permute_bytes(x.word[0], x.word[1], 0x6420);
+            high[at] = permute_bytes(x.word[0], x.word[1], 0x7531);
+            sync_block();
+
+            const int8_t *w = weights + uint64_t(input) * 16;
+            const Words2 near = load_weights(reinterpret_cast<const Words2 *>(w));
+            const Words2 far = load_weights(reinterpret_cast<const Words2 *>(w + 4 * 64));
+            const uint32_t a[4] = {near.word[0], near.word[1], far.word[0], far.word[1]};
+            UNROLL for (uint32_t n = 0; n < MMA_TOKENS / 8; n++) {
+                const uint32_t row = (n * 8 + g) * STAGE_WORDS + t;
+                const uint32_t b_high[2] = {high[row], high[row + 4]};
+                const uint32_t b_low[2] = {low[row], low[row + 4]};
+                mma_signed(sum_high[n], a, b_high);
+                mma_unsigned(sum_low[n], a, b_low);
+            }
+        }
+        const uint16_t *scales = job.scales + (read_tile * groups + of_group) * 16 + 2 * g;
+        const float scale[2] = {scale_to_float(scales[0]), scale_to_float(scales[1])};
+        UNROLL for (uint32_t n = 0; n < MMA_TOKENS / 8; n++) {
+            UNROLL for (uint32_t i = 0; i < 4; i++) {
+                const int32_t sum = sum_high[n][i] * 256 + sum_low[n][i];
+                acc[n][i] = acc[n][i] + float(sum) * scale[i / 2];
+            }
+        }
+    }
+    UNROLL for (uint32_t n = 0; n < MMA_TOKENS / 8; n++) {
+        UNROLL for (uint32_t i = 0; i < 4; i++) {
+            const uint32_t token = first_token + n * 8 + 2 * t + i % 2;
+            const uint32_t row = tile * 16 + 2 * g + i / 2;
+            if (token < p.tokens && row < job.output.rows) {
+                store(job.output, token, row, acc[n][i] * (job.input.scale[token] * job.multiplier));
+            }
+        }
+    }
+}
+
+// ---- a product whose activations are mostly zero
+
+// 32 rows of one token. A warp takes every eighth group: it lists the inputs that are not zero, and
+// its lanes read 32 bytes, a sector, of four of them at once. Inputs of zero are not read.
+KERNEL(sparse, 256, SparseParams, p) {
+    constexpr uint32_t ROUND = 64;
+    SHARED(int32_t, sums, ROUND * 32);
+    SHARED(uint32_t, listed, WARPS * 32);
+    const uint32_t thread = thread_index(), warp = thread / 32, lane = thread % 32;
+    const uint32_t first_row = block_x() * 32, row = first_row + lane % 8 * 4;
+    const uint64_t token = block_y();
+    const uint32_t padded_rows = (p.output.rows + 15) / 16 * 16;
+    const uint32_t groups = (p.padded_inputs + p.group - 1) / p.group;
+    const int16_t *q = p.input.q + token * p.padded_inputs;
+    uint32_t *list = listed + warp * 32;
+
+    float acc = 0.0f;
+    for (uint32_t round = 0; round < groups; round += ROUND) {
+        const uint32_t round_groups = minimum(ROUND, groups - round);
+        for (uint32_t g = round + warp; g < round + round_groups; g += WARPS) {
+            int32_t sum[4] = {};
+            const uint32_t end = minimum((g + 1) * p.group, p.padded_inputs);
+            for (uint32_t input = g * p.group; input < end; input += 32) {
+                const int32_t value = q[input + lane];
+                const uint32_t mask = vote(value != 0);
+                const uint32_t count = population(mask);
+                if (value != 0) {
+                    // The value and its input's place among these 32, in one word.
+                    const uint32_t place = population(mask & ((1u << lane) - 1));
+                    list[place] = uint32_t(value) << 16 | lane;
+                }
+                sync_warp();
+                if (row < padded_rows) {
+                    for (uint32_t i = lane / 8; i < count; i += 4) {
+                        const int32_t x = int32_t(list[i]) >> 16;
+                        const uint64_t of_input = input + (list[i] & 31);
+                        const uint32_t w = load_weights(reinterpret_cast<const uint32_t *>(
+                            p.weights + of_input * padded_rows + row));
+                        UNROLL for (uint32_t r = 0; r < 4; r++) {
+                            sum[r] += x * int8_t(w >> (8 * r));
+                        }
+                    }
+                }
+                sync_warp();
+            }
+            UNROLL for (uint32_t r = 0; r < 4; r++) {
+                sum[r] += shuffle_xor(sum[r], 8);
+                sum[r] += shuffle_xor(sum[r], 16);
+                if (lane < 8) sums[(g - round) * 32 + lane * 4 + r] = sum[r];
+            }
+        }
+        sync_block();
+        if (thread < 32 && first_row + thread < padded_rows) {
+            const uint16_t *scales = p.scales + uint64_t(round) * padded_rows + first_row + thread;
+            for (uint32_t g = 0; g < round_groups; g++) {
+                const float scale = scale_to_float(scales[uint64_t(g) * padded_rows]);
+                acc = acc + float(sums[g * 32 + thread]) * scale;
+            }
+        }
+        sync_block();
+    }
+    if (thread < 32 && first_row + thread < p.output.rows) {
+        const float y = acc * (p.input.scale[token] * p.multiplier);
+        store(p.output, token, first_row + thread, y);
+    }
+}

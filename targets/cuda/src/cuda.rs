@@ -1,0 +1,196 @@
+//! A GPU, through the driver's library, which is loaded when a device is opened: a machine without
+//! a driver runs the rest of the program.
+//!
+//! All work goes to one stream, so that launches and copies keep the order of the calls. Nothing
+//! waits but a read.
+
+use core::ffi::{CStr, c_void};
+
+use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::sys;
+
+use crate::device::{Address, Device, DeviceMemory, Kernel, Launch};
+use crate::error::DeviceError;
+
+/// The kernels for every compute capability from 7.5 on: `.ci/cuda` makes it.
+static MODULE: &[u8] = include_bytes!("../kinglet.fatbin");
+
+/// The oldest compute capability in [`MODULE`].
+const OLDEST: (i32, i32) = (7, 5);
+
+/// The driver's library.
+const LIBRARY: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
+
+/// An NVIDIA GPU.
+#[derive(Debug)]
+pub struct CudaDevice {
+    name: String,
+    ordinal: sys::CUdevice,
+    context: sys::CUcontext,
+    stream: sys::CUstream,
+    module: sys::CUmodule,
+    /// In the order of [`Kernel::ALL`].
+    functions: Vec<sys::CUfunction>,
+    allocations: Vec<sys::CUdeviceptr>,
+}
+
+/// Names what the driver refused.
+trait Refused<T> {
+    fn refused(self, what: &'static str) -> Result<T, DeviceError>;
+}
+
+impl<T> Refused<T> for Result<T, DriverError> {
+    fn refused(self, what: &'static str) -> Result<T, DeviceError> {
+        self.map_err(|error| {
+            let name = error.error_name().map(CStr::to_string_lossy);
+            let code = name.map_or_else(|_| format!("{error:?}"), |name| name.into_owned());
+            DeviceError::Call { what, code }
+        })
+    }
+}
+
+impl CudaDevice {
+    /// Opens device `index`, as the driver counts them, and loads the kernels.
+    ///
+    /// # Errors
+    ///
+    /// When there is no driver or no such device, or when the driver is too old for the kernels.
+    pub fn open(index: usize) -> Result<Self, DeviceError> {
+        // SAFETY: the driver's library may be loaded at any time.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(DeviceError::NoDriver { library: LIBRARY });
+        }
+        result::init().refused("start")?;
+        let count = result::device::get_count().refused("count the devices")?;
+        let count = usize::try_from(count).unwrap_or(0);
+        if index >= count {
+            return Err(DeviceError::NoDevice { found: index, count });
+        }
+        let ordinal = result::device::get(index as i32).refused("open the device")?;
+        let name = result::device::get_name(ordinal).refused("name the device")?;
+        let found = compute_capability(ordinal)?;
+        if found < OLDEST {
+            return Err(DeviceError::TooOld { name, found });
+        }
+        // SAFETY: the driver has just given the device.
+        let context = unsafe { result::primary_ctx::retain(ordinal) }.refused("make a context")?;
+        let mut device = Self {
+            name,
+            ordinal,
+            context,
+            stream: core::ptr::null_mut(),
+            module: core::ptr::null_mut(),
+            functions: Vec::new(),
+            allocations: Vec::new(),
+        };
+        device.enter()?;
+        let kind = result::stream::StreamKind::NonBlocking;
+        device.stream = result::stream::create(kind).refused("make a stream")?;
+        // SAFETY: the image is one that the compiler made, and the driver checks it.
+        device.module = unsafe { result::module::load_data(MODULE.as_ptr().cast()) }
+            .refused("load the kernels (which need a driver of CUDA 13, version 580 or newer)")?;
+        for kernel in Kernel::ALL {
+            // SAFETY: the module is loaded.
+            let found =
+                unsafe { result::module::get_function(device.module, kernel.name().to_owned()) };
+            device.functions.push(found.refused("find a kernel")?);
+        }
+        Ok(device)
+    }
+
+    /// Makes the context that of the thread: an engine may move between threads.
+    fn enter(&self) -> Result<(), DeviceError> {
+        // SAFETY: the context is retained until `drop`.
+        unsafe { result::ctx::set_current(self.context) }.refused("enter the context")
+    }
+}
+
+/// The compute capability of a device.
+fn compute_capability(device: sys::CUdevice) -> Result<(i32, i32), DeviceError> {
+    use sys::CUdevice_attribute::{
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
+    };
+    // SAFETY: the driver has given the device.
+    let attribute = |which| unsafe { result::device::get_attribute(device, which) };
+    let capability = attribute(MAJOR).and_then(|major| Ok((major, attribute(MINOR)?)));
+    capability.refused("tell the compute capability")
+}
+
+impl Device for CudaDevice {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn memory(&self) -> Result<DeviceMemory, DeviceError> {
+        self.enter()?;
+        let (free, total) = result::mem_get_info().refused("tell its memory")?;
+        Ok(DeviceMemory { free: free as u64, total: total as u64 })
+    }
+
+    fn allocate(&mut self, bytes: u64) -> Result<Address, DeviceError> {
+        self.enter()?;
+        // SAFETY: the memory is written before a kernel reads it, by the engine's order of steps.
+        let address = unsafe { result::malloc_sync(bytes.max(1) as usize) }.refused("allocate")?;
+        self.allocations.push(address);
+        Ok(Address(address))
+    }
+
+    unsafe fn write(&self, to: Address, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.enter()?;
+        // SAFETY: the range is the caller's promise. The driver copies pageable memory out of
+        // `bytes` before the call returns.
+        unsafe { result::memcpy_htod_async(to.0, bytes, self.stream) }.refused("copy to the device")
+    }
+
+    unsafe fn read(&self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        self.enter()?;
+        // SAFETY: the range is the caller's promise, and the stream is waited for before `bytes`
+        // can be used.
+        unsafe {
+            result::memcpy_dtoh_async(bytes, from.0, self.stream)
+                .refused("copy from the device")?;
+            result::stream::synchronize(self.stream).refused("compute")
+        }
+    }
+
+    unsafe fn launch(&self, launch: &Launch) -> Result<(), DeviceError> {
+        self.enter()?;
+        let function = self.functions[launch.kernel as usize];
+        let [x, y] = launch.blocks;
+        let mut params = [launch.params.cast_mut().cast::<c_void>()];
+        // SAFETY: the parameters are the caller's promise; the driver copies them in the call.
+        unsafe {
+            result::launch_kernel(
+                function,
+                (x, y, 1),
+                (launch.threads, 1, 1),
+                0,
+                self.stream,
+                &mut params,
+            )
+        }
+        .refused("launch a kernel")
+    }
+}
+
+impl Drop for CudaDevice {
+    fn drop(&mut self) {
+        // A driver that fails here has lost the context, and all of it with that.
+        let _ = self.enter();
+        // SAFETY: all of these were made by `open` and `allocate`, and nothing uses them later.
+        unsafe {
+            if !self.stream.is_null() {
+                let _ = result::stream::synchronize(self.stream);
+                let _ = result::stream::destroy(self.stream);
+            }
+            for &allocation in &self.allocations {
+                let _ = result::free_sync(allocation);
+            }
+            if !self.module.is_null() {
+                let _ = result::module::unload(self.module);
+            }
+            let _ = result::primary_ctx::release(self.ordinal);
+        }
+    }
+}

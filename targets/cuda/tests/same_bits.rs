@@ -1,0 +1,285 @@
+//! The engine on the emulated device computes the bits of the CPU's: every architecture, batches of
+//! every product kernel, several sequences, states in f16, states that were stored and loaded.
+
+use core::ops::ControlFlow;
+
+use kinglet::engine::{BatchToken, Engine, StateError, StepError};
+use kinglet::format::crc32::Crc32;
+use kinglet::format::model::Model;
+use kinglet::kernels::scalar::Scalar;
+use kinglet::num::state_dtype::{StateElement, f16};
+use kinglet_cuda::{CudaDevice, DeviceEngine, DeviceError, Emulated, EngineOptions, StateType};
+use kinglet_tests::fixture::Fixture;
+use kinglet_tests::oracle::Version;
+use kinglet_tests::quantized::{ModelBytes, with_states};
+use kinglet_tests::random::{Dims, checkpoint, write_safetensors};
+
+/// Every architecture, by its golden data.
+const FIXTURES: [&str; 7] = ["v4", "v5_0", "v5_1", "v5_2", "v6", "v7", "v7a"];
+
+/// The digest of `kinglet digest`: 64 tokens, all logits.
+fn digest(engine: &mut dyn Engine) -> u32 {
+    let (vocab, block) = (engine.shape().vocab, engine.max_batch());
+    let tokens: Vec<_> = (0..64).map(|i| ((7919 * i + 1) % vocab as u64) as u32).collect();
+    let mut crc = Crc32::new();
+    for tokens in tokens.chunks(block) {
+        for logit in forward(engine, tokens, 0) {
+            crc = crc.update(&logit.to_le_bytes());
+        }
+    }
+    crc.finish()
+}
+
+/// All logits of one batch of a sequence.
+fn forward(engine: &mut dyn Engine, tokens: &[u32], sequence: usize) -> Vec<f32> {
+    let token = |&token: &u32| BatchToken { token, sequence, logits: true };
+    let batch: Vec<_> = tokens.iter().map(token).collect();
+    let mut logits = vec![0.0; batch.len() * engine.shape().vocab];
+    engine.forward(&batch, &mut logits).unwrap();
+    logits
+}
+
+/// All logits and the last state of a text, in batches as large as the engine takes.
+fn run(engine: &mut dyn Engine, tokens: &[u32]) -> Vec<u32> {
+    let block = engine.max_batch();
+    let mut all: Vec<f32> =
+        tokens.chunks(block).flat_map(|tokens| forward(engine, tokens, 0)).collect();
+    let mut state = vec![0.0; engine.shape().state_len()];
+    engine.store_state(0, &mut state).unwrap();
+    all.append(&mut state);
+    all.into_iter().map(f32::to_bits).collect()
+}
+
+/// An engine on the emulated device, or on the GPU whose index KINGLET_CUDA_DEVICE has. `order` is
+/// that of the emulated threads.
+fn on_device(
+    model: &Model<'_>,
+    state: StateType,
+    max_batch: usize,
+    sequences: usize,
+    order: u32,
+) -> Box<dyn Engine> {
+    let options = EngineOptions { state, max_batch, sequences };
+    if let Ok(index) = std::env::var("KINGLET_CUDA_DEVICE") {
+        let device = CudaDevice::open(index.parse().unwrap()).unwrap();
+        return Box::new(DeviceEngine::new(device, model, &options, &mut |_, _| ()).unwrap());
+    }
+    let engine = DeviceEngine::new(Emulated::new(order), model, &options, &mut |_, _| ()).unwrap();
+    let plan = DeviceEngine::<Emulated>::plan(model, &options).unwrap();
+    assert_eq!((engine.memory_plan(), engine.device().allocated()), (plan, plan.total()));
+    Box::new(engine)
+}
+
+/// What the CPU computes, with states in `S`.
+fn on_cpu<S: StateElement>(model: Model<'_>, tokens: &[u32]) -> Vec<u32> {
+    with_states::<_, S, _>(model, Scalar, 1, 8, |engine| run(engine, tokens))
+}
+
+/// A model of random weights.
+fn random(version: Version, dims: Dims) -> ModelBytes {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.safetensors");
+    write_safetensors(&checkpoint(version, dims, 7), &path);
+    ModelBytes::quantize(&path).0
+}
+
+fn fixture(name: &str) -> (ModelBytes, Vec<u32>) {
+    let fixture = Fixture::named(&format!("golden/{name}"));
+    let (bytes, _) = ModelBytes::quantize(&fixture.path("model.pth"));
+    (bytes, fixture.tokens().unwrap())
+}
+
+/// Batches of each product kernel, some of them cut short; each with another order of threads.
+#[test]
+fn the_digest_is_that_of_every_target() {
+    let model = Model::open(kinglet_stories::MODEL).unwrap();
+    for (order, max_batch) in [1, 7, 16, 17, 64].into_iter().enumerate() {
+        let mut engine = on_device(&model, StateType::F32, max_batch, 1, order as u32);
+        assert_eq!(digest(&mut *engine), 0x5774_C7A9, "batches of {max_batch}");
+    }
+}
+
+#[test]
+fn every_architecture_has_the_bits_of_the_cpu() {
+    for name in FIXTURES {
+        let (bytes, tokens) = fixture(name);
+        let model = bytes.model().unwrap();
+        let expected = on_cpu::<f32>(model, &tokens);
+        for (order, max_batch) in [1, 3, 33].into_iter().enumerate() {
+            let mut engine = on_device(&model, StateType::F32, max_batch, 1, order as u32);
+            assert!(run(&mut *engine, &tokens) == expected, "{name}, batches of {max_batch}");
+        }
+    }
+}
+
+#[test]
+fn states_in_f16_have_the_bits_of_the_cpu() {
+    for name in &FIXTURES[1..] {
+        let (bytes, tokens) = fixture(name);
+        let model = bytes.model().unwrap();
+        let expected = on_cpu::<f16>(model, &tokens);
+        for (order, max_batch) in [1, 17].into_iter().enumerate() {
+            let mut engine = on_device(&model, StateType::F16, max_batch, 1, order as u32);
+            assert!(run(&mut *engine, &tokens) == expected, "{name}, batches of {max_batch}");
+        }
+    }
+    let (bytes, _) = fixture("v4");
+    let options = EngineOptions { state: StateType::F16, max_batch: 1, sequences: 1 };
+    let plan = DeviceEngine::<Emulated>::plan(&bytes.model().unwrap(), &options);
+    assert!(matches!(plan, Err(DeviceError::F16State { .. })));
+}
+
+/// Heads of 64, whose state is in registers, and dimensions that fill no tile, warp or block.
+#[test]
+fn models_of_any_dimensions_have_the_bits_of_the_cpu() {
+    let ranks = [5, 40, 33, 7, 6, 9];
+    let of_64 = Dims { layers: 2, width: 128, head_size: 64, ffn: 300, vocab: 50, ranks };
+    let odd = Dims { width: 60, head_size: 20, ffn: 77, ..of_64 };
+    let versions =
+        [Version::V4, Version::V5_1, Version::V5_2, Version::V6, Version::V7, Version::V7a];
+    for (order, version) in versions.into_iter().enumerate() {
+        for dims in [of_64, odd] {
+            let bytes = random(version, dims);
+            let model = bytes.model().unwrap();
+            let tokens: Vec<_> = (0..24).map(|i| i * 31 % 50).collect();
+            let expected = on_cpu::<f32>(model, &tokens);
+            let mut engine = on_device(&model, StateType::F32, 20, 1, order as u32);
+            assert!(run(&mut *engine, &tokens) == expected, "{version:?}, {dims:?}");
+            if model.shape().architecture.allows_f16_state() {
+                let expected = on_cpu::<f16>(model, &tokens);
+                let mut engine = on_device(&model, StateType::F16, 5, 1, order as u32);
+                assert!(run(&mut *engine, &tokens) == expected, "{version:?}, {dims:?}, f16");
+            }
+        }
+    }
+}
+
+/// Sequences of different lengths share batches, in different orders.
+#[test]
+fn sequences_do_not_see_each_other() {
+    for name in FIXTURES {
+        let (bytes, tokens) = fixture(name);
+        let model = bytes.model().unwrap();
+        let (a, b) = tokens.split_at(tokens.len() / 3);
+        let vocab = model.shape().vocab;
+        let expected = [a, b].map(|tokens| on_cpu::<f32>(model, tokens));
+        let mut engine = on_device(&model, StateType::F32, 9, 4, 5);
+        let mut found = [Vec::new(), Vec::new()];
+        let parts = |tokens: &[u32], of: usize| -> Vec<Vec<u32>> {
+            tokens.chunks(tokens.len().div_ceil(of)).map(<[u32]>::to_vec).collect()
+        };
+        let of = b.len().div_ceil(5);
+        let (a, b) = (parts(a, of), parts(b, of));
+        for i in 0..a.len().max(b.len()) {
+            let of = |parts: &[Vec<u32>], sequence| -> Vec<_> {
+                let tokens = parts.get(i).cloned().unwrap_or_default();
+                let token = |token| BatchToken { token, sequence, logits: true };
+                tokens.into_iter().map(token).collect()
+            };
+            let (mut a, mut b) = (of(&a, 3), of(&b, 1));
+            // One after the other, or alternating as far as it goes.
+            let mut batch = Vec::new();
+            if i % 2 == 0 {
+                batch.append(&mut b);
+            }
+            while let Some(token) = (!a.is_empty()).then(|| a.remove(0)) {
+                batch.push(token);
+                if !b.is_empty() {
+                    batch.push(b.remove(0));
+                }
+            }
+            batch.append(&mut b);
+            let mut logits = vec![0.0; batch.len() * vocab];
+            engine.forward(&batch, &mut logits).unwrap();
+            for (token, logits) in batch.iter().zip(logits.chunks(vocab)) {
+                let of = usize::from(token.sequence == 1);
+                found[of].extend(logits.iter().map(|logit| logit.to_bits()));
+            }
+        }
+        for ((found, sequence), expected) in found.iter_mut().zip([3, 1]).zip(&expected) {
+            let mut state = vec![0.0; model.shape().state_len()];
+            engine.store_state(sequence, &mut state).unwrap();
+            found.extend(state.iter().map(|x| x.to_bits()));
+            assert!(found == expected, "{name}, sequence {sequence}");
+        }
+    }
+}
+
+#[test]
+fn states_travel_between_the_cpu_and_the_device() {
+    let (bytes, tokens) = fixture("v7");
+    let model = bytes.model().unwrap();
+    let (first, second) = tokens.split_at(tokens.len() / 2);
+    let mut state = vec![0.0; model.shape().state_len()];
+    let expected = with_states::<_, f32, _>(model, Scalar, 1, 8, |engine| {
+        run(engine, first);
+        engine.store_state(0, &mut state).unwrap();
+        run(engine, second)
+    });
+    let mut engine = on_device(&model, StateType::F32, 5, 2, 0);
+    run(&mut *engine, first);
+    let mut own = vec![0.0; state.len()];
+    engine.store_state(0, &mut own).unwrap();
+    assert!(own == state);
+    run(&mut *engine, second);
+    engine.load_state(0, &state).unwrap();
+    assert!(run(&mut *engine, second) == expected);
+    // A reset is the start, for a sequence that nothing has used as well.
+    engine.reset(0).unwrap();
+    let start = run(&mut *engine, first);
+    engine.store_state(0, &mut own).unwrap();
+    assert!(own == state && start.len() > state.len());
+
+    let bad = vec![f32::NAN; state.len()];
+    assert_eq!(engine.load_state(1, &bad), Err(StateError::NonFinite { index: 0 }));
+    let wrong = StateError::Sequence { found: 2, sequences: 2 };
+    assert_eq!(engine.load_state(2, &state), Err(wrong));
+    let needed = state.len();
+    let wrong = StateError::Len { found: 1, needed };
+    assert_eq!(engine.store_state(0, &mut own[..1]), Err(wrong));
+}
+
+#[test]
+fn wrong_batches_are_refused_and_steps_can_be_cancelled() {
+    let model = Model::open(kinglet_stories::MODEL).unwrap();
+    let vocab = model.shape().vocab;
+    let mut engine = on_device(&model, StateType::F32, 2, 1, 0);
+    let token = |token, sequence| BatchToken { token, sequence, logits: false };
+    let mut refused = |batch: &[BatchToken]| engine.forward(batch, &mut []).unwrap_err();
+    assert_eq!(refused(&[]), StepError::Batch { found: 0, largest: 2 });
+    assert_eq!(refused(&[token(0, 0); 3]), StepError::Batch { found: 3, largest: 2 });
+    let found = vocab as u32;
+    assert_eq!(refused(&[token(found, 0)]), StepError::Token { found, vocab });
+    assert_eq!(refused(&[token(0, 1)]), StepError::Sequence { found: 1, sequences: 1 });
+    let wrong = StepError::Logits { found: 1, needed: 0 };
+    assert_eq!(engine.forward(&[token(0, 0)], &mut [0.0]), Err(wrong));
+    let stop =
+        &mut |layers| if layers == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let cancelled = engine.forward_with(&[token(0, 0)], &mut [], stop);
+    assert_eq!(cancelled, Err(StepError::Cancelled { layers: 2 }));
+}
+
+#[test]
+fn values_that_are_not_finite_are_found() {
+    let model = Model::open(kinglet_stories::MODEL).unwrap();
+    let mut engine = on_device(&model, StateType::F32, 1, 1, 0);
+    let huge = vec![f32::MAX; model.shape().state_len()];
+    engine.load_state(0, &huge).unwrap();
+    let mut logits = vec![0.0; model.shape().vocab];
+    assert_eq!(engine.step(0, 1, &mut logits), Err(StepError::NonFinite));
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_refused_with_numbers() {
+    let model = Model::open(kinglet_stories::MODEL).unwrap();
+    let options = EngineOptions { state: StateType::F32, max_batch: 64, sequences: 8 };
+    let needs = DeviceEngine::<Emulated>::plan(&model, &options).unwrap();
+    let engine =
+        |memory| DeviceEngine::new(Emulated::with_memory(memory), &model, &options, &mut |_, _| ());
+    assert!(engine(needs.total()).is_ok());
+    let error = engine(needs.total() - 1).unwrap_err().to_string();
+    assert!(error.contains("MB are free") && error.contains("weights 2 MB"), "{error}");
+    let none = EngineOptions { sequences: 0, ..options };
+    let refused = DeviceEngine::<Emulated>::plan(&model, &none);
+    assert!(matches!(refused, Err(DeviceError::Size { sequences: 0, .. })));
+}
