@@ -21,7 +21,7 @@ const SUFFIX: &str = ".partial";
 /// Where a file named `target` is written: behind the symbolic links that lead to it,
 /// so that those stay, and only where nothing or an ordinary file is, for a rename
 /// over a device or a pipe would take it away from everybody.
-fn place(target: &Path) -> io::Result<PathBuf> {
+fn resolve(target: &Path) -> io::Result<PathBuf> {
     match fs::symlink_metadata(target) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(target.to_owned()),
         Err(error) => Err(error),
@@ -127,7 +127,7 @@ impl Partial {
     }
 
     fn create(target: &Path, access: Access) -> io::Result<Self> {
-        let target = place(target)?;
+        let target = resolve(target)?;
         let folder = folder(&target).to_owned();
         remove_stale(&folder);
         #[cfg(target_os = "linux")]
@@ -312,7 +312,7 @@ pub fn write_beside<E: From<io::Error>>(
     target: &Path,
     f: impl FnOnce(&Path) -> Result<(), E>,
 ) -> Result<(), E> {
-    let target = place(target)?;
+    let target = resolve(target)?;
     let folder = folder(&target).to_owned();
     remove_stale(&folder);
     let partial = Partial::named(target, &folder, Access::Usual)?;

@@ -31,7 +31,7 @@ const MEASURED_ROWS: usize = 64;
 /// Bytes that a thread checksums at a time.
 const CRC_CHUNK: usize = 8 << 20;
 /// The share of zeros is kept this far from 0 and 1, where the shift is infinite.
-const LEAST_SHARE: f64 = 1e-3;
+const MIN_SHARE: f64 = 1e-3;
 /// A token for every byte, after the one that ends a text.
 const TOKENIZER: TokenizerHeader =
     TokenizerHeader { kind: Kind::Bytes { offset: 1 }, max_token_len: 1, vocab_len: 257 };
@@ -193,7 +193,7 @@ struct Recipe<'a> {
 
 impl<'a> Recipe<'a> {
     fn new(shape: &'a Shape, ffn_sparsity: f64, seed: u64) -> Self {
-        let share = ffn_sparsity.clamp(LEAST_SHARE, 1.0 - LEAST_SHARE);
+        let share = ffn_sparsity.clamp(MIN_SHARE, 1.0 - MIN_SHARE);
         let mut random = Random::stream(seed, u64::MAX);
         let sign = |bit: u64| if bit & 1 == 0 { -1.0 } else { 1.0 };
         let direction = (0..shape.width).map(|_| sign(random.next())).collect();

@@ -8,7 +8,7 @@ use kinglet::format::tensors::{self, Storage, TensorName};
 use kinglet::kernels::scalar::Scalar;
 use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::quality::{self, Quality, SAMPLE_LEN, SAMPLE_SEED, SAMPLES};
-use kinglet_quantize::reference::{BLOCK, Reference};
+use kinglet_quantize::reference::{MAX_BATCH, Reference};
 
 use crate::fixture::{Fixture, load};
 use crate::metrics::mean_cosine_loss;
@@ -74,7 +74,7 @@ fn row(name: &str, path: &Path, tokens: Option<Vec<u32>>) -> Row {
     let checkpoint = Checkpoint::open(path).expect("a readable checkpoint");
     let mut reference = Reference::open(&checkpoint).expect("a whole checkpoint");
     let model = bytes.model().expect("a sound model");
-    with_engine(model, Scalar, SAMPLES, BLOCK, |engine| {
+    with_engine(model, Scalar, SAMPLES, MAX_BATCH, |engine| {
         let sequences = match tokens {
             Some(tokens) => vec![tokens],
             None => quality::samples(engine, SAMPLES, SAMPLE_LEN, SAMPLE_SEED).expect("samples"),

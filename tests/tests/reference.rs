@@ -2,7 +2,7 @@
 //! file, and however tokens are divided.
 
 use kinglet_quantize::checkpoint::Checkpoint;
-use kinglet_quantize::reference::{BLOCK, Reference, Version};
+use kinglet_quantize::reference::{MAX_BATCH, Reference, Version};
 use kinglet_tests::fixture::load;
 use kinglet_tests::random::{Dims, checkpoint, write_safetensors};
 
@@ -22,7 +22,7 @@ fn blocks_and_files_change_no_bit() {
     ];
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.safetensors");
-    let tokens: Vec<u32> = (0..BLOCK as u32 + 30).map(|i| i * 7919 % 77).collect();
+    let tokens: Vec<u32> = (0..MAX_BATCH as u32 + 30).map(|i| i * 7919 % 77).collect();
     for version in versions {
         write_safetensors(&checkpoint(version, DIMS, 7), &path);
         let mut held = Reference::new(load(&path).unwrap()).unwrap();

@@ -17,25 +17,25 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use super::error::{CheckpointError, Problem, clip};
-use super::tensor::{Entry, Tensor};
+use super::tensor::{Tensor, TensorEntry};
 use super::update::{Product, Update};
 use super::{Checkpoint, Role, Source, map};
 
 /// Endings of the tensors of an adapter.
-const ENDINGS: [(&str, Part); 8] = [
-    (".lora_A", Part::A),
-    (".lora_B", Part::B),
-    (".init_lora_A", Part::StartA),
-    (".init_lora_B", Part::StartB),
-    (".disha", Part::Block),
-    (".bone", Part::Block),
-    (".miss_block", Part::PeftBlock),
-    (".bone_block", Part::PeftBlock),
+const ENDINGS: [(&str, Factor); 8] = [
+    (".lora_A", Factor::A),
+    (".lora_B", Factor::B),
+    (".init_lora_A", Factor::StartA),
+    (".init_lora_B", Factor::StartB),
+    (".disha", Factor::Block),
+    (".bone", Factor::Block),
+    (".miss_block", Factor::PeftBlock),
+    (".bone_block", Factor::PeftBlock),
 ];
 
 /// What a tensor of an adapter is to its matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Part {
+enum Factor {
     A,
     B,
     StartA,
@@ -44,7 +44,7 @@ enum Part {
     PeftBlock,
 }
 
-impl Part {
+impl Factor {
     /// The factor as what training began with.
     fn of_start(self) -> Self {
         match self {
@@ -93,9 +93,9 @@ impl fmt::Display for Merged {
 struct Adapter<'a> {
     files: &'a [Checkpoint],
     /// Matrix without `.weight` -> its parts.
-    parts: BTreeMap<&'a str, Parts<'a>>,
+    parts: BTreeMap<&'a str, Factors<'a>>,
     /// Whole tensors.
-    whole: BTreeMap<&'a str, (usize, &'a Entry)>,
+    whole: BTreeMap<&'a str, (usize, &'a TensorEntry)>,
 }
 
 impl Checkpoint {
@@ -158,7 +158,7 @@ impl Checkpoint {
             self.adopt(file, Role::Adapter { alpha: alpha.filter(|_| merged.lora > 0) });
         }
         if has_own {
-            self.entries.retain(|entry| part_of(&entry.name).is_none());
+            self.entries.retain(|entry| factor_of(&entry.name).is_none());
             let names = self.entries.iter().map(|entry| entry.name.clone());
             self.index = names.zip(0..).collect();
         }
@@ -168,7 +168,7 @@ impl Checkpoint {
     /// Whether it is a base and its adapter in one, as the state dict of a model in training is.
     /// [`merge`](Self::merge) makes one of both.
     pub fn is_base_and_adapter(&self) -> bool {
-        let has_adapter = self.entries.iter().any(|entry| part_of(&entry.name).is_some());
+        let has_adapter = self.entries.iter().any(|entry| factor_of(&entry.name).is_some());
         has_adapter && self.index.contains_key("emb.weight")
     }
 
@@ -180,7 +180,7 @@ impl Checkpoint {
         let fault = |problem| CheckpointError::new(&self.path, problem);
         let paths = self.sources.first().map_or(&[][..], Source::files);
         let files: Result<_, _> = paths.iter().map(|path| map(path)).collect();
-        let is_adapter = |entry: &&Entry| part_of(&entry.name).is_some();
+        let is_adapter = |entry: &&TensorEntry| factor_of(&entry.name).is_some();
         Ok(Some(Self {
             path: self.path.clone(),
             sources: self.sources.first().cloned().into_iter().collect(),
@@ -196,12 +196,12 @@ impl Checkpoint {
 }
 
 /// The matrix and the part of an adapter's tensor; `None` for any other tensor.
-fn part_of(name: &str) -> Option<(&str, Part)> {
+fn factor_of(name: &str) -> Option<(&str, Factor)> {
     ENDINGS.iter().find_map(|&(ending, part)| Some((name.strip_suffix(ending)?, part)))
 }
 
 /// The parts of one matrix's adapter: the file, and the entry in it.
-type Parts<'a> = BTreeMap<Part, (usize, &'a Entry)>;
+type Factors<'a> = BTreeMap<Factor, (usize, &'a TensorEntry)>;
 
 /// A matrix of the base.
 struct Target {
@@ -212,7 +212,7 @@ struct Target {
 
 impl Target {
     /// What is wrong with a tensor of an adapter that does not fit.
-    fn misfit(&self, entry: &Entry, expected: &str) -> Problem {
+    fn misfit(&self, entry: &TensorEntry, expected: &str) -> Problem {
         let (found, dims) = (entry.layout.shape(), self.dims);
         let name = clip(&self.name);
         let cause = format!(
@@ -226,7 +226,7 @@ impl Target {
 /// What happens to a tensor of the base.
 enum Change {
     Update(Box<Update>),
-    Whole(Entry),
+    Whole(TensorEntry),
 }
 
 impl<'a> Adapter<'a> {
@@ -243,7 +243,7 @@ impl<'a> Adapter<'a> {
         for (file, checkpoint) in files.iter().enumerate() {
             for entry in &checkpoint.entries {
                 check_finite(checkpoint, entry)?;
-                let earlier = match part_of(&entry.name) {
+                let earlier = match factor_of(&entry.name) {
                     Some((matrix, part)) => {
                         let part = if is_start(file) { part.of_start() } else { part };
                         adapter.parts.entry(matrix).or_default().insert(part, (file, entry))
@@ -268,9 +268,9 @@ impl<'a> Adapter<'a> {
     }
 
     /// An entry of file `file`, as one of the base that has taken in all files.
-    fn shifted(&self, base: &Checkpoint, file: usize, entry: &Entry) -> Entry {
+    fn shifted(&self, base: &Checkpoint, file: usize, entry: &TensorEntry) -> TensorEntry {
         let before: usize = self.files[..file].iter().map(|file| file.files.len()).sum();
-        Entry { file: base.files.len() + before + entry.file, ..entry.clone() }
+        TensorEntry { file: base.files.len() + before + entry.file, ..entry.clone() }
     }
 
     /// The change of one matrix, and the matrix's name.
@@ -278,7 +278,7 @@ impl<'a> Adapter<'a> {
         &self,
         base: &Checkpoint,
         matrix: &str,
-        parts: &Parts<'_>,
+        parts: &Factors<'_>,
         alpha: Option<f64>,
         merged: &mut Merged,
     ) -> Result<(String, Change), CheckpointError> {
@@ -296,15 +296,15 @@ impl<'a> Adapter<'a> {
         if self.whole.contains_key(&*target) {
             return Err(self.fault(file, Problem::AdapterWithBase { tensor: clip(&target) }));
         }
-        let is_block = |part: &Part| matches!(part, Part::Block | Part::PeftBlock);
+        let is_block = |part: &Factor| matches!(part, Factor::Block | Factor::PeftBlock);
         let two_kinds = parts.keys().any(is_block) && parts.len() > 1;
         if merged_before || two_kinds {
             return Err(self.fault(file, Problem::AdaptedTwice { tensor: clip(&target) }));
         }
         let target = Target { name: target, dims: [outputs, inputs] };
         let update = match first {
-            Part::Block => self.block_update(base, (file, entry), &target, merged)?,
-            Part::PeftBlock => self.peft_block_update(base, (file, entry), &target, merged)?,
+            Factor::Block => self.block_update(base, (file, entry), &target, merged)?,
+            Factor::PeftBlock => self.peft_block_update(base, (file, entry), &target, merged)?,
             _ => self.low_rank_update(base, parts, (&target, matrix), alpha, merged)?,
         };
         Ok((target.name, Change::Update(Box::new(update))))
@@ -314,7 +314,7 @@ impl<'a> Adapter<'a> {
     fn block_update(
         &self,
         base: &Checkpoint,
-        (file, entry): (usize, &Entry),
+        (file, entry): (usize, &TensorEntry),
         target: &Target,
         merged: &mut Merged,
     ) -> Result<Update, CheckpointError> {
@@ -346,7 +346,7 @@ impl<'a> Adapter<'a> {
     fn peft_block_update(
         &self,
         base: &Checkpoint,
-        (file, entry): (usize, &Entry),
+        (file, entry): (usize, &TensorEntry),
         target: &Target,
         merged: &mut Merged,
     ) -> Result<Update, CheckpointError> {
@@ -379,13 +379,13 @@ impl<'a> Adapter<'a> {
     fn low_rank_update(
         &self,
         base: &Checkpoint,
-        parts: &Parts<'_>,
+        parts: &Factors<'_>,
         (target, matrix): (&Target, &str),
         alpha: Option<f64>,
         merged: &mut Merged,
     ) -> Result<Update, CheckpointError> {
-        let start = self.pair(base, parts, (Part::StartA, Part::StartB), target)?;
-        let trained = self.pair(base, parts, (Part::A, Part::B), target)?;
+        let start = self.pair(base, parts, (Factor::StartA, Factor::StartB), target)?;
+        let trained = self.pair(base, parts, (Factor::A, Factor::B), target)?;
         let (file, name) =
             parts.values().next().map_or((0, ""), |&(file, entry)| (file, &*entry.name));
         match (trained, start) {
@@ -420,8 +420,8 @@ impl<'a> Adapter<'a> {
     fn pair(
         &self,
         base: &Checkpoint,
-        parts: &Parts<'_>,
-        (a, b): (Part, Part),
+        parts: &Factors<'_>,
+        (a, b): (Factor, Factor),
         target: &Target,
     ) -> Result<Option<Product>, CheckpointError> {
         let [outputs, inputs] = target.dims;
@@ -433,7 +433,7 @@ impl<'a> Adapter<'a> {
                 return Err(self.fault(file, Problem::AdapterHalf { tensor }));
             }
         };
-        let shape = |file, entry: &Entry, fits: bool, expected: String| {
+        let shape = |file, entry: &TensorEntry, fits: bool, expected: String| {
             if fits { Ok(()) } else { Err(self.fault(file, target.misfit(entry, &expected))) }
         };
         let fits = matches!(*a.layout.shape(), [rank, i] if i == inputs && rank > 0);
@@ -455,7 +455,7 @@ impl<'a> Adapter<'a> {
         base: &Checkpoint,
         name: &str,
         file: usize,
-        entry: &Entry,
+        entry: &TensorEntry,
     ) -> Result<(), CheckpointError> {
         let Some(of_base) = base.tensor(name) else {
             // Some containers drop what the model does not use, and none has a state.
@@ -481,7 +481,7 @@ impl<'a> Adapter<'a> {
 }
 
 /// Checks an adapter's tensor, whose values would otherwise be blamed on the base.
-fn check_finite(checkpoint: &Checkpoint, entry: &Entry) -> Result<(), CheckpointError> {
+fn check_finite(checkpoint: &Checkpoint, entry: &TensorEntry) -> Result<(), CheckpointError> {
     let tensor = Tensor::new(entry, &checkpoint.files);
     let (rows, columns) = (tensor.rows(), tensor.columns());
     // A file may claim any number of rows of no values.

@@ -16,7 +16,7 @@ use memmap2::Mmap;
 
 use super::error::{Problem, clip};
 use super::recover::Recover;
-use super::tensor::{Entry, Tensor};
+use super::tensor::{Tensor, TensorEntry};
 
 const DECAY: &str = ".att.time_decay";
 const LOGARITHM: &str = ".att.time_first";
@@ -24,7 +24,7 @@ const ITSELF: &str = ".att.time_faaaa";
 
 /// Gives the bonus of an RWKV-5 checkpoint, in official names, the form that its version has in
 /// official ones. Entries of other checkpoints stay as they are.
-pub(super) fn unify_bonus(entries: &mut [Entry], files: &[Mmap]) -> Result<(), Problem> {
+pub(super) fn unify_bonus(entries: &mut [TensorEntry], files: &[Mmap]) -> Result<(), Problem> {
     let any = |part: &str| entries.iter().any(|entry| entry.name.contains(part));
     if !any(".att.ln_x.") || any(".time_maa") || any(".att.r_k") {
         return Ok(());
@@ -56,15 +56,18 @@ pub(super) fn unify_bonus(entries: &mut [Entry], files: &[Mmap]) -> Result<(), P
 }
 
 /// The entries whose names end so.
-fn of<'a>(entries: &'a mut [Entry], ending: &str) -> impl Iterator<Item = &'a mut Entry> {
+fn of<'a>(
+    entries: &'a mut [TensorEntry],
+    ending: &str,
+) -> impl Iterator<Item = &'a mut TensorEntry> {
     entries.iter_mut().filter(move |entry| entry.name.ends_with(ending))
 }
 
-fn rename(entry: &mut Entry, from: &str, to: &str) {
+fn rename(entry: &mut TensorEntry, from: &str, to: &str) {
     entry.name = entry.name.replace(from, to);
 }
 
-fn from_logarithm(entry: &mut Entry) -> Result<(), Problem> {
+fn from_logarithm(entry: &mut TensorEntry) -> Result<(), Problem> {
     rename(entry, LOGARITHM, ITSELF);
     entry.recover = match entry.recover {
         // The container stores the bonus after all.
@@ -75,7 +78,7 @@ fn from_logarithm(entry: &mut Entry) -> Result<(), Problem> {
 }
 
 /// The model file of RWKV-5.0 holds the logarithm, and a bonus of zero or below has none.
-fn to_logarithm(entry: &mut Entry, files: &[Mmap]) -> Result<(), Problem> {
+fn to_logarithm(entry: &mut TensorEntry, files: &[Mmap]) -> Result<(), Problem> {
     let mut bonus = Vec::new();
     Tensor::new(entry, files).read_all(&mut bonus);
     if let Some(&found) = bonus.iter().find(|&&u| u.is_nan() || u <= 0.0) {
@@ -87,7 +90,7 @@ fn to_logarithm(entry: &mut Entry, files: &[Mmap]) -> Result<(), Problem> {
 }
 
 /// A bonus of one value per head beside decays of `heads` rows, as one of RWKV-5.2.
-fn repeat_bonus(entries: &mut [Entry], heads: usize) {
+fn repeat_bonus(entries: &mut [TensorEntry], heads: usize) {
     let width = width(entries);
     for entry in of(entries, ITSELF).filter(|entry| entry.layout.elements() == heads) {
         entry.layout = entry.layout.per_head(width).unwrap_or(entry.layout);
@@ -95,14 +98,15 @@ fn repeat_bonus(entries: &mut [Entry], heads: usize) {
 }
 
 /// The model's width; 0 where it has no embedding.
-fn width(entries: &[Entry]) -> usize {
+fn width(entries: &[TensorEntry]) -> usize {
     let embedding = entries.iter().find(|entry| entry.name == "emb.weight");
     embedding.and_then(|entry| entry.layout.shape().last().copied()).unwrap_or(0)
 }
 
 /// Decay and bonus `[H]` as those of RWKV-5.2, `[H, N]`: the same model, whatever the bonus.
-fn repeat(entries: &mut [Entry], width: usize) -> Result<(), Problem> {
-    let per_head = |entry: &&mut Entry| [DECAY, ITSELF].iter().any(|end| entry.name.ends_with(end));
+fn repeat(entries: &mut [TensorEntry], width: usize) -> Result<(), Problem> {
+    let per_head =
+        |entry: &&mut TensorEntry| [DECAY, ITSELF].iter().any(|end| entry.name.ends_with(end));
     for entry in entries.iter_mut().filter(per_head) {
         let shape = entry.layout.shape().to_vec();
         entry.layout = entry.layout.per_head(width).ok_or_else(|| Problem::Shape {

@@ -57,7 +57,7 @@ use containers::{Checksum, Listing, Naming, gguf, hugging_face, web_rwkv};
 use error::clip;
 use names::Facts;
 use peft::PeftConfig;
-use tensor::Entry;
+use tensor::TensorEntry;
 
 use crate::vocabulary::Vocabulary;
 
@@ -145,7 +145,7 @@ pub struct Checkpoint {
     /// Those of all sources.
     files: Vec<Mmap>,
     /// In the order of the files.
-    entries: Vec<Entry>,
+    entries: Vec<TensorEntry>,
     /// Name -> position in `entries`.
     index: HashMap<String, usize>,
     /// What the container states beside them.
@@ -259,7 +259,7 @@ impl Checkpoint {
     }
 
     /// The naming of files whose container has none of its own, told by their names.
-    fn naming(&mut self, entries: &[Entry]) -> Result<Option<Naming>, Problem> {
+    fn naming(&mut self, entries: &[TensorEntry]) -> Result<Option<Naming>, Problem> {
         if let Some(table) = hugging_face::naming(entries) {
             self.container = Container::HuggingFace;
             let config = hugging_face::config(self.folder())?;
@@ -291,7 +291,7 @@ impl Checkpoint {
         if self.path.is_dir() { &self.path } else { self.path.parent().unwrap_or(Path::new("")) }
     }
 
-    fn view<'a>(&'a self, entry: &'a Entry) -> Tensor<'a> {
+    fn view<'a>(&'a self, entry: &'a TensorEntry) -> Tensor<'a> {
         Tensor::new(entry, &self.files)
     }
 
@@ -387,7 +387,7 @@ impl Checkpoint {
     }
 }
 
-fn index(entries: &[Entry]) -> Result<HashMap<String, usize>, Problem> {
+fn index(entries: &[TensorEntry]) -> Result<HashMap<String, usize>, Problem> {
     if entries.is_empty() {
         return Err(Problem::NoTensors);
     }

@@ -6,7 +6,7 @@
 
 use super::error::{Problem, clip};
 use super::recover::Recover;
-use super::tensor::Entry;
+use super::tensor::TensorEntry;
 
 /// What turns a foreign tensor back into the official one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -278,10 +278,10 @@ pub(super) const RWKV_CPP_V7: &[Rule] = &[
 
 /// Renames `entries` by a table and undoes what the ecosystem did to them.
 pub(super) fn translate(
-    entries: Vec<Entry>,
+    entries: Vec<TensorEntry>,
     table: &[Rule],
     facts: Facts,
-) -> Result<Vec<Entry>, Problem> {
+) -> Result<Vec<TensorEntry>, Problem> {
     let mut official = Vec::with_capacity(entries.len());
     for entry in &entries {
         let unknown = || Problem::UnknownTensor { tensor: clip(&entry.name) };
@@ -307,9 +307,10 @@ const PER_HEAD: [&str; 3] = [".att.r_k", ".att.time_faaaa", ".att.time_decay"];
 /// A parameter per head of which only one dimension is not one, such as `[1, 1, width]`, stays,
 /// for it does not say what a head is. RWKV-6's decay is a vector, which rwkv.cpp stores
 /// `[heads, head_size, 1]`.
-pub(super) fn unify_shapes(entries: &mut [Entry]) {
+pub(super) fn unify_shapes(entries: &mut [TensorEntry]) {
     let is_v6 = entries.iter().any(|entry| entry.name.contains(".time_maa"));
-    let is_per_head = |entry: &&mut Entry| PER_HEAD.iter().any(|end| entry.name.ends_with(end));
+    let is_per_head =
+        |entry: &&mut TensorEntry| PER_HEAD.iter().any(|end| entry.name.ends_with(end));
     for entry in entries.iter_mut().filter(is_per_head) {
         let layout = entry.layout;
         entry.layout = if is_v6 && entry.name.ends_with(".att.time_decay") {
@@ -321,13 +322,13 @@ pub(super) fn unify_shapes(entries: &mut [Entry]) {
 }
 
 fn apply(
-    entry: &Entry,
+    entry: &TensorEntry,
     captures: &Captures<'_>,
     name: &str,
     change: Change,
     facts: Facts,
-) -> Result<Option<Entry>, Problem> {
-    let mut entry = Entry { name: captures.fill(name), ..entry.clone() };
+) -> Result<Option<TensorEntry>, Problem> {
+    let mut entry = TensorEntry { name: captures.fill(name), ..entry.clone() };
     let foreign_shape = entry.layout.shape().to_vec();
     let wrong = |cause: String| Problem::Shape { tensor: clip(&captures.fill(name)), cause };
     let not_a_vector = || wrong(format!("has shape {foreign_shape:?}; expected a vector"));

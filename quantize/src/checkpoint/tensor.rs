@@ -5,7 +5,7 @@
 //!     -> update of an adapter
 //! ```
 //!
-//! [`Entry::new`] proves that every element that a layout reaches lies in its storage, so reading
+//! [`TensorEntry::new`] proves that every element that a layout reaches lies in its storage, so reading
 //! needs no check and cannot fail. Contiguous rows are decoded in one go; a transposed tensor is
 //! read along the file's rows in blocks of 64, because single values of a bf16 row would be
 //! fetched a cache line each.
@@ -30,7 +30,7 @@ const MAX_EXPANDED: usize = 1 << 16;
 
 /// Where a tensor lies: checked against the file when the checkpoint is opened.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub(super) struct TensorEntry {
     pub(super) name: String,
     /// Which file of a checkpoint in several.
     pub(super) file: usize,
@@ -45,7 +45,7 @@ pub(super) struct Entry {
     pub(super) update: Option<Box<Update>>,
 }
 
-impl Entry {
+impl TensorEntry {
     /// An entry whose every element is proved to lie in `storage`.
     ///
     /// A view may have more elements than its storage where a stride is 0, as `expand` leaves it,
@@ -110,7 +110,7 @@ impl fmt::Debug for Tensor<'_> {
 }
 
 impl<'a> Tensor<'a> {
-    pub(super) fn new(entry: &'a Entry, files: &'a [Mmap]) -> Self {
+    pub(super) fn new(entry: &'a TensorEntry, files: &'a [Mmap]) -> Self {
         Self {
             name: &entry.name,
             dtype: entry.dtype,

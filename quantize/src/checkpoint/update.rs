@@ -7,7 +7,7 @@
 use memmap2::Mmap;
 use rayon::prelude::*;
 
-use super::tensor::{Entry, Tensor};
+use super::tensor::{Tensor, TensorEntry};
 
 /// The change of a matrix `W`, `[out][in]`.
 #[derive(Debug, Clone)]
@@ -17,13 +17,13 @@ pub(super) enum Update {
     /// DiSHA, also called MiSS (Kang et al., 2024), in its two-dimensional form: one block
     /// `[r][out]`, added to every group of `r` columns:
     /// `W[o][i] + block[i mod r][o]`. A block of fewer columns than outputs is repeated.
-    Shared(Entry),
+    Shared(TensorEntry),
     /// Its three-dimensional form in Hugging Face PEFT ("bat"): a block `b`, `[out / r][r][r]`, for
     /// each group of `r` rows. Every tile `T`, `[r][r]`, of the group becomes `T + T b + b`.
-    RowTiles(Entry),
+    RowTiles(TensorEntry),
     /// Its three-dimensional form in RWKV-PEFT, Bone: a block `b`, `[in / r][r][r]`, for each group of `r`
     /// columns. Every tile `T`, `[r][r]`, of the group becomes `T + T b + b`.
-    Tiles(Entry),
+    Tiles(TensorEntry),
 }
 
 /// `scale B A`.
@@ -31,9 +31,9 @@ pub(super) enum Update {
 pub(super) struct Product {
     pub(super) scale: f32,
     /// `[r][in]`
-    pub(super) a: Entry,
+    pub(super) a: TensorEntry,
     /// `[out][r]`
-    pub(super) b: Entry,
+    pub(super) b: TensorEntry,
 }
 
 impl Update {

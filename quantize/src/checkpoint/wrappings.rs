@@ -15,7 +15,7 @@
 //! order and number. `model.` begins the names of flash-linear-attention as well, so a name is
 //! unwrapped until it begins as some naming does; one that never does stays as it is.
 
-use super::tensor::Entry;
+use super::tensor::TensorEntry;
 
 /// Parts that no module of a model is named.
 const ANYWHERE: [&str; 6] = [
@@ -55,7 +55,7 @@ const BEGINNINGS: [&str; 10] = [
 ];
 
 /// Takes the wrappings off all names.
-pub(super) fn take_off(entries: &mut [Entry]) {
+pub(super) fn take_off(entries: &mut [TensorEntry]) {
     for entry in entries {
         if let Some(name) = unwrapped(&entry.name) {
             entry.name = name;

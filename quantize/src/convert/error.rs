@@ -92,7 +92,7 @@ pub enum ConvertError {
     #[error(
         "tensor {tensor} has a row with {largest:e} in it as it is stored (LN0 included); int8 rows hold \
          at most {most:e}",
-        most = crate::int8::MOST_IN_TABLE
+        most = crate::int8::MAX_IN_TABLE
     )]
     Range {
         /// Its official name.

@@ -40,7 +40,7 @@ use kinglet::kernels::matrix::{ROW_GROUP, padded_inputs};
 use rayon::prelude::*;
 
 use crate::checkpoint::{Checkpoint, Role, Source, Tensor};
-use crate::int8::{self, Errors, MOST_IN_TABLE, Measured, Packing, multiplier};
+use crate::int8::{self, Errors, MAX_IN_TABLE, Measured, Packing, multiplier};
 use crate::multiversion::vectorized;
 use crate::threads;
 use crate::vocabulary::Vocabulary;
@@ -429,7 +429,7 @@ impl<'a> Conversion<'a> {
         let (count, inputs) = (spec.rows.of(&self.shape), view.columns());
         // Matrices that are stacked in one tensor follow one another row by row.
         let first = spec.part.map_or(0, |part| part.index * count);
-        let rows = Rows { tensor: &view, first, count };
+        let rows = RowReader { tensor: &view, first, count };
         let mut measured = rows.measure(None)?;
         let largest = measured.largest;
         let multiplier = multiplier(largest);
@@ -453,12 +453,12 @@ impl<'a> Conversion<'a> {
     fn pack<T: Send>(
         &mut self,
         packing: &Packing,
-        rows: &Rows<'_>,
+        rows: &RowReader<'_>,
         f: impl Fn(usize, &mut [f32]) -> Result<T, ConvertError> + Sync,
     ) -> Result<Vec<T>, ConvertError> {
         let (values_of, scales_of) = (packing.values_per_row(), packing.scales_per_row());
         let mut scales = vec![f16::ZERO; packing.padded(rows.count) * scales_of];
-        let step = (CHUNK / values_of.max(1)).next_multiple_of(MOST_TOGETHER);
+        let step = (CHUNK / values_of.max(1)).next_multiple_of(MAX_TOGETHER);
         let mut results = Vec::new();
         for first in (0..rows.count).step_by(step) {
             let chunk = first..rows.count.min(first + step);
@@ -480,7 +480,7 @@ impl<'a> Conversion<'a> {
 
     /// Quantizes and writes a sparse matrix, in whose file order the last row precedes the second
     /// input: it is quantized whole, then turned chunk by chunk.
-    fn sparse(&mut self, packing: &Packing, rows: &Rows<'_>) -> Result<(), ConvertError> {
+    fn sparse(&mut self, packing: &Packing, rows: &RowReader<'_>) -> Result<(), ConvertError> {
         let (inputs, padded) = (packing.inputs, packing.padded(rows.count));
         let groups = packing.scales_per_row();
         let mut scales = vec![f16::ZERO; padded * groups];
@@ -488,7 +488,7 @@ impl<'a> Conversion<'a> {
         tiles.resize(padded * inputs, 0);
         rows.put(packing, 0..rows.count, &mut tiles, &mut scales, |_, _| Ok(()))?;
         let all = padded_inputs(inputs);
-        let step = (CHUNK / padded).next_multiple_of(MOST_TOGETHER);
+        let step = (CHUNK / padded).next_multiple_of(MAX_TOGETHER);
         for first in (0..all).step_by(step) {
             let mut buffer = self.writer.buffer(step.min(all - first) * padded);
             int8::turn(&tiles, inputs, padded, first, bytemuck::cast_slice_mut(&mut buffer));
@@ -545,7 +545,7 @@ impl<'a> Conversion<'a> {
         let width = embedding.columns();
         let share: Vec<f64> = share.into_iter().map(f64::from).collect();
         // Its values were found finite when the embedding itself was converted.
-        let embedding = Rows { tensor: &embedding, first: 0, count: embedding.rows() };
+        let embedding = RowReader { tensor: &embedding, first: 0, count: embedding.rows() };
         self.row_table(index, spec, tensor, |first, rows| {
             let count = rows.len() / tensor.columns();
             embedding.with(first..first + count, |embedded| {
@@ -571,7 +571,7 @@ impl<'a> Conversion<'a> {
         f: impl Fn(usize, &mut [f32]) + Sync,
     ) -> Result<(), ConvertError> {
         let inputs = tensor.columns();
-        let rows = Rows { tensor, first: 0, count: tensor.rows() };
+        let rows = RowReader { tensor, first: 0, count: tensor.rows() };
         let packing = Packing { storage: spec.storage, inputs, group: ROW_GROUP, multiplier: 1.0 };
         self.writer.tensor(index, self.record(spec, ROW_GROUP, 1.0));
         let measured = self.pack(&packing, &rows, |first, rows| {
@@ -581,7 +581,7 @@ impl<'a> Conversion<'a> {
         })?;
         let Measured { errors, largest, .. } = total(&measured);
         let name = tensor.name().to_owned();
-        if largest.is_nan() || largest > MOST_IN_TABLE {
+        if largest.is_nan() || largest > MAX_IN_TABLE {
             return Err(ConvertError::Range { tensor: name, largest });
         }
         self.report(name, spec, ROW_GROUP, &errors, largest);
@@ -704,14 +704,14 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 /// Rows of a tensor, which are worked on in blocks, in parallel. A block stays in the cache of
 /// the core that decodes it.
-struct Rows<'t> {
+struct RowReader<'t> {
     tensor: &'t Tensor<'t>,
     /// Index of the first row.
     first: usize,
     count: usize,
 }
 
-impl Rows<'_> {
+impl RowReader<'_> {
     /// Calls `f` with the values of some rows, counted from the first of these: `[row][columns]`.
     fn with<R>(&self, rows: Range<usize>, f: impl FnOnce(&mut [f32]) -> R) -> R {
         thread_local! {
@@ -786,7 +786,7 @@ impl Rows<'_> {
 }
 
 /// More rows are never read together.
-const MOST_TOGETHER: usize = 64;
+const MAX_TOGETHER: usize = 64;
 
 /// Measures every row.
 fn measure(rows: &[f32], inputs: usize, multiplier: Option<f32>) -> Vec<Measured> {

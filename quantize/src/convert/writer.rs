@@ -63,7 +63,7 @@ impl Writer {
     /// Appends a [`buffer`](Self::buffer) to the tensor that was begun.
     pub(crate) fn put(&mut self, buffer: Vec<u8>) -> io::Result<()> {
         self.position += buffer.len() as u64;
-        self.sink.send(Job::Write(buffer))
+        self.sink.send(WriteJob::Write(buffer))
     }
 
     /// Appends bytes to the tensor that was begun.
@@ -85,14 +85,14 @@ impl Writer {
         self.align()?;
         self.sections[section as usize].offset = self.position;
         self.open = Some(section);
-        self.sink.send(Job::Begin(section))
+        self.sink.send(WriteJob::Begin(section))
     }
 
     fn end(&mut self) -> io::Result<()> {
         let Some(section) = self.open.take() else { return Ok(()) };
         let entry = &mut self.sections[section as usize];
         entry.len = self.position - entry.offset;
-        self.sink.send(Job::End)
+        self.sink.send(WriteJob::End)
     }
 
     /// Starts tensor `index` of the directory. The record's offset is filled in; the tensor's
@@ -108,7 +108,7 @@ impl Writer {
         self.write(bytes)
     }
 
-    fn content_hash(&self, header: &Header, sums: &[Sums]) -> [u8; 32] {
+    fn content_hash(&self, header: &Header, sums: &[Checksums]) -> [u8; 32] {
         let mut sha = Sha256::new();
         sha.update(&header.emit()[16..72]);
         for record in &self.records {
@@ -141,13 +141,13 @@ impl Writer {
 }
 
 /// Chunks that wait for being written; each is some megabytes.
-const WAITING: usize = 2;
+const QUEUE_DEPTH: usize = 2;
 /// Bytes after which the system is made to put on the disk what it holds of the file: it would
 /// otherwise begin when the last byte is there, and the conversion wait for the whole file.
-const FLUSHED: usize = 64 << 20;
+const SYNC_BYTES: usize = 64 << 20;
 
 /// What the thread of a [`Sink`] does.
-enum Job {
+enum WriteJob {
     /// Starts the sums of a section.
     Begin(Section),
     /// Appends bytes, to the section if one is open.
@@ -157,20 +157,20 @@ enum Job {
 }
 
 /// Checksums of a section that was written.
-struct Sums {
+struct Checksums {
     section: Section,
     crc: u32,
     /// Where the content hash covers the section.
     hash: Option<[u8; 32]>,
 }
 
-type Written = (Partial, Vec<Sums>);
+type Written = (Partial, Vec<Checksums>);
 
 /// A thread that hashes and writes what it is sent. Dropped, it waits for the thread, which
 /// removes the file.
 struct Sink {
     /// `None` when the thread shall end.
-    jobs: Option<SyncSender<Job>>,
+    jobs: Option<SyncSender<WriteJob>>,
     /// Buffers that were written, to be filled again.
     spare: Receiver<Vec<u8>>,
     thread: Option<JoinHandle<io::Result<Written>>>,
@@ -178,7 +178,7 @@ struct Sink {
 
 impl Sink {
     fn new(file: Partial) -> io::Result<Self> {
-        let (jobs, received) = mpsc::sync_channel(WAITING);
+        let (jobs, received) = mpsc::sync_channel(QUEUE_DEPTH);
         let (used, spare) = mpsc::channel();
         let body = move || hash_and_write(file, &received, &used);
         let thread = thread::Builder::new().name("writer".to_owned()).spawn(body);
@@ -186,7 +186,7 @@ impl Sink {
         Ok(Self { jobs: Some(jobs), spare, thread: Some(thread) })
     }
 
-    fn send(&mut self, job: Job) -> io::Result<()> {
+    fn send(&mut self, job: WriteJob) -> io::Result<()> {
         match &self.jobs {
             Some(jobs) if jobs.send(job).is_ok() => Ok(()),
             // The thread ends early only when it fails.
@@ -218,25 +218,25 @@ fn stopped() -> io::Error {
 /// The body of a [`Sink`]'s thread.
 fn hash_and_write(
     file: Partial,
-    jobs: &Receiver<Job>,
+    jobs: &Receiver<WriteJob>,
     used: &Sender<Vec<u8>>,
 ) -> io::Result<Written> {
     let flusher = Flusher::new(&file)?;
     let mut file = BufWriter::with_capacity(1 << 20, file);
     let mut sums = Vec::new();
-    let mut open: Option<Open> = None;
+    let mut open: Option<OpenSection> = None;
     let mut unflushed = 0;
     for job in jobs {
         match job {
-            Job::Begin(section) => open = Some(Open::new(section)),
-            Job::End => sums.extend(open.take().map(Open::finish)),
-            Job::Write(bytes) => {
+            WriteJob::Begin(section) => open = Some(OpenSection::new(section)),
+            WriteJob::End => sums.extend(open.take().map(OpenSection::finish)),
+            WriteJob::Write(bytes) => {
                 if let Some(open) = &mut open {
                     open.update(&bytes);
                 }
                 file.write_all(&bytes)?;
                 unflushed += bytes.len();
-                if unflushed >= FLUSHED {
+                if unflushed >= SYNC_BYTES {
                     flusher.start();
                     unflushed = 0;
                 }
@@ -251,13 +251,13 @@ fn hash_and_write(
 }
 
 /// The section that is being written.
-struct Open {
+struct OpenSection {
     section: Section,
     crc: crc32fast::Hasher,
     sha: Option<Sha256>,
 }
 
-impl Open {
+impl OpenSection {
     fn new(section: Section) -> Self {
         let sha = HASHED.contains(&section).then(Sha256::new);
         Self { section, crc: crc32fast::Hasher::new(), sha }
@@ -273,9 +273,9 @@ impl Open {
         }
     }
 
-    fn finish(self) -> Sums {
+    fn finish(self) -> Checksums {
         let hash = self.sha.map(|sha| sha.finalize().into());
-        Sums { section: self.section, crc: self.crc.finalize(), hash }
+        Checksums { section: self.section, crc: self.crc.finalize(), hash }
     }
 }
 

@@ -144,8 +144,8 @@ pub fn measure(
     for (sequence, tokens) in sequences.iter().enumerate() {
         reference.reset();
         engine.reset(0).expect("an engine has a slot");
-        for (index, block) in tokens.chunks(reference::BLOCK).enumerate() {
-            let first = index * reference::BLOCK;
+        for (index, block) in tokens.chunks(reference::MAX_BATCH).enumerate() {
+            let first = index * reference::MAX_BATCH;
             let exact = reference.forward(block);
             if let Some(at) = exact.iter().position(|x| !x.is_finite()) {
                 let position = first + at / reference.vocab();

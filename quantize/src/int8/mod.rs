@@ -41,8 +41,8 @@ const SPARSE_LEAST: usize = 128;
 const TOP_EXPONENT: i32 = 14;
 
 /// The range of normal f16 numbers.
-const LEAST_SCALE: f32 = f16::MIN_POSITIVE.to_f32_const();
-const MOST_SCALE: f32 = f16::MAX.to_f32_const();
+const MIN_SCALE: f32 = f16::MIN_POSITIVE.to_f32_const();
+const MAX_SCALE: f32 = f16::MAX.to_f32_const();
 
 /// The power of two by which a tensor's scales are multiplied, from its largest magnitude.
 pub fn multiplier(largest: f32) -> f32 {
@@ -59,7 +59,7 @@ pub fn multiplier(largest: f32) -> f32 {
 /// normal.
 #[inline(always)]
 fn scale(largest: f32, multiplier: f32) -> f32 {
-    let scale = mantissa_of_f16(largest / MAX_Q / multiplier).clamp(LEAST_SCALE, MOST_SCALE);
+    let scale = mantissa_of_f16(largest / MAX_Q / multiplier).clamp(MIN_SCALE, MAX_SCALE);
     if largest == 0.0 { 0.0 } else { scale }
 }
 
@@ -141,7 +141,7 @@ pub struct Errors {
 }
 
 /// The largest magnitude that a row table holds, whose scales have no multiplier.
-pub(crate) const MOST_IN_TABLE: f32 = MAX_Q * MOST_SCALE;
+pub(crate) const MAX_IN_TABLE: f32 = MAX_Q * MAX_SCALE;
 
 /// What is known of some rows after one look at them.
 #[derive(Clone, Copy, Debug)]
@@ -178,9 +178,9 @@ impl Measured {
     /// errors that were measured without a multiplier are right.
     pub(crate) fn fits(&self, multiplier: f32) -> bool {
         // Nor is a product of scale and multiplier less than the least normal f32.
-        multiplier >= f32::MIN_POSITIVE / LEAST_SCALE
-            && self.least / MAX_Q / multiplier >= LEAST_SCALE
-            && self.largest / MAX_Q / multiplier <= MOST_SCALE
+        multiplier >= f32::MIN_POSITIVE / MIN_SCALE
+            && self.least / MAX_Q / multiplier >= MIN_SCALE
+            && self.largest / MAX_Q / multiplier <= MAX_SCALE
     }
 }
 
@@ -334,7 +334,7 @@ impl Errors {
 
 /// Inputs of the panels in which a sparse matrix is turned: what is read of a tile of rows, and
 /// a line of what is written, stay in the first cache.
-const TURNED: usize = 64;
+const TRANSPOSE_PANEL: usize = 64;
 
 /// How the weights of a tensor become integers and scales.
 ///
@@ -504,9 +504,9 @@ fn put_inputs(out: &mut [i8], quanta: &[[i8; LEAST]; TILE_ROWS], inputs: usize) 
 /// * `out`: `[input][row]`, as many of `rows` (a multiple of 16) values as are wanted; those
 ///   beyond the last input become zeros
 pub(crate) fn turn(tiles: &[i8], inputs: usize, rows: usize, first: usize, out: &mut [i8]) {
-    let panels = out.par_chunks_mut(TURNED * rows).enumerate();
+    let panels = out.par_chunks_mut(TRANSPOSE_PANEL * rows).enumerate();
     panels.for_each(|(panel, out)| {
-        let first = first + panel * TURNED;
+        let first = first + panel * TRANSPOSE_PANEL;
         let present = inputs.saturating_sub(first) * rows;
         let (out, padding) = out.split_at_mut(present.min(out.len()));
         padding.fill(0);
@@ -671,7 +671,7 @@ mod tests {
         let ends = [1, f32::MIN_POSITIVE.to_bits(), 65536f32.to_bits(), f32::MAX.to_bits()];
         for bits in around.flatten().chain(ends) {
             let x = f32::from_bits(bits);
-            let rounded = mantissa_of_f16(x).clamp(LEAST_SCALE, MOST_SCALE);
+            let rounded = mantissa_of_f16(x).clamp(MIN_SCALE, MAX_SCALE);
             assert_eq!(narrow(rounded).to_bits(), expected(x).to_bits(), "{x:e}");
             assert_eq!(rounded.to_bits(), expected(x).to_f32().to_bits(), "{x:e}");
         }

@@ -20,7 +20,7 @@ const LAYER_NORM_EPS: f64 = 1e-5;
 const GROUP_NORM_EPS: f64 = 64e-5;
 
 /// Vectors of consecutive tokens, `[token][channel]`.
-pub(super) type Block = Vec<Vec<f64>>;
+pub(super) type Batch = Vec<Vec<f64>>;
 
 /// Rows that a thread reads and multiplies at a time: they stay in its cache
 /// while all tokens pass by.
@@ -62,7 +62,7 @@ impl Matrix<'_> {
     }
 
     /// W x for every token, for matrices stored `[out, in]`.
-    pub(super) fn mul(&self, xs: &[Vec<f64>]) -> Block {
+    pub(super) fn mul(&self, xs: &[Vec<f64>]) -> Batch {
         let mut ys = vec![vec![0.0; self.rows]; xs.len()];
         let panel = |first: usize| first..self.rows.min(first + PANEL_ROWS);
         let starts: Vec<usize> = (0..self.rows).step_by(PANEL_ROWS).collect();
@@ -83,7 +83,7 @@ impl Matrix<'_> {
     }
 
     /// x W for every token, for the low-rank matrices stored `[in, out]`.
-    pub(super) fn left_mul(&self, xs: &[Vec<f64>]) -> Block {
+    pub(super) fn left_mul(&self, xs: &[Vec<f64>]) -> Batch {
         let mut ys = vec![vec![0.0; self.cols]; xs.len()];
         for first in (0..self.rows).step_by(PANEL_ROWS) {
             let rows = first..self.rows.min(first + PANEL_ROWS);
@@ -148,7 +148,7 @@ pub(super) fn map(a: &[f64], f: impl Fn(f64) -> f64) -> Vec<f64> {
 }
 
 /// f over the elements of every vector of a block.
-pub(super) fn map_each(xs: &[Vec<f64>], f: impl Fn(f64) -> f64) -> Block {
+pub(super) fn map_each(xs: &[Vec<f64>], f: impl Fn(f64) -> f64) -> Batch {
     xs.iter().map(|x| map(x, &f)).collect()
 }
 
@@ -185,7 +185,7 @@ fn previous<'a>(xs: &'a [Vec<f64>], before: &'a [f64]) -> impl Iterator<Item = &
 
 /// Token shift of versions 4 and 5: `mix` is the share of the current token.
 /// `before` is the input of the token before the block.
-pub(super) fn mix_current(xs: &[Vec<f64>], before: &[f64], mix: &[f64]) -> Block {
+pub(super) fn mix_current(xs: &[Vec<f64>], before: &[f64], mix: &[f64]) -> Batch {
     let shifted = xs.iter().zip(previous(xs, before)).map(|(current, previous)| {
         let (now, before) = (mul(current, mix), map2(previous, mix, |p, m| p * (1.0 - m)));
         add(&now, &before)
@@ -195,13 +195,13 @@ pub(super) fn mix_current(xs: &[Vec<f64>], before: &[f64], mix: &[f64]) -> Block
 
 /// Token shift of versions 6 and 7: `mix` is the share of the previous token.
 /// `before` is the input of the token before the block.
-pub(super) fn mix_previous(xs: &[Vec<f64>], before: &[f64], mix: &[f64]) -> Block {
+pub(super) fn mix_previous(xs: &[Vec<f64>], before: &[f64], mix: &[f64]) -> Batch {
     let pairs = xs.iter().zip(previous(xs, before));
     pairs.map(|(current, previous)| towards(current, previous, mix)).collect()
 }
 
 /// The same with a mix for each token, `[token][channel]`.
-pub(super) fn mix_each_previous(xs: &[Vec<f64>], before: &[f64], mixes: &[Vec<f64>]) -> Block {
+pub(super) fn mix_each_previous(xs: &[Vec<f64>], before: &[f64], mixes: &[Vec<f64>]) -> Batch {
     let pairs = xs.iter().zip(previous(xs, before)).zip(mixes);
     pairs.map(|((current, previous), mix)| towards(current, previous, mix)).collect()
 }
@@ -244,7 +244,7 @@ impl Norm {
     }
 
     /// LayerNorm of every token.
-    pub(super) fn layers(&self, xs: &[Vec<f64>]) -> Block {
+    pub(super) fn layers(&self, xs: &[Vec<f64>]) -> Batch {
         xs.iter().map(|x| self.layer(x)).collect()
     }
 

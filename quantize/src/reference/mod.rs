@@ -18,12 +18,12 @@ pub mod tensor;
 use core::fmt;
 
 use crate::checkpoint::Checkpoint;
-use math::{Block, Matrix, Norm, add};
+use math::{Batch, Matrix, Norm, add};
 use source::Source;
 use tensor::{Tensor, Tensors};
 
 /// Tokens that pass through each matrix together.
-pub const BLOCK: usize = 128;
+pub const MAX_BATCH: usize = 128;
 
 /// An RWKV version, by the names that its checkpoints go by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,9 +138,9 @@ impl LayerState {
 struct Tokens {
     ids: Vec<usize>,
     /// The residual stream before the first layer, `[token][D]`.
-    embedded: Block,
+    embedded: Batch,
     /// RWKV-7: layer 0's values `[token][D]`, towards which later layers blend theirs.
-    v_first: Block,
+    v_first: Batch,
 }
 
 /// The two sub-layers of a block, as each version defines them.
@@ -148,9 +148,9 @@ trait Mixers {
     /// State before the first token.
     fn zero_state(&self) -> LayerState;
     /// The time mix of the normalised inputs `xx`, `[token][D]`.
-    fn time_mix(&self, xx: &[Vec<f64>], tokens: &mut Tokens, state: &mut LayerState) -> Block;
+    fn time_mix(&self, xx: &[Vec<f64>], tokens: &mut Tokens, state: &mut LayerState) -> Batch;
     /// The channel mix of the normalised inputs `xx`, `[token][D]`.
-    fn channel_mix(&self, xx: &[Vec<f64>], tokens: &Tokens, state: &mut LayerState) -> Block;
+    fn channel_mix(&self, xx: &[Vec<f64>], tokens: &Tokens, state: &mut LayerState) -> Batch;
 }
 
 struct Layer<'a> {
@@ -204,7 +204,7 @@ impl Reference<'static> {
 
 impl<'a> Reference<'a> {
     /// The model of a checkpoint, whose matrices are read from it when they are
-    /// needed: once for each block of [`BLOCK`] tokens. Beyond the checkpoint's
+    /// needed: once for each block of [`MAX_BATCH`] tokens. Beyond the checkpoint's
     /// memory map it takes memory for vectors, state and the activations of a block.
     ///
     /// # Errors
@@ -300,11 +300,11 @@ impl<'a> Reference<'a> {
     ///
     /// As [`Self::step`].
     pub fn forward(&mut self, tokens: &[u32]) -> Vec<f64> {
-        tokens.chunks(BLOCK).flat_map(|tokens| self.block(tokens).concat()).collect()
+        tokens.chunks(MAX_BATCH).flat_map(|tokens| self.batch(tokens).concat()).collect()
     }
 
     /// Feeds a block; returns all logits, `[tokens][V]`.
-    fn block(&mut self, tokens: &[u32]) -> Block {
+    fn batch(&mut self, tokens: &[u32]) -> Batch {
         let mut x = self.embed(tokens);
         let ids = tokens.iter().map(|&token| token as usize).collect();
         let mut tokens = Tokens { ids, embedded: x.clone(), v_first: Vec::new() };
@@ -321,7 +321,7 @@ impl<'a> Reference<'a> {
     }
 
     /// The residual stream before the first layer, `[token][D]`.
-    fn embed(&self, tokens: &[u32]) -> Block {
+    fn embed(&self, tokens: &[u32]) -> Batch {
         let rows = tokens.iter().map(|&token| token as usize);
         let rows = rows.map(|id| self.embedding.read(id..id + 1));
         match &self.ln0 {
@@ -427,7 +427,7 @@ impl<'a> Reference<'a> {
 }
 
 /// x += y, for every token.
-fn add_each(x: &mut Block, y: &[Vec<f64>]) {
+fn add_each(x: &mut Batch, y: &[Vec<f64>]) {
     x.iter_mut().zip(y).for_each(|(x, y)| *x = add(x, y));
 }
 

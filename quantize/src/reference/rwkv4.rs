@@ -1,7 +1,7 @@
 //! RWKV-4 (Peng et al. 2023, arXiv 2305.13048), the numerically stable form of
 //! its appendix: sums carry their largest exponent, so every exp is at most 1.
 
-use super::math::{Block, Matrix, map_each, map2, mix_current, relu_squared, sigmoid};
+use super::math::{Batch, Matrix, map_each, map2, mix_current, relu_squared, sigmoid};
 use super::{Error, LayerState, Mixers, Source, Tokens};
 
 /// Below every exponent that a key can give: the empty average has no weight.
@@ -51,7 +51,7 @@ impl Mixers for Layer<'_> {
         }
     }
 
-    fn time_mix(&self, xx: &[Vec<f64>], _: &mut Tokens, state: &mut LayerState) -> Block {
+    fn time_mix(&self, xx: &[Vec<f64>], _: &mut Tokens, state: &mut LayerState) -> Batch {
         let LayerState { att_prev, aa, bb, pp, .. } = state;
         let r = self.receptance.mul(&mix_current(xx, att_prev, &self.mix_r));
         let k = self.key.mul(&mix_current(xx, att_prev, &self.mix_k));
@@ -81,7 +81,7 @@ impl Mixers for Layer<'_> {
         self.output.mul(&received)
     }
 
-    fn channel_mix(&self, xx: &[Vec<f64>], _: &Tokens, state: &mut LayerState) -> Block {
+    fn channel_mix(&self, xx: &[Vec<f64>], _: &Tokens, state: &mut LayerState) -> Batch {
         self.channel_mix.apply(xx, &state.ffn_prev)
     }
 }
@@ -108,7 +108,7 @@ impl<'a> ChannelMix<'a> {
         })
     }
 
-    pub(super) fn apply(&self, xx: &[Vec<f64>], prev: &[f64]) -> Block {
+    pub(super) fn apply(&self, xx: &[Vec<f64>], prev: &[f64]) -> Batch {
         let r = self.receptance.mul(&mix_current(xx, prev, &self.mix_r));
         let k = map_each(&self.key.mul(&mix_current(xx, prev, &self.mix_k)), relu_squared);
         received(&r, &self.value.mul(&k))
@@ -116,7 +116,7 @@ impl<'a> ChannelMix<'a> {
 }
 
 /// sigmoid(r) kv, for every token.
-pub(super) fn received(r: &[Vec<f64>], kv: &[Vec<f64>]) -> Block {
+pub(super) fn received(r: &[Vec<f64>], kv: &[Vec<f64>]) -> Batch {
     r.iter().zip(kv).map(|(r, kv)| map2(r, kv, |r, kv| sigmoid(r) * kv)).collect()
 }
 

@@ -1,7 +1,7 @@
 //! RWKV-5.0, 5.1 and 5.2 (Eagle; Peng et al. 2024, arXiv 2404.05892). 5.1 adds
 //! the gate; 5.2 makes decay and bonus per channel, where they were per head.
 
-use super::math::{Block, Matrix, Norm, map, map_each, mix_current, mul, silu};
+use super::math::{Batch, Matrix, Norm, map, map_each, mix_current, mul, silu};
 use super::rwkv4::ChannelMix;
 use super::{Error, LayerState, Mixers, Source, Tokens};
 
@@ -73,7 +73,7 @@ impl Mixers for Layer<'_> {
         zero_state(self.decay.len(), self.head_size)
     }
 
-    fn time_mix(&self, xx: &[Vec<f64>], _: &mut Tokens, state: &mut LayerState) -> Block {
+    fn time_mix(&self, xx: &[Vec<f64>], _: &mut Tokens, state: &mut LayerState) -> Batch {
         let prev = &state.att_prev;
         let r = self.receptance.mul(&mix_current(xx, prev, &self.mix_r));
         let k = self.key.mul(&mix_current(xx, prev, &self.mix_k));
@@ -93,7 +93,7 @@ impl Mixers for Layer<'_> {
         self.output.mul(&gated)
     }
 
-    fn channel_mix(&self, xx: &[Vec<f64>], _: &Tokens, state: &mut LayerState) -> Block {
+    fn channel_mix(&self, xx: &[Vec<f64>], _: &Tokens, state: &mut LayerState) -> Batch {
         self.channel_mix.apply(xx, &state.ffn_prev)
     }
 }

@@ -2,7 +2,7 @@
 //! depend on the data through low-rank maps.
 
 use super::math::{
-    Block, Matrix, Norm, add, map_each, map2, mix_each_previous, mix_previous, mul, relu_squared,
+    Batch, Matrix, Norm, add, map_each, map2, mix_each_previous, mix_previous, mul, relu_squared,
     silu,
 };
 use super::rwkv4::received;
@@ -77,13 +77,13 @@ impl<'a> Layer<'a> {
     }
 
     /// The shifted inputs for w, k, v, r and g.
-    fn token_shift(&self, xx: &[Vec<f64>], prev: &[f64]) -> [Block; 5] {
+    fn token_shift(&self, xx: &[Vec<f64>], prev: &[f64]) -> [Batch; 5] {
         let hidden = self.maa_w1.left_mul(&mix_previous(xx, prev, &self.maa_x));
         let hidden = map_each(&hidden, f64::tanh); // [token][5 * rank]
         core::array::from_fn(|c| {
             let w2 = &self.maa_w2[c];
-            let part: Block = hidden.iter().map(|h| h[c * w2.rows..][..w2.rows].to_vec()).collect();
-            let mixes: Block =
+            let part: Batch = hidden.iter().map(|h| h[c * w2.rows..][..w2.rows].to_vec()).collect();
+            let mixes: Batch =
                 w2.left_mul(&part).iter().map(|correction| add(&self.maa[c], correction)).collect();
             mix_each_previous(xx, prev, &mixes)
         })
@@ -95,7 +95,7 @@ impl Mixers for Layer<'_> {
         zero_state(self.time_decay.len(), self.head_size)
     }
 
-    fn time_mix(&self, xx: &[Vec<f64>], _: &mut Tokens, state: &mut LayerState) -> Block {
+    fn time_mix(&self, xx: &[Vec<f64>], _: &mut Tokens, state: &mut LayerState) -> Batch {
         let [x_w, x_k, x_v, x_r, x_g] = self.token_shift(xx, &state.att_prev);
         let r = self.receptance.mul(&x_r);
         let k = self.key.mul(&x_k);
@@ -113,7 +113,7 @@ impl Mixers for Layer<'_> {
         self.output.mul(&gated)
     }
 
-    fn channel_mix(&self, xx: &[Vec<f64>], _: &Tokens, state: &mut LayerState) -> Block {
+    fn channel_mix(&self, xx: &[Vec<f64>], _: &Tokens, state: &mut LayerState) -> Batch {
         let prev = &state.ffn_prev;
         let r = self.ffn_receptance.mul(&mix_previous(xx, prev, &self.ffn_maa_r));
         let k = self.ffn_key.mul(&mix_previous(xx, prev, &self.ffn_maa_k));

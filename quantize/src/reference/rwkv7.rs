@@ -2,7 +2,7 @@
 //! generalised delta rule.
 
 use super::math::{
-    Block, Matrix, Norm, add, dot, map, map_each, mix_previous, mul, relu_squared, sigmoid, towards,
+    Batch, Matrix, Norm, add, dot, map, map_each, mix_previous, mul, relu_squared, sigmoid, towards,
 };
 use super::rwkv5::{head_size, zero_state};
 use super::rwkv7a::DeepEmbed;
@@ -52,7 +52,7 @@ impl<'a> LowRank<'a> {
         })
     }
 
-    fn apply(&self, xs: &[Vec<f64>], f: fn(f64) -> f64) -> Block {
+    fn apply(&self, xs: &[Vec<f64>], f: fn(f64) -> f64) -> Batch {
         let low = self.w2.left_mul(&map_each(&self.w1.left_mul(xs), f));
         low.iter().map(|low| add(&self.base, low)).collect()
     }
@@ -112,7 +112,7 @@ impl Mixers for Layer<'_> {
         zero_state(self.k_k.len(), self.head_size)
     }
 
-    fn time_mix(&self, xx: &[Vec<f64>], tokens: &mut Tokens, state: &mut LayerState) -> Block {
+    fn time_mix(&self, xx: &[Vec<f64>], tokens: &mut Tokens, state: &mut LayerState) -> Batch {
         let [x_r, x_w, x_k, x_v, x_a, x_g] =
             self.mix.each_ref().map(|mix| mix_previous(xx, &state.att_prev, mix));
 
@@ -144,7 +144,7 @@ impl Mixers for Layer<'_> {
         self.output.mul(&gated)
     }
 
-    fn channel_mix(&self, xx: &[Vec<f64>], tokens: &Tokens, state: &mut LayerState) -> Block {
+    fn channel_mix(&self, xx: &[Vec<f64>], tokens: &Tokens, state: &mut LayerState) -> Batch {
         let k = self.ffn_key.mul(&mix_previous(xx, &state.ffn_prev, &self.ffn_mix_k));
         let mut k = map_each(&k, relu_squared);
         if let Some(deep_embed) = &self.deep_embed {

@@ -2,7 +2,7 @@
 //! a small matrix per layer, through which the sub-layer's input scales the
 //! hidden channels.
 
-use super::math::{Block, Matrix, Weights, add};
+use super::math::{Batch, Matrix, Weights, add};
 use super::{Error, Source, Tokens};
 
 pub(super) struct DeepEmbed<'a> {
@@ -44,9 +44,9 @@ impl<'a> DeepEmbed<'a> {
     }
 
     /// The tokens' matrices, `[token][rank * rank]`.
-    fn matrices(&self, tokens: &Tokens) -> Block {
+    fn matrices(&self, tokens: &Tokens) -> Batch {
         let row = |&id: &usize| self.table.read(id..id + 1);
-        let mut matrices: Block = tokens.ids.iter().map(row).collect();
+        let mut matrices: Batch = tokens.ids.iter().map(row).collect();
         if let Some(from_embedding) = &self.from_embedding {
             let shares = from_embedding.mul(&tokens.embedded);
             matrices = matrices.iter().zip(&shares).map(|(own, share)| add(own, share)).collect();
@@ -56,10 +56,10 @@ impl<'a> DeepEmbed<'a> {
 
     /// The factors `[F]` of the hidden channels for every token, from the
     /// normalised input `xx` `[D]` without token shift.
-    pub(super) fn scales(&self, xx: &[Vec<f64>], tokens: &Tokens) -> Block {
+    pub(super) fn scales(&self, xx: &[Vec<f64>], tokens: &Tokens) -> Batch {
         let rank = self.rank;
         let low = self.s1.left_mul(xx).into_iter().zip(self.matrices(tokens));
-        let ss: Block = low
+        let ss: Batch = low
             .flat_map(|(low, data)| {
                 Matrix { rows: rank, cols: rank, weights: Weights::Held(data) }.left_mul(&[low])
             })

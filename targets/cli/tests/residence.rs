@@ -17,10 +17,10 @@ use kinglet::format::shape::{Architecture, Ranks, Shape};
 use kinglet_quantize::synthetic::SyntheticModel;
 
 /// What a process may have beside the weights it touches and the state.
-const MOST_BESIDE: u64 = 8 << 20;
+const MAX_BESIDE: u64 = 8 << 20;
 /// The pages that the system maps around those touched: huge ones of 2 MB, at both
 /// sides of the rest of the embedding.
-const MOST_AROUND: u64 = 4 << 20;
+const MAX_AROUND: u64 = 4 << 20;
 /// No page of the model is touched later than this.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -194,13 +194,13 @@ fn memory_is_weights_state_and_little_more() {
     process.settles();
     let own = process.status("RssAnon");
     assert!(own >= state / 2, "{own} bytes of its own are less than the state's {state}");
-    assert!(own <= state + MOST_BESIDE, "{own} bytes of its own; the state has {state}");
+    assert!(own <= state + MAX_BESIDE, "{own} bytes of its own; the state has {state}");
     let mapped = process.mapped(&file.0);
     assert!(mapped >= touched / 2, "{mapped} bytes of the model for {touched} touched");
-    assert!(mapped <= touched + MOST_AROUND, "{mapped} bytes of the model for {touched} touched");
+    assert!(mapped <= touched + MAX_AROUND, "{mapped} bytes of the model for {touched} touched");
     // Nor was there a copy in between; the program and its libraries count here.
     let peak = process.status("VmHWM");
-    assert!(peak <= len + state + 2 * MOST_BESIDE, "a peak of {peak} bytes for {len} of model");
+    assert!(peak <= len + state + 2 * MAX_BESIDE, "a peak of {peak} bytes for {len} of model");
 
     let process = Waiting::new(&file.0, &["--preload"]);
     process.reaches("RssFile", len);

@@ -25,7 +25,7 @@ const SPARSE_ROWS: u32 = 32;
 const DENSE_TOKENS: u32 = 8;
 const MMA_TOKENS: u32 = 32;
 /// From this many tokens on tensor cores are used: less leave most of their columns empty.
-const LEAST_MMA_TOKENS: u32 = 17;
+const MIN_MMA_TOKENS: u32 = 17;
 /// Elements of a block of `find_not_finite`.
 const FINITE_BLOCK: u64 = 4096;
 
@@ -276,7 +276,7 @@ impl<D: Device> Pass<'_, D> {
     fn products_of(&self, products: &[Product], tokens: u32) -> Result<(), DeviceError> {
         let (kernel, tiles, block_tokens) = match tokens {
             1 => (Kernel::Dense1, 1, 1),
-            LEAST_MMA_TOKENS.. => (Kernel::DenseMma, MMA_TILES, MMA_TOKENS),
+            MIN_MMA_TOKENS.. => (Kernel::DenseMma, MMA_TILES, MMA_TOKENS),
             _ => (Kernel::Dense8, 1, DENSE_TOKENS),
         };
         let mut first_tile = 0;

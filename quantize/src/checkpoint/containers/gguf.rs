@@ -11,7 +11,7 @@ use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::error::{Problem, clip};
 use crate::checkpoint::layout::{Layout, MAX_RANK};
 use crate::checkpoint::names::{Facts, GGUF_V6, GGUF_V7, Rule};
-use crate::checkpoint::tensor::Entry;
+use crate::checkpoint::tensor::TensorEntry;
 use crate::vocabulary::GgufTokenizer;
 
 pub(in crate::checkpoint) const MAGIC: &[u8] = b"GGUF";
@@ -273,7 +273,7 @@ impl<'a> Description<'a> {
         Ok(Self { name, shape, kind: bytes.u32("tensor type")?, offset: bytes.u64("offset")? })
     }
 
-    fn entry(&self, file: &[u8], start: u64, alignment: u64) -> Result<Entry, Problem> {
+    fn entry(&self, file: &[u8], start: u64, alignment: u64) -> Result<TensorEntry, Problem> {
         let dtype = dtype(self.kind).ok_or_else(|| Problem::UnsupportedDtype {
             tensor: clip(self.name),
             found: format!("ggml type {}", self.kind),
@@ -297,7 +297,7 @@ pub(in crate::checkpoint) fn ggml_entry(
     layout: Layout,
     begin: u64,
     file: &[u8],
-) -> Result<Entry, Problem> {
+) -> Result<TensorEntry, Problem> {
     let (block, _) = dtype.block();
     let row = layout.shape().last().copied().unwrap_or(1);
     let bytes = dtype.bytes_of(layout.elements()).filter(|_| row.is_multiple_of(block));
@@ -310,7 +310,7 @@ pub(in crate::checkpoint) fn ggml_entry(
         let available = file.len() as u64;
         return Err(Problem::ByteRange { tensor: clip(name), begin, end, available });
     }
-    Entry::new(name, dtype, begin as usize..end as usize, 0, layout)
+    TensorEntry::new(name, dtype, begin as usize..end as usize, 0, layout)
 }
 
 /// ggml's numbers of the types whose values have one definition.

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::checkpoint::declared::{self, Declared, declare};
 use crate::checkpoint::error::{CheckpointError, Problem, clip};
 use crate::checkpoint::names::{FLA_V7, HF_V4_TO_V6, Rule};
-use crate::checkpoint::tensor::Entry;
+use crate::checkpoint::tensor::TensorEntry;
 
 const INDEXES: [&str; 2] = ["model.safetensors.index.json", "pytorch_model.bin.index.json"];
 const SINGLES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
@@ -106,10 +106,10 @@ pub(in crate::checkpoint) fn config(directory: &Path) -> Result<Config, Problem>
 }
 
 /// Lists the embedding as the head where a model says that they are one and has no other.
-pub(in crate::checkpoint) fn tie(entries: &mut Vec<Entry>) {
+pub(in crate::checkpoint) fn tie(entries: &mut Vec<TensorEntry>) {
     let entry = |name: &str| entries.iter().find(|entry| entry.name == name);
     if let (Some(embedding), None) = (entry("emb.weight"), entry("head.weight")) {
-        entries.push(Entry { name: "head.weight".to_owned(), ..embedding.clone() });
+        entries.push(TensorEntry { name: "head.weight".to_owned(), ..embedding.clone() });
     }
 }
 
@@ -184,7 +184,7 @@ fn check_file_name(name: &str) -> Result<(), Problem> {
 /// Checks that every tensor of the index is in the file it names.
 pub(in crate::checkpoint) fn check(
     index: &Index,
-    entries: &[Entry],
+    entries: &[TensorEntry],
     files: &[PathBuf],
 ) -> Result<(), Problem> {
     let mut missing = index.weight_map.clone();
@@ -203,7 +203,7 @@ pub(in crate::checkpoint) fn check(
 }
 
 /// The naming of a Hugging Face checkpoint, told by its embedding; `None` for any other.
-pub(in crate::checkpoint) fn naming(entries: &[Entry]) -> Option<&'static [Rule]> {
+pub(in crate::checkpoint) fn naming(entries: &[TensorEntry]) -> Option<&'static [Rule]> {
     entries.iter().find_map(|entry| match entry.name.as_str() {
         "model.embeddings.weight" => Some(FLA_V7),
         "rwkv.embeddings.weight" => Some(HF_V4_TO_V6),

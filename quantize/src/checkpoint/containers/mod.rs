@@ -19,7 +19,7 @@ use super::Container;
 use super::declared::Declared;
 use super::error::Problem;
 use super::names::{Facts, Rule};
-use super::tensor::Entry;
+use super::tensor::TensorEntry;
 
 /// The table that makes a container's names and layouts official, and facts for it.
 pub(super) type Naming = (&'static [Rule], Facts);
@@ -28,7 +28,7 @@ pub(super) type Naming = (&'static [Rule], Facts);
 pub(super) struct Listing {
     pub(super) container: Container,
     /// The tensors under the names that they have in the file.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<TensorEntry>,
     /// The naming where the container has one of its own.
     pub(super) naming: Option<Naming>,
     /// What its metadata state of the model.
@@ -61,7 +61,7 @@ impl Checksum {
 
 impl Listing {
     /// Tensors without anything that is said of them.
-    fn new(container: Container, entries: Vec<Entry>) -> Self {
+    fn new(container: Container, entries: Vec<TensorEntry>) -> Self {
         let (naming, declared, checksums) = (None, Vec::new(), Vec::new());
         Self { container, entries, naming, declared, is_export: false, checksums }
     }

@@ -17,7 +17,7 @@ use crate::checkpoint::Container;
 use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::error::{Problem, clip};
 use crate::checkpoint::layout::Layout;
-use crate::checkpoint::tensor::Entry;
+use crate::checkpoint::tensor::TensorEntry;
 
 /// Longest accepted pickle: three times that of the largest official checkpoint, and short enough
 /// that what a hostile instruction can cost (about a hundred bytes) adds up to 100 MB.
@@ -142,7 +142,7 @@ struct Storages<'a> {
 }
 
 impl<'a> Storages<'a> {
-    fn entry(&mut self, tensor: &PickledTensor<'a>) -> Result<Entry, Problem> {
+    fn entry(&mut self, tensor: &PickledTensor<'a>) -> Result<TensorEntry, Problem> {
         // A type that is not read is refused before its storage is looked for.
         dtype(tensor)?;
         let bytes = self.storage(tensor)?;
@@ -172,7 +172,11 @@ impl<'a> Storages<'a> {
 }
 
 /// A tensor over the bytes of its storage, which messages call `member`.
-fn view(tensor: &PickledTensor<'_>, bytes: Range<usize>, member: &str) -> Result<Entry, Problem> {
+fn view(
+    tensor: &PickledTensor<'_>,
+    bytes: Range<usize>,
+    member: &str,
+) -> Result<TensorEntry, Problem> {
     let name = tensor.name;
     let dtype = dtype(tensor)?;
     let expected = tensor.storage_len.saturating_mul(dtype.block().1 as u64);
@@ -183,7 +187,7 @@ fn view(tensor: &PickledTensor<'_>, bytes: Range<usize>, member: &str) -> Result
     }
     let layout = Layout::strided(name, &tensor.shape, &tensor.strides)?;
     let offset = usize::try_from(tensor.offset).unwrap_or(usize::MAX);
-    Entry::new(name, dtype, bytes.start..bytes.start + expected as usize, offset, layout)
+    TensorEntry::new(name, dtype, bytes.start..bytes.start + expected as usize, offset, layout)
 }
 
 fn dtype(tensor: &PickledTensor<'_>) -> Result<Dtype, Problem> {

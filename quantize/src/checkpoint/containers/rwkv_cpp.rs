@@ -11,7 +11,7 @@ use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::error::{Problem, clip};
 use crate::checkpoint::layout::{Layout, MAX_RANK};
 use crate::checkpoint::names::{Facts, RWKV_CPP_V4, RWKV_CPP_V5, RWKV_CPP_V6, RWKV_CPP_V7, Rule};
-use crate::checkpoint::tensor::Entry;
+use crate::checkpoint::tensor::TensorEntry;
 
 /// "ggmf" as a little-endian number.
 pub(in crate::checkpoint) const MAGIC: u32 = 0x6767_6d66;
@@ -39,7 +39,7 @@ pub(super) fn read(file: &[u8]) -> Result<Listing, Problem> {
     Ok(Listing { naming, ..Listing::new(Container::RwkvCpp, entries) })
 }
 
-fn entry(bytes: &mut Bytes<'_>, file: &[u8], version: i32) -> Result<Entry, Problem> {
+fn entry(bytes: &mut Bytes<'_>, file: &[u8], version: i32) -> Result<TensorEntry, Problem> {
     let rank = bytes.i32("number of dimensions")?;
     if rank < 0 || rank as usize > MAX_RANK {
         return Err(bytes.fault(format!("found {rank} dimensions; expected at most {MAX_RANK}")));
@@ -88,7 +88,7 @@ fn dtype(kind: i32, version: i32) -> Option<Dtype> {
 }
 
 /// What was done to the values differs between RWKV versions.
-fn table(entries: &[Entry]) -> &'static [Rule] {
+fn table(entries: &[TensorEntry]) -> &'static [Rule] {
     let has = |name: &str| entries.iter().any(|entry| entry.name == name);
     if has("blocks.0.att.r_k") {
         RWKV_CPP_V7

@@ -15,7 +15,7 @@ use crate::checkpoint::Container;
 use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::error::{Problem, clip};
 use crate::checkpoint::layout::Layout;
-use crate::checkpoint::tensor::Entry;
+use crate::checkpoint::tensor::TensorEntry;
 
 /// Longest accepted header: forty times that of the largest official checkpoint.
 const HEADER_LIMIT: u64 = 16 << 20;
@@ -110,7 +110,12 @@ fn header(file: &[u8]) -> Result<(Header, usize), Problem> {
     Ok((header, start))
 }
 
-fn entry(name: &str, tensor: &Description, start: usize, available: u64) -> Result<Entry, Problem> {
+fn entry(
+    name: &str,
+    tensor: &Description,
+    start: usize,
+    available: u64,
+) -> Result<TensorEntry, Problem> {
     let dtype = dtype(name, &tensor.dtype)?;
     let (begin, end) = tensor.data_offsets;
     if begin > end || end > available {
@@ -126,7 +131,7 @@ fn entry(name: &str, tensor: &Description, start: usize, available: u64) -> Resu
             expected: expected.unwrap_or(u64::MAX),
         });
     }
-    Entry::new(name, dtype, start + begin as usize..start + end as usize, 0, layout)
+    TensorEntry::new(name, dtype, start + begin as usize..start + end as usize, 0, layout)
 }
 
 fn dtype(name: &str, found: &str) -> Result<Dtype, Problem> {

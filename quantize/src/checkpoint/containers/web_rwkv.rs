@@ -12,7 +12,7 @@ use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::names::{
     Facts, Rule, WEB_RWKV_STATE, WEB_RWKV_V5, WEB_RWKV_V6, WEB_RWKV_V7,
 };
-use crate::checkpoint::tensor::Entry;
+use crate::checkpoint::tensor::TensorEntry;
 
 /// Which of a low-rank matrix's last two dimensions is the model's width in official files.
 #[derive(Clone, Copy)]
@@ -44,7 +44,7 @@ const LOW_RANK: [(&str, Width); 12] = [
 /// RWKV-4 and RWKV-5 before 5.2 have the same names and layouts here and there, and count as
 /// official.
 pub(in crate::checkpoint) fn naming(
-    entries: &[Entry],
+    entries: &[TensorEntry],
     path: &Path,
 ) -> Option<(&'static [Rule], Facts)> {
     if is_state(entries) {
@@ -70,7 +70,7 @@ pub(in crate::checkpoint) fn naming(
 ///
 /// All of them were written by one converter; one that contradicts it has a shape that does not
 /// fit the model.
-fn are_transposed(entries: &[Entry], width: usize) -> Option<bool> {
+fn are_transposed(entries: &[TensorEntry], width: usize) -> Option<bool> {
     let blocks = entries.iter().filter(|entry| entry.name.starts_with("blocks."));
     blocks
         .filter_map(|entry| {
@@ -93,7 +93,7 @@ fn are_transposed(entries: &[Entry], width: usize) -> Option<bool> {
 ///
 /// Ai00's converter calls A `lora.0` and transposes it to `[in, r]`; web-rwkv's own leaves it as it
 /// is. B is `[out, r]` in both, so the rank tells which, and where all are square it is Ai00's.
-pub(in crate::checkpoint) fn unify_lora(entries: &mut [Entry]) {
+pub(in crate::checkpoint) fn unify_lora(entries: &mut [TensorEntry]) {
     let ranks: HashMap<String, usize> = entries
         .iter()
         .filter_map(|entry| {
@@ -114,7 +114,7 @@ pub(in crate::checkpoint) fn unify_lora(entries: &mut [Entry]) {
 }
 
 /// Whether a file holds nothing but a tuned state.
-fn is_state(entries: &[Entry]) -> bool {
+fn is_state(entries: &[TensorEntry]) -> bool {
     !entries.is_empty() && entries.iter().all(|entry| entry.name.ends_with(".att.time_state"))
 }
 

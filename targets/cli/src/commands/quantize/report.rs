@@ -200,7 +200,7 @@ fn compare(args: &QuantizeArgs, checkpoint: &Checkpoint, texts: &Texts) -> Resul
     let opened = LoadedModel::new(&ModelArgs { model: Some(args.output.clone()), verify: false })?;
     let model = opened.model()?;
     let engine = EngineArgs::default();
-    with_engine(model, &engine, SAMPLES, reference::BLOCK, |engine| {
+    with_engine(model, &engine, SAMPLES, reference::MAX_BATCH, |engine| {
         let told;
         let texts = match texts {
             Texts::Given(texts) => texts,
