@@ -18,11 +18,13 @@ pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut workspace = vec![0.0; needs.workspace];
     let mut engine = Cpu::new(model, Scalar, TEXTS.len(), &mut states, &mut workspace)?;
     let mut logits = vec![0.0; TEXTS.len() * vocab];
-    for position in 0..TEXTS[0].len() {
+    let len = TEXTS[0].len();
+    for position in 0..len {
         // Logits are wanted after the last tokens only: lm_head is left out before.
-        let last = position + 1 == TEXTS[0].len();
+        let last = position + 1 == len;
+        let tokens = TEXTS.map(|text| text[position]);
         let batch = [0, 1, 2].map(|sequence| BatchToken {
-            token: TEXTS[sequence][position],
+            token: tokens[sequence],
             sequence,
             logits: last,
         });
