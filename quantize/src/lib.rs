@@ -14,7 +14,7 @@
 //! | [`convert()`] | from a checkpoint to a model file; the version is told from the tensors |
 //! | [`int8`] | scales, groups and rounding, and the packed order of the weights |
 //! | [`vocabulary`] | vocabularies, and the tokenizer section that they are packed into |
-//! | [`reference`] | a forward pass in f64 of the same checkpoint, nothing shared with the runtime |
+//! | [`reference`](mod@reference) | a forward pass in f64 of the same checkpoint, nothing shared with the runtime |
 //! | [`evaluate`] | what int8 costs: KL divergence, perplexity, cosine |
 //! | [`synthetic`] | model files of any official size with random weights |
 //! | [`export()`] | a model file's weights, dequantized |

@@ -18,11 +18,11 @@
 //! # }
 //! ```
 //!
-//! A value of a set is the proof that the CPU has its instructions: [`KernelSet`] asks at run
+//! A value of a set is the proof that the CPU has its instructions: `KernelSet` asks at run
 //! time. On other architectures the crate is empty.
 //!
 //! * `sets`: the exact integer sums of a group, where sets differ. To add a set, implement `Dense`
-//!   and `Sparse` for it and add a line to [`KernelSet`].
+//!   and `Sparse` for it and add a line to `KernelSet`.
 //! * `dense`, `sparse`: the loops over rows, tokens and groups, which all sets share.
 //! * `fold`: from a group's integers to f32, in the order of the numbers' contract.
 //! * `intrinsics`: the NEON intrinsics as safe functions that inline anywhere.

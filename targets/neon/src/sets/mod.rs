@@ -1,4 +1,4 @@
-//! The kernel sets: types whose values prove the instructions, and [`KernelSet`] over them.
+//! The kernel sets: types whose values prove the instructions, and `KernelSet` over them.
 
 mod dotprod;
 mod i8mm;
