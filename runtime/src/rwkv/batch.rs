@@ -228,7 +228,9 @@ impl<K: Kernels> Batch<'_, K> {
     }
 
     /// Quantizes `f(x)` into `out`; x is `[token][input]` and left as `f(x)`.
-    #[inline(always)]
+    ///
+    /// One copy for each `f`: a function where there is one, for closures are of types of their own.
+    #[inline(never)]
     pub(crate) fn activate(
         &self,
         x: &mut [f32],

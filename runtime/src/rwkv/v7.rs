@@ -37,6 +37,8 @@
 //! **Channel mix**: `n_k = n + (p - n) * x_k`, `h = relu(key n_k)^2`,
 //! `ChannelMix = value h`.
 
+use core::convert::identity;
+
 use crate::format::model::Model;
 use crate::format::shape::Shape;
 use crate::format::weights::LayerNorm;
@@ -277,10 +279,10 @@ impl TimeMix<'_> {
         let LowRankBuffers { mut w_input, mut a_input, mut v_input, mut g_input } =
             LowRankBuffers::carve(&mut arena, &batch.shape, batch.len());
         batch.activate(w_hidden, math::tanh, &mut w_input);
-        batch.activate(a_hidden, |x| x, &mut a_input);
+        batch.activate(a_hidden, identity, &mut a_input);
         batch.activate(g_hidden, math::sigmoid, &mut g_input);
         if self.v2.is_some() {
-            batch.activate(v_hidden, |x| x, &mut v_input);
+            batch.activate(v_hidden, identity, &mut v_input);
         }
         let mut products = heapless::Vec::<_, 4>::from_array([
             Product { matrix: self.w2, input: w_input.view(), output: w },

@@ -14,6 +14,8 @@
 //!
 //! E is `s_emb + s_emb_x LN0(emb)` of the token, computed by the quantizer.
 
+use core::convert::identity;
+
 use crate::format::model::Model;
 use crate::format::shape::Shape;
 pub(crate) use crate::format::weights::v7::ChannelMix;
@@ -92,14 +94,14 @@ impl DeepEmbed<'_> {
         batch.norm(x, mix.ln2, normed);
         batch.token_shift(normed, shift, [mix.x_k], lerp_to_previous, output, &mut shifted);
         batch.save_shift_state(normed, shift);
-        batch.activate(normed, |n| n, &mut unshifted);
+        batch.activate(normed, identity, &mut unshifted);
         let (n_k, n) = (shifted[0].view(), unshifted.view());
         kernels.products(&mut [
             Product { matrix: mix.key, input: n_k, output: &mut *hidden },
             Product { matrix: self.s1, input: n, output: &mut *e },
         ]);
         self.embed(batch, e, matrices, embedded);
-        batch.activate(embedded, |e| e, &mut embedded_input);
+        batch.activate(embedded, identity, &mut embedded_input);
         let input = embedded_input.view();
         kernels.products(&mut [Product { matrix: self.s2, input, output: &mut *scales }]);
 

@@ -172,7 +172,7 @@ unsafe fn make<S: Typed>(
     let needs = loaded.and_then(|loaded| {
         requirements::<S>(loaded.model.shape(), batch).ok_or(KingletStatus::Batch)
     });
-    // The parts of the buffers that an engine would take, as far as the buffers reach.
+    // The model's handle and what an engine would take, as far as the buffers reach.
     let (state_len, workspace_len) = needs.map_or((0, 0), |needs| (needs.state, needs.workspace));
     let others = [
         span_if_possible(model, 1),
@@ -185,19 +185,16 @@ unsafe fn make<S: Typed>(
         if state_size < needs.state_bytes || workspace_size < needs.workspace_bytes() {
             return Err(KingletStatus::BufferTooSmall);
         }
-        let taken = [
-            place(loaded.model.bytes()),
-            span(state.cast::<S>(), needs.state)?,
-            span(workspace.cast::<f32>(), needs.workspace)?,
-        ];
-        all_disjoint(&taken)?;
-        apart(&span(model, 1)?, &taken)?;
+        check(state.cast::<S>(), needs.state)?;
+        check(workspace.cast::<f32>(), needs.workspace)?;
+        all_disjoint(&others)?;
         // SAFETY: the caller's promise; no more than the sizes given, and apart.
         let (state, workspace) =
             unsafe { (zeroed::<S>(state, needs.state)?, zeroed(workspace, needs.workspace)?) };
         let kernels = kernels::best();
         let name = KernelName::of(&kernels);
         let cpu = Cpu::new(loaded.model, kernels, batch, state, workspace)?;
+        let [_, taken @ ..] = others.clone();
         Ok(Engine { cpu: S::any(cpu), kernels: name, taken })
     };
     // SAFETY: the caller's promise about `engine`.

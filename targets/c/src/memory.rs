@@ -56,15 +56,25 @@ pub(crate) unsafe fn slice_mut<'a, T>(
 
 /// Refuses a pointer at which `len` elements cannot lie.
 pub(crate) fn check<T>(pointer: *const T, len: usize) -> Result<(), KingletStatus> {
-    if pointer.is_null() {
+    check_layout(pointer.addr(), align_of::<T>(), size_of::<T>(), len)
+}
+
+/// [`check`], in one copy for elements of every type.
+#[inline(never)]
+fn check_layout(
+    address: usize,
+    align: usize,
+    size: usize,
+    len: usize,
+) -> Result<(), KingletStatus> {
+    if address == 0 {
         return Err(KingletStatus::NullPointer);
     }
-    if !pointer.is_aligned() {
+    if address & (align - 1) != 0 {
         return Err(KingletStatus::Misaligned);
     }
-    let bytes = len.checked_mul(size_of::<T>());
-    let end = bytes.filter(|&bytes| bytes <= isize::MAX as usize);
-    match end.and_then(|bytes| pointer.addr().checked_add(bytes)) {
+    let bytes = len.checked_mul(size).filter(|&bytes| bytes <= isize::MAX as usize);
+    match bytes.and_then(|bytes| address.checked_add(bytes)) {
         Some(_) => Ok(()),
         None => Err(KingletStatus::Length),
     }
@@ -93,11 +103,13 @@ pub(crate) fn span_if_possible<T>(pointer: *const T, len: usize) -> Range<usize>
 }
 
 /// Refuses a buffer that shares a byte with any of the others.
+#[inline(never)]
 pub(crate) fn apart(buffer: &Range<usize>, others: &[Range<usize>]) -> Result<(), KingletStatus> {
     others.iter().try_for_each(|other| disjoint(buffer, other))
 }
 
 /// Refuses buffers of which any two share a byte.
+#[inline(never)]
 pub(crate) fn all_disjoint(buffers: &[Range<usize>]) -> Result<(), KingletStatus> {
     for (i, a) in buffers.iter().enumerate() {
         apart(a, buffers.get(..i).unwrap_or_default())?;
