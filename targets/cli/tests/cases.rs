@@ -252,7 +252,8 @@ mod unix {
     fn no_signal_leaves_a_partial_file() {
         let folder = Folder::new("partial-files");
         let state = folder.file("s.state");
-        for signal in ["QUIT", "ALRM", "USR1", "KILL", "TERM", "HUP"] {
+        // HUP is ignored under `nohup`, and has its own test with the files of `output.rs`.
+        for signal in ["QUIT", "ALRM", "USR1", "KILL", "TERM"] {
             let args = ["run", "--temp", "5", "--top-p", "1", "--seed", "3", "-n", "10000000"];
             let mut child = Command::new(env!("CARGO_BIN_EXE_kinglet"))
                 .args(args)

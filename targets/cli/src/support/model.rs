@@ -26,6 +26,8 @@ pub(crate) struct LoadedModel {
     name: String,
     bytes: Bytes,
     verify: bool,
+    /// Whether the whole file is to stay in memory.
+    resident: bool,
 }
 
 enum Bytes {
@@ -57,12 +59,13 @@ impl LoadedModel {
                 (path.display().to_string(), bytes)
             }
         };
-        Ok(Self { name, bytes, verify: args.verify })
+        Ok(Self { name, bytes, verify: args.verify, resident: false })
     }
 
     /// [`new`](Self::new), with the model's file in memory where that is asked for.
     pub(crate) fn resident(args: &ModelArgs, residence: &ResidenceArgs) -> Result<Self> {
-        let opened = Self::new(args)?;
+        let mut opened = Self::new(args)?;
+        opened.resident = residence.lock || residence.preload;
         // The program's own memory holds the built-in model.
         if let Bytes::Mapped { file: map, .. } = &opened.bytes {
             // What is not a model is refused before a large file is read.
@@ -101,6 +104,7 @@ impl LoadedModel {
             Some(path) if !self.verify => {
                 if !verified::is_known(path) {
                     self.verify_large(&model)?;
+                    self.release();
                     verified::remember(path);
                 }
             }
@@ -110,6 +114,16 @@ impl LoadedModel {
             self.verify_content_hash(&model)?;
         }
         Ok(model)
+    }
+
+    /// Gives back the memory of the embedding's rows, of which a run uses a few, and of all else
+    /// until it is used, unless the file is to stay in memory.
+    fn release(&self) {
+        if let Bytes::Mapped { file, .. } = &self.bytes
+            && !self.resident
+        {
+            file.release();
+        }
     }
 
     /// Verifies a large model, and shows that it does.

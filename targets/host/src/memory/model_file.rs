@@ -64,6 +64,16 @@ impl ModelFile {
         }
     }
 
+    /// Gives back the memory of the pages that were read, but for [locked](Self::lock) ones, where
+    /// the system can: they are read again when they are used, from its cache if they still are
+    /// there. After a pass over the whole file only what is used then counts for the process.
+    pub fn release(&self) {
+        // SAFETY: the map is of a file and never written, so a page that comes again is the same
+        // (its only change would be the file's, against which `open` warns).
+        #[cfg(unix)]
+        let _ = unsafe { self.0.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+    }
+
     /// Reads the pages of `piece`, which lies at `offset`.
     fn read_in(&self, offset: usize, piece: &[u8]) {
         // One call reads and maps them all, where the kernel has it (5.14).
@@ -150,6 +160,16 @@ mod tests {
         let mut reports = Vec::new();
         map.preload(|done| reports.push(done));
         assert_eq!(reports, [PRELOAD_STEP, PRELOAD_STEP + 5]);
+    }
+
+    #[test]
+    fn the_bytes_are_the_same_after_a_release() {
+        let bytes: Vec<u8> = (0..3 * PAGE + 5).map(|i| (i % 251) as u8).collect();
+        let file = file(&bytes);
+        let map = ModelFile::open(file.path()).unwrap();
+        map.preload(|_| ());
+        map.release();
+        assert!(map.bytes() == bytes);
     }
 
     #[test]
