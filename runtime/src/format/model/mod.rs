@@ -252,13 +252,7 @@ impl<'a> Model<'a> {
     ///
     /// As [`verify`](Self::verify).
     pub fn verify_with(&self, crc32: impl Fn(&[u8]) -> u32) -> Result<(), ModelError> {
-        for section in Section::ALL {
-            let found = crc32(self.section(section));
-            let expected = self.header.section(section).crc;
-            if found != expected {
-                return Err(ModelError::SectionCrc { section, found, expected });
-            }
-        }
+        Section::ALL.into_iter().try_for_each(|section| self.verify_section(section, &crc32))?;
         for index in 0..tensors::tensor_count(self.shape()) {
             if let Some(problem) = self.damage(index) {
                 let (layer, spec) = tensors::tensor(self.shape(), index);
@@ -267,6 +261,22 @@ impl<'a> Model<'a> {
             }
         }
         self.check_start_state()
+    }
+
+    /// Refuses a section whose CRC-32 is not the header's. One copy for all sections.
+    #[inline(never)]
+    fn verify_section(
+        &self,
+        section: Section,
+        crc32: &impl Fn(&[u8]) -> u32,
+    ) -> Result<(), ModelError> {
+        let found = crc32(self.section(section));
+        let expected = self.header.section(section).crc;
+        if found == expected {
+            Ok(())
+        } else {
+            Err(ModelError::SectionCrc { section, found, expected })
+        }
     }
 
     /// What the values of tensor `index` violate, if anything.
