@@ -479,9 +479,9 @@ impl<N: NextHead> Recurrence for HeadVectors<'_, N> {
         }
         let p = p.map(|p| -p);
         let mut sum = [0.0; C];
-        let keys = w.iter().zip(b).zip(k).zip(r);
+        let keys = w.iter().zip(r).zip(b.iter().zip(k));
         let rows = self.next.fetch_along(at, state.chunks_exact_mut(n));
-        for (s, (((w, b), k), r)) in rows.zip(keys) {
+        for (s, ((w, r), (b, k))) in rows.zip(keys) {
             let s: &mut [S; C] = first_mut(&mut s[at..]);
             let mut next = *s;
             for j in 0..C {
