@@ -4,6 +4,8 @@
 //! aliases.
 
 mod bench;
+#[cfg(all(feature = "chat", any(unix, windows)))]
+mod chat;
 mod common;
 mod inspect;
 mod parse;
@@ -16,6 +18,8 @@ mod size;
 use clap::{Parser, Subcommand};
 
 pub(crate) use self::bench::BenchArgs;
+#[cfg(all(feature = "chat", any(unix, windows)))]
+pub(crate) use self::chat::ChatArgs;
 pub(crate) use self::common::{EngineArgs, ModelArgs, ResidenceArgs, StateType, StateTypeArgs};
 pub(crate) use self::inspect::{
     DigestArgs, FitArgs, InfoArgs, LogitsArgs, PerplexityArgs, TokenizeArgs,
@@ -40,6 +44,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Writes text that continues a prompt; without one, tells a story
     Run(RunArgs),
+    /// Talks with a model, and keeps the conversation
+    #[cfg(all(feature = "chat", any(unix, windows)))]
+    Chat(ChatArgs),
     /// Converts a checkpoint (.pth, .safetensors) into a model file
     #[cfg(feature = "quantizer")]
     Quantize(QuantizeArgs),
@@ -74,6 +81,8 @@ impl Command {
     pub(crate) const fn writes(&self) -> bool {
         match self {
             Self::Run(args) => args.save_state.is_some(),
+            #[cfg(feature = "chat")]
+            Self::Chat(_) => true,
             #[cfg(feature = "quantizer")]
             Self::Quantize(_) | Self::State(_) | Self::Export(_) => true,
             Self::Logits(_) => true,
@@ -83,6 +92,19 @@ impl Command {
             | Self::Tokenize(_)
             | Self::Digest(_)
             | Self::Bench(_) => false,
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Command {
+    /// Whether Ctrl-C is its own to handle: `run` saves its state, an answer of `chat` stops.
+    pub(crate) const fn handles_interrupts(&self) -> bool {
+        match self {
+            Self::Run(_) => true,
+            #[cfg(feature = "chat")]
+            Self::Chat(_) => true,
+            _ => false,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 pub(crate) mod engine;
 pub(crate) mod input;
+#[cfg(all(feature = "chat", any(unix, windows)))]
+pub(crate) mod interrupt;
 pub(crate) mod model;
 pub(crate) mod npy;
 pub(crate) mod numbers;
