@@ -1,4 +1,7 @@
 //! From a model file back to f32 tensors under the official names.
+//!
+//! For other programs to run the numbers that Kinglet runs, and to look at them. What was folded
+//! at conversion stays folded, and the file's metadata say so.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

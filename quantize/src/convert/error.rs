@@ -1,4 +1,7 @@
 //! Why a conversion did not happen.
+//!
+//! Each variant names the tensor or file, what was found and what was expected; the program adds
+//! the path and the next step. A tensor's name comes from the file, so it is escaped.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,10 @@
 //! Which RWKV a checkpoint is, judged by its tensors.
+//!
+//! Names alone decide the version, because a version added tensors that no earlier one has; the
+//! shapes of a few tensors give the dimensions; then every tensor is checked against the table
+//! that the runtime declares, and one that is missing, of another shape or too many is named.
+//! What a container states beside the tensors is compared last and never believed instead.
+//! Names are official ones by now: `checkpoint::names` has undone what writers make of them.
 
 use std::collections::{BTreeSet, HashSet};
 

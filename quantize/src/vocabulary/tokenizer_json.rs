@@ -1,4 +1,8 @@
 //! Hugging Face's `tokenizer.json`, as far as it is byte-level BPE with GPT-2's word pattern.
+//!
+//! Such a file is a program: normalizer, splitter, model, decoder, each with options. Whatever
+//! would give other tokens than the runtime's encoder does is refused by its name, and nothing is
+//! ignored, because a tokenizer that is nearly right gives text that is nearly right.
 
 use std::collections::HashMap;
 

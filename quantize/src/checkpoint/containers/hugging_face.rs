@@ -1,4 +1,9 @@
 //! Hugging Face directories: one file, or several and an index that says which tensor is where.
+//!
+//! The index is only believed where the files agree with it. `config.json` gives what tensors
+//! cannot (the head size, whether head and embedding are one, whether the embedding is
+//! normalized); what both give is compared after the model is recognised. A key that would change
+//! the model's numbers and is not implemented is refused by its name.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
