@@ -115,8 +115,10 @@ fn standard_input_is_a_hyphen_everywhere() {
     succeed(&["logits", "--ids", &ids, "-o", &a]);
     assert!(with_input(&["logits", "--ids", "-", "-o", &b], b"[0, 5, 7]").status.success());
     assert!(std::fs::read(&a).unwrap() == std::fs::read(&b).unwrap());
-    let error = refusal(&["quantize", "-", "-o", &folder.file("m.kinglet")]);
-    assert!(error.contains("standard input"), "{error}");
+    for command in ["quantize", "state"] {
+        let error = refusal(&[command, "-", "-o", &folder.file("m.kinglet")]);
+        assert!(error.contains("standard input"), "{command}: {error}");
+    }
 }
 
 #[test]

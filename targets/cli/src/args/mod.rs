@@ -36,17 +36,17 @@ pub(crate) use self::size::parse_size;
 /// What the status says, for `--help` and the manual.
 const STATUS: &str = "\
 Status:
-  0    done; for `fit`, the model fits
-  1    `fit` alone: the model does not fit
-  2    wrong use, wrong input, or something could not be read, written or allocated: one line on
-       standard error says what
-  128+N  ended by signal N, as a shell shows it: 130 is Ctrl-C, 143 a polite request to end
+  0      done; for `fit`, the model fits
+  1      `fit` alone: the model does not fit
+  2      wrong use, wrong input, or something could not be read, written or allocated;
+         a line on standard error says what
+  128+N  ended by signal N, as a shell shows it: 130 is Ctrl-C
 
-A closed output, as `| head` leaves it, is no failure. A command that writes a file goes on without
-a reader, and ends with 0; others end by the signal of the pipe, 141.
+A closed output, as `| head` leaves it, is no failure: a command that writes a file goes on
+without a reader and ends with 0, others end by the signal of the pipe, 141.
 
-Results are on standard output; progress, notes and summaries are on standard error, where a terminal
-is needed for progress. `-` is standard input wherever a text or a list is read.";
+Results are on standard output. Progress (on a terminal), notes and summaries are on standard
+error. `-` is standard input wherever a text or a list is read.";
 
 /// What this build leaves out.
 #[cfg(not(feature = "quantizer"))]

@@ -25,8 +25,8 @@ pub(crate) struct RunArgs {
     /// Most tokens to generate; the end of the text may come before
     #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 512, value_parser = whole::<usize>)]
     pub(crate) tokens: usize,
-    /// Ends the text where this one comes, which is not shown; may be given several times. `\\n`,
-    /// `\\t` and `\\\\` stand for a line break, a tab and a backslash
+    /// Ends the text where this one comes, which is not shown; may be given several times. `\n`,
+    /// `\t` and `\\` stand for a line break, a tab and a backslash
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = stop)]
     pub(crate) stop: Vec<Stop>,
     /// Goes on from a state that --save-state or `kinglet state` wrote

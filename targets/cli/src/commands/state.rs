@@ -8,6 +8,7 @@ use kinglet_quantize::{Hex, TunedState};
 use serde_json::json;
 
 use crate::args::StateArgs;
+use crate::support::input;
 use crate::support::model::{LoadedModel, tokenizer};
 use crate::support::output::{self, Kind, Output};
 use crate::support::state_file::SavedState;
@@ -15,6 +16,7 @@ use crate::support::stdout::outln;
 use crate::support::terminal;
 
 pub(crate) fn run(args: &StateArgs) -> Result<()> {
+    input::refuse_standard_input(&args.state)?;
     let checkpoint = Checkpoint::open(&args.state)?;
     let files = checkpoint.inputs();
     output::refuse_overwrite(files.iter().chain(&args.model.model), "--output", &args.output)?;

@@ -35,6 +35,18 @@ pub(crate) fn text(path: &Path, what: &str) -> Result<Vec<u8>> {
     if path.as_os_str() == "-" { standard_input(what) } else { read(path, MAX_TEXT, what) }
 }
 
+/// Refuses a checkpoint from standard input.
+#[cfg(feature = "quantizer")]
+pub(crate) fn refuse_standard_input(path: &Path) -> Result<()> {
+    if path.as_os_str() == "-" {
+        bail!(
+            "a checkpoint cannot come from standard input, because its end is read before its \
+             beginning; give a file"
+        );
+    }
+    Ok(())
+}
+
 /// What to call the text at `path`.
 pub(crate) fn shown(path: &Path) -> String {
     if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() }

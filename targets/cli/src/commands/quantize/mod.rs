@@ -5,7 +5,7 @@ mod report;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use kinglet::sampler::SamplerOptions;
 use kinglet_quantize::checkpoint::{Checkpoint, CheckpointError, Problem};
 use kinglet_quantize::vocabulary::Vocabulary;
@@ -18,12 +18,7 @@ use crate::support::output::{self, Kind, Output};
 use crate::support::terminal;
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
-    if args.checkpoint.as_os_str() == "-" {
-        bail!(
-            "a checkpoint cannot come from standard input, because its end is read before its \
-             beginning; give a file"
-        );
-    }
+    input::refuse_standard_input(&args.checkpoint)?;
     let mut checkpoint = Checkpoint::open(&args.checkpoint)?;
     if !args.lora.is_empty() || checkpoint.is_base_and_adapter() {
         merge(&mut checkpoint, args)?;

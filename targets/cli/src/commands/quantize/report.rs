@@ -40,7 +40,7 @@ impl Texts {
         vocab: usize,
     ) -> Result<Self> {
         let Some(path) = path else { return Ok(Self::Told) };
-        let bytes = input::read(path, input::MAX_TEXT, "a text")?;
+        let bytes = input::text(path, "a text")?;
         let bytes = without_mark(&bytes).to_vec();
         let texts = match vocabulary {
             Some(vocabulary) => tokenize(bytes, vocabulary),
