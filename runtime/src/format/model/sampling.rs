@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn a_model_states_its_options() {
         let general = SamplerOptions::GENERAL;
-        let stated = |text| general.stated_in(text);
+        let stated = |text: &str| general.stated_in(text);
         assert_eq!(stated("licence: MIT\n"), None);
         let text = "source: a.pth\nsampling: temperature=0.7 top-k=5 top-p=0.9 later=3\n";
         let expected = SamplerOptions { temperature: 0.7, top_k: 5, top_p: 0.9, ..general };

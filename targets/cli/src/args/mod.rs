@@ -29,7 +29,7 @@ pub(crate) use self::parse::{MAX_THREADS, Stop};
 #[cfg(feature = "quantizer")]
 pub(crate) use self::quantizer::{ExportArgs, QuantizeArgs, StateArgs};
 pub(crate) use self::run::RunArgs;
-pub(crate) use self::sampling::{SamplerArgs, SamplingArgs};
+pub(crate) use self::sampling::SamplingArgs;
 #[cfg(test)]
 pub(crate) use self::size::parse_size;
 

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::parse::finite;
-use super::{ModelArgs, SamplerArgs, StateTypeArgs};
+use super::sampling::SamplerArgs;
+use super::{ModelArgs, StateTypeArgs};
 
 /// The keys of the report, for `--help`.
 pub(crate) const KEYS: &str = "\
