@@ -147,6 +147,15 @@ pub enum ConvertError {
         /// Token ids of the model.
         vocab: usize,
     },
+    /// Options of the sampler that a model file cannot state.
+    #[error(
+        "the sampler's options `{stated}` cannot be kept in a model file; expected numbers in \
+         their range with at most 7 digits"
+    )]
+    Sampling {
+        /// The options as they would be stated.
+        stated: String,
+    },
     /// The output could not be written.
     #[error("cannot write {}", path.display())]
     Output {
@@ -198,7 +207,7 @@ pub enum Foreign {
     Export,
     /// A tuned state without its model.
     #[error(
-        "a tuned state alone; quantize its base checkpoint with this as --state, or make a state \
+        "a tuned state alone; quantize its base checkpoint with this as --tuned-state, or make a state \
          file of it with `kinglet state`"
     )]
     TunedState,

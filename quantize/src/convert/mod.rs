@@ -37,6 +37,7 @@ use kinglet::format::model::{Header, Record, Section};
 use kinglet::format::shape::{Architecture, Shape};
 use kinglet::format::tensors::{self, Storage, TensorName, TensorSpec};
 use kinglet::kernels::matrix::{ROW_GROUP, padded_inputs};
+use kinglet::sampler::SamplerOptions;
 use rayon::prelude::*;
 
 use crate::checkpoint::{Checkpoint, Role, Source, Tensor};
@@ -64,6 +65,9 @@ pub struct Options<'a> {
     pub state: Option<&'a TunedState>,
     /// A line on the weights' licence for the provenance.
     pub licence: Option<&'a str>,
+    /// The options of the sampler that the model is best used with, for the provenance; those of
+    /// its kind are not stated where this is `None`.
+    pub sampling: Option<SamplerOptions>,
 }
 
 /// Called with the number of weights done and of all weights.
@@ -210,6 +214,7 @@ pub fn convert(
         return Err(ConvertError::Vocabulary { found, vocab: shape.vocab });
     }
     let start_state = start_state(checkpoint, &shape, options)?;
+    let sampling = options.sampling.as_ref().map(sampling_line).transpose()?.unwrap_or_default();
     let failed = ConvertError::output(out);
     let provenance = std::thread::scope(|scope| {
         // Hashing the checkpoint waits for the disk; on a thread of its own where one is to be had.
@@ -232,7 +237,7 @@ pub fn convert(
         if let Some(vocabulary) = options.vocabulary {
             writer.section(Section::Tokenizer, &vocabulary.pack().map_err(io::Error::other)?)?;
         }
-        writer.section(Section::Provenance, provenance.as_bytes())
+        writer.section(Section::Provenance, (provenance + &sampling).as_bytes())
     };
     tail(&mut conversion.writer).map_err(&failed)?;
     if shape.architecture == Architecture::Rwkv7a {
@@ -296,6 +301,22 @@ fn provenance(checkpoint: &Checkpoint, options: &Options<'_>) -> Result<String, 
         licence.replace(['\n', '\r'], " "),
     );
     Ok(text)
+}
+
+/// The line of the provenance that states options of the sampler, as
+/// [`SamplerOptions::for_model`] reads it.
+fn sampling_line(options: &SamplerOptions) -> Result<String, ConvertError> {
+    let SamplerOptions { temperature, top_k, top_p, min_p, presence, frequency, penalty_decay } =
+        options;
+    let stated = format!(
+        "sampling: temperature={temperature} top-k={top_k} top-p={top_p} min-p={min_p} \
+         presence={presence} frequency={frequency} penalty-decay={penalty_decay}"
+    );
+    // What is read again is what was meant: each number as it is, and in its range.
+    match SamplerOptions::default().stated_in(&stated) {
+        Some(read) if read == *options => Ok(stated + "\n"),
+        _ => Err(ConvertError::Sampling { stated }),
+    }
 }
 
 /// Name and SHA-256 of a source. The hash of a directory is that of its tensors' files, in the

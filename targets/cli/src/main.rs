@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 use args::{Cli, Command};
 use clap::Parser;
+#[cfg(feature = "manual")]
+use commands::manual;
 use commands::{bench, digest, fit, info, logits, perplexity, run, tokenize};
 #[cfg(feature = "quantizer")]
 use commands::{export, quantize, state};
@@ -21,7 +23,9 @@ const FAILED: u8 = 2;
 const UNFIT: u8 = 1;
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command.unwrap_or_default();
+    let cli = Cli::parse();
+    terminal::set_quiet(cli.quiet);
+    let command = cli.command.unwrap_or_default();
     #[cfg(unix)]
     signals::explain_bus_error();
     #[cfg(unix)]
@@ -39,6 +43,8 @@ fn main() -> ExitCode {
         Command::Quantize(args) => quantize::run(&args),
         #[cfg(feature = "quantizer")]
         Command::State(args) => state::run(&args),
+        #[cfg(not(feature = "quantizer"))]
+        Command::LeftOut(_) => Err(anyhow::anyhow!(args::LEFT_OUT)),
         Command::Info(args) => info::run(&args),
         Command::Fit(args) => match fit::run(&args) {
             Ok(false) if stdout::flush().is_ok() => return ExitCode::from(UNFIT),
@@ -51,6 +57,10 @@ fn main() -> ExitCode {
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Digest(args) => digest::run(&args),
         Command::Bench(args) => bench::run(&args),
+        #[cfg(feature = "manual")]
+        Command::Completions(args) => manual::completions(&args),
+        #[cfg(feature = "manual")]
+        Command::Man(args) => manual::man(&args),
     };
     match result.and_then(|()| Ok(stdout::flush()?)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,6 +15,8 @@ pub(super) mod web_rwkv;
 
 use std::ops::Range;
 
+use kinglet::format::model;
+
 use super::Container;
 use super::declared::Declared;
 use super::error::Problem;
@@ -86,6 +88,9 @@ fn detect(file: &[u8]) -> Result<Container, Problem> {
     }
     if file.starts_with(b"version https://git-lfs") {
         return Err(Problem::LfsPointer);
+    }
+    if file.starts_with(&model::MAGIC) {
+        return Err(Problem::ModelFile);
     }
     if file.starts_with(gguf::MAGIC) {
         return Ok(Container::Gguf);

@@ -52,7 +52,8 @@
 //! from instead of zeros.
 //!
 //! **Tokenizer** is described in [`tokenizer`](crate::tokenizer), **Provenance**
-//! is UTF-8 text, lines of `key: value`.
+//! is UTF-8 text, lines of `key: value`. A line `sampling:` states the options of the sampler that
+//! the model is best used with ([`SamplerOptions::for_model`](crate::SamplerOptions::for_model)).
 //!
 //! **DeepEmbed** holds `ffn.s_emb.weight` of every layer of an RWKV-7a, with the
 //! share of the embedding, `LN0(emb) s_emb_x^T`, added to it. A token reads one
@@ -66,6 +67,7 @@
 mod directory;
 mod error;
 mod header;
+mod sampling;
 mod section;
 
 use half::f16;

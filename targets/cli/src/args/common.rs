@@ -5,11 +5,17 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use kinglet::num::state_dtype::{StateElement, f16};
 
+use super::parse::threads;
+
 /// The model that a command works on.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ModelArgs {
     /// Model file (.kinglet); the built-in story teller if not given
     #[arg(short, long, value_name = "MODEL")]
+    #[cfg_attr(
+        not(feature = "built-in-model"),
+        arg(help = "Model file (.kinglet); this build brings none along")
+    )]
     pub(crate) model: Option<PathBuf>,
     /// Checks the checksums of the whole file first; done anyway below 64 MB
     #[arg(long)]
@@ -19,10 +25,10 @@ pub(crate) struct ModelArgs {
 /// Where the model's file is while a command computes.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ResidenceArgs {
-    /// Reads the whole model file into memory first, so that no token waits for the disk
+    /// Reads the file of -m into memory first, so that no token waits for the disk
     #[arg(long, requires = "model")]
     pub(crate) preload: bool,
-    /// Reads the model file in and keeps it there (mlock); `ulimit -l` must allow its size
+    /// Reads the file of -m in and keeps it there (mlock); `ulimit -l` must allow its size
     #[arg(long, requires = "model")]
     pub(crate) lock: bool,
 }
@@ -30,11 +36,11 @@ pub(crate) struct ResidenceArgs {
 /// How a command computes. The numbers depend on the state's type and on nothing else of it.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct EngineArgs {
-    /// Kernel set; the fastest that this machine has if not given
+    /// Kernel set, by its name or the end of one; the fastest that this machine has if not given
     #[arg(long, value_name = "NAME")]
     pub(crate) kernel: Option<String>,
     /// Number of threads; the physical cores if not given
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", allow_hyphen_values = true, value_parser = threads)]
     pub(crate) threads: Option<usize>,
     #[command(flatten)]
     pub(crate) state: StateTypeArgs,

@@ -1,11 +1,14 @@
 //! The command line: the commands, and their options in a file for each kind.
 //!
 //! One flag means one thing in every command. Spellings of earlier versions stay as hidden
-//! aliases.
+//! aliases. `-q` and `--json` are in every command, and `-` is standard input wherever a text or a
+//! list is read.
 
 mod bench;
 mod common;
 mod inspect;
+#[cfg(feature = "manual")]
+mod manual;
 mod parse;
 #[cfg(feature = "quantizer")]
 mod quantizer;
@@ -20,7 +23,9 @@ pub(crate) use self::common::{EngineArgs, ModelArgs, ResidenceArgs, StateType, S
 pub(crate) use self::inspect::{
     DigestArgs, FitArgs, InfoArgs, LogitsArgs, PerplexityArgs, TokenizeArgs,
 };
-pub(crate) use self::parse::Stop;
+#[cfg(feature = "manual")]
+pub(crate) use self::manual::{CompletionsArgs, ManArgs};
+pub(crate) use self::parse::{MAX_THREADS, Stop};
 #[cfg(feature = "quantizer")]
 pub(crate) use self::quantizer::{ExportArgs, QuantizeArgs, StateArgs};
 pub(crate) use self::run::RunArgs;
@@ -28,10 +33,43 @@ pub(crate) use self::sampling::SamplingArgs;
 #[cfg(test)]
 pub(crate) use self::size::parse_size;
 
+/// What the status says, for `--help` and the manual.
+const STATUS: &str = "\
+Status:
+  0      done; for `fit`, the model fits
+  1      `fit` alone: the model does not fit
+  2      wrong use, wrong input, or something could not be read, written or allocated;
+         a line on standard error says what
+  128+N  ended by signal N, as a shell shows it: 130 is Ctrl-C
+
+A closed output, as `| head` leaves it, is no failure: a command that writes a file goes on
+without a reader and ends with 0, others end by the signal of the pipe, 141.
+
+Results are on standard output. Progress (on a terminal), notes and summaries are on standard
+error. `-` is standard input wherever a text or a list is read.";
+
+/// What this build leaves out.
+#[cfg(not(feature = "quantizer"))]
+pub(crate) const LEFT_OUT: &str = "\
+This build leaves out `quantize`, `state` and `export`: convert on another machine, the model file \
+runs on all.";
+
+/// Whatever was given to a command that is left out.
+#[cfg(not(feature = "quantizer"))]
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct LeftOutArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    _rest: Vec<std::ffi::OsString>,
+}
+
 /// Runs RWKV language models: the same text from the same seed on every machine.
 #[derive(Debug, Parser)]
-#[command(name = "kinglet", version)]
+#[command(name = "kinglet", version, after_long_help = STATUS)]
+#[cfg_attr(not(feature = "quantizer"), command(after_help = LEFT_OUT))]
 pub(crate) struct Cli {
+    /// Says nothing beside the results and errors: no progress, notes or summaries
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
@@ -46,7 +84,11 @@ pub(crate) enum Command {
     /// Makes a state file, for `run --state`, of a tuned state (.pth, .safetensors)
     #[cfg(feature = "quantizer")]
     State(StateArgs),
-    /// Shows a model's shape, sizes and provenance
+    /// The commands that this build leaves out
+    #[cfg(not(feature = "quantizer"))]
+    #[command(name = "quantize", aliases = ["state", "export"], hide = true)]
+    LeftOut(LeftOutArgs),
+    /// Shows a model's shape, sizes and provenance, or what a state file holds
     Info(InfoArgs),
     /// Says what a model needs, and whether a board has it: status 0 if so, 1 if not
     Fit(FitArgs),
@@ -66,6 +108,12 @@ pub(crate) enum Command {
     Digest(DigestArgs),
     /// Measures how fast a model runs here, beside the speed of this machine's memory
     Bench(BenchArgs),
+    /// Prints completions for a shell, to be read by it
+    #[cfg(feature = "manual")]
+    Completions(CompletionsArgs),
+    /// Writes the manual pages, one for each command, into a folder
+    #[cfg(feature = "manual")]
+    Man(ManArgs),
 }
 
 impl Command {
@@ -76,13 +124,22 @@ impl Command {
             Self::Run(args) => args.save_state.is_some(),
             #[cfg(feature = "quantizer")]
             Self::Quantize(_) | Self::State(_) | Self::Export(_) => true,
+            #[cfg(not(feature = "quantizer"))]
+            Self::LeftOut(_) => false,
             Self::Logits(_) => true,
-            Self::Info(_)
-            | Self::Fit(_)
+            #[cfg(feature = "plot")]
+            Self::Info(args) => args.output.is_some(),
+            #[cfg(not(feature = "plot"))]
+            Self::Info(_) => false,
+            Self::Fit(_)
             | Self::Perplexity(_)
             | Self::Tokenize(_)
             | Self::Digest(_)
             | Self::Bench(_) => false,
+            #[cfg(feature = "manual")]
+            Self::Completions(_) => false,
+            #[cfg(feature = "manual")]
+            Self::Man(_) => true,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::parse::finite;
+use super::sampling::SamplerArgs;
 use super::{ModelArgs, StateTypeArgs};
 
 /// The keys of the report, for `--help`.
@@ -30,7 +31,8 @@ seeds 1 to 8). Its keys:
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = KEYS, allow_negative_numbers = true)]
 pub(crate) struct QuantizeArgs {
-    /// Checkpoint: .pth, .safetensors, .st, .gguf, rwkv.cpp .bin, or a Hugging Face directory
+    /// Checkpoint: .pth, .safetensors, .st, .gguf, rwkv.cpp .bin, or a Hugging Face directory;
+    /// a file, not standard input, because its end is read before its beginning
     pub(crate) checkpoint: PathBuf,
     /// Model file to write
     #[arg(short, long, value_name = "OUT")]
@@ -43,8 +45,8 @@ pub(crate) struct QuantizeArgs {
     #[arg(long, value_name = "N", requires = "lora", allow_hyphen_values = true, value_parser = finite::<f64>)]
     pub(crate) alpha: Option<f64>,
     /// Tuned state (blocks.N.att.time_state) that every text shall start from
-    #[arg(long, value_name = "FILE")]
-    pub(crate) state: Option<PathBuf>,
+    #[arg(long, alias = "state", value_name = "FILE")]
+    pub(crate) tuned_state: Option<PathBuf>,
     /// Vocabulary: RWKV's text form (rwkv_vocab_v20230424.txt), a tokenizer.json with byte-level
     /// BPE (20B_tokenizer.json), or `bytes` (ids 0 to 255) or `bytes+1` (1 to 256, 0 ends a text);
     /// the checkpoint's own if not given, where its container has one
@@ -56,9 +58,12 @@ pub(crate) struct QuantizeArgs {
     /// A line on the weights' licence, kept in the model file
     #[arg(long, value_name = "TEXT")]
     pub(crate) licence: Option<String>,
-    /// Prints totals only, not a line for each tensor
+    /// Prints a line for each tensor as well
     #[arg(short, long)]
-    pub(crate) quiet: bool,
+    pub(crate) verbose: bool,
+    /// Prints JSON: what was written, and a list of the tensors
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Compares the int8 model with the checkpoint and writes the figures as JSON; --help
     /// lists its keys
     #[arg(long, value_name = "FILE.json")]
@@ -67,6 +72,9 @@ pub(crate) struct QuantizeArgs {
     /// Documents stand apart by lines `<|endoftext|>`. The model's own texts if not given
     #[arg(long, value_name = "FILE", requires = "report")]
     pub(crate) text: Option<PathBuf>,
+    /// The model file states those that are given, and `run` begins with them
+    #[command(flatten)]
+    pub(crate) sampler: SamplerArgs,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -83,6 +91,9 @@ pub(crate) struct StateArgs {
     /// Replaces an --output that is there and no state file
     #[arg(long)]
     pub(crate) force: bool,
+    /// Prints what was written as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -95,4 +106,7 @@ pub(crate) struct ExportArgs {
     /// Replaces an --output that is there and no safetensors file
     #[arg(long)]
     pub(crate) force: bool,
+    /// Prints what was written as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }

@@ -7,6 +7,8 @@ pub(crate) mod export;
 pub(crate) mod fit;
 pub(crate) mod info;
 pub(crate) mod logits;
+#[cfg(feature = "manual")]
+pub(crate) mod manual;
 pub(crate) mod perplexity;
 #[cfg(feature = "quantizer")]
 pub(crate) mod quantize;

@@ -15,10 +15,7 @@ use kinglet_desktop::KernelSet;
 #[cfg(target_arch = "aarch64")]
 use kinglet_neon::KernelSet;
 
-use crate::args::{EngineArgs, StateType};
-
-/// More threads than this help nobody.
-const MAX_THREADS: usize = 256;
+use crate::args::{EngineArgs, MAX_THREADS, StateType};
 
 /// Tokens of a prompt that are computed together.
 ///
@@ -30,21 +27,27 @@ impl EngineArgs {
     /// The kernel set that was asked for, or the fastest.
     pub(crate) fn set(&self) -> Result<KernelSet> {
         let Some(name) = &self.kernel else { return Ok(KernelSet::best()) };
-        let Some(set) = KernelSet::by_name(name) else {
-            let known: Vec<_> = KernelSet::names().collect();
+        let known: Vec<_> = KernelSet::names().collect();
+        let ends: Vec<_> = known.iter().filter(|known| is_end(known, name)).collect();
+        let named = match ends[..] {
+            [end] if !known.contains(&name.as_str()) => end,
+            _ => name.as_str(),
+        };
+        let Some(set) = KernelSet::by_name(named) else {
             bail!("kernel set `{name}` is not known here; this machine has: {}", known.join(", "));
         };
         Ok(set)
     }
 
     /// The number of threads that was asked for, or the physical cores.
-    pub(crate) fn threads(&self) -> Result<usize> {
-        let threads = self.threads.unwrap_or_else(default_threads);
-        if !(1..=MAX_THREADS).contains(&threads) {
-            bail!("--threads {threads} is not in 1 to {MAX_THREADS}");
-        }
-        Ok(threads)
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| default_threads().min(MAX_THREADS))
     }
+}
+
+/// Whether `end` is the end of a kernel set's name, from a hyphen on.
+fn is_end(name: &str, end: &str) -> bool {
+    name.strip_suffix(end).is_some_and(|front| front.ends_with('-'))
 }
 
 /// Calls `f` with an engine over `model` that holds `sequences` sequences and
@@ -70,7 +73,7 @@ fn with_states<S: StateElement, R>(
     max_batch: usize,
     f: impl FnOnce(&mut dyn Engine) -> Result<R>,
 ) -> Result<R> {
-    let kernels = Threaded::new(args.set()?, args.threads()?);
+    let kernels = Threaded::new(args.set()?, args.threads());
     let mut states = memory::<S>("the state", sequences.checked_mul(model.shape().state_len()))?;
     let mut workspace = workspace(model.shape(), max_batch)?;
     let mut engine = Cpu::new(model, kernels, max_batch, &mut states, &mut workspace)?;

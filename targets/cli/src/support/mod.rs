@@ -6,6 +6,7 @@ pub(crate) mod model;
 pub(crate) mod npy;
 pub(crate) mod numbers;
 pub(crate) mod output;
+pub(crate) mod sampling;
 #[cfg(unix)]
 pub(crate) mod signals;
 pub(crate) mod state_file;

@@ -17,6 +17,9 @@ const BUILT_IN: Option<&[u8]> = Some(kinglet_stories::MODEL);
 #[cfg(not(feature = "built-in-model"))]
 const BUILT_IN: Option<&[u8]> = None;
 
+/// Whether the program brings a model along.
+pub(crate) const HAS_BUILT_IN: bool = BUILT_IN.is_some();
+
 /// Files below this length are verified whole each time: it takes a few milliseconds. Longer ones
 /// are verified once, and again where they have changed.
 const VERIFY_BELOW: usize = 64 << 20;
@@ -47,7 +50,8 @@ impl LoadedModel {
         let (name, bytes) = match &args.model {
             None => {
                 let bytes = BUILT_IN.context(
-                    "this build brings no model along; give one with `-m MODEL.kinglet`",
+                    "this build brings no model along; give one with `-m MODEL.kinglet` (`bench` \
+                     and `fit` take `--shape SHAPE` instead)",
                 )?;
                 ("the built-in model".to_owned(), Bytes::BuiltIn(bytes))
             }

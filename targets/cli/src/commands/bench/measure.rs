@@ -15,7 +15,7 @@ use crate::support::tokens::token;
 
 /// Share of zeros among the channel mix's activations; 0 where no product is sparse.
 pub(super) fn zero_share(model: &Model<'_>, args: &EngineArgs) -> Result<f64> {
-    let kernels = Threaded::new(args.set()?, args.threads()?).counting_zeros();
+    let kernels = Threaded::new(args.set()?, args.threads()).counting_zeros();
     let shape = model.shape();
     let needs = Requirements::of::<f32>(shape, 1);
     let (mut state, mut workspace) = (vec![0.0; needs.state], vec![0.0; needs.workspace]);

@@ -1,28 +1,29 @@
 //! `kinglet quantize`: from a checkpoint to a model file.
 
+mod print;
 mod report;
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use kinglet::sampler::SamplerOptions;
 use kinglet_quantize::checkpoint::{Checkpoint, CheckpointError, Problem};
 use kinglet_quantize::vocabulary::Vocabulary;
-use kinglet_quantize::{ConvertError, Hex, Options, Report, TunedState, convert, shape};
+use kinglet_quantize::{ConvertError, Options, Report, TunedState, convert, shape};
 
 use self::report::Texts;
 use crate::args::QuantizeArgs;
 use crate::support::input;
 use crate::support::output::{self, Kind, Output};
-use crate::support::stdout::Stdout;
-use crate::support::terminal::{self, IgnoreBrokenPipe};
+use crate::support::terminal;
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
+    input::refuse_standard_input(&args.checkpoint)?;
     let mut checkpoint = Checkpoint::open(&args.checkpoint)?;
     if !args.lora.is_empty() || checkpoint.is_base_and_adapter() {
         merge(&mut checkpoint, args)?;
     }
-    let state = args.state.as_deref().map(Checkpoint::open).transpose()?;
+    let state = args.tuned_state.as_deref().map(Checkpoint::open).transpose()?;
     let inputs = inputs(&checkpoint, state.as_ref(), args);
     output::refuse_overwrite(&inputs, "--output", &args.output)?;
     output::refuse_foreign(Kind::Model, "--output", &args.output, args.force)?;
@@ -41,11 +42,22 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
         vocabulary: vocabulary.as_ref(),
         state: state.as_ref(),
         licence: args.licence.as_deref(),
+        sampling: sampling(&checkpoint, args)?,
     };
     match &args.report {
         None => convert_and_print(&checkpoint, args, &options).map(|_| ()),
         Some(path) => with_report(&checkpoint, args, &options, path),
     }
+}
+
+/// The sampler's options that the model file is to state, where any is given: with them those of
+/// its kind.
+fn sampling(checkpoint: &Checkpoint, args: &QuantizeArgs) -> Result<Option<SamplerOptions>> {
+    if !args.sampler.is_any() {
+        return Ok(None);
+    }
+    let shape = shape(checkpoint).with_context(|| args.checkpoint.display().to_string())?;
+    Ok(Some(args.sampler.options(SamplerOptions::for_vocab(shape.vocab))))
 }
 
 /// Converts, compares the model with the checkpoint, and writes the report to `path`.
@@ -72,7 +84,7 @@ fn convert_and_print(
     let all = checkpoint.tensors().map(|tensor| tensor.elements() as u64).sum();
     let bar = terminal::progress(
         all,
-        "{bar:30} {percent}% · {human_pos} of {human_len} weights · {per_sec} · {eta} left",
+        "{bar:30} {percent}% · {human_pos} of {human_len} weights · {eta} left",
     );
     let report = convert(checkpoint, &args.output, options, &mut |done, _| {
         bar.set_position(done);
@@ -80,7 +92,7 @@ fn convert_and_print(
     bar.finish_and_clear();
     let report = report.map_err(|error| explain(error, args))?;
     let read = checkpoint.tensors().map(|tensor| tensor.byte_len() as u64).sum();
-    print(&report, args, read)?;
+    print::print(&report, args, read)?;
     for note in &report.notes {
         terminal::note(&format!("note: {note}"));
     }
@@ -146,9 +158,9 @@ fn advise(error: CheckpointError) -> anyhow::Error {
         Problem::StartMissing => "pass it as well, with a second --lora",
         Problem::AdapterConfig { .. } => "save an adapter of another kind",
         Problem::PissaStartAlone { .. } => "pass the trained file as well, with a second --lora",
-        Problem::NoAdapter { state: true } => "pass a tuned state as --state",
+        Problem::NoAdapter { state: true } => "pass a tuned state as --tuned-state",
         Problem::NoAdapter { .. } => {
-            "a whole checkpoint is quantized by itself, a tuned state is passed as --state"
+            "a whole checkpoint is quantized by itself, a tuned state is passed as --tuned-state"
         }
         Problem::AdapterTarget { .. }
         | Problem::Shape { .. }
@@ -167,8 +179,14 @@ fn tuned_state(
     file: &Checkpoint,
 ) -> Result<TunedState> {
     let shape = shape(checkpoint).with_context(|| format!("{}", args.checkpoint.display()))?;
-    TunedState::read(file, &shape)
-        .with_context(|| format!("{}, for {}", file.path().display(), args.checkpoint.display()))
+    TunedState::read(file, &shape).with_context(|| {
+        let (state, checkpoint) = (file.path().display(), args.checkpoint.display());
+        if file.path() == args.checkpoint {
+            state.to_string()
+        } else {
+            format!("{state}, for {checkpoint}")
+        }
+    })
 }
 
 /// The files that the command reads or that belong to those.
@@ -200,49 +218,4 @@ fn bytes(name: &Path) -> Option<u16> {
         Some("bytes+1") => Some(1),
         _ => None,
     }
-}
-
-/// Prints what was converted; `read` is the bytes of the checkpoint's tensors.
-fn print(report: &Report, args: &QuantizeArgs, read: u64) -> io::Result<()> {
-    let mut out = IgnoreBrokenPipe::new(Stdout::lock());
-    if !args.quiet {
-        let name_width = report.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
-        writeln!(
-            out,
-            "{:name_width$}  {:>13}  {:>5}  {:>6}  {:>6}",
-            "tensor", "shape", "group", "bits", "SNR"
-        )?;
-        for tensor in &report.tensors {
-            let shape = format!("{} x {}", tensor.rows, tensor.cols);
-            writeln!(
-                out,
-                "{:name_width$}  {shape:>13}  {:>5}  {:>6.3}  {:>3.1} dB",
-                tensor.name,
-                tensor.group,
-                tensor.bits_per_weight(),
-                tensor.snr_db(),
-            )?;
-        }
-        writeln!(out)?;
-    }
-    let weights: f64 = report.tensors.iter().map(|t| t.rows as f64 * t.cols as f64).sum();
-    let bytes: u64 = report.tensors.iter().map(|tensor| tensor.bytes).sum();
-    let signal: f64 = report.tensors.iter().map(|tensor| tensor.signal).sum();
-    let noise: f64 = report.tensors.iter().map(|tensor| tensor.noise).sum();
-    writeln!(
-        out,
-        "{}, {} layers of width {}, {} parameters",
-        report.shape.architecture, report.shape.layers, report.shape.width, report.parameters,
-    )?;
-    writeln!(
-        out,
-        "{}: {} bytes, {:.3} bits per weight, SNR {:.1} dB, {:.1} s, {:.2} GB/s",
-        args.output.display(),
-        report.file_len,
-        8.0 * bytes as f64 / weights,
-        10.0 * (signal / noise).log10(),
-        report.elapsed.as_secs_f64(),
-        read as f64 / 1e9 / report.elapsed.as_secs_f64(),
-    )?;
-    writeln!(out, "content hash {}", Hex(&report.content_hash))
 }

@@ -1,4 +1,7 @@
-//! `kinglet info`: what a model is and what it needs.
+//! `kinglet info`: what a model is and what it needs, or what a state file holds.
+
+mod decay;
+mod state;
 
 use std::io;
 
@@ -6,18 +9,32 @@ use anyhow::Result;
 use kinglet::engine::Requirements;
 use kinglet::format::model::{Model, Section};
 use kinglet::format::shape::{Ranks, Shape};
+use kinglet::sampler::SamplerOptions;
 use kinglet_quantize::Hex;
 use serde_json::json;
 
 use crate::args::InfoArgs;
 use crate::support::model::{LoadedModel, tokenizer};
 use crate::support::numbers::grouped;
+#[cfg(feature = "plot")]
+use crate::support::output;
+use crate::support::sampling::{flags, sampling_json};
 use crate::support::stdout::outln;
 use crate::support::traffic::{parameters, read_per_token};
 
 pub(crate) fn run(args: &InfoArgs) -> Result<()> {
+    #[cfg(feature = "plot")]
+    if let Some(output) = &args.output {
+        output::refuse_overwrite(args.model.model.iter().chain(&args.text), "--output", output)?;
+    }
+    if let Some(path) = args.model.model.as_ref().filter(|path| state::begins_like_one(path)) {
+        return state::show(path, args.json);
+    }
     let opened = LoadedModel::new(&args.model)?;
     let model = opened.model()?;
+    if args.decay {
+        return decay::show(opened.name(), &model, args);
+    }
     let facts = Facts::new(&model);
     if args.json {
         outln!("{}", serde_json::to_string_pretty(&facts.json(opened.name()))?)?;
@@ -44,6 +61,15 @@ impl<'a> Facts<'a> {
         Requirements::of::<f32>(self.model.shape(), 1).state_bytes
     }
 
+    fn sampling(&self) -> SamplerOptions {
+        SamplerOptions::for_model(self.model)
+    }
+
+    /// Whether the file states the sampler's options; else they are those of its kind.
+    fn is_sampling_stated(&self) -> bool {
+        self.sampling().stated_in(self.model.provenance()).is_some()
+    }
+
     fn workspace_bytes(&self) -> usize {
         Requirements::of::<f32>(self.model.shape(), 1).workspace_bytes()
     }
@@ -65,6 +91,8 @@ impl<'a> Facts<'a> {
             "ffn": shape.ffn,
             "vocab": shape.vocab,
             "tokenizer_tokens": self.tokens,
+            "sampling": sampling_json(&self.sampling()),
+            "sampling_stated": self.is_sampling_stated(),
             "tuned_start_state": self.model.start_state().is_some(),
             "ranks": ranks(shape).map(|(_, key, rank)| (key.to_owned(), rank.into()))
                 .collect::<serde_json::Map<_, _>>(),
@@ -91,19 +119,25 @@ impl<'a> Facts<'a> {
             shape.heads(),
             shape.head_size,
             shape.ffn,
-            shape.vocab,
+            grouped(shape.vocab as u64),
         )?;
         let ranks: Vec<_> = ranks(shape).map(|(name, _, rank)| format!("{name} {rank}")).collect();
         if !ranks.is_empty() {
             outln!("  ranks: {}", ranks.join(", "))?;
         }
         match self.tokens {
-            Some(tokens) => outln!("  tokenizer: {tokens} token ids{}", far(tokens, shape.vocab))?,
+            Some(tokens) => outln!(
+                "  tokenizer: {} token ids{}",
+                grouped(tokens as u64),
+                beside(tokens, shape.vocab)
+            )?,
             None => outln!("  tokenizer: none")?,
         }
         if self.model.start_state().is_some() {
             outln!("  starts from a tuned state")?;
         }
+        let whose = if self.is_sampling_stated() { "its own" } else { "of its kind" };
+        outln!("  sampling, {whose}: {}", flags(&self.sampling(), None))?;
         outln!("  {:>13} parameters", grouped(self.parameters))?;
         outln!("file, bytes")?;
         for section in Section::ALL {
@@ -127,6 +161,7 @@ impl<'a> Facts<'a> {
             "  {:>13} of the file read per token at most; zeros in the channel mix spare a part",
             grouped(self.read_per_token)
         )?;
+        outln!("  `kinglet fit` with the same model says which boards have that")?;
         outln!("content hash {}", Hex(&header.content_hash))?;
         for line in self.model.provenance().lines() {
             outln!("{line}")?;
@@ -152,11 +187,12 @@ fn ranks(shape: &Shape) -> impl Iterator<Item = (&'static str, &'static str, usi
 /// Vocabularies are padded to a round number, by less than this.
 const MAX_PADDING: usize = 1024;
 
-/// What to say of a tokenizer that leaves many logits without a text.
-fn far(tokens: usize, vocab: usize) -> &'static str {
-    if tokens + MAX_PADDING < vocab {
-        ", far fewer than the model has logits: is it the one that it was trained with?"
-    } else {
-        ""
+/// What to say of a tokenizer that leaves logits without a text.
+fn beside(tokens: usize, vocab: usize) -> String {
+    match vocab.saturating_sub(tokens) {
+        0 => String::new(),
+        1..=MAX_PADDING => format!("; the other {} are padding", vocab - tokens),
+        _ => ", far fewer than the model has logits: is it the one that it was trained with?"
+            .to_owned(),
     }
 }
