@@ -12,7 +12,8 @@ use super::tensor::{Tensor, TensorEntry};
 /// The change of a matrix `W`, `[out][in]`.
 #[derive(Debug, Clone)]
 pub(super) enum Update {
-    /// LoRA (Hu et al., 2021, eq. 3) and PiSSA (Meng et al., 2024): `W + sum of scale B A`.
+    /// LoRA (Hu et al., 2021, eq. 3), AdaLoRA (Zhang et al., 2023) and PiSSA (Meng et al., 2024):
+    /// `W + sum of scale B A`.
     LowRank(Vec<Product>),
     /// DiSHA, also called MiSS (Kang et al., 2024), in its two-dimensional form: one block
     /// `[r][out]`, added to every group of `r` columns:
@@ -26,7 +27,7 @@ pub(super) enum Update {
     Tiles(TensorEntry),
 }
 
-/// `scale B A`.
+/// `scale B A`, or `scale B (e A)`.
 #[derive(Debug, Clone)]
 pub(super) struct Product {
     pub(super) scale: f32,
@@ -34,6 +35,8 @@ pub(super) struct Product {
     pub(super) a: TensorEntry,
     /// `[out][r]`
     pub(super) b: TensorEntry,
+    /// `[r][1]`, what each row of A is multiplied by, in AdaLoRA.
+    pub(super) e: Option<TensorEntry>,
 }
 
 impl Update {
@@ -85,6 +88,12 @@ impl Product {
         let mut scaled = vec![0.0; rows * rank];
         b.read_rows(first..first + rows, &mut scaled);
         scaled.iter_mut().for_each(|value| *value *= self.scale);
+        if let Some(e) = &self.e {
+            let e = all(&Tensor::new(e, files));
+            for row in scaled.chunks_exact_mut(rank) {
+                row.iter_mut().zip(&e).for_each(|(value, e)| *value *= e);
+            }
+        }
         Factors { rank, a: all(&a), b: scaled }
     }
 }
