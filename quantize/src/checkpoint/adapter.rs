@@ -20,7 +20,7 @@ use std::fmt;
 use super::error::{CheckpointError, Problem, clip};
 use super::tensor::{Tensor, TensorEntry};
 use super::update::{Product, Update};
-use super::{Checkpoint, Role, Source, map};
+use super::{Checkpoint, Role};
 
 /// Endings of the tensors of an adapter.
 const ENDINGS: [(&str, Factor); 9] = [
@@ -136,7 +136,7 @@ impl Checkpoint {
         alpha: Option<f64>,
     ) -> Result<Merged, CheckpointError> {
         let mut merged = Merged::default();
-        let own = self.own_adapter()?;
+        let own = self.own_adapter();
         let has_own = own.is_some();
         let files: Vec<Self> = own.into_iter().chain(files).collect();
         if files.is_empty() {
@@ -189,25 +189,25 @@ impl Checkpoint {
     }
 
     /// The adapter in a base's own files, as a checkpoint of its own.
-    fn own_adapter(&self) -> Result<Option<Self>, CheckpointError> {
+    fn own_adapter(&self) -> Option<Self> {
         if !self.is_base_and_adapter() {
-            return Ok(None);
+            return None;
         }
-        let fault = |problem| CheckpointError::new(&self.path, problem);
-        let paths = self.sources.first().map_or(&[][..], Source::files);
-        let files: Result<_, _> = paths.iter().map(|path| map(path)).collect();
         let is_adapter = |entry: &&TensorEntry| factor_of(&entry.name).is_some();
-        Ok(Some(Self {
+        Some(Self {
             path: self.path.clone(),
             sources: self.sources.first().cloned().into_iter().collect(),
-            files: files.map_err(fault)?,
+            files: self.files.clone(),
             entries: self.entries.iter().filter(is_adapter).cloned().collect(),
             index: HashMap::new(),
+            naming: None,
             declared: Vec::new(),
             checksums: Vec::new(),
+            grids: HashMap::new(),
+            version: None,
             peft: None,
             ..*self
-        }))
+        })
     }
 }
 

@@ -4,9 +4,9 @@
 //! any order and in any number, and a merged checkpoint needs no memory of its own. All of it
 //! happens in f32: a merge in the files' bf16 moves logits by tenths.
 
-use memmap2::Mmap;
 use rayon::prelude::*;
 
+use super::FileMap;
 use super::tensor::{Tensor, TensorEntry};
 
 /// The change of a matrix `W`, `[out][in]`.
@@ -41,7 +41,7 @@ pub(super) struct Product {
 
 impl Update {
     /// Changes `rows`, which are the rows of `columns` values from `first` on.
-    pub(super) fn apply(&self, files: &[Mmap], first: usize, columns: usize, rows: &mut [f32]) {
+    pub(super) fn apply(&self, files: &[FileMap], first: usize, columns: usize, rows: &mut [f32]) {
         match self {
             Self::LowRank(products) => {
                 let products: Vec<_> = products
@@ -82,7 +82,7 @@ struct Factors {
 }
 
 impl Product {
-    fn decode(&self, files: &[Mmap], first: usize, rows: usize) -> Factors {
+    fn decode(&self, files: &[FileMap], first: usize, rows: usize) -> Factors {
         let (a, b) = (Tensor::new(&self.a, files), Tensor::new(&self.b, files));
         let rank = a.rows();
         let mut scaled = vec![0.0; rows * rank];
