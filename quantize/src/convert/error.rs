@@ -199,12 +199,6 @@ pub enum Foreign {
     /// RWKV-4a or 4b.
     #[error("RWKV-4a or 4b, which add a small attention with a growing cache")]
     TinyAttention,
-    /// The dequantized weights of a model file.
-    #[error(
-        "what `kinglet export` wrote, in which LayerNorm ln0 is folded into emb.weight; use the \
-         original checkpoint"
-    )]
-    Export,
     /// A tuned state without its model.
     #[error(
         "a tuned state alone; quantize its base checkpoint with this as --tuned-state, or make a state \

@@ -66,8 +66,6 @@ fn foreign(checkpoint: &Checkpoint) -> Option<Foreign> {
         Some(Foreign::Rwkv8)
     } else if any(".tiny_") {
         Some(Foreign::TinyAttention)
-    } else if checkpoint.is_export() {
-        Some(Foreign::Export)
     } else if any(".att.time_state") && !official {
         Some(Foreign::TunedState)
     } else if checkpoint.is_base_and_adapter() {
@@ -213,6 +211,9 @@ fn check_tensors(checkpoint: &Checkpoint, shape: &Shape) -> Result<(), ConvertEr
     if shape.architecture == Architecture::Rwkv7a {
         let dims = [shape.ranks.deep_embed.pow(2), shape.width];
         for name in (0..shape.layers).map(deep_embed_share) {
+            if checkpoint.is_export() && checkpoint.tensor(&name).is_none() {
+                continue;
+            }
             let tensor = require(checkpoint, &name)?;
             if tensor.shape() != dims {
                 return Err(ConvertError::dims(&tensor, &dims));

@@ -237,6 +237,15 @@ impl<'a> Model<'a> {
         core::str::from_utf8(self.section(Section::Provenance)).unwrap_or_default()
     }
 
+    /// The token that ends a turn of a conversation, where the checkpoint's file named one: the
+    /// line `end-of-turn` of its [`provenance`](Self::provenance). It ends a turn as the token that
+    /// ends a text ends that.
+    pub fn end_of_turn(&self) -> Option<u32> {
+        let lines = self.provenance().lines();
+        let id = lines.filter_map(|line| line.strip_prefix("end-of-turn: ")).next()?;
+        id.parse().ok().filter(|&id: &u32| (id as usize) < self.shape().vocab)
+    }
+
     /// Checks the CRC-32 of every section, that vectors are finite, and that
     /// int8 values and scales keep the format's bounds. Reads the whole file.
     ///
