@@ -163,6 +163,7 @@ impl Case {
     /// The product by `kernel`.
     fn found(&self, kernel: Kernel, order: u32) -> Vec<u32> {
         let mut device = Emulated::new(order);
+        device.reserve(1 << 30).unwrap();
         let mut place = |bytes: &[u8]| {
             let address = device.allocate(bytes.len() as u64).unwrap();
             // SAFETY: the allocation has this many bytes.
