@@ -108,24 +108,24 @@ impl<'a, D: Device> DeviceEngine<'a, D> {
     ///
     /// # Errors
     ///
-    /// As [`plan`](Self::plan); when the model's head alone does not fit.
+    /// As [`plan`](Self::plan); when the model's head alone does not fit, with what that needs.
     pub fn fit(
         model: &Model<'_>,
         options: &EngineOptions,
         free: u64,
     ) -> Result<EngineOptions, DeviceError> {
-        let all = EngineOptions { host_layers: 0, ..*options };
-        let needs = Self::plan(model, &all)?;
-        if needs.total() <= free {
-            return Ok(all);
-        }
-        for host_layers in 1..=model.shape().layers {
-            let some = EngineOptions { host_layers, ..all };
+        for host_layers in 0..model.shape().layers {
+            let some = EngineOptions { host_layers, ..*options };
             if Self::plan(model, &some)?.total() <= free {
                 return Ok(some);
             }
         }
-        Err(DeviceError::Memory { needs, free })
+        let least = EngineOptions { host_layers: model.shape().layers, ..*options };
+        let needs = Self::plan(model, &least)?;
+        if needs.total() > free {
+            return Err(DeviceError::Memory { needs, free });
+        }
+        Ok(least)
     }
 
     /// Copies `model` to the device, with every state at the model's start state.

@@ -54,7 +54,7 @@ pub enum DeviceError {
     #[error(
         "the model needs {} MB of the device's memory and {} MB are free: weights {} MB, \
          states {} MB, buffers of a batch {} MB",
-        megabytes(needs.total()), megabytes(*free), megabytes(needs.weights),
+        megabytes(needs.total()), free / 1_000_000, megabytes(needs.weights),
         megabytes(needs.states), megabytes(needs.buffers)
     )]
     Memory {

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::parse::{Official, official, positive, share};
-use super::{ModelArgs, ResidenceArgs, StateTypeArgs};
+use super::{DeviceArgs, ModelArgs, ResidenceArgs, StateTypeArgs};
 
 #[derive(Args, Clone, Debug)]
 #[command(allow_negative_numbers = true)]
@@ -13,7 +13,7 @@ pub(crate) struct BenchArgs {
     #[command(flatten)]
     pub(crate) residence: ResidenceArgs,
     /// Random weights of an official shape, made in memory, instead of a file:
-    /// rwkv7-0.1b, rwkv7-0.4b, rwkv7-1.5b, rwkv7-2.9b
+    /// rwkv7-0.1b, rwkv7-0.4b, rwkv7-1.5b, rwkv7-2.9b, rwkv7-7.2b
     #[arg(long, value_name = "SHAPE", conflicts_with_all = ["model", "verify", "preload", "lock"], value_parser = official)]
     pub(crate) shape: Option<Official>,
     /// Tokens of the prompt
@@ -22,6 +22,9 @@ pub(crate) struct BenchArgs {
     /// Tokens generated
     #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 128, value_parser = positive)]
     pub(crate) tokens: usize,
+    /// Texts that are generated together, a token of each in a step, each with a state of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
+    pub(crate) sequences: usize,
     /// Thread counts, measured one after the other; the physical cores if not given
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', value_parser = positive)]
     pub(crate) threads: Vec<usize>,
@@ -34,6 +37,8 @@ pub(crate) struct BenchArgs {
     /// Kernel set; the fastest that this machine has if not given
     #[arg(long, value_name = "NAME")]
     pub(crate) kernel: Option<String>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) state: StateTypeArgs,
     /// Tokens of the prompt computed together; what `run` takes if not given
@@ -77,6 +82,7 @@ mod tests {
     fn bench_has_defaults() {
         let args = bench("").unwrap();
         assert_eq!((args.prompt, args.tokens, args.repeats), (512, 128, 5));
+        assert_eq!(args.sequences, 1);
         assert!(args.threads.is_empty() && args.shape.is_none() && args.batch.is_none());
     }
 
@@ -118,6 +124,7 @@ mod tests {
             ("-p 0", "0 measures nothing"),
             ("-n 0", "0 measures nothing"),
             ("-r 0", "0 measures nothing"),
+            ("--sequences 0", "0 measures nothing"),
             ("-t 1,0", "0 measures nothing"),
             ("-t 1,x", "invalid digit"),
             ("--json --csv", "cannot be used with"),

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use kinglet::num::state_dtype::{StateElement, f16};
 
+use super::DeviceArgs;
+
 /// The model that a command works on.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ModelArgs {
@@ -36,6 +38,8 @@ pub(crate) struct EngineArgs {
     /// Number of threads; the physical cores if not given
     #[arg(short, long, value_name = "N")]
     pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) state: StateTypeArgs,
 }

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::size::parse_size;
-use super::{EngineArgs, ModelArgs, ResidenceArgs, StateTypeArgs};
+use super::{DeviceArgs, EngineArgs, ModelArgs, ResidenceArgs, StateTypeArgs};
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct InfoArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    // Shows what the model takes of this device's memory as well
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     /// Prints JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -5,6 +5,7 @@
 
 mod bench;
 mod common;
+mod device;
 mod inspect;
 mod parse;
 #[cfg(feature = "quantizer")]
@@ -17,6 +18,7 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use self::bench::BenchArgs;
 pub(crate) use self::common::{EngineArgs, ModelArgs, ResidenceArgs, StateType, StateTypeArgs};
+pub(crate) use self::device::{Device, DeviceArgs};
 pub(crate) use self::inspect::{
     DigestArgs, FitArgs, InfoArgs, LogitsArgs, PerplexityArgs, TokenizeArgs,
 };

@@ -16,6 +16,7 @@ pub(crate) fn run(args: &DigestArgs) -> Result<()> {
     if args.batch == 0 {
         bail!("--batch 0 computes nothing; give 1 or more");
     }
+    args.engine.check_device(&args.residence)?;
     let opened = LoadedModel::resident(&args.model, &args.residence)?;
     let model = opened.model()?;
     let half = if args.restore { args.tokens / 2 } else { args.tokens };
