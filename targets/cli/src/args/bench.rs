@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::parse::{Official, measured, official, share, threads};
-use super::{ModelArgs, ResidenceArgs, StateTypeArgs};
+use super::{DeviceArgs, ModelArgs, ResidenceArgs, StateTypeArgs};
 
 /// What the columns mean, for `--help`.
 const COLUMNS: &str = "\
@@ -25,7 +25,7 @@ pub(crate) struct BenchArgs {
     #[command(flatten)]
     pub(crate) residence: ResidenceArgs,
     /// Random weights of an official shape, made in memory, instead of a file:
-    /// rwkv7-0.1b, rwkv7-0.4b, rwkv7-1.5b, rwkv7-2.9b
+    /// rwkv7-0.1b, rwkv7-0.4b, rwkv7-1.5b, rwkv7-2.9b, rwkv7-7.2b
     #[arg(long, value_name = "SHAPE", conflicts_with_all = ["model", "verify", "preload", "lock"], value_parser = official)]
     pub(crate) shape: Option<Official>,
     /// Tokens of the prompt
@@ -34,6 +34,9 @@ pub(crate) struct BenchArgs {
     /// Tokens generated
     #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 128, value_parser = measured)]
     pub(crate) tokens: usize,
+    /// Texts that are generated together, a token of each in a step, each with a state of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = measured)]
+    pub(crate) sequences: usize,
     /// Thread counts, measured one after the other; the physical cores if not given
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', value_parser = threads)]
     pub(crate) threads: Vec<usize>,
@@ -46,6 +49,8 @@ pub(crate) struct BenchArgs {
     /// Kernel set, by its name or the end of one; the fastest that this machine has if not given
     #[arg(long, value_name = "NAME")]
     pub(crate) kernel: Option<String>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) state: StateTypeArgs,
     /// Tokens of the prompt computed together; what `run` takes if not given
@@ -89,6 +94,7 @@ mod tests {
     fn bench_has_defaults() {
         let args = bench("").unwrap();
         assert_eq!((args.prompt, args.tokens, args.repeats), (512, 128, 5));
+        assert_eq!(args.sequences, 1);
         assert!(args.threads.is_empty() && args.shape.is_none() && args.batch.is_none());
     }
 
@@ -130,6 +136,7 @@ mod tests {
             ("-p 0", "0 does nothing"),
             ("-n 0", "0 does nothing"),
             ("-r 0", "0 does nothing"),
+            ("--sequences 0", "0 does nothing"),
             ("-t 1,0", "not in 1 to 256"),
             ("-t 1,x", "not a whole number from 0"),
             ("--json --csv", "cannot be used with"),

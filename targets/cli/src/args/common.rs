@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use kinglet::num::state_dtype::{StateElement, f16};
 
+use super::DeviceArgs;
 use super::parse::threads;
 
 /// The model that a command works on.
@@ -42,6 +43,8 @@ pub(crate) struct EngineArgs {
     /// Number of threads; the physical cores if not given
     #[arg(short, long, value_name = "N", allow_hyphen_values = true, value_parser = threads)]
     pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) state: StateTypeArgs,
 }

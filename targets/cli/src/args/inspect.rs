@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::parse::positive;
 use super::size::parse_size;
-use super::{EngineArgs, ModelArgs, ResidenceArgs, StateTypeArgs};
+use super::{DeviceArgs, EngineArgs, ModelArgs, ResidenceArgs, StateTypeArgs};
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct InfoArgs {
@@ -27,6 +27,9 @@ pub(crate) struct InfoArgs {
     #[cfg(feature = "plot")]
     #[arg(long, requires = "output")]
     pub(crate) force: bool,
+    // Shows what the model takes of this device's memory as well
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     /// Prints JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -6,6 +6,7 @@
 
 mod bench;
 mod common;
+mod device;
 mod inspect;
 #[cfg(feature = "manual")]
 mod manual;
@@ -20,6 +21,7 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use self::bench::BenchArgs;
 pub(crate) use self::common::{EngineArgs, ModelArgs, ResidenceArgs, StateType, StateTypeArgs};
+pub(crate) use self::device::{Device, DeviceArgs};
 pub(crate) use self::inspect::{
     DigestArgs, FitArgs, InfoArgs, LogitsArgs, PerplexityArgs, TokenizeArgs,
 };

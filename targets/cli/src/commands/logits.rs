@@ -30,6 +30,7 @@ pub(crate) fn run(args: &LogitsArgs) -> Result<()> {
     if tokens.is_empty() {
         bail!("{path} has no token ids");
     }
+    args.engine.check_device(&args.residence)?;
     let opened = LoadedModel::resident(&args.model, &args.residence)?;
     let model = opened.model()?;
     let vocab = model.shape().vocab;

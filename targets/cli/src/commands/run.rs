@@ -36,6 +36,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         output::refuse_foreign(Kind::State, "--save-state", path, args.force)?;
     }
     let prompt = prompt(args)?;
+    args.engine.check_device(&args.residence)?;
     let opened = LoadedModel::resident(&args.model, &args.residence)?;
     let model = opened.model()?;
     let tokenizer = tokenizer(&model, opened.name())?;
@@ -59,7 +60,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let (sampler, seed) = sampler(args, options, start.as_ref(), drawable_vocab)?;
     let saved = args.save_state.as_deref().map(Output::private).transpose()?;
     let interrupted = interruptible(args);
-    let batch = max_batch(&model, PROMPT_BATCH).min(tokens.len());
+    let batch = max_batch(&model, args.engine.prompt_batch()).min(tokens.len());
     with_engine(model, &args.engine, 1, batch, |engine| {
         if let Some(start) = &start {
             engine.load_state(0, &start.values)?;

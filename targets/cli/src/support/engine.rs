@@ -15,7 +15,8 @@ use kinglet_desktop::KernelSet;
 #[cfg(target_arch = "aarch64")]
 use kinglet_neon::KernelSet;
 
-use crate::args::{EngineArgs, MAX_THREADS, StateType};
+use crate::args::{Device, DeviceArgs, EngineArgs, MAX_THREADS, ResidenceArgs, StateType};
+use crate::support::device;
 
 /// Tokens of a prompt that are computed together.
 ///
@@ -23,7 +24,54 @@ use crate::args::{EngineArgs, MAX_THREADS, StateType};
 /// as many are slower by 13 to 18 % on two threads: `benches/record/cascade-zen4-2c.csv`.
 pub(crate) const PROMPT_BATCH: usize = 64;
 
+/// The same on a GPU, which reads the weights once for each: [`Engine::prefill`]'s largest.
+pub(crate) const DEVICE_PROMPT_BATCH: usize = 256;
+
+impl DeviceArgs {
+    /// Refuses layers on a GPU where none is named.
+    pub(crate) fn check(&self) -> Result<()> {
+        match (self.device, self.device_layers) {
+            (Device::Cpu, Some(layers)) => bail!(
+                "--device-layers {layers} says how much of the model is on a GPU; give \
+                 --device cuda as well"
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl EngineArgs {
+    /// Tokens of a prompt that are computed together.
+    pub(crate) fn prompt_batch(&self) -> usize {
+        match self.device.device {
+            Device::Cpu => PROMPT_BATCH,
+            _ => DEVICE_PROMPT_BATCH,
+        }
+    }
+
+    /// Refuses options that mean nothing where the command computes.
+    pub(crate) fn check_device(&self, residence: &ResidenceArgs) -> Result<()> {
+        self.device.check()?;
+        let DeviceArgs { device, device_layers } = self.device;
+        // Layers on the CPU take all of them.
+        if device == Device::Cpu || device_layers.is_some() {
+            return Ok(());
+        }
+        let given = [
+            ("--threads", self.threads.is_some()),
+            ("--kernel", self.kernel.is_some()),
+            ("--preload", residence.preload),
+            ("--lock", residence.lock),
+        ];
+        for (option, _) in given.into_iter().filter(|(_, given)| *given) {
+            bail!(
+                "{option} is of the CPU, where --device {device} computes nothing; leave it out, \
+                 or keep layers of the model on the CPU with --device-layers N"
+            );
+        }
+        Ok(())
+    }
+
     /// The kernel set that was asked for, or the fastest.
     pub(crate) fn set(&self) -> Result<KernelSet> {
         let Some(name) = &self.kernel else { return Ok(KernelSet::best()) };
@@ -59,6 +107,9 @@ pub(crate) fn with_engine<R>(
     max_batch: usize,
     f: impl FnOnce(&mut dyn Engine) -> Result<R>,
 ) -> Result<R> {
+    if args.device.device != Device::Cpu {
+        return device::with_engine(model, args, sequences, max_batch, f);
+    }
     match args.state.state_type {
         StateType::F32 => with_states::<f32, R>(model, args, sequences, max_batch, f),
         StateType::F16 => with_states::<f16, R>(model, args, sequences, max_batch, f),
@@ -81,7 +132,7 @@ fn with_states<S: StateElement, R>(
 }
 
 /// The workspace of an engine that computes up to `max_batch` tokens together.
-fn workspace(shape: &Shape, max_batch: usize) -> Result<PageBuffer<f32>> {
+pub(crate) fn workspace(shape: &Shape, max_batch: usize) -> Result<PageBuffer<f32>> {
     let len = checked_workspace_len(shape, max_batch);
     let together = format!("for {max_batch} tokens together (a smaller --batch needs less)");
     memory(&format!("the workspace {together}"), len)

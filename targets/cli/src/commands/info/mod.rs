@@ -14,6 +14,7 @@ use kinglet_quantize::Hex;
 use serde_json::json;
 
 use crate::args::InfoArgs;
+use crate::support::device::{self, Room};
 use crate::support::model::{LoadedModel, tokenizer};
 use crate::support::numbers::grouped;
 #[cfg(feature = "plot")]
@@ -30,12 +31,13 @@ pub(crate) fn run(args: &InfoArgs) -> Result<()> {
     if let Some(path) = args.model.model.as_ref().filter(|path| state::begins_like_one(path)) {
         return state::show(path, args.json);
     }
+    args.device.check()?;
     let opened = LoadedModel::new(&args.model)?;
     let model = opened.model()?;
     if args.decay {
         return decay::show(opened.name(), &model, args);
     }
-    let facts = Facts::new(&model);
+    let facts = Facts { room: device::room(&model, &args.device)?, ..Facts::new(&model) };
     if args.json {
         outln!("{}", serde_json::to_string_pretty(&facts.json(opened.name()))?)?;
     } else {
@@ -49,12 +51,15 @@ struct Facts<'a> {
     parameters: u64,
     read_per_token: u64,
     tokens: Option<usize>,
+    /// Of the device that was asked for.
+    room: Option<Room>,
 }
 
 impl<'a> Facts<'a> {
     fn new(model: &'a Model<'a>) -> Self {
         let tokens = tokenizer(model, "").ok().map(|tokenizer| tokenizer.vocab_len());
-        Self { model, parameters: parameters(model), read_per_token: read_per_token(model), tokens }
+        let (parameters, read_per_token) = (parameters(model), read_per_token(model));
+        Self { model, parameters, read_per_token, tokens, room: None }
     }
 
     fn state_bytes(&self) -> usize {
@@ -102,6 +107,15 @@ impl<'a> Facts<'a> {
             "state_bytes": self.state_bytes(),
             "workspace_bytes": self.workspace_bytes(),
             "bytes_read_per_token": self.read_per_token,
+            "device": self.room.as_ref().map(|room| json!({
+                "name": room.name,
+                "layers": room.layers,
+                "weights_bytes": room.weights,
+                "states_bytes": room.states,
+                "buffers_bytes": room.buffers,
+                "free_bytes": room.free,
+                "total_bytes": room.total,
+            })),
             "content_hash": Hex(&header.content_hash).to_string(),
             "provenance": self.model.provenance(),
         })
@@ -161,6 +175,9 @@ impl<'a> Facts<'a> {
             "  {:>13} of the file read per token at most; zeros in the channel mix spare a part",
             grouped(self.read_per_token)
         )?;
+        if let Some(room) = &self.room {
+            print_room(room, shape.layers)?;
+        }
         outln!("  `kinglet fit` with the same model says which boards have that")?;
         outln!("content hash {}", Hex(&header.content_hash))?;
         for line in self.model.provenance().lines() {
@@ -168,6 +185,17 @@ impl<'a> Facts<'a> {
         }
         Ok(())
     }
+}
+
+fn print_room(room: &Room, layers: usize) -> io::Result<()> {
+    outln!("{}, bytes", room.name)?;
+    let Room { weights, states, buffers, free, total, .. } = *room;
+    outln!("  {:>13} weights, {} of {layers} layers", grouped(weights), room.layers)?;
+    outln!("  {:>13} state of one sequence", grouped(states))?;
+    outln!("  {:>13} activations and logits of a prompt's batch", grouped(buffers))?;
+    outln!("  {:>13} in all", grouped(weights + states + buffers))?;
+    outln!("  {:>13} free of {}", grouped(free), grouped(total))?;
+    Ok(())
 }
 
 /// Names, JSON keys and values of the ranks that the architecture has.
