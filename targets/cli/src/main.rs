@@ -1,6 +1,8 @@
 //! The program `kinglet`: runs, quantizes and measures RWKV models.
 
 mod args;
+#[cfg(all(feature = "pull", any(unix, windows)))]
+mod catalogue;
 mod commands;
 mod support;
 
@@ -8,7 +10,9 @@ use std::process::ExitCode;
 
 use args::{Cli, Command};
 use clap::Parser;
-use commands::{bench, digest, fit, info, logits, perplexity, run, tokenize};
+#[cfg(all(feature = "pull", any(unix, windows)))]
+use commands::pull;
+use commands::{bench, digest, fit, info, list, logits, perplexity, rm, run, tokenize};
 #[cfg(feature = "quantizer")]
 use commands::{export, quantize, state};
 #[cfg(unix)]
@@ -35,6 +39,10 @@ fn main() -> ExitCode {
     }
     let result = match command {
         Command::Run(args) => run::run(&args),
+        #[cfg(all(feature = "pull", any(unix, windows)))]
+        Command::Pull(args) => pull::run(&args),
+        Command::List(args) => list::run(&args),
+        Command::Rm(args) => rm::run(&args),
         #[cfg(feature = "quantizer")]
         Command::Quantize(args) => quantize::run(&args),
         #[cfg(feature = "quantizer")]

@@ -3,18 +3,18 @@
 use clap::Args;
 
 use super::parse::{Official, official, positive, share};
-use super::{ModelArgs, ResidenceArgs, StateTypeArgs};
+use super::{PlacedModelArgs, ResidenceArgs, StateTypeArgs};
 
 #[derive(Args, Clone, Debug)]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct BenchArgs {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: PlacedModelArgs,
     #[command(flatten)]
     pub(crate) residence: ResidenceArgs,
     /// Random weights of an official shape, made in memory, instead of a file:
     /// rwkv7-0.1b, rwkv7-0.4b, rwkv7-1.5b, rwkv7-2.9b
-    #[arg(long, value_name = "SHAPE", conflicts_with_all = ["model", "verify", "preload", "lock"], value_parser = official)]
+    #[arg(long, value_name = "SHAPE", conflicts_with_all = ["chosen", "verify", "preload", "lock"], value_parser = official)]
     pub(crate) shape: Option<Official>,
     /// Tokens of the prompt
     #[arg(short = 'p', long = "prompt", value_name = "N", default_value_t = 512, value_parser = positive)]
@@ -29,7 +29,7 @@ pub(crate) struct BenchArgs {
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = positive)]
     pub(crate) repeats: usize,
     /// Share of zero activations in the channel mix of random weights, 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5, requires = "shape", conflicts_with = "model", value_parser = share)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, requires = "shape", conflicts_with = "chosen", value_parser = share)]
     pub(crate) ffn_sparsity: f64,
     /// Kernel set; the fastest that this machine has if not given
     #[arg(long, value_name = "NAME")]

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::size::parse_size;
-use super::{EngineArgs, ModelArgs, ResidenceArgs, StateTypeArgs};
+use super::{EngineArgs, ModelArgs, PlacedModelArgs, ResidenceArgs, StateTypeArgs};
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct InfoArgs {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: PlacedModelArgs,
     /// Prints JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -20,7 +20,7 @@ pub(crate) struct InfoArgs {
 #[command(allow_negative_numbers = true)]
 pub(crate) struct FitArgs {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: PlacedModelArgs,
     /// A known board; `kinglet fit` alone lists them
     #[arg(long, value_name = "NAME", conflicts_with_all = ["flash", "ram"])]
     pub(crate) board: Option<String>,
@@ -46,7 +46,7 @@ pub(crate) struct PerplexityArgs {
     /// Text file; a line `<|endoftext|>` separates documents
     pub(crate) file: PathBuf,
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: PlacedModelArgs,
     #[command(flatten)]
     pub(crate) residence: ResidenceArgs,
     #[command(flatten)]
@@ -60,7 +60,7 @@ pub(crate) struct PerplexityArgs {
 #[command(allow_negative_numbers = true)]
 pub(crate) struct LogitsArgs {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: PlacedModelArgs,
     #[command(flatten)]
     pub(crate) residence: ResidenceArgs,
     #[command(flatten)]
@@ -80,7 +80,7 @@ pub(crate) struct LogitsArgs {
 #[command(allow_negative_numbers = true)]
 pub(crate) struct DigestArgs {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: PlacedModelArgs,
     #[command(flatten)]
     pub(crate) residence: ResidenceArgs,
     #[command(flatten)]

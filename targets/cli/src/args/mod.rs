@@ -6,6 +6,7 @@
 mod bench;
 mod common;
 mod inspect;
+mod models;
 mod parse;
 #[cfg(feature = "quantizer")]
 mod quantizer;
@@ -16,10 +17,15 @@ mod size;
 use clap::{Parser, Subcommand};
 
 pub(crate) use self::bench::BenchArgs;
-pub(crate) use self::common::{EngineArgs, ModelArgs, ResidenceArgs, StateType, StateTypeArgs};
+pub(crate) use self::common::{
+    EngineArgs, ModelArgs, PlacedModelArgs, ResidenceArgs, StateType, StateTypeArgs,
+};
 pub(crate) use self::inspect::{
     DigestArgs, FitArgs, InfoArgs, LogitsArgs, PerplexityArgs, TokenizeArgs,
 };
+#[cfg(all(feature = "pull", any(unix, windows)))]
+pub(crate) use self::models::PullArgs;
+pub(crate) use self::models::{ListArgs, RmArgs};
 pub(crate) use self::parse::Stop;
 #[cfg(feature = "quantizer")]
 pub(crate) use self::quantizer::{ExportArgs, QuantizeArgs, StateArgs};
@@ -40,6 +46,13 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Writes text that continues a prompt; without one, tells a story
     Run(RunArgs),
+    /// Downloads a model and converts it; alone, lists the models to be had
+    #[cfg(all(feature = "pull", any(unix, windows)))]
+    Pull(PullArgs),
+    /// Lists the models in the models folder
+    List(ListArgs),
+    /// Removes models from the models folder
+    Rm(RmArgs),
     /// Converts a checkpoint (.pth, .safetensors) into a model file
     #[cfg(feature = "quantizer")]
     Quantize(QuantizeArgs),
@@ -77,7 +90,11 @@ impl Command {
             #[cfg(feature = "quantizer")]
             Self::Quantize(_) | Self::State(_) | Self::Export(_) => true,
             Self::Logits(_) => true,
-            Self::Info(_)
+            #[cfg(all(feature = "pull", any(unix, windows)))]
+            Self::Pull(args) => args.model.is_some(),
+            Self::Rm(_) => true,
+            Self::List(_)
+            | Self::Info(_)
             | Self::Fit(_)
             | Self::Perplexity(_)
             | Self::Tokenize(_)

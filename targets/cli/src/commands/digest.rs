@@ -16,7 +16,7 @@ pub(crate) fn run(args: &DigestArgs) -> Result<()> {
     if args.batch == 0 {
         bail!("--batch 0 computes nothing; give 1 or more");
     }
-    let opened = LoadedModel::resident(&args.model, &args.residence)?;
+    let opened = LoadedModel::resident(&args.model.chosen(), &args.residence)?;
     let model = opened.model()?;
     let half = if args.restore { args.tokens / 2 } else { args.tokens };
     let saved = if args.restore { model.shape().state_len() } else { 0 };

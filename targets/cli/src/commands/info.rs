@@ -16,7 +16,7 @@ use crate::support::stdout::outln;
 use crate::support::traffic::{parameters, read_per_token};
 
 pub(crate) fn run(args: &InfoArgs) -> Result<()> {
-    let opened = LoadedModel::new(&args.model)?;
+    let opened = LoadedModel::new(&args.model.chosen())?;
     let model = opened.model()?;
     let facts = Facts::new(&model);
     if args.json {

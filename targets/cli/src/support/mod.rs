@@ -3,6 +3,7 @@
 pub(crate) mod engine;
 pub(crate) mod input;
 pub(crate) mod model;
+pub(crate) mod models;
 pub(crate) mod npy;
 pub(crate) mod numbers;
 pub(crate) mod output;

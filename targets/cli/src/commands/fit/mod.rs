@@ -1,7 +1,7 @@
 //! `kinglet fit`: what a model needs, and which boards have it.
 
 mod boards;
-mod shapes;
+pub(crate) mod shapes;
 
 use std::io;
 
@@ -35,7 +35,7 @@ const LINUX: u64 = 128 << 20;
 
 /// Says whether the model fits; with nothing to fit into, shows all boards.
 pub(crate) fn run(args: &FitArgs) -> Result<bool> {
-    let opened = LoadedModel::new(&args.model)?;
+    let opened = LoadedModel::new(&args.model.chosen())?;
     let model = opened.model()?;
     let shape = model.shape();
     if args.state.state_type == StateType::F16 && !shape.architecture.allows_f16_state() {
