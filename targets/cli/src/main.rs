@@ -1,6 +1,8 @@
 //! The program `kinglet`: runs, quantizes and measures RWKV models.
 
 mod args;
+#[cfg(all(feature = "pull", any(unix, windows)))]
+mod catalogue;
 mod commands;
 mod support;
 
@@ -10,7 +12,9 @@ use args::{Cli, Command};
 use clap::Parser;
 #[cfg(feature = "manual")]
 use commands::manual;
-use commands::{bench, digest, fit, info, logits, perplexity, run, tokenize};
+#[cfg(all(feature = "pull", any(unix, windows)))]
+use commands::pull;
+use commands::{bench, digest, fit, info, list, logits, perplexity, rm, run, tokenize};
 #[cfg(feature = "quantizer")]
 use commands::{export, quantize, state};
 #[cfg(unix)]
@@ -39,6 +43,10 @@ fn main() -> ExitCode {
     }
     let result = match command {
         Command::Run(args) => run::run(&args),
+        #[cfg(all(feature = "pull", any(unix, windows)))]
+        Command::Pull(args) => pull::run(&args),
+        Command::List(args) => list::run(&args),
+        Command::Rm(args) => rm::run(&args),
         #[cfg(feature = "quantizer")]
         Command::Quantize(args) => quantize::run(&args),
         #[cfg(feature = "quantizer")]

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::parse::{Official, measured, official, share, threads};
-use super::{DeviceArgs, ModelArgs, ResidenceArgs, StateTypeArgs};
+use super::{DeviceArgs, PlacedModelArgs, ResidenceArgs, StateTypeArgs};
 
 /// What the columns mean, for `--help`.
 const COLUMNS: &str = "\
@@ -21,12 +21,12 @@ Columns:
 #[command(allow_negative_numbers = true, after_help = COLUMNS)]
 pub(crate) struct BenchArgs {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: PlacedModelArgs,
     #[command(flatten)]
     pub(crate) residence: ResidenceArgs,
     /// Random weights of an official shape, made in memory, instead of a file:
     /// rwkv7-0.1b, rwkv7-0.4b, rwkv7-1.5b, rwkv7-2.9b, rwkv7-7.2b
-    #[arg(long, value_name = "SHAPE", conflicts_with_all = ["model", "verify", "preload", "lock"], value_parser = official)]
+    #[arg(long, value_name = "SHAPE", conflicts_with_all = ["chosen", "verify", "preload", "lock"], value_parser = official)]
     pub(crate) shape: Option<Official>,
     /// Tokens of the prompt
     #[arg(short = 'p', long = "prompt-tokens", alias = "prompt", value_name = "N", default_value_t = 512, value_parser = measured)]
@@ -44,7 +44,7 @@ pub(crate) struct BenchArgs {
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = measured)]
     pub(crate) repeats: usize,
     /// Share of zero activations in the channel mix of random weights, 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5, requires = "shape", conflicts_with = "model", value_parser = share::<f64>)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, requires = "shape", conflicts_with = "chosen", value_parser = share::<f64>)]
     pub(crate) ffn_sparsity: f64,
     /// Kernel set, by its name or the end of one; the fastest that this machine has if not given
     #[arg(long, value_name = "NAME")]

@@ -11,11 +11,12 @@ use super::parse::threads;
 /// The model that a command works on.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ModelArgs {
-    /// Model file (.kinglet); the built-in story teller if not given
-    #[arg(short, long, value_name = "MODEL")]
+    /// Model file (.kinglet), or the name of a model that `kinglet list` shows; the built-in story
+    /// teller if not given
+    #[arg(short, long, value_name = "MODEL", group = "chosen")]
     #[cfg_attr(
         not(feature = "built-in-model"),
-        arg(help = "Model file (.kinglet); this build brings none along")
+        arg(help = "Model file (.kinglet), or the name of one that `kinglet list` shows; this build brings none along")
     )]
     pub(crate) model: Option<PathBuf>,
     /// Checks the checksums of the whole file first; done anyway below 64 MB
@@ -23,14 +24,33 @@ pub(crate) struct ModelArgs {
     pub(crate) verify: bool,
 }
 
+/// The model of a command that has no other argument without a name.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct PlacedModelArgs {
+    /// The model, as --model names it
+    #[arg(value_name = "MODEL", group = "chosen")]
+    placed: Option<PathBuf>,
+    #[command(flatten)]
+    named: ModelArgs,
+}
+
+impl PlacedModelArgs {
+    /// The model, wherever it stands.
+    pub(crate) fn chosen(&self) -> ModelArgs {
+        let mut chosen = self.named.clone();
+        chosen.model = chosen.model.or_else(|| self.placed.clone());
+        chosen
+    }
+}
+
 /// Where the model's file is while a command computes.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ResidenceArgs {
-    /// Reads the file of -m into memory first, so that no token waits for the disk
-    #[arg(long, requires = "model")]
+    /// Reads the whole model file into memory first, so that no token waits for the disk
+    #[arg(long, requires = "chosen")]
     pub(crate) preload: bool,
-    /// Reads the file of -m in and keeps it there (mlock); `ulimit -l` must allow its size
-    #[arg(long, requires = "model")]
+    /// Reads the model file in and keeps it there (mlock); `ulimit -l` must allow its size
+    #[arg(long, requires = "chosen")]
     pub(crate) lock: bool,
 }
 

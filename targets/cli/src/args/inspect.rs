@@ -6,12 +6,12 @@ use clap::Args;
 
 use super::parse::positive;
 use super::size::parse_size;
-use super::{DeviceArgs, EngineArgs, ModelArgs, ResidenceArgs, StateTypeArgs};
+use super::{DeviceArgs, EngineArgs, ModelArgs, PlacedModelArgs, ResidenceArgs, StateTypeArgs};
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct InfoArgs {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: PlacedModelArgs,
     /// Shows how long each layer remembers: the half-life of its memory, in tokens
     #[arg(long)]
     pub(crate) decay: bool,
@@ -39,10 +39,10 @@ pub(crate) struct InfoArgs {
 #[command(allow_negative_numbers = true)]
 pub(crate) struct FitArgs {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: PlacedModelArgs,
     /// An official shape instead of a file, before it is downloaded: rwkv7-0.1b, rwkv7-0.4b,
     /// rwkv7-1.5b, rwkv7-2.9b, rwkv7-7.2b, rwkv7-13.3b
-    #[arg(long, value_name = "SHAPE", conflicts_with_all = ["model", "verify"])]
+    #[arg(long, value_name = "SHAPE", conflicts_with_all = ["chosen", "verify"])]
     pub(crate) shape: Option<String>,
     /// A known board; `kinglet fit` alone lists them. The usual names are taken as well
     #[arg(long, value_name = "NAME", conflicts_with_all = ["flash", "ram"])]
@@ -69,7 +69,7 @@ pub(crate) struct PerplexityArgs {
     /// Text file; a line `<|endoftext|>` separates documents. `-` is standard input
     pub(crate) file: PathBuf,
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: PlacedModelArgs,
     #[command(flatten)]
     pub(crate) residence: ResidenceArgs,
     #[command(flatten)]
@@ -83,7 +83,7 @@ pub(crate) struct PerplexityArgs {
 #[command(allow_negative_numbers = true)]
 pub(crate) struct LogitsArgs {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: PlacedModelArgs,
     #[command(flatten)]
     pub(crate) residence: ResidenceArgs,
     #[command(flatten)]
@@ -106,7 +106,7 @@ pub(crate) struct LogitsArgs {
 #[command(allow_negative_numbers = true)]
 pub(crate) struct DigestArgs {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: PlacedModelArgs,
     #[command(flatten)]
     pub(crate) residence: ResidenceArgs,
     #[command(flatten)]

@@ -10,6 +10,7 @@ mod device;
 mod inspect;
 #[cfg(feature = "manual")]
 mod manual;
+mod models;
 mod parse;
 #[cfg(feature = "quantizer")]
 mod quantizer;
@@ -20,13 +21,18 @@ mod size;
 use clap::{Parser, Subcommand};
 
 pub(crate) use self::bench::BenchArgs;
-pub(crate) use self::common::{EngineArgs, ModelArgs, ResidenceArgs, StateType, StateTypeArgs};
+pub(crate) use self::common::{
+    EngineArgs, ModelArgs, PlacedModelArgs, ResidenceArgs, StateType, StateTypeArgs,
+};
 pub(crate) use self::device::{Device, DeviceArgs};
 pub(crate) use self::inspect::{
     DigestArgs, FitArgs, InfoArgs, LogitsArgs, PerplexityArgs, TokenizeArgs,
 };
 #[cfg(feature = "manual")]
 pub(crate) use self::manual::{CompletionsArgs, ManArgs};
+#[cfg(all(feature = "pull", any(unix, windows)))]
+pub(crate) use self::models::PullArgs;
+pub(crate) use self::models::{ListArgs, RmArgs};
 pub(crate) use self::parse::{MAX_THREADS, Stop};
 #[cfg(feature = "quantizer")]
 pub(crate) use self::quantizer::{ExportArgs, QuantizeArgs, StateArgs};
@@ -80,6 +86,13 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Writes text that continues a prompt; without one, tells a story
     Run(RunArgs),
+    /// Downloads a model and converts it; alone, lists the models to be had
+    #[cfg(all(feature = "pull", any(unix, windows)))]
+    Pull(PullArgs),
+    /// Lists the models in the models folder
+    List(ListArgs),
+    /// Removes models from the models folder
+    Rm(RmArgs),
     /// Converts a checkpoint (.pth, .safetensors) into a model file
     #[cfg(feature = "quantizer")]
     Quantize(QuantizeArgs),
@@ -133,7 +146,11 @@ impl Command {
             Self::Info(args) => args.output.is_some(),
             #[cfg(not(feature = "plot"))]
             Self::Info(_) => false,
-            Self::Fit(_)
+            #[cfg(all(feature = "pull", any(unix, windows)))]
+            Self::Pull(args) => args.model.is_some(),
+            Self::Rm(_) => true,
+            Self::List(_)
+            | Self::Fit(_)
             | Self::Perplexity(_)
             | Self::Tokenize(_)
             | Self::Digest(_)

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::parse::finite;
 use super::sampling::SamplerArgs;
-use super::{ModelArgs, StateTypeArgs};
+use super::{ModelArgs, PlacedModelArgs, StateTypeArgs};
 
 /// The keys of the report, for `--help`.
 pub(crate) const KEYS: &str = "\
@@ -48,8 +48,9 @@ pub(crate) struct QuantizeArgs {
     #[arg(long, alias = "state", value_name = "FILE")]
     pub(crate) tuned_state: Option<PathBuf>,
     /// Vocabulary: RWKV's text form (rwkv_vocab_v20230424.txt), a tokenizer.json with byte-level
-    /// BPE (20B_tokenizer.json), or `bytes` (ids 0 to 255) or `bytes+1` (1 to 256, 0 ends a text);
-    /// the checkpoint's own if not given, where its container has one
+    /// BPE (20B_tokenizer.json), or `world` (that of the World and G1 models), `bytes` (ids 0 to
+    /// 255), `bytes+1` (1 to 256, 0 ends a text) or `none`; if not given the checkpoint's own, where
+    /// its container has one, and `world` where it has 65,536 outputs
     #[arg(long, value_name = "FILE")]
     pub(crate) vocab: Option<PathBuf>,
     /// Replaces an --output or --report that is there and of another kind
@@ -68,7 +69,8 @@ pub(crate) struct QuantizeArgs {
     /// lists its keys
     #[arg(long, value_name = "FILE.json")]
     pub(crate) report: Option<PathBuf>,
-    /// Text for the comparison, tokenized with --vocab; without --vocab a JSON list of token ids.
+    /// Text for the comparison, tokenized with the model's vocabulary; without one a JSON list of
+    /// token ids.
     /// Documents stand apart by lines `<|endoftext|>`. The model's own texts if not given
     #[arg(long, value_name = "FILE", requires = "report")]
     pub(crate) text: Option<PathBuf>,
@@ -99,7 +101,7 @@ pub(crate) struct StateArgs {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ExportArgs {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: PlacedModelArgs,
     /// File to write
     #[arg(short, long, value_name = "OUT.safetensors")]
     pub(crate) output: PathBuf,

@@ -18,7 +18,7 @@ use crate::support::tokens::token;
 
 pub(crate) fn run(args: &DigestArgs) -> Result<()> {
     args.engine.check_device(&args.residence)?;
-    let opened = LoadedModel::resident(&args.model, &args.residence)?;
+    let opened = LoadedModel::resident(&args.model.chosen(), &args.residence)?;
     let model = opened.model()?;
     let half = if args.restore { args.tokens / 2 } else { args.tokens };
     let saved = if args.restore { model.shape().state_len() } else { 0 };

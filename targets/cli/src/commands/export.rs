@@ -10,9 +10,10 @@ use crate::support::stdout::outln;
 use crate::support::terminal;
 
 pub(crate) fn run(args: &ExportArgs) -> Result<()> {
-    output::refuse_overwrite(&args.model.model, "--output", &args.output)?;
+    let chosen = args.model.chosen();
+    output::refuse_overwrite(&chosen.model, "--output", &args.output)?;
     output::refuse_foreign(Kind::Safetensors, "--output", &args.output, args.force)?;
-    let opened = LoadedModel::new(&args.model)?;
+    let opened = LoadedModel::new(&chosen)?;
     let tensors = kinglet_quantize::export(&opened.model()?, &args.output)?;
     if args.json {
         let output = args.output.display().to_string();

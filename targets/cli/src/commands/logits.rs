@@ -20,7 +20,8 @@ use crate::support::tokens::without_mark;
 const MAX_BATCH: usize = 32;
 
 pub(crate) fn run(args: &LogitsArgs) -> Result<()> {
-    let inputs = args.model.model.iter().chain([&args.ids]);
+    let chosen = args.model.chosen();
+    let inputs = chosen.model.iter().chain([&args.ids]);
     output::refuse_overwrite(inputs, "--output", &args.output)?;
     output::refuse_foreign(Kind::Npy, "--output", &args.output, args.force)?;
     let path = input::shown(&args.ids);
@@ -31,7 +32,7 @@ pub(crate) fn run(args: &LogitsArgs) -> Result<()> {
         bail!("{path} has no token ids");
     }
     args.engine.check_device(&args.residence)?;
-    let opened = LoadedModel::resident(&args.model, &args.residence)?;
+    let opened = LoadedModel::resident(&chosen, &args.residence)?;
     let model = opened.model()?;
     let vocab = model.shape().vocab;
     if let Some((at, token)) = tokens.iter().enumerate().find(|(_, t)| **t as usize >= vocab) {

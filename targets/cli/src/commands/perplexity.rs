@@ -34,7 +34,7 @@ pub(crate) fn run(args: &PerplexityArgs) -> Result<()> {
     let text = String::from_utf8(text).with_context(|| format!("{path} is not UTF-8 text"))?;
     let text = text.replace("\r\n", "\n");
     args.engine.check_device(&args.residence)?;
-    let opened = LoadedModel::resident(&args.model, &args.residence)?;
+    let opened = LoadedModel::resident(&args.model.chosen(), &args.residence)?;
     let model = opened.model()?;
     let tokenizer = tokenizer(&model, opened.name())?;
     let documents = documents(&text);

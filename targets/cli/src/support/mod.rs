@@ -17,6 +17,7 @@ pub(crate) mod device;
 pub(crate) mod engine;
 pub(crate) mod input;
 pub(crate) mod model;
+pub(crate) mod models;
 pub(crate) mod npy;
 pub(crate) mod numbers;
 pub(crate) mod output;

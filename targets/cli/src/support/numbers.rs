@@ -20,21 +20,24 @@ pub(crate) fn short(bytes: u64) -> String {
     unit.map_or(bytes.to_string(), |(shift, unit)| format!("{}{unit}", bytes >> shift))
 }
 
-/// 203062561 as "203 MB": three digits.
-pub(crate) fn decimal(bytes: u64) -> String {
-    let bytes = bytes as f64;
-    let units = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
-    let (unit, name) =
-        units.into_iter().find(|(unit, _)| bytes >= 0.9995 * unit).unwrap_or((1.0, "B"));
-    let number = bytes / unit;
-    let digits = if unit == 1.0 || number >= 99.95 {
-        0
-    } else if number >= 9.995 {
-        1
-    } else {
-        2
-    };
-    format!("{number:.digits$} {name}")
+/// 382195690 as "382 MB": three digits and a unit, as disks and downloads are measured.
+pub(crate) fn size(bytes: u64) -> String {
+    scaled(bytes, &["bytes", "kB", "MB", "GB", "TB", "PB", "EB"])
+}
+
+/// 191084544 as "191 M", 7199907840 as "7.20 B".
+pub(crate) fn amount(number: u64) -> String {
+    scaled(number, &["", "k", "M", "B", "T"]).trim_end().to_owned()
+}
+
+fn scaled(number: u64, units: &[&str]) -> String {
+    let (mut value, mut unit) = (number as f64, 0);
+    // What would be rounded to 1000 has the next unit.
+    while value >= 999.5 && unit + 1 < units.len() {
+        (value, unit) = (value / 1000.0, unit + 1);
+    }
+    let digits = if unit == 0 || value >= 99.95 { 0 } else { usize::from(value < 9.995) + 1 };
+    format!("{value:.digits$} {}", units[unit])
 }
 
 #[cfg(test)]
@@ -50,17 +53,24 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_rounded_to_three_digits() {
-        for (bytes, text) in [
-            (7, "7 B"),
-            (203_062_561, "203 MB"),
-            (1_788_876, "1.79 MB"),
-            (12_345, "12.3 kB"),
-            (999_999, "1.00 MB"),
-            (3_500_000_000, "3.50 GB"),
+    fn sizes_have_three_digits() {
+        for (bytes, said) in [
+            (0, "0 bytes"),
+            (999, "999 bytes"),
+            (1_000, "1.00 kB"),
+            (9_994, "9.99 kB"),
+            (9_995, "10.0 kB"),
+            (99_960, "100 kB"),
+            (382_195_690, "382 MB"),
+            (999_600_000, "1.00 GB"),
+            (14_400_007_869, "14.4 GB"),
+            (u64::MAX, "18.4 EB"),
         ] {
-            assert_eq!(decimal(bytes), text);
+            assert_eq!(size(bytes), said);
         }
+        assert_eq!(amount(191_084_544), "191 M");
+        assert_eq!(amount(7_199_907_840), "7.20 B");
+        assert_eq!(amount(97), "97");
     }
 
     #[test]

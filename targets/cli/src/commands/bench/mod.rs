@@ -35,7 +35,7 @@ const PASSES: usize = 3;
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let Some((name, shape)) = args.shape else {
-        let opened = LoadedModel::resident(&args.model, &args.residence)?;
+        let opened = LoadedModel::resident(&args.model.chosen(), &args.residence)?;
         return measure(args, opened.name(), opened.model()?);
     };
     let start = Instant::now();

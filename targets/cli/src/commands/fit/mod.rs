@@ -2,7 +2,7 @@
 
 mod boards;
 mod need;
-mod shapes;
+pub(crate) mod shapes;
 mod show;
 
 use anyhow::{Result, bail};
@@ -20,6 +20,7 @@ use crate::support::traffic::read_per_token;
 
 /// Says whether the model fits; with nothing to fit into, shows all boards.
 pub(crate) fn run(args: &FitArgs) -> Result<bool> {
+    let chosen = args.model.chosen();
     let place = place(args)?;
     let how = Use::from(args);
     if let Some(name) = &args.shape {
@@ -28,14 +29,14 @@ pub(crate) fn run(args: &FitArgs) -> Result<bool> {
         let need = Some(Need::of(shape, how));
         return answer(&Question { name: shape.name, need, how }, place, args.json);
     }
-    if !HAS_BUILT_IN && args.model.model.is_none() {
+    if !HAS_BUILT_IN && chosen.model.is_none() {
         // Without a model there is no answer for one place, and the boards are still to be seen.
         if place.is_some() {
-            LoadedModel::new(&args.model)?;
+            LoadedModel::new(&chosen)?;
         }
         return answer(&Question { name: "", need: None, how }, None, args.json);
     }
-    let opened = LoadedModel::new(&args.model)?;
+    let opened = LoadedModel::new(&chosen)?;
     let model = opened.model()?;
     let shape = model.shape();
     refuse_f16(opened.name(), shape, args)?;

@@ -20,7 +20,7 @@ pub(crate) struct Known {
 }
 
 /// The packed World vocabulary, `rwkv_vocab_v20230424.txt`.
-const WORLD: u64 = 1_001_496;
+pub(crate) const WORLD: u64 = 1_001_496;
 /// The packed vocabulary of bytes: its header.
 const BYTES: u64 = 32;
 /// The packed vocabulary of the shipped model.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::boards::{BOARDS, Board};
 use super::need::{Fit, Need, Place, Use, largest, largest_to_have};
 use super::shapes::Known;
-use crate::support::numbers::{decimal, grouped, short};
+use crate::support::numbers::{grouped, short, size};
 use crate::support::stdout::outln;
 
 /// What is asked about.
@@ -142,12 +142,12 @@ fn print_banks(need: &Need, place: &Place, fit: &Fit) -> io::Result<()> {
 fn print_linux(need: &Need, place: &Place) -> io::Result<()> {
     let has: u64 = place.ram.iter().map(|bank| bank.bytes).sum();
     outln!("RAM")?;
-    outln!("  {:>8} model", decimal(need.model))?;
-    outln!("  {:>8} state, workspace, logits", decimal(need.ram()))?;
-    outln!("  {:>8} kept for Linux", decimal(place.kept))?;
+    outln!("  {:>8} model", size(need.model))?;
+    outln!("  {:>8} state, workspace, logits", size(need.ram()))?;
+    outln!("  {:>8} kept for Linux", size(place.kept))?;
     outln!(
         "  {:>8} in all, of {}B",
-        decimal(need.model + need.ram() + place.kept),
+        size(need.model + need.ram() + place.kept),
         short(has).replace('M', " M").replace('G', " G")
     )
 }
@@ -157,8 +157,8 @@ fn print_board(board: &Board, need: &Need, fit: &Fit) -> io::Result<()> {
         outln!(
             "about {} tokens/s, an estimate and not measured: {} a token at {}/s ({})",
             two_digits(rate),
-            decimal(need.read_per_token),
-            decimal(memory.bytes_per_second),
+            size(need.read_per_token),
+            size(memory.bytes_per_second),
             memory.source
         )?;
     }

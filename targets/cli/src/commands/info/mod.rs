@@ -24,15 +24,16 @@ use crate::support::stdout::outln;
 use crate::support::traffic::{parameters, read_per_token};
 
 pub(crate) fn run(args: &InfoArgs) -> Result<()> {
+    let chosen = args.model.chosen();
     #[cfg(feature = "plot")]
     if let Some(output) = &args.output {
-        output::refuse_overwrite(args.model.model.iter().chain(&args.text), "--output", output)?;
+        output::refuse_overwrite(chosen.model.iter().chain(&args.text), "--output", output)?;
     }
-    if let Some(path) = args.model.model.as_ref().filter(|path| state::begins_like_one(path)) {
+    if let Some(path) = chosen.model.as_ref().filter(|path| state::begins_like_one(path)) {
         return state::show(path, args.json);
     }
     args.device.check()?;
-    let opened = LoadedModel::new(&args.model)?;
+    let opened = LoadedModel::new(&chosen)?;
     let model = opened.model()?;
     if args.decay {
         return decay::show(opened.name(), &model, args);

@@ -33,10 +33,8 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
     }
     let state = state.map(|file| tuned_state(&checkpoint, args, &file)).transpose()?;
     let vocabulary = match &args.vocab {
-        None => checkpoint
-            .vocabulary()
-            .context("the checkpoint's own vocabulary; give another with `--vocab FILE`")?,
-        Some(path) => Some(named_vocabulary(path)?),
+        None => own_vocabulary(&checkpoint)?,
+        Some(name) => named_vocabulary(name)?,
     };
     let options = Options {
         vocabulary: vocabulary.as_ref(),
@@ -197,25 +195,60 @@ fn inputs(
 ) -> Vec<PathBuf> {
     let mut inputs = checkpoint.inputs();
     inputs.extend(state.into_iter().flat_map(Checkpoint::inputs));
-    inputs.extend(args.vocab.iter().filter(|name| bytes(name).is_none()).cloned());
+    inputs.extend(args.vocab.iter().filter(|name| BuiltIn::of(name).is_none()).cloned());
     inputs.extend(args.text.clone());
     inputs
 }
 
+/// The vocabulary that the checkpoint brings, or that its number of outputs tells.
+fn own_vocabulary(checkpoint: &Checkpoint) -> Result<Option<Vocabulary>> {
+    let own = checkpoint.vocabulary();
+    let own = own.context("the checkpoint's own vocabulary; give another with `--vocab FILE`")?;
+    let outputs = shape(checkpoint).map(|shape| shape.vocab);
+    if own.is_some() || !outputs.is_ok_and(|outputs| outputs == kinglet_world::OUTPUTS) {
+        return Ok(own);
+    }
+    terminal::note(
+        "note: the model gets the World vocabulary, for it has 65,536 outputs; --vocab FILE gives \
+         another, --vocab none none",
+    );
+    world().map(Some)
+}
+
 /// The vocabulary that `--vocab` names.
-fn named_vocabulary(name: &Path) -> Result<Vocabulary> {
-    match bytes(name) {
-        Some(first) => Ok(Vocabulary::bytes(first)),
+fn named_vocabulary(name: &Path) -> Result<Option<Vocabulary>> {
+    match BuiltIn::of(name) {
+        Some(BuiltIn::Bytes(first)) => Ok(Some(Vocabulary::bytes(first))),
+        Some(BuiltIn::World) => world().map(Some),
+        Some(BuiltIn::Nothing) => Ok(None),
         None => Vocabulary::read(&input::read(name, input::MAX_TEXT, "a vocabulary")?)
+            .map(Some)
             .with_context(|| format!("{}", name.display())),
     }
 }
 
-/// The id of byte 0, where the name is that of a vocabulary of bytes and of no file.
-fn bytes(name: &Path) -> Option<u16> {
-    match name.to_str() {
-        Some("bytes") => Some(0),
-        Some("bytes+1") => Some(1),
-        _ => None,
+/// The vocabulary of the World and G1 models. Id 0 ends a text.
+fn world() -> Result<Vocabulary> {
+    let tokens = kinglet_world::tokens().map(<[u8]>::to_vec);
+    Ok(Vocabulary::from_tokens(std::iter::once(Vec::new()).chain(tokens).collect())?)
+}
+
+/// What `--vocab` names that is no file.
+enum BuiltIn {
+    /// A token for each byte; the id of byte 0.
+    Bytes(u16),
+    World,
+    Nothing,
+}
+
+impl BuiltIn {
+    fn of(name: &Path) -> Option<Self> {
+        match name.to_str() {
+            Some("bytes") => Some(Self::Bytes(0)),
+            Some("bytes+1") => Some(Self::Bytes(1)),
+            Some("world") => Some(Self::World),
+            Some("none") => Some(Self::Nothing),
+            _ => None,
+        }
     }
 }
