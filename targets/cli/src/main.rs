@@ -10,6 +10,8 @@ use std::process::ExitCode;
 
 use args::{Cli, Command};
 use clap::Parser;
+#[cfg(all(feature = "chat", any(unix, windows)))]
+use commands::chat;
 #[cfg(feature = "manual")]
 use commands::manual;
 #[cfg(all(feature = "pull", any(unix, windows)))]
@@ -34,8 +36,7 @@ fn main() -> ExitCode {
     signals::explain_bus_error();
     #[cfg(unix)]
     if command.writes() {
-        // `run` saves its state on Ctrl-C.
-        let own = matches!(command, Command::Run(_)).then_some(signal_hook::consts::SIGINT);
+        let own = command.handles_interrupts().then_some(signal_hook::consts::SIGINT);
         signals::abandon_files(own);
     } else {
         // Whoever reads the output may stop, as `head` does: end quietly then.
@@ -43,6 +44,8 @@ fn main() -> ExitCode {
     }
     let result = match command {
         Command::Run(args) => run::run(&args),
+        #[cfg(all(feature = "chat", any(unix, windows)))]
+        Command::Chat(args) => chat::run(&args),
         #[cfg(all(feature = "pull", any(unix, windows)))]
         Command::Pull(args) => pull::run(&args),
         Command::List(args) => list::run(&args),

@@ -1,6 +1,6 @@
 //! A conversation apart from its session: what forks, and what is saved.
 
-use crate::session::Turn;
+use crate::session::{Settings, Turn};
 use crate::template::Template;
 
 /// A conversation that stands after a whole turn, from
@@ -20,4 +20,7 @@ pub struct Branch {
     pub sampler: Vec<u8>,
     /// The end of a plain text that is no whole character.
     pub unfinished: Vec<u8>,
+    /// How the session answered, for [`set_settings`](crate::Session::set_settings): a session
+    /// that switches to the conversation keeps its own. `None` where a file does not say.
+    pub settings: Option<Settings>,
 }

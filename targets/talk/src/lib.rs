@@ -10,5 +10,5 @@ pub mod template;
 
 pub use branch::Branch;
 pub use error::{SaveError, TalkError, TemplateError};
-pub use session::{Finish, Piece, Progress, Session, SessionOptions, Stats, Turn};
+pub use session::{Finish, Piece, Progress, Session, SessionOptions, Settings, Stats, Turn};
 pub use template::{Choice, Template, Thinking, choose};

@@ -23,6 +23,9 @@
 //! * `thinking`: a name of [`Thinking::ALL`], `none` where it is left out
 //! * `tokens`: what the model wrote, thought and answer; an answer goes on from them
 //! * `ended`: whether the model ended the text after it
+//! * `settings`: how the session answers, `{"thinking": "fast", "thought_tokens": 200,
+//!   "answer_tokens": 2048, "stops": ["###"], "sampling": {"temperature": 1.0, ...}}`; left out by
+//!   programs that have none
 //!
 //! The state is the one after the last turn, and the state file has no next token.
 
@@ -39,7 +42,7 @@ use tempfile::NamedTempFile;
 
 use crate::branch::Branch;
 use crate::error::SaveError;
-use crate::session::Turn;
+use crate::session::{Settings, Turn};
 use crate::template::{ChatTemplate, Template, Thinking};
 
 /// The version of the text.
@@ -54,6 +57,8 @@ struct SavedText<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     system: Option<String>,
     turns: Vec<SavedTurn<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    settings: Option<SavedSettings>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,6 +79,28 @@ struct SavedTurn<'a> {
     tokens: Cow<'a, [u32]>,
     #[serde(default)]
     ended: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedSettings {
+    thinking: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    thought_tokens: Option<usize>,
+    answer_tokens: usize,
+    #[serde(default)]
+    stops: Vec<String>,
+    sampling: SavedSampling,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedSampling {
+    temperature: f32,
+    top_k: u32,
+    top_p: f32,
+    min_p: f32,
+    presence: f32,
+    frequency: f32,
+    penalty_decay: f32,
 }
 
 impl Branch {
@@ -135,6 +162,7 @@ impl Branch {
             state: elements.into_iter().map(S::widen).collect(),
             sampler: sampler.to_vec(),
             unfinished: unfinished.to_vec(),
+            settings: text.settings.map(SavedSettings::open).transpose()?,
         })
     }
 
@@ -175,9 +203,57 @@ impl Branch {
                 SavedTemplate::HuggingFace { chat_template: template.source().to_owned() }
             }
         };
-        let turns = turns.collect();
-        SavedText { session: VERSION, template, system: self.system.clone(), turns }
+        let (turns, settings) = (turns.collect(), self.settings.as_ref().map(SavedSettings::of));
+        SavedText { session: VERSION, template, system: self.system.clone(), turns, settings }
     }
+}
+
+impl SavedSettings {
+    fn of(settings: &Settings) -> Self {
+        let SamplerOptions { temperature, top_k, top_p, min_p, presence, frequency, penalty_decay } =
+            settings.sampling;
+        Self {
+            thinking: settings.thinking.name().to_owned(),
+            thought_tokens: settings.thought_tokens,
+            answer_tokens: settings.answer_tokens,
+            stops: settings.stops.clone(),
+            sampling: SavedSampling {
+                temperature,
+                top_k,
+                top_p,
+                min_p,
+                presence,
+                frequency,
+                penalty_decay,
+            },
+        }
+    }
+
+    fn open(self) -> Result<Settings, SaveError> {
+        let SavedSampling { temperature, top_k, top_p, min_p, presence, frequency, penalty_decay } =
+            self.sampling;
+        Ok(Settings {
+            thinking: thinking(&self.thinking)?,
+            thought_tokens: self.thought_tokens,
+            answer_tokens: self.answer_tokens,
+            stops: self.stops,
+            sampling: SamplerOptions {
+                temperature,
+                top_k,
+                top_p,
+                min_p,
+                presence,
+                frequency,
+                penalty_decay,
+            },
+        })
+    }
+}
+
+/// The way to think of that name.
+fn thinking(name: &str) -> Result<Thinking, SaveError> {
+    let way = Thinking::named(name);
+    way.ok_or_else(|| SaveError::Text(format!("there is no way \"{name}\" to think")))
 }
 
 impl SavedTemplate {
@@ -197,13 +273,9 @@ impl SavedTurn<'_> {
         if let Some(token) = self.tokens.iter().find(|&&token| token as usize >= vocab) {
             return Err(SaveError::Text(format!("token {token} is outside the vocabulary")));
         }
-        let thinking = self.thinking.as_deref().unwrap_or("none");
-        let Some(thinking) = Thinking::named(thinking) else {
-            return Err(SaveError::Text(format!("there is no way \"{thinking}\" to think")));
-        };
         Ok(Turn {
             user: self.user.into_owned(),
-            thinking,
+            thinking: thinking(self.thinking.as_deref().unwrap_or("none"))?,
             thought: self.thought.into_owned(),
             answer: self.answer.into_owned(),
             tokens: self.tokens.into_owned(),

@@ -1,12 +1,11 @@
 //! A session is where a conversation is that never took another way, bit for bit.
 
-#[allow(dead_code)]
 mod common;
 
 use common::{draw, random, replay, stories, with_session};
 use kinglet::sampler::SamplerOptions;
 use kinglet_talk::template::Effort;
-use kinglet_talk::{Branch, Finish, Session, SessionOptions, Thinking};
+use kinglet_talk::{Branch, Finish, Session, SessionOptions, Settings, TalkError, Thinking};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -251,10 +250,56 @@ fn a_text_that_is_not_read_leaves_the_session_as_it_was() {
                 std::ops::ControlFlow::Continue(())
             }
         });
-        assert!(matches!(cancelled, Err(kinglet_talk::TalkError::Cancelled)));
+        assert!(matches!(cancelled, Err(TalkError::Cancelled)));
         assert_eq!(session.fork().unwrap(), before);
         assert!(session.undo(2).is_err() && session.edit("").is_ok());
         assert_eq!(session.turns().len(), 1);
+    });
+}
+
+#[test]
+fn what_is_cancelled_or_refused_leaves_the_session_as_it_was() {
+    with_session(&stories(), "g1", options(1, vec![], 0), |session| {
+        session.set_system(Some("Be brief.".into())).unwrap();
+        session.ask("Hello.").unwrap();
+        draw(session, 5);
+        let before = session.fork().unwrap();
+        let stop = &mut |_, _| std::ops::ControlFlow::Break(());
+        let system = session.set_system_with(Some("Be long.".into()), stop);
+        assert!(matches!(system, Err(TalkError::Cancelled)));
+        assert_eq!(session.fork().unwrap(), before);
+        let edited = session.edit_with("Goodbye.", stop);
+        assert!(matches!(edited, Err(TalkError::Cancelled)));
+        assert_eq!(session.fork().unwrap(), before);
+        let settings = Settings {
+            sampling: SamplerOptions { top_p: 3.0, ..SamplerOptions::default() },
+            ..session.settings()
+        };
+        assert!(session.set_settings(&settings).is_err());
+        assert_eq!(session.settings(), before.settings.clone().unwrap());
+        // The system text that was not read is in no state that is gone back to.
+        session.undo(1).unwrap();
+        let undone = session.fork().unwrap();
+        assert!(undone.state == replay(&stories(), &undone).0);
+    });
+}
+
+#[test]
+fn progress_counts_all_tokens_of_a_conversation_that_is_read_again() {
+    with_session(&stories(), "g1", options(1, vec![], 0), |session| {
+        for _ in 0..2 {
+            session.ask("Tell me of a cat.").unwrap();
+            draw(session, 9);
+        }
+        let mut seen = Vec::new();
+        let progress = &mut |done, all| {
+            seen.push((done, all));
+            std::ops::ControlFlow::Continue(())
+        };
+        session.set_system_with(Some("Be brief.".into()), progress).unwrap();
+        let all = seen[0].1;
+        assert!(seen.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[1].1 == all), "{seen:?}");
+        assert_eq!(seen.last().unwrap().0, all);
     });
 }
 

@@ -1,6 +1,5 @@
 //! A session that was saved goes on as if it had not stopped, and nothing else does.
 
-#[allow(dead_code)]
 mod common;
 
 use std::fs;
@@ -8,7 +7,7 @@ use std::fs;
 use common::{draw, random, stories, with_session};
 use kinglet::StateFile;
 use kinglet::format::state_file::StateFileError;
-use kinglet_talk::{Branch, SaveError, SessionOptions, Thinking};
+use kinglet_talk::{Branch, SaveError, SessionOptions, Settings, Thinking};
 use proptest::prelude::*;
 
 fn options(seed: u64) -> SessionOptions {
@@ -95,6 +94,29 @@ fn every_template_comes_back() {
     let branch = Branch { template, ..conversation("g1") };
     let bytes = branch.to_bytes::<f32>(&model).unwrap();
     assert_eq!(Branch::from_bytes::<f32>(&model, &bytes).unwrap(), branch);
+}
+
+#[test]
+fn settings_come_back_and_old_files_have_none() {
+    let model = stories();
+    let branch = with_session(&model, "g1", options(3), |session| {
+        let settings = Settings {
+            thinking: Thinking::Fast,
+            thought_tokens: Some(7),
+            stops: vec!["\n###".into()],
+            ..session.settings()
+        };
+        session.set_settings(&settings).unwrap();
+        let branch = session.fork().unwrap();
+        assert_eq!(branch.settings, Some(settings));
+        branch
+    });
+    let bytes = branch.to_bytes::<f32>(&model).unwrap();
+    assert_eq!(Branch::from_bytes::<f32>(&model, &bytes).unwrap(), branch);
+    let old = Branch { settings: None, ..branch };
+    let bytes = old.to_bytes::<f32>(&model).unwrap();
+    assert!(!String::from_utf8_lossy(&bytes).contains("settings"));
+    assert_eq!(Branch::from_bytes::<f32>(&model, &bytes).unwrap(), old);
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //! list is read.
 
 mod bench;
+#[cfg(all(feature = "chat", any(unix, windows)))]
+mod chat;
 mod common;
 mod device;
 mod inspect;
@@ -21,6 +23,8 @@ mod size;
 use clap::{Parser, Subcommand};
 
 pub(crate) use self::bench::BenchArgs;
+#[cfg(all(feature = "chat", any(unix, windows)))]
+pub(crate) use self::chat::ChatArgs;
 pub(crate) use self::common::{
     EngineArgs, ModelArgs, PlacedModelArgs, ResidenceArgs, StateType, StateTypeArgs,
 };
@@ -86,6 +90,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Writes text that continues a prompt; without one, tells a story
     Run(RunArgs),
+    /// Talks with a model, and keeps the conversation
+    #[cfg(all(feature = "chat", any(unix, windows)))]
+    Chat(ChatArgs),
     /// Downloads a model and converts it; alone, lists the models to be had
     #[cfg(all(feature = "pull", any(unix, windows)))]
     Pull(PullArgs),
@@ -137,6 +144,8 @@ impl Command {
     pub(crate) const fn writes(&self) -> bool {
         match self {
             Self::Run(args) => args.save_state.is_some(),
+            #[cfg(feature = "chat")]
+            Self::Chat(_) => true,
             #[cfg(feature = "quantizer")]
             Self::Quantize(_) | Self::State(_) | Self::Export(_) => true,
             #[cfg(not(feature = "quantizer"))]
@@ -159,6 +168,19 @@ impl Command {
             Self::Completions(_) => false,
             #[cfg(feature = "manual")]
             Self::Man(_) => true,
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Command {
+    /// Whether Ctrl-C is its own to handle: `run` saves its state, an answer of `chat` stops.
+    pub(crate) const fn handles_interrupts(&self) -> bool {
+        match self {
+            Self::Run(_) => true,
+            #[cfg(feature = "chat")]
+            Self::Chat(_) => true,
+            _ => false,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The commands: a file for each, and a function `run` in it that `main` calls.
 
 pub(crate) mod bench;
+#[cfg(all(feature = "chat", any(unix, windows)))]
+pub(crate) mod chat;
 pub(crate) mod digest;
 #[cfg(feature = "quantizer")]
 pub(crate) mod export;

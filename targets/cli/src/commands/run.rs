@@ -200,7 +200,7 @@ fn begins_like_a_model(path: &Path) -> bool {
 }
 
 /// A seed that differs between runs.
-fn drawn_seed() -> u64 {
+pub(crate) fn drawn_seed() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let nanos = now.map_or(0, |now| now.as_nanos());
     // Short enough to be typed again.

@@ -16,6 +16,8 @@ pub(crate) mod device;
 pub(crate) mod device;
 pub(crate) mod engine;
 pub(crate) mod input;
+#[cfg(all(feature = "chat", any(unix, windows)))]
+pub(crate) mod interrupt;
 pub(crate) mod model;
 pub(crate) mod models;
 pub(crate) mod npy;

@@ -20,6 +20,7 @@
 
 mod answer;
 mod reading;
+mod settings;
 mod snapshots;
 mod turn;
 
@@ -32,6 +33,7 @@ use kinglet::tokenizer::Tokenizer;
 use self::answer::Answer;
 pub use self::answer::{Finish, Piece};
 use self::reading::Reading;
+pub use self::settings::Settings;
 use self::snapshots::{Place, Point, Snapshots};
 pub use self::turn::Turn;
 use crate::branch::Branch;
@@ -183,7 +185,7 @@ impl<'a> Session<'a> {
             stats: Stats::default(),
             options,
         };
-        session.rebuild()?;
+        session.rebuild(&mut uncancelled)?;
         Ok(session)
     }
 
@@ -230,7 +232,7 @@ impl<'a> Session<'a> {
     /// When the template, the vocabulary or the engine fails, or there is no text. The session is
     /// then as before.
     pub fn ask(&mut self, user: &str) -> Result<(), TalkError> {
-        self.ask_with(user, &mut |_, _| ControlFlow::Continue(()))
+        self.ask_with(user, &mut uncancelled)
     }
 
     /// [`ask`](Self::ask) that tells how far a long text is read, and may be cancelled.
@@ -315,11 +317,20 @@ impl<'a> Session<'a> {
     ///
     /// As [`retry`](Self::retry) and [`ask`](Self::ask); the last turn is then as before.
     pub fn edit(&mut self, user: &str) -> Result<(), TalkError> {
+        self.edit_with(user, &mut uncancelled)
+    }
+
+    /// [`edit`](Self::edit) that tells how far a long text is read, and may be cancelled.
+    ///
+    /// # Errors
+    ///
+    /// As [`edit`](Self::edit), and [`TalkError::Cancelled`]; the last turn is then as before.
+    pub fn edit_with(&mut self, user: &str, progress: Progress<'_>) -> Result<(), TalkError> {
         self.last_turn()?;
         self.settle()?;
         let Some(old) = self.turns.last().cloned() else { return Ok(()) };
         self.undo(1)?;
-        let asked = self.ask(user);
+        let asked = self.ask_with(user, progress);
         if asked.is_err() {
             self.turns.push(old);
             self.standing = Standing::Lost;
@@ -332,11 +343,34 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     ///
-    /// When the template, the vocabulary or the engine fails.
+    /// When the template, the vocabulary or the engine fails. The session is then as before.
     pub fn set_system(&mut self, system: Option<String>) -> Result<(), TalkError> {
+        self.set_system_with(system, &mut uncancelled)
+    }
+
+    /// [`set_system`](Self::set_system) that tells how far the conversation is read, and may be
+    /// cancelled.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_system`](Self::set_system), and [`TalkError::Cancelled`]; the session is then as
+    /// before.
+    pub fn set_system_with(
+        &mut self,
+        system: Option<String>,
+        progress: Progress<'_>,
+    ) -> Result<(), TalkError> {
         self.settle()?;
-        self.options.system = system;
-        self.rebuild()
+        let mut state = vec![0.0; self.engine.shape().state_len()];
+        self.engine.store_state(self.options.sequence, &mut state)?;
+        let before = std::mem::replace(&mut self.options.system, system);
+        let read = self.rebuild(progress);
+        if read.is_err() {
+            self.options.system = before;
+            self.engine.load_state(self.options.sequence, &state)?;
+            self.stand_settled()?;
+        }
+        read
     }
 
     /// Uses another template, and reads the conversation again in its words.
@@ -347,7 +381,7 @@ impl<'a> Session<'a> {
     pub fn set_template(&mut self, template: Template) -> Result<(), TalkError> {
         self.settle()?;
         self.template = template;
-        self.rebuild()
+        self.rebuild(&mut uncancelled)
     }
 
     /// How the model is to think about the next questions, and the tokens of a thought after
@@ -432,6 +466,7 @@ impl<'a> Session<'a> {
             state,
             sampler: self.sampler_snapshot()?,
             unfinished: self.unfinished(),
+            settings: Some(self.settings()),
         })
     }
 
@@ -453,6 +488,11 @@ impl<'a> Session<'a> {
         self.options.system.clone_from(&branch.system);
         self.turns.clone_from(&branch.turns);
         self.take_stops();
+        self.stand_settled()
+    }
+
+    /// Takes the state as that after the last turn, and forgets all others.
+    fn stand_settled(&mut self) -> Result<(), TalkError> {
         self.snapshots.forget_from((0, Point::Before));
         self.standing = Standing::Settled;
         self.keep((self.turns.len(), Point::Before))
@@ -470,11 +510,12 @@ impl<'a> Session<'a> {
     }
 
     /// Forgets every state and reads the conversation from its start.
-    fn rebuild(&mut self) -> Result<(), TalkError> {
+    fn rebuild(&mut self, progress: Progress<'_>) -> Result<(), TalkError> {
         self.take_stops();
         self.snapshots.forget_from((0, Point::Before));
-        self.standing = Standing::Lost;
-        self.settle()
+        self.go_to_with((self.turns.len(), Point::Before), progress)?;
+        self.standing = Standing::Settled;
+        Ok(())
     }
 
     /// The conversation before a turn.
@@ -575,32 +616,39 @@ impl<'a> Session<'a> {
 
     /// Brings the state to a place, from the nearest one whose state is kept.
     fn go_to(&mut self, place: Place) -> Result<(), TalkError> {
+        self.go_to_with(place, &mut uncancelled)
+    }
+
+    /// [`go_to`](Self::go_to) that tells how far the texts in between are read.
+    fn go_to_with(&mut self, place: Place, progress: Progress<'_>) -> Result<(), TalkError> {
         self.standing = Standing::Lost;
         let kept = self
             .snapshots
             .last(place)
             .map(|(at, state)| self.engine.load_state(self.options.sequence, state).map(|()| at));
-        let mut at = match kept {
-            Some(at) => at?,
-            None => {
-                self.engine.reset(self.options.sequence)?;
-                let start = self.encode(&self.template.start(self.options.system.as_deref()))?;
-                self.feed(&start, false, &mut uncancelled)?;
-                let start = (0, Point::Before);
-                self.keep(start)?;
-                start
-            }
+        let from = kept.transpose()?;
+        let start = match from {
+            Some(_) => Vec::new(),
+            None => self.encode(&self.template.start(self.options.system.as_deref()))?,
         };
-        let from = at;
+        let mut at = from.unwrap_or((0, Point::Before));
+        let mut tokens = Vec::new();
         while at < place {
-            let tokens;
-            (tokens, at) = self.tokens_from(at)?;
-            self.feed(&tokens, false, &mut uncancelled)?;
+            let (piece, next) = self.tokens_from(at)?;
+            tokens.extend(piece);
+            at = next;
         }
-        if at == from {
+        let all = start.len() + tokens.len();
+        if from.is_none() {
+            self.engine.reset(self.options.sequence)?;
+            self.feed(&start, false, &mut |done, _| progress(done, all))?;
+            self.keep((0, Point::Before))?;
+        }
+        if from.unwrap_or((0, Point::Before)) == place {
             self.snapshots.forget_after(place);
             return Ok(());
         }
+        self.feed(&tokens, false, &mut |done, _| progress(start.len() + done, all))?;
         self.keep(place)
     }
 

@@ -1,0 +1,178 @@
+//! What a person sees: answers as they come, thoughts dimmed, and what the program says.
+//!
+//! Answers and what commands were asked for go to standard output, all else to standard error.
+//! Where standard output is no terminal, answers are there as the model wrote them, without
+//! thoughts. On a terminal a control character of the model could do anything, and is left out.
+
+use std::io::{self, IsTerminal, Write};
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use kinglet_talk::Piece;
+
+use crate::support::terminal;
+
+const DIM: Style = Style::new().dimmed();
+const PROMPT: Style = AnsiColor::Cyan.on_default().bold();
+
+/// The part of a turn that was shown last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Nothing,
+    Thought,
+    Answer,
+}
+
+pub(super) struct Display {
+    out: AutoStream<io::Stdout>,
+    /// Whether a person reads the standard output.
+    is_terminal: bool,
+    /// Whether it has colours.
+    is_styled: bool,
+    part: Part,
+    /// Whether the next character begins a line.
+    at_line_start: bool,
+    /// Why nothing can be shown any more.
+    failure: Option<io::Error>,
+}
+
+impl Display {
+    pub(super) fn new() -> Self {
+        let stdout = io::stdout();
+        let is_terminal = stdout.is_terminal();
+        let is_styled = is_terminal && AutoStream::choice(&stdout) != ColorChoice::Never;
+        Self {
+            out: AutoStream::auto(stdout),
+            is_terminal,
+            is_styled,
+            part: Part::Nothing,
+            at_line_start: true,
+            failure: None,
+        }
+    }
+
+    /// Whether nobody can read it any more.
+    pub(super) const fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// The failure to show something, which ends the chat.
+    pub(super) fn check(&mut self) -> io::Result<()> {
+        match self.failure.take() {
+            Some(error) => {
+                let message = format!("cannot write to standard output: {error}");
+                Err(io::Error::new(error.kind(), message))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The prompt, plain and with its style.
+    pub(super) fn prompt(&self, name: Option<&str>) -> (String, String) {
+        let plain = format!("{}> ", name.unwrap_or_default());
+        let styled =
+            if self.is_styled { format!("{PROMPT}{plain}{PROMPT:#}") } else { plain.clone() };
+        (plain, styled)
+    }
+
+    /// Shows what a token of an answer completed.
+    pub(super) fn piece(&mut self, Piece { thought, answer }: &Piece) {
+        if self.is_terminal && !thought.is_empty() {
+            if self.part != Part::Thought && !self.is_styled {
+                self.write("[thinking]\n");
+            }
+            self.part = Part::Thought;
+            let shown = visible(thought);
+            let dimmed = if self.is_styled { format!("{DIM}{shown}{DIM:#}") } else { shown };
+            self.write(&dimmed);
+        }
+        if answer.is_empty() {
+            return;
+        }
+        if self.part == Part::Thought {
+            self.end_thought();
+        }
+        if !self.is_terminal {
+            self.write(answer);
+        } else if self.part == Part::Nothing {
+            self.write(&visible(answer.trim_start()));
+        } else {
+            self.write(&visible(answer));
+        }
+        if !answer.trim_start().is_empty() {
+            self.part = Part::Answer;
+        }
+    }
+
+    fn end_thought(&mut self) {
+        self.new_line();
+        self.write(if self.is_styled { "\n" } else { "[answer]\n" });
+        self.part = Part::Nothing;
+    }
+
+    /// Ends an answer.
+    pub(super) fn end_answer(&mut self) {
+        if self.is_terminal {
+            self.new_line();
+        } else {
+            self.write("\n");
+        }
+        self.part = Part::Nothing;
+    }
+
+    /// Shows a turn of before.
+    pub(super) fn turn(&mut self, user: &str, answer: &str) {
+        if self.is_styled {
+            self.write(&format!("{DIM}> {}{DIM:#}\n", visible(user)));
+        } else {
+            self.write(&format!("> {}\n", visible(user)));
+        }
+        self.write(&visible(answer.trim()));
+        self.new_line();
+    }
+
+    /// Shows what was asked for.
+    pub(super) fn line(&mut self, text: &str) {
+        let text = if self.is_terminal { visible(text) } else { text.to_owned() };
+        self.write(&text);
+        self.write("\n");
+    }
+
+    /// Says something beside it.
+    pub(super) fn note(&mut self, text: &str) {
+        if self.is_terminal {
+            self.new_line();
+        }
+        terminal::note(text);
+    }
+
+    fn new_line(&mut self) {
+        if !self.at_line_start {
+            self.write("\n");
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        if self.failure.is_some() || text.is_empty() {
+            return;
+        }
+        self.at_line_start = text.ends_with('\n');
+        let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        self.failure = written.err();
+    }
+}
+
+/// Text without characters that command a terminal.
+fn visible(text: &str) -> String {
+    text.chars().filter(|&c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_commands_a_terminal_is_left_out() {
+        assert_eq!(visible("a\u{1b}[2Jb\r\n\tc\u{9b}1m\u{7f}"), "a[2Jb\n\tc1m");
+    }
+}

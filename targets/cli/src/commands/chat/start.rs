@@ -1,0 +1,205 @@
+//! The start of a chat: model, template and settings, and the conversation that is gone on with.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use kinglet::engine::Engine;
+use kinglet::format::model::Model;
+use kinglet::format::state_file::StateFileError;
+use kinglet::num::state_dtype::{StateElement, f16};
+use kinglet::tokenizer::Tokenizer;
+use kinglet_talk::template::{ChatTemplate, MAX_SOURCE};
+use kinglet_talk::{
+    Branch, Choice, SaveError, Session, SessionOptions, Settings, Template, Thinking, choose,
+};
+
+use super::answer::Times;
+use super::display::Display;
+use super::input::Input;
+use super::storage::Storage;
+use super::{Chat, repl};
+use crate::args::{ChatArgs, ModelArgs, StateType};
+use crate::commands::run::drawn_seed;
+use crate::support::engine::{PROMPT_BATCH, max_batch, with_engine};
+use crate::support::interrupt::Interrupt;
+use crate::support::model::{LoadedModel, tokenizer};
+use crate::support::{input, terminal};
+
+/// Tokens of an answer, where nothing else is said.
+const ANSWER_TOKENS: usize = 2048;
+/// Longest file with a template: one of a tokenizer has more in it.
+const MAX_TEMPLATE_FILE: u64 = 16 << 20;
+
+pub(crate) fn run(args: &ChatArgs) -> Result<()> {
+    let path = args.path.clone().or_else(|| args.model.model.clone());
+    let opened =
+        LoadedModel::resident(&ModelArgs { model: path, ..args.model.clone() }, &args.residence)?;
+    let model = opened.model()?;
+    let tokenizer = tokenizer(&model, opened.name())?;
+    let storage = storage(args, &model)?;
+    let state_type = args.engine.state.state_type;
+    let saved = storage.saved().filter(|_| args.resume);
+    let branch = saved.map(|path| load(&model, state_type, path)).transpose()?;
+    let choice = template(args, &model, branch.as_ref())?;
+    let interrupt = Interrupt::new();
+    with_engine(model, &args.engine, 1, max_batch(&model, PROMPT_BATCH), |engine| {
+        let started = Start { args, tokenizer, branch, choice };
+        let (session, seed, reason) = started.session(engine)?;
+        let mut chat = Chat {
+            session,
+            model,
+            model_name: opened.name(),
+            reason,
+            state_type,
+            seed,
+            input: Input::new(storage.folder().map(Path::to_owned))?,
+            storage,
+            display: Display::new(),
+            interrupt,
+            attached: String::new(),
+            initial: String::new(),
+            times: Times::default(),
+        };
+        chat.greet(args.resume);
+        repl::talk(&mut chat)
+    })
+}
+
+/// What a session begins with.
+struct Start<'a, 'b> {
+    args: &'b ChatArgs,
+    tokenizer: Tokenizer<'a>,
+    branch: Option<Branch>,
+    choice: Choice,
+}
+
+impl<'a> Start<'a, '_> {
+    /// The session, the seed that its generator began with, and why its template is this one.
+    fn session(self, engine: &'a mut dyn Engine) -> Result<(Session<'a>, Option<u64>, String)> {
+        let Self { args, tokenizer, branch, choice } = self;
+        let Choice { template, reason } = choice;
+        let saved = branch.as_ref().and_then(|branch| branch.settings.as_ref());
+        let settings = settings(args, saved, &template)?;
+        let seed = args.sampling.seed.unwrap_or_else(drawn_seed);
+        // The system text of a conversation that is gone on with is in its state.
+        let system = args.system.clone().filter(|_| branch.is_none());
+        let options = SessionOptions {
+            system,
+            thinking: settings.thinking,
+            thought_tokens: settings.thought_tokens,
+            answer_tokens: settings.answer_tokens,
+            stops: settings.stops,
+            sampling: settings.sampling,
+            seed,
+            ..SessionOptions::default()
+        };
+        let mut session = Session::new(engine, tokenizer, template.clone(), options)?;
+        let Some(branch) = branch else { return Ok((session, Some(seed), reason)) };
+        session.switch(&branch)?;
+        if *session.template() != template {
+            session.set_template(template)?;
+        }
+        if args.system.is_some() && args.system != branch.system {
+            session.set_system(args.system.clone())?;
+        }
+        if let Some(seed) = args.sampling.seed {
+            session.reseed(seed)?;
+        }
+        Ok((session, args.sampling.seed, reason))
+    }
+}
+
+/// The files of the conversation. One that cannot be kept where nobody asked for it is no reason
+/// not to talk.
+fn storage(args: &ChatArgs, model: &Model<'_>) -> Result<Storage> {
+    let hash = &model.header().content_hash;
+    match Storage::open(hash, args.session.as_deref(), args.resume) {
+        Err(error) if !args.resume && args.session.is_none() => {
+            terminal::note(&format!("note: this conversation is not kept: {error:#}"));
+            Ok(Storage::none())
+        }
+        storage => storage,
+    }
+}
+
+/// Reads a conversation of an engine that keeps states in `state_type`.
+pub(super) fn load(model: &Model<'_>, state_type: StateType, path: &Path) -> Result<Branch> {
+    let branch = match state_type {
+        StateType::F32 => Branch::load::<f32>(model, path),
+        StateType::F16 => Branch::load::<f16>(model, path),
+    };
+    branch.map_err(|error| match error {
+        SaveError::File { .. } => anyhow!("{error}"),
+        SaveError::State(StateFileError::Element { found, .. }) if found == f32::CODE => {
+            anyhow!("{}: {error} (--state-type f32)", path.display())
+        }
+        SaveError::State(StateFileError::Element { found, .. }) if found == f16::CODE => {
+            anyhow!("{}: {error} (--state-type f16)", path.display())
+        }
+        _ => anyhow!("{}: {error}", path.display()),
+    })
+}
+
+/// The template that was asked for, or that of the conversation, or the model's.
+fn template(args: &ChatArgs, model: &Model<'_>, branch: Option<&Branch>) -> Result<Choice> {
+    let reason = |reason: &str| reason.to_owned();
+    match (&args.template, branch) {
+        (Some(name), _) => {
+            let template = Template::named(name).map_or_else(|| template_file(name), Ok)?;
+            Ok(Choice { template, reason: reason("as --template says") })
+        }
+        (None, Some(branch)) => {
+            let template = branch.template.clone();
+            Ok(Choice { template, reason: reason("that of the conversation") })
+        }
+        (None, None) => Ok(choose(model)),
+    }
+}
+
+/// A template in a file: the program itself, or the JSON of a tokenizer that has it.
+fn template_file(name: &str) -> Result<Template> {
+    let path = Path::new(name);
+    if !path.exists() {
+        let names = kinglet_talk::template::BuiltIn::ALL.map(|template| template.name());
+        bail!("--template {name} is no file, and none of {}", names.join(", "));
+    }
+    let bytes = input::read(path, MAX_TEMPLATE_FILE, "a chat_template")?;
+    let source = match serde_json::from_slice::<serde_json::Value>(&bytes) {
+        Ok(json) => {
+            let source = json.get("chat_template").and_then(|source| source.as_str());
+            source.with_context(|| format!("{name} has no text \"chat_template\""))?.to_owned()
+        }
+        Err(_) if bytes.len() > MAX_SOURCE => {
+            bail!("{name} has {} bytes; a chat_template has at most {MAX_SOURCE}", bytes.len())
+        }
+        Err(_) => String::from_utf8(bytes).with_context(|| format!("{name} is not UTF-8"))?,
+    };
+    let template = ChatTemplate::new(&source).with_context(|| name.to_owned())?;
+    Ok(Template::HuggingFace(template))
+}
+
+/// How the session answers: as the command line says, or as the conversation did.
+fn settings(args: &ChatArgs, saved: Option<&Settings>, template: &Template) -> Result<Settings> {
+    let asked = args.think.filter(|&thinking| thinking != Thinking::None);
+    if asked.is_some() && !template.thinks() {
+        bail!("--think: the template {template} has no thoughts");
+    }
+    let usual = if template.thinks() { Thinking::Fast } else { Thinking::None };
+    let usual = Settings {
+        thinking: usual,
+        thought_tokens: None,
+        answer_tokens: ANSWER_TOKENS,
+        stops: Vec::new(),
+        sampling: args.sampling.options(),
+    };
+    let settings = saved.cloned().unwrap_or(usual);
+    let stops = args.stop.iter().map(|stop| String::from_utf8(stop.0.clone()));
+    let stops = stops.collect::<Result<Vec<_>, _>>()?;
+    Ok(Settings {
+        thinking: args.think.unwrap_or(settings.thinking),
+        thought_tokens: args.think_budget.or(settings.thought_tokens),
+        answer_tokens: args.tokens.unwrap_or(settings.answer_tokens),
+        stops: if stops.is_empty() { settings.stops } else { stops },
+        sampling: settings.sampling,
+    })
+}

@@ -1,0 +1,298 @@
+//! Where conversations are on disk.
+//!
+//! ```text
+//! DATA/kinglet/chat/MODEL/session.state    the conversation under way, after its last whole turn
+//!                         session-2.state  that of a second chat at the same time, and so on
+//!                         last-1.state     the one before, then last-2 ...
+//!                         NAME.state       kept by name
+//! STATE/kinglet/chat-history               what was entered
+//! ```
+//!
+//! DATA and STATE are the user's data and state folders (XDG, or the system's), MODEL the front of
+//! the model's content hash. All are state files with the text of a session, written whole or not
+//! at all. A conversation that another takes the place of moves to `last-1` first.
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, bail};
+use etcetera::BaseStrategy;
+use kinglet_quantize::Hex;
+
+use crate::support::output::{self, Kind, Output};
+
+/// Chats with one model at the same time that are kept.
+const SLOTS: usize = 9;
+/// Conversations before this one that are kept.
+const EARLIER: usize = 5;
+/// Digits of the content hash in a folder's name.
+const HASH_LEN: usize = 16;
+const EXTENSION: &str = "state";
+
+/// The files of a chat's conversations.
+pub(super) struct Storage {
+    /// The folder of the model's conversations.
+    folder: Option<PathBuf>,
+    /// Where the conversation is kept.
+    session: Option<PathBuf>,
+    /// Whether `session` is in the folder.
+    in_folder: bool,
+    /// Held as long as the file is this chat's.
+    _lock: Option<File>,
+    /// Whether an earlier conversation is at `session`, and not this one yet.
+    is_earlier: bool,
+    /// A name under which the conversation is kept, too.
+    name: Option<String>,
+}
+
+/// A conversation that was kept by name.
+pub(super) struct Kept {
+    pub(super) name: String,
+    pub(super) len: u64,
+    pub(super) changed: Option<SystemTime>,
+}
+
+impl Storage {
+    /// The files of a chat with the model of that content hash. `resume` goes on with what is
+    /// there, at `file` where one is given.
+    pub(super) fn open(hash: &[u8; 32], file: Option<&Path>, resume: bool) -> Result<Self> {
+        let folder = data_folder().map(|data| {
+            let model = Hex(hash).to_string();
+            data.join("chat").join(&model[..HASH_LEN])
+        });
+        let mut storage = Self {
+            folder,
+            session: None,
+            in_folder: file.is_none(),
+            _lock: None,
+            is_earlier: false,
+            name: None,
+        };
+        match file {
+            Some(file) => storage.take_file(file, resume)?,
+            None => storage.take_slot(resume)?,
+        }
+        storage.is_earlier = !resume && storage.in_folder && storage.saved().is_some();
+        Ok(storage)
+    }
+
+    fn take_file(&mut self, file: &Path, resume: bool) -> Result<()> {
+        let name = file.display();
+        if output::refuse_foreign(Kind::State, "--session", file, false).is_err() {
+            bail!("--session {name} is there and not a conversation; give another file");
+        }
+        if file.is_file() && !resume {
+            bail!("--session {name} is there; --resume goes on with it, another file begins anew");
+        }
+        // A folder that takes no files is told now, not after the first answer.
+        drop(Output::private(file)?);
+        self.session = Some(file.to_owned());
+        Ok(())
+    }
+
+    fn take_slot(&mut self, resume: bool) -> Result<()> {
+        let folder = self.folder.as_ref().context("there is no home folder (HOME is not set)")?;
+        create_private(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let slots = if resume { 1 } else { SLOTS };
+        for slot in 1..=slots {
+            let name = if slot == 1 { "session".to_owned() } else { format!("session-{slot}") };
+            let path = folder.join(&name).with_extension(EXTENSION);
+            drop(Output::private(&path)?);
+            let lock = File::create(folder.join(name).with_extension("lock"))?;
+            match lock.try_lock() {
+                Err(TryLockError::WouldBlock) => continue,
+                // A file system without locks cannot tell of other chats.
+                Ok(()) | Err(TryLockError::Error(_)) => {}
+            }
+            (self.session, self._lock) = (Some(path), Some(lock));
+            return Ok(());
+        }
+        match resume {
+            true => bail!("the conversation is open in another chat; end that one first"),
+            false => bail!("{SLOTS} chats with this model are open; end one, or use --session"),
+        }
+    }
+
+    /// Storage of a chat that is not kept, because of an error.
+    pub(super) fn none() -> Self {
+        Self {
+            folder: None,
+            session: None,
+            in_folder: false,
+            _lock: None,
+            is_earlier: false,
+            name: None,
+        }
+    }
+
+    /// Where the conversation is kept.
+    pub(super) fn session(&self) -> Option<&Path> {
+        self.session.as_deref()
+    }
+
+    /// The name under which it is kept, too.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The folder with the conversations kept by name.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// The file to resume, if it is there.
+    pub(super) fn saved(&self) -> Option<&Path> {
+        self.session().filter(|path| path.is_file())
+    }
+
+    /// Writes the conversation after a turn.
+    pub(super) fn keep(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.is_earlier {
+            self.rotate()?;
+        }
+        if let Some(path) = &self.session {
+            write(path, bytes)?;
+        }
+        if let Some(name) = &self.name {
+            write(&self.path(name)?, bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the file at `session` is this conversation's.
+    pub(super) fn is_begun(&self) -> bool {
+        !self.is_earlier && self.saved().is_some()
+    }
+
+    /// Keeps the conversation at `session` for later, if that is `wanted`, because another takes
+    /// its place.
+    pub(super) fn leave(&mut self, wanted: bool) -> Result<()> {
+        self.name = None;
+        if !wanted || !self.is_begun() {
+            return Ok(());
+        }
+        match self.in_folder {
+            true => self.rotate(),
+            false => {
+                let bytes = self.session.as_ref().map(fs::read).transpose()?.unwrap_or_default();
+                self.free_last()?;
+                write(&self.path_of_last(1)?, &bytes)
+            }
+        }
+    }
+
+    /// Keeps it under `name` as well, from now on.
+    pub(super) fn follow(&mut self, name: &str) {
+        self.name = Some(name.to_owned());
+    }
+
+    /// The file of a name that a person chose.
+    pub(super) fn path(&self, name: &str) -> Result<PathBuf> {
+        let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ' ');
+        if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.chars().all(fits) {
+            bail!(
+                "\"{name}\" is no name; one has letters, digits, - and _, and at most 64 bytes of \
+                 them"
+            );
+        }
+        let folder = self.folder.as_ref().context("there is no folder to keep conversations in")?;
+        // Not `with_extension`: a name may have a point.
+        Ok(folder.join(format!("{name}.{EXTENSION}")))
+    }
+
+    /// [`path`](Self::path), of a file that is to be written.
+    pub(super) fn path_to_write(&self, name: &str, force: bool) -> Result<PathBuf> {
+        let path = self.path(name)?;
+        let own = ["session", "last-"].into_iter().find(|own| name.starts_with(own));
+        if let Some(own) = own {
+            bail!("names that begin with {own} are the program's own; give another");
+        }
+        if path.exists() && !force && self.name() != Some(name) {
+            bail!("{name} is there; give another name, or --force after it to replace it");
+        }
+        create_private(path.parent().unwrap_or(&path))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// All that can be loaded, the latest first.
+    pub(super) fn kept(&self) -> Vec<Kept> {
+        let mut kept = self.folder().map(list).unwrap_or_default();
+        let own = self.session().filter(|_| self.in_folder).and_then(Path::file_stem);
+        kept.retain(|kept| own.is_none_or(|own| own != &*kept.name));
+        kept.sort_by(|a, b| b.changed.cmp(&a.changed).then_with(|| a.name.cmp(&b.name)));
+        kept
+    }
+
+    fn rotate(&mut self) -> Result<()> {
+        if let Some(session) = self.session.clone().filter(|session| session.is_file()) {
+            self.free_last()?;
+            let last = self.path_of_last(1)?;
+            fs::rename(&session, &last)
+                .with_context(|| format!("cannot write {}", last.display()))?;
+        }
+        self.is_earlier = false;
+        Ok(())
+    }
+
+    fn path_of_last(&self, place: usize) -> Result<PathBuf> {
+        self.path(&format!("last-{place}"))
+    }
+
+    /// Moves the earlier conversations on, so that `last-1` is free.
+    fn free_last(&self) -> Result<()> {
+        create_private(self.folder().unwrap_or(Path::new(".")))?;
+        for place in (1..EARLIER).rev() {
+            let (from, to) = (self.path_of_last(place)?, self.path_of_last(place + 1)?);
+            if from.is_file() {
+                fs::rename(&from, &to).with_context(|| format!("cannot write {}", to.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a conversation, whole or not at all.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = Output::private(path)?;
+    file.write_all(bytes)?;
+    Ok(file.finish()?)
+}
+
+/// The state files of a folder.
+pub(super) fn list(folder: &Path) -> Vec<Kept> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let name = path.file_stem()?.to_str()?.to_owned();
+            let metadata = path.metadata().ok()?;
+            let is_state = metadata.is_file() && path.extension()? == EXTENSION;
+            let (len, changed) = (metadata.len(), metadata.modified().ok());
+            is_state.then_some(Kept { name, len, changed })
+        })
+        .collect()
+}
+
+/// Where the history of what was entered is.
+pub(super) fn history() -> Option<PathBuf> {
+    let strategy = etcetera::choose_base_strategy().ok()?;
+    let state = strategy.state_dir().unwrap_or_else(|| strategy.data_dir()).join("kinglet");
+    create_private(&state).ok()?;
+    Some(state.join("chat-history"))
+}
+
+fn data_folder() -> Option<PathBuf> {
+    Some(etcetera::choose_base_strategy().ok()?.data_dir().join("kinglet"))
+}
+
+/// Makes a folder for what its owner alone shall read.
+fn create_private(folder: &Path) -> std::io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}

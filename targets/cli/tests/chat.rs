@@ -1,0 +1,428 @@
+//! Conversations with the built-in model, on a terminal of their own and through pipes.
+#![cfg(unix)]
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use rexpect::process::Signal;
+use rexpect::session::{Options, PtySession, spawn_with_options};
+
+use support::{Folder, stories};
+
+/// What a line editor writes when it begins to read, and when it has read.
+const READING: &str = "\u{1b}[?2004h";
+const READ: &str = "\u{1b}[?2004l";
+
+/// The program with folders of its own.
+fn chat(folder: &Folder, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kinglet"));
+    command.arg("chat").args(args);
+    for (variable, name) in [
+        ("XDG_DATA_HOME", "data"),
+        ("XDG_STATE_HOME", "state"),
+        ("XDG_CACHE_HOME", "cache"),
+        ("HOME", "home"),
+    ] {
+        command.env(variable, folder.file(name));
+    }
+    for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "VISUAL", "EDITOR"] {
+        command.env_remove(variable);
+    }
+    command.env("TERM", "xterm");
+    command
+}
+
+/// What a chat whose input is no terminal answers.
+fn piped(folder: &Folder, args: &[&str], input: &str) -> Output {
+    let mut command = chat(folder, args);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    let mut stdin = child.stdin.take().expect("its input");
+    stdin.write_all(input.as_bytes()).expect("it reads");
+    drop(stdin);
+    child.wait_with_output().expect("it ends")
+}
+
+#[track_caller]
+fn text(output: &Output) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+/// What the program says when it refuses to talk.
+#[track_caller]
+fn refusal(folder: &Folder, args: &[&str]) -> String {
+    let output = piped(folder, args, "Hello\n");
+    assert_eq!(output.status.code(), Some(2), "{args:?} was accepted");
+    assert!(output.stdout.is_empty(), "{args:?} answered");
+    String::from_utf8(output.stderr).expect("UTF-8")
+}
+
+/// A chat on a terminal.
+struct Terminal(PtySession);
+
+impl Terminal {
+    fn new(folder: &Folder, args: &[&str]) -> Self {
+        Self::with(chat(folder, args))
+    }
+
+    fn with(command: Command) -> Self {
+        let options = Options::new().timeout_ms(Some(30_000));
+        let mut terminal = Self(spawn_with_options(command, options).expect("a terminal"));
+        terminal.wait();
+        terminal
+    }
+
+    /// Waits until the program reads the next entry; what it wrote until then.
+    #[track_caller]
+    fn wait(&mut self) -> String {
+        let written = self.0.exp_string(READING).expect("a prompt");
+        written.replace('\r', "")
+    }
+
+    /// Enters a line; what it answers.
+    #[track_caller]
+    fn enter(&mut self, line: &str) -> String {
+        self.begin(line);
+        self.wait()
+    }
+
+    /// Enters a line, whose answer may be under way then.
+    #[track_caller]
+    fn begin(&mut self, line: &str) {
+        self.0.send(&format!("{line}\r")).expect("a line");
+        self.0.flush().expect("a line");
+        self.0.exp_string(READ).expect("the line is read");
+        self.0.exp_string("\n").expect("the line's end");
+    }
+
+    /// Ends with the key for the end of the input.
+    fn end(mut self) -> String {
+        self.0.send_control('d').expect("a key");
+        self.0.exp_eof().expect("the end")
+    }
+}
+
+/// Text without white space, which is shown in other ways on a terminal.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Slow enough to be stopped in the middle of an answer.
+const SLOW: [&str; 8] = ["--kernel", "scalar", "--threads", "1", "--seed", "7", "--temp", "0.7"];
+
+#[test]
+fn a_chat_that_is_killed_goes_on_as_one_that_is_not() {
+    let first = ["Once upon a time there was a", "The cat saw a dog.", "One day"];
+    let talk = |folder: &Folder| {
+        let mut terminal = Terminal::new(folder, &[&SLOW[..], &["-n", "12"]].concat());
+        let told = first.map(|line| terminal.enter(line));
+        assert_ne!(told[0], "");
+        let undone = terminal.enter("/undo");
+        assert!(undone.contains("2 turns") && undone.contains(first[1]), "{undone}");
+        assert!(terminal.enter("/save pets").contains("kept as pets"));
+        assert_ne!(terminal.enter("Then they"), "");
+        terminal.enter("/set tokens 300");
+        (terminal, told)
+    };
+    let uninterrupted = Folder::new("chat-uninterrupted");
+    let (mut terminal, told) = talk(&uninterrupted);
+    let expected = terminal.enter("The next day");
+    assert!(expected.len() > 100, "{expected}");
+    let after = terminal.enter("/set tokens 20") + &terminal.enter("And");
+    assert!(terminal.end().contains("--resume"));
+
+    let killed = Folder::new("chat-killed");
+    let (mut terminal, same) = talk(&killed);
+    assert_eq!(told, same);
+    terminal.begin("The next day");
+    terminal.0.exp_regex("[a-z]").expect("the answer begins");
+    terminal.0.process_mut().kill(Signal::SIGKILL).expect("it is killed");
+
+    let mut terminal = Terminal(
+        spawn_with_options(
+            chat(&killed, &["--resume", "--kernel", "scalar"]),
+            Options::new().timeout_ms(Some(30_000)),
+        )
+        .expect("a terminal"),
+    );
+    let greeting = terminal.wait();
+    assert!(greeting.contains("3 turns") && greeting.contains("Then they"), "{greeting}");
+    assert_eq!(terminal.enter("The next day"), expected);
+    assert_eq!(terminal.enter("/set tokens 20") + &terminal.enter("And"), after);
+    // The state that was saved is there, too.
+    assert!(terminal.enter("/states").contains("pets"));
+    let loaded = terminal.enter("/load pets");
+    assert!(loaded.contains("2 turns") && loaded.contains(first[1]), "{loaded}");
+}
+
+#[test]
+fn ctrl_c_keeps_what_there_is_of_an_answer() {
+    let folder = Folder::new("chat-ctrl-c");
+    let question = "Once upon a time there was a";
+    let whole = Terminal::new(&folder, &SLOW).enter(question);
+    let mut terminal = Terminal::new(&folder, &SLOW);
+    terminal.begin(question);
+    let (before, found) = terminal.0.exp_regex("[a-z]").expect("the answer begins");
+    terminal.0.send_control('c').expect("a key");
+    let rest = terminal.wait();
+    let (rest, note) = rest.split_once("(stopped").expect("a note");
+    assert!(note.contains("/continue"), "{note}");
+    let partial = format!("{before}{found}{}", rest.replace("^C", ""));
+    let partial = words(&partial);
+    assert!(words(&whole).starts_with(&partial) && partial.len() < words(&whole).len());
+    // It is on disk, and goes on as if it had not stopped.
+    drop(terminal);
+    let mut terminal = Terminal::new(&folder, &["--resume", "--kernel", "scalar"]);
+    let continued = words(&terminal.enter("/continue"));
+    let joined = [partial + &continued, words(&whole)].map(|text| text.replace(' ', ""));
+    assert_eq!(joined[0], joined[1]);
+    // At the prompt the second one ends the chat.
+    terminal.0.send_control('c').expect("a key");
+    assert!(terminal.wait().contains("Ctrl-C again"));
+    terminal.0.send_control('c').expect("a key");
+    terminal.0.exp_eof().expect("the end");
+}
+
+#[test]
+fn another_try_is_another_answer() {
+    let folder = Folder::new("chat-retry");
+    let mut terminal = Terminal::new(&folder, &["--seed", "7", "-n", "20"]);
+    let first = terminal.enter("Once upon a time there was a");
+    let second = terminal.enter("/retry");
+    assert_ne!(first, second);
+    let edited = terminal.enter("/edit There was a bird");
+    assert!(!edited.is_empty() && edited != second);
+    terminal.begin("/edit");
+    terminal.0.exp_string("/edit There was a bird").expect("the last question to edit");
+    assert_ne!(terminal.enter(" and a dog"), edited);
+    let undone = terminal.enter("/undo");
+    assert!(undone.contains("at the beginning"), "{undone}");
+}
+
+#[test]
+fn wrong_commands_say_what_is_right_and_end_nothing() {
+    let folder = Folder::new("chat-wrong");
+    let mut terminal = Terminal::new(&folder, &["-n", "4"]);
+    for (line, part) in [
+        ("/udno", "did you mean /undo?"),
+        ("/frobnicate", "/help lists them"),
+        ("/undo", "there are 0 turns"),
+        ("/retry", "nothing was asked yet"),
+        ("/continue", "nothing was asked yet"),
+        ("/edit", "nothing was asked yet"),
+        ("/load nothing", "nothing is not there"),
+        ("/save", "/save NAME"),
+        ("/save ../a", "no name"),
+        ("/save last-1", "the program's own"),
+        ("/set temp x", "temp x: not a number"),
+        ("/set top-p 9", "top_p is 9"),
+        ("/set colour 1", "there is no option colour"),
+        ("/think full", "has no thoughts"),
+        ("/think loudly", "there are none, fast"),
+        ("/read nowhere.txt", "nowhere.txt"),
+    ] {
+        let said = terminal.enter(line);
+        assert!(said.contains(part), "{line}: {said}");
+    }
+    assert!(terminal.enter("/help").contains("/undo [N]"));
+    assert!(!terminal.enter("A cat").is_empty());
+    terminal.begin("/exit");
+    terminal.0.exp_eof().expect("the end");
+}
+
+#[test]
+fn the_line_editor_takes_several_lines_and_completes() {
+    let folder = Folder::new("chat-editing");
+    let mut terminal = Terminal::new(&folder, &["-n", "4"]);
+    terminal.0.send("/st\t").expect("keys");
+    terminal.0.flush().expect("keys");
+    terminal.0.exp_string("/stats").expect("completions");
+    assert!(terminal.enter("ats").contains("template  plain: a vocabulary of 1024 ids"));
+    terminal.0.send("\"\"\"\rA cat.\r").expect("lines");
+    terminal.enter("A dog.\"\"\"");
+    terminal.enter("\u{1b}[200~One\nTwo\u{1b}[201~");
+    terminal.0.send("Red\\\r").expect("a line");
+    terminal.enter("Blue");
+    drop(terminal);
+    let state = fs::read(session(&folder)).expect("the session");
+    let state = String::from_utf8_lossy(&state);
+    for text in ["A cat.\\nA dog.", "One\\nTwo", "Red\\nBlue"] {
+        assert!(state.contains(&format!("\"user\":\"{text}\"")), "{text}");
+    }
+    let history = fs::read_to_string(folder.file("state/kinglet/chat-history")).expect("a history");
+    assert!(history.contains("/stats") && history.contains("Blue"), "{history}");
+}
+
+/// The file of the conversation under way.
+fn session(folder: &Folder) -> String {
+    let models = fs::read_dir(folder.file("data/kinglet/chat")).expect("a folder for each model");
+    let model = models.map(|entry| entry.expect("an entry").path()).next().expect("a model");
+    model.join("session.state").to_str().expect("UTF-8").to_owned()
+}
+
+#[test]
+fn an_editor_of_choice_writes_the_question() {
+    let folder = Folder::new("chat-editor");
+    let editor = folder.write("editor", "#!/bin/sh\nprintf 'A cow and' >\"$1\"\n");
+    let mut permissions = fs::metadata(&editor).expect("the editor").permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
+    fs::set_permissions(&editor, permissions).expect("the editor");
+    let mut command = chat(&folder, &["-n", "4"]);
+    command.env("EDITOR", &editor);
+    let mut terminal = Terminal::with(command);
+    terminal.0.send_control('g').expect("a key");
+    assert!(terminal.wait().contains("A cow and"));
+    terminal.enter("/edit");
+    assert!(terminal.enter("/stats").contains("turns     1"));
+}
+
+#[test]
+fn thoughts_are_dimmed_and_marked_without_colours() {
+    let folder = Folder::new("chat-thoughts");
+    let args = ["--template", "g1", "--think", "full", "--think-budget", "6", "-n", "16"];
+    let args = [&args[..], &["--seed", "3"]].concat();
+    let styled = Terminal::new(&folder, &args).enter("Why?");
+    assert!(styled.contains("\u{1b}[2m") && !styled.contains("[thinking]"), "{styled}");
+    let mut command = chat(&folder, &args);
+    command.env("NO_COLOR", "1");
+    let plain = Terminal::with(command).enter("Why?");
+    assert!(!plain.contains("\u{1b}[") && plain.contains("[thinking]\n"), "{plain}");
+    let (_, answer) = plain.split_once("[answer]\n").expect("an answer");
+    let answer = answer.split('(').next().unwrap_or_default();
+    // Where nobody looks there is the answer alone.
+    let piped = text(&piped(&folder, &args, "Why?\n"));
+    assert_eq!(words(&piped), words(answer));
+    assert!(!piped.trim().is_empty());
+}
+
+#[test]
+fn a_pipe_gets_what_run_tells() {
+    let folder = Folder::new("chat-pipe");
+    let prompt = "Once upon a time there was a";
+    let options = ["--seed", "7", "-n", "24"];
+    let told = support::succeed(&[&["run", prompt][..], &options].concat());
+    let answered = text(&piped(&folder, &options, &format!("{prompt}\n")));
+    assert_eq!(format!("{prompt}{answered}"), told);
+    // Blocks, commands, and a last line without an end.
+    let input = "\"\"\"\nA cat.\n\nA dog.\n\"\"\"\n/undo\n\n/retry\n/states\nOne day";
+    let output = piped(&folder, &["-n", "4"], input);
+    assert_eq!(output.status.code(), Some(2));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("kinglet: nothing was asked yet"), "{errors}");
+    assert!(errors.contains("1 of the entries failed"), "{errors}");
+    let answers = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(!answers.contains('\u{1b}') && !answers.contains("> "), "{answers}");
+    assert!(answers.contains("last-1"), "{answers}");
+}
+
+#[test]
+fn commands_change_the_conversation() {
+    let folder = Folder::new("chat-commands");
+    let file = folder.write("notes.txt", "A fox had a red coat.\n");
+    let input = format!(
+        "/system Be brief.\n/system\nHello.\n/fork left\nOne.\n/load last-1\n/clear\n/system off\n\
+         /read {file}\nWhat coat?\n/stats\n/states\n/set temp 0\n/set\n"
+    );
+    let shown = text(&piped(&folder, &["-n", "4", "--template", "world"], &input));
+    for part in
+        ["Be brief.\n", "turns     1", "template  world: as --template says", "left ", "temp 0 "]
+    {
+        let part = part.replace("world: as --template says", "world: that of the conversation");
+        assert!(shown.contains(&part), "{part}: {shown}");
+    }
+    let state = fs::read(session(&folder)).expect("the session");
+    let state = String::from_utf8_lossy(&state);
+    assert!(state.contains("\"user\":\"A fox had a red coat.\\n\\nWhat coat?\""));
+    assert!(!state.contains("Be brief."));
+    let left = fs::read(session(&folder).replace("session", "left")).expect("the fork");
+    let left = String::from_utf8_lossy(&left);
+    assert!(left.contains("\"user\":\"Hello.\"") && left.contains("\"user\":\"One.\""));
+    // What was set is set in the next chat, too.
+    let shown = text(&piped(&folder, &["--resume"], "/set\n"));
+    assert!(shown.contains("temp 0 ") && shown.contains("tokens 4 "), "{shown}");
+}
+
+#[test]
+fn a_file_of_its_own_keeps_a_conversation() {
+    let folder = Folder::new("chat-session");
+    let file = folder.file("talk.state");
+    let args = ["--session", &file, "-n", "8", "--seed", "1"];
+    let whole = text(&piped(&folder, &["-n", "8", "--seed", "1"], "One day\nThen\n"));
+    let first = text(&piped(&folder, &args, "One day\n"));
+    assert!(refusal(&folder, &args).contains("--resume goes on with it"));
+    let second = text(&piped(&folder, &["--session", &file, "--resume"], "Then\n"));
+    assert_eq!(first + &second, whole);
+    let foreign = folder.write("notes.txt", "mine");
+    assert!(refusal(&folder, &["--session", &foreign]).contains("not a conversation"));
+    let missing = folder.file("no/talk.state");
+    assert!(refusal(&folder, &["--session", &missing]).contains("does not exist"));
+    if cfg!(target_os = "linux") {
+        let said = refusal(&folder, &["--session", "/proc/talk.state"]);
+        assert!(said.contains("cannot write /proc/talk.state"), "{said}");
+    }
+    // Of another model.
+    let model = support::golden("rwkv7.kinglet");
+    if fs::exists(&model).expect("a path") {
+        let said = refusal(&folder, &[&model, "--session", &file, "--resume"]);
+        assert!(said.contains("talk.state"), "{said}");
+    }
+}
+
+#[test]
+fn chats_do_not_write_over_each_other() {
+    let folder = Folder::new("chat-two");
+    let mut first = Terminal::new(&folder, &["-n", "4"]);
+    first.enter("A cat");
+    let mut second = Terminal::new(&folder, &["-n", "4"]);
+    second.enter("A dog");
+    assert!(second.enter("/stats").contains("session-2.state"));
+    assert!(refusal(&folder, &["--resume"]).contains("open in another chat"));
+    first.end();
+    second.end();
+    // A new one leaves that of before where it can be loaded.
+    let mut third = Terminal::new(&folder, &["-n", "4"]);
+    third.enter("A cow");
+    let loaded = third.enter("/load last-1");
+    assert!(loaded.contains("A cat"), "{loaded}");
+    let state = fs::read(session(&folder)).expect("the session");
+    assert!(String::from_utf8_lossy(&state).contains("\"user\":\"A cat\""));
+}
+
+#[test]
+fn templates_come_from_files() {
+    let folder = Folder::new("chat-templates");
+    let source = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}\
+                  {% if add_generation_prompt %}<assistant>{% endif %}";
+    let jinja = folder.write("a.jinja", source);
+    let json = folder.write("b.json", serde_json::json!({ "chat_template": source }).to_string());
+    let [a, b] = [&jinja, &json].map(|file| {
+        let args = ["--template", file, "-n", "8", "--seed", "2"];
+        text(&piped(&folder, &args, "Hello\n/stats\n"))
+    });
+    assert_eq!(a.lines().next(), b.lines().next());
+    assert!(a.contains("template  chat_template: as --template says"), "{a}");
+    let wrong = folder.write("wrong.jinja", "{% for");
+    assert!(refusal(&folder, &["--template", &wrong]).contains("wrong.jinja: the chat template"));
+    let empty = folder.write("c.json", "{}");
+    assert!(refusal(&folder, &["--template", &empty]).contains("has no text \"chat_template\""));
+    assert!(refusal(&folder, &["--template", "g2"]).contains("none of g1, world"));
+    assert!(refusal(&folder, &["--think", "full"]).contains("has no thoughts"));
+    let model = stories("stories.kinglet");
+    assert_eq!(text(&piped(&folder, &[&model, "-n", "0"], "Hi\n")), "\n");
+}
+
+#[test]
+fn a_conversation_that_cannot_be_kept_is_talked_anyway() {
+    let folder = Folder::new("chat-unkept");
+    folder.write("data", "a file where a folder should be");
+    let output = piped(&folder, &["-n", "4"], "One day\n");
+    assert!(!text(&output).trim().is_empty());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("this conversation is not kept"), "{errors}");
+    assert!(refusal(&folder, &["--resume"]).contains("cannot make"));
+}
