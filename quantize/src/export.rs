@@ -1,4 +1,7 @@
 //! From a model file back to f32 tensors under the official names.
+//!
+//! For other programs to run the numbers that Kinglet runs, and to look at them. What was folded
+//! at conversion stays folded, and the file's metadata say so.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,17 +13,19 @@ use kinglet::format::shape::{Architecture, Shape};
 use kinglet::format::tensors::{self, Storage, TensorName, TensorSpec};
 use safetensors::{Dtype, View};
 
-use crate::checkpoint::EXPORT_MARK;
+use crate::checkpoint::{EXPORT_GRIDS, EXPORT_MARK};
 use crate::convert::error::ConvertError;
 use crate::convert::recognize::{is_per_head, stored_dims};
 use crate::convert::tuned_state::TIME_STATE;
 use crate::files::write_beside;
+use crate::grid::{self, Grid, Grids};
 
 /// Writes the dequantized weights as a safetensors file of f32, with the names
 /// and shapes of official checkpoints, and the state that the model starts from
 /// where it is tuned. LayerNorm ln0 is folded into `emb.weight` and
 /// `ffn.s_emb_x` of RWKV-7a into `ffn.s_emb`, so their keys are absent: the
-/// file's metadata says so, and a conversion refuses it. One tensor is in memory
+/// file's metadata says so, and on which grid the weights lie, so that a conversion
+/// gives a model of the same content hash. One tensor is in memory
 /// at a time.
 /// Returns the number of tensors.
 ///
@@ -32,11 +37,22 @@ pub fn export(model: &Model<'_>, out: &Path) -> Result<usize, ConvertError> {
     let count = views.len();
     write_beside(out, |path| {
         let mark = (EXPORT_MARK.to_owned(), "ln0 is folded into emb.weight".to_owned());
-        safetensors::serialize_to_file(views, Some(HashMap::from([mark])), path)
-            .map_err(io::Error::other)
+        let grids = grid::to_text(&grids(model)).map(|text| (EXPORT_GRIDS.to_owned(), text));
+        let metadata: HashMap<_, _> = [mark].into_iter().chain(grids).collect();
+        safetensors::serialize_to_file(views, Some(metadata), path).map_err(io::Error::other)
     })
     .map_err(ConvertError::output(out))?;
     Ok(count)
+}
+
+/// The grids of all tensors that have one.
+fn grids(model: &Model<'_>) -> Grids {
+    let tensors = (0..tensors::tensor_count(model.shape())).filter_map(|index| {
+        let grid = Grid::of(&model.tensor(index)?)?;
+        let (layer, spec) = tensors::tensor(model.shape(), index);
+        Some((TensorName { layer, name: spec.name }.to_string(), grid))
+    });
+    tensors.collect()
 }
 
 fn weights<'a>(model: &Model<'a>) -> Vec<(String, Exported<'a>)> {

@@ -54,11 +54,12 @@ const fn official(layers: usize, width: usize, ranks: [usize; 4]) -> Shape {
 }
 
 /// Names and dimensions of official models.
-pub const OFFICIAL: [(&str, Shape); 4] = [
+pub const OFFICIAL: [(&str, Shape); 5] = [
     ("rwkv7-0.1b", official(12, 768, [64, 64, 32, 128])),
     ("rwkv7-0.4b", official(24, 1024, [64, 64, 32, 128])),
     ("rwkv7-1.5b", official(24, 2048, [96, 96, 64, 256])),
     ("rwkv7-2.9b", official(32, 2560, [96, 96, 64, 320])),
+    ("rwkv7-7.2b", official(32, 4096, [128, 128, 96, 480])),
 ];
 
 /// A model file of random weights, in memory.

@@ -384,3 +384,83 @@ fn id_json_takes_text_and_bytes() {
         assert!(matches!(error, VocabularyError::Json { .. }), "{error}");
     }
 }
+
+/// The music models' vocabulary in the small: RWKV Runner's `tokenizer-midipiano.json` with fewer
+/// words.
+fn music() -> serde_json::Value {
+    let added = |id: u16, content: &str| {
+        serde_json::json!({
+            "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true,
+        })
+    };
+    serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null,
+        "added_tokens": [added(0, "<pad>"), added(1, "<start>"), added(2, "<end>")],
+        "normalizer": { "type": "Lowercase" },
+        "pre_tokenizer": { "type": "WhitespaceSplit" },
+        "post_processor": null, "decoder": null,
+        "model": {
+            "type": "WordLevel", "unk_token": "<pad>",
+            "vocab": {
+                "<pad>": 0, "<start>": 1, "<end>": 2, "t1": 3, "t12": 4, "t125": 5, "p:0:0": 6,
+                "p:0:a": 7, "p:7f:f": 8,
+            },
+        },
+    })
+}
+
+#[test]
+fn words_are_those_of_the_tokenizers_library() {
+    let json = serde_json::to_vec(&music()).unwrap();
+    let vocabulary = Vocabulary::read(&json).unwrap();
+    assert_eq!(vocabulary.vocab_len(), 9);
+    let section = vocabulary.pack().unwrap();
+    let ours = Tokenizer::parse(&section).unwrap();
+    let theirs = tokenizers::Tokenizer::from_bytes(&json).unwrap();
+    for text in ["t1 t12 t125", "P:0:A\n\tp:7f:F  t1 ", " <start> p:0:0 t125 <end>", "t1", "", " "]
+    {
+        let ids: Vec<u32> = ours.encode(text.as_bytes()).map(Result::unwrap).collect();
+        assert_eq!(ids, theirs.encode(text, false).unwrap().get_ids(), "{text:?}");
+        let told: Vec<u8> = ids.iter().flat_map(|&id| ours.token(id).unwrap()).copied().collect();
+        let told = String::from_utf8(told).unwrap();
+        assert_eq!(told.trim_start(), theirs.decode(&ids, false).unwrap(), "{text:?}");
+    }
+    assert_eq!((ours.end_of_text(), ours.token(0)), (Some(0), None));
+    // What the library takes id 0 for is said instead.
+    let error = |text: &str| ours.encode(text.as_bytes()).find_map(Result::err).unwrap();
+    assert_eq!(error("t1 t13"), EncodeError { byte: b't', position: 3 });
+    for other in ["t", "t1252", "t1t1", "<pad>", "P:0"] {
+        assert_eq!(error(other).position, 0, "{other}");
+    }
+    for at in 0..section.len() {
+        let mut damaged = section.clone();
+        damaged[at] ^= 0x41;
+        if let Ok(tokenizer) = Tokenizer::parse(&damaged) {
+            tokenizer.encode(b"t1 p:7f:f t125 <start> x").for_each(drop);
+        }
+    }
+}
+
+#[test]
+fn words_that_are_split_or_joined_otherwise_are_refused() {
+    for (pointer, value, part) in [
+        ("/pre_tokenizer", serde_json::json!({ "type": "Whitespace" }), "pre_tokenizer Whitespace"),
+        ("/decoder", serde_json::json!({ "type": "Fuse" }), "decoder Fuse"),
+        ("/normalizer", serde_json::json!({ "type": "NFC" }), "normalizer NFC"),
+        ("/model/vocab/t1", serde_json::json!(70000), "not the JSON"),
+        ("/model/type", serde_json::json!("Unigram"), "model Unigram"),
+    ] {
+        let mut json = music();
+        *json.pointer_mut(pointer).unwrap() = value;
+        let error = Vocabulary::read(&serde_json::to_vec(&json).unwrap()).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+    let mut json = music();
+    json["normalizer"] = serde_json::Value::Null;
+    let section = Vocabulary::read(&serde_json::to_vec(&json).unwrap()).unwrap().pack().unwrap();
+    let tokenizer = Tokenizer::parse(&section).unwrap();
+    assert!(
+        tokenizer.encode(b"p:0:a").eq([Ok(7)]) && tokenizer.encode(b"p:0:A").any(|id| id.is_err())
+    );
+}

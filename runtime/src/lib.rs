@@ -8,7 +8,8 @@
 //! buffer, whose lengths are constants of the model's shape:
 //!
 //! ```
-//! use kinglet::{Cpu, Engine, Header, Model, Requirements, Sampler, Scalar, Section, Tokenizer};
+//! use kinglet::{Cpu, Engine, Header, Model, Requirements, Scalar, Section, Tokenizer};
+//! use kinglet::{Sampler, SamplerOptions};
 //! use static_cell::ConstStaticCell;
 //!
 //! static MODEL: &[u8] = kinglet_stories::MODEL;
@@ -25,7 +26,7 @@
 //! fn tell(mut print: impl FnMut(&[u8])) -> Option<()> {
 //!     let model = Model::open(MODEL).ok()?;
 //!     let tokenizer = Tokenizer::parse(model.section(Section::Tokenizer)).ok()?;
-//!     let mut sampler = Sampler::new(Default::default(), 42).ok()?;
+//!     let mut sampler = Sampler::new(SamplerOptions::for_model(&model), 42).ok()?;
 //!     let mut engine = Cpu::single(model, Scalar, STATE.take(), WORKSPACE.take()).ok()?;
 //!     let logits = LOGITS.take();
 //!     let mut token = 0; // the end of a text, which starts the next

@@ -116,6 +116,26 @@ fn no_directory_panics() {
     }
 }
 
+/// Nobody checks a record beyond those that the shape asks for.
+#[test]
+fn records_beyond_the_last_tensor_are_no_tensors() {
+    let mut bytes = small();
+    let mut header = Header::parse(&bytes).unwrap();
+    header.shape.layers -= 1;
+    bytes[..HEADER_LEN].copy_from_slice(&header.emit());
+    let count = kinglet::format::tensors::tensor_count(&header.shape);
+    let directory = header.section(Section::Directory).offset as usize;
+    for record in bytes[directory..][count * 32..][..32 * 8].as_chunks_mut::<32>().0 {
+        record[24..].copy_from_slice(&(1u64 << 40).to_le_bytes());
+    }
+    let bytes = ModelBytes::new(&bytes);
+    let model = Model::open(bytes.bytes()).unwrap();
+    assert!(model.tensor(count - 1).is_some());
+    for beyond in (count..count + 8).chain([usize::MAX]) {
+        assert!(model.tensor(beyond).is_none(), "tensor {beyond}");
+    }
+}
+
 #[test]
 fn a_newer_major_version_is_refused_by_name() {
     let mut bytes = small();

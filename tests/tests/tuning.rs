@@ -308,7 +308,7 @@ fn tuning_alone_is_no_checkpoint() {
     };
     let fixture = Fixture::named("golden/v7");
     let error = refusal(&fixture.path("state.pth")).to_string();
-    assert!(error.contains("tuned state") && error.contains("--state"), "{error}");
+    assert!(error.contains("tuned state") && error.contains("--tuned-state"), "{error}");
     let error = refusal(&fixture.path("lora.pth")).to_string();
     assert!(error.contains("adapter") && error.contains("--lora"), "{error}");
 }

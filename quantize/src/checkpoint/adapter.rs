@@ -6,6 +6,7 @@
 //! | tensors | kind |
 //! |---|---|
 //! | `X.lora_A` `[r, in]`, `X.lora_B` `[out, r]` | LoRA: `W + alpha / r B A` |
+//! | those and `X.lora_E` `[r, 1]` | AdaLoRA: `W + alpha / (r + 1e-5) B (E A)`, E for each row of A |
 //! | those, `X.init_lora_A` and `X.init_lora_B` | PiSSA: `W - B0 A0 + B A` |
 //! | `X.disha` or `X.bone` `[r, out]` | DiSHA: the block is added to every `r` columns |
 //! | `X.disha` or `X.bone` `[in / r, r, r]` | Bone: tiles `T` become `T + T b + b` |
@@ -19,12 +20,13 @@ use std::fmt;
 use super::error::{CheckpointError, Problem, clip};
 use super::tensor::{Tensor, TensorEntry};
 use super::update::{Product, Update};
-use super::{Checkpoint, Role, Source, map};
+use super::{Checkpoint, Role};
 
 /// Endings of the tensors of an adapter.
-const ENDINGS: [(&str, Factor); 8] = [
+const ENDINGS: [(&str, Factor); 9] = [
     (".lora_A", Factor::A),
     (".lora_B", Factor::B),
+    (".lora_E", Factor::E),
     (".init_lora_A", Factor::StartA),
     (".init_lora_B", Factor::StartB),
     (".disha", Factor::Block),
@@ -38,6 +40,7 @@ const ENDINGS: [(&str, Factor); 8] = [
 enum Factor {
     A,
     B,
+    E,
     StartA,
     StartB,
     Block,
@@ -55,6 +58,9 @@ impl Factor {
     }
 }
 
+/// What PEFT adds to AdaLoRA's rank before it divides by it.
+const ADALORA_EPS: f64 = 1e-5;
+
 /// Values that are checked at a time.
 const CHUNK: usize = 1 << 16;
 
@@ -64,6 +70,8 @@ const CHUNK: usize = 1 << 16;
 pub struct Merged {
     /// Matrices with a LoRA adapter.
     pub lora: usize,
+    /// Matrices with an AdaLoRA adapter.
+    pub adalora: usize,
     /// Matrices with a PiSSA adapter.
     pub pissa: usize,
     /// Matrices with a DiSHA adapter of two dimensions.
@@ -74,10 +82,18 @@ pub struct Merged {
     pub replaced: usize,
 }
 
+impl Merged {
+    /// Whether any update was scaled by alpha.
+    pub fn is_scaled(&self) -> bool {
+        self.lora + self.adalora > 0
+    }
+}
+
 impl fmt::Display for Merged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds = [
             ("LoRA", self.lora),
+            ("AdaLoRA", self.adalora),
             ("PiSSA", self.pissa),
             ("DiSHA", self.disha),
             ("Bone", self.bone),
@@ -99,8 +115,8 @@ struct Adapter<'a> {
 }
 
 impl Checkpoint {
-    /// Merges adapters of RWKV-PEFT into this base: LoRA, PiSSA, and DiSHA in both forms, told
-    /// apart by their tensors' names; tensors that belong to none replace those of the base.
+    /// Merges adapters of RWKV-PEFT into this base: LoRA, AdaLoRA, PiSSA, and DiSHA in both forms,
+    /// told apart by their tensors' names; tensors that belong to none replace those of the base.
     ///
     /// Nothing is computed yet: matrices are merged, in f32, when their rows are read, so memory
     /// stays bounded by the rows that are asked for and the adapter's factors for one matrix.
@@ -120,7 +136,7 @@ impl Checkpoint {
         alpha: Option<f64>,
     ) -> Result<Merged, CheckpointError> {
         let mut merged = Merged::default();
-        let own = self.own_adapter()?;
+        let own = self.own_adapter();
         let has_own = own.is_some();
         let files: Vec<Self> = own.into_iter().chain(files).collect();
         if files.is_empty() {
@@ -155,7 +171,7 @@ impl Checkpoint {
         }
         for file in files {
             let alpha = alpha.or(file.peft.as_ref().and_then(|config| config.alpha));
-            self.adopt(file, Role::Adapter { alpha: alpha.filter(|_| merged.lora > 0) });
+            self.adopt(file, Role::Adapter { alpha: alpha.filter(|_| merged.is_scaled()) });
         }
         if has_own {
             self.entries.retain(|entry| factor_of(&entry.name).is_none());
@@ -173,25 +189,25 @@ impl Checkpoint {
     }
 
     /// The adapter in a base's own files, as a checkpoint of its own.
-    fn own_adapter(&self) -> Result<Option<Self>, CheckpointError> {
+    fn own_adapter(&self) -> Option<Self> {
         if !self.is_base_and_adapter() {
-            return Ok(None);
+            return None;
         }
-        let fault = |problem| CheckpointError::new(&self.path, problem);
-        let paths = self.sources.first().map_or(&[][..], Source::files);
-        let files: Result<_, _> = paths.iter().map(|path| map(path)).collect();
         let is_adapter = |entry: &&TensorEntry| factor_of(&entry.name).is_some();
-        Ok(Some(Self {
+        Some(Self {
             path: self.path.clone(),
             sources: self.sources.first().cloned().into_iter().collect(),
-            files: files.map_err(fault)?,
+            files: self.files.clone(),
             entries: self.entries.iter().filter(is_adapter).cloned().collect(),
             index: HashMap::new(),
+            naming: None,
             declared: Vec::new(),
             checksums: Vec::new(),
+            grids: HashMap::new(),
+            version: None,
             peft: None,
             ..*self
-        }))
+        })
     }
 }
 
@@ -386,6 +402,7 @@ impl<'a> Adapter<'a> {
     ) -> Result<Update, CheckpointError> {
         let start = self.pair(base, parts, (Factor::StartA, Factor::StartB), target)?;
         let trained = self.pair(base, parts, (Factor::A, Factor::B), target)?;
+        let singular = self.singular_values(base, parts, trained.as_ref(), target)?;
         let (file, name) =
             parts.values().next().map_or((0, ""), |&(file, entry)| (file, &*entry.name));
         match (trained, start) {
@@ -408,12 +425,36 @@ impl<'a> Adapter<'a> {
                 let Some(scale) = scale else {
                     return Err(self.fault(file, Problem::AlphaMissing { rank }));
                 };
-                merged.lora += 1;
+                let (rank, is_adaptive) = (rank as f64, singular.is_some());
+                if is_adaptive {
+                    merged.adalora += 1;
+                } else {
+                    merged.lora += 1;
+                }
+                let scale = if is_adaptive { scale * rank / (rank + ADALORA_EPS) } else { scale };
                 let scale = scale as f32;
-                Ok(Update::LowRank(vec![Product { scale, ..trained }]))
+                Ok(Update::LowRank(vec![Product { scale, e: singular, ..trained }]))
             }
             (None, _) => Err(self.fault(file, Problem::PissaStartAlone { tensor: clip(name) })),
         }
+    }
+
+    /// AdaLoRA's singular values, one for each row of A.
+    fn singular_values(
+        &self,
+        base: &Checkpoint,
+        parts: &Factors<'_>,
+        trained: Option<&Product>,
+        target: &Target,
+    ) -> Result<Option<TensorEntry>, CheckpointError> {
+        let Some(&(file, entry)) = parts.get(&Factor::E) else { return Ok(None) };
+        let Some(rank) = trained.map(|product| product.a.layout.shape()[0]) else {
+            return Err(self.fault(file, Problem::AdapterHalf { tensor: clip(&entry.name) }));
+        };
+        if *entry.layout.shape() != [rank, 1] {
+            return Err(self.fault(file, target.misfit(entry, &format!("[{rank}, 1]"))));
+        }
+        Ok(Some(self.shifted(base, file, entry)))
     }
 
     /// The product of two factors, with scale 1; `None` when the adapter has neither.
@@ -446,7 +487,7 @@ impl<'a> Adapter<'a> {
             return Err(self.fault(file_b, Problem::AdapterRanks { tensors, ranks }));
         }
         let (a, b) = (self.shifted(base, file_a, a), self.shifted(base, file_b, b));
-        Ok(Some(Product { scale: 1.0, a, b }))
+        Ok(Some(Product { scale: 1.0, a, b, e: None }))
     }
 
     /// Checks that a whole tensor can take the place of the base's.

@@ -12,8 +12,7 @@
 //! | 5.2 | `[H, N]` | `time_first` `[H, N]`, its logarithm | `time_faaaa` |
 //! | 5.1 | `[H, N]`, a head's decay repeated | either, `[H]` | 5.2: the bonus repeated too |
 
-use memmap2::Mmap;
-
+use super::FileMap;
 use super::error::{Problem, clip};
 use super::recover::Recover;
 use super::tensor::{Tensor, TensorEntry};
@@ -24,7 +23,7 @@ const ITSELF: &str = ".att.time_faaaa";
 
 /// Gives the bonus of an RWKV-5 checkpoint, in official names, the form that its version has in
 /// official ones. Entries of other checkpoints stay as they are.
-pub(super) fn unify_bonus(entries: &mut [TensorEntry], files: &[Mmap]) -> Result<(), Problem> {
+pub(super) fn unify_bonus(entries: &mut [TensorEntry], files: &[FileMap]) -> Result<(), Problem> {
     let any = |part: &str| entries.iter().any(|entry| entry.name.contains(part));
     if !any(".att.ln_x.") || any(".time_maa") || any(".att.r_k") {
         return Ok(());
@@ -78,7 +77,7 @@ fn from_logarithm(entry: &mut TensorEntry) -> Result<(), Problem> {
 }
 
 /// The model file of RWKV-5.0 holds the logarithm, and a bonus of zero or below has none.
-fn to_logarithm(entry: &mut TensorEntry, files: &[Mmap]) -> Result<(), Problem> {
+fn to_logarithm(entry: &mut TensorEntry, files: &[FileMap]) -> Result<(), Problem> {
     let mut bonus = Vec::new();
     Tensor::new(entry, files).read_all(&mut bonus);
     if let Some(&found) = bonus.iter().find(|&&u| u.is_nan() || u <= 0.0) {

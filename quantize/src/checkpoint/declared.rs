@@ -1,6 +1,7 @@
 //! What containers state of a model beside its tensors, which must not contradict them.
 
 use kinglet::format::shape::{Architecture, Shape};
+use serde_json::Value;
 
 use super::error::{Problem, clip};
 
@@ -12,6 +13,10 @@ pub(super) enum Dimension {
     HeadSize,
     Ffn,
     Vocab,
+    DecayRank,
+    IclrRank,
+    ValueRank,
+    GateRank,
 }
 
 /// What a key states.
@@ -24,7 +29,7 @@ pub(super) enum Fact {
     Divisor,
 }
 
-use Dimension::{Ffn, HeadSize, Layers, Vocab, Width};
+use Dimension::{DecayRank, Ffn, GateRank, HeadSize, IclrRank, Layers, ValueRank, Vocab, Width};
 use Fact::{Divisor, Epsilon, Size};
 
 /// Key and what it states.
@@ -43,6 +48,10 @@ pub(super) const CONFIG: Keys = &[
     ("head_size", Size(HeadSize)),
     ("intermediate_size", Size(Ffn)),
     ("vocab_size", Size(Vocab)),
+    ("decay_low_rank_dim", Size(DecayRank)),
+    ("a_low_rank_dim", Size(IclrRank)),
+    ("v_low_rank_dim", Size(ValueRank)),
+    ("gate_low_rank_dim", Size(GateRank)),
     ("norm_eps", Epsilon),
     ("layer_norm_epsilon", Epsilon),
     ("head_size_divisor", Divisor),
@@ -51,14 +60,24 @@ pub(super) const CONFIG: Keys = &[
 /// What `config.json` states in words, and the one value that models are run with.
 const WORDS: [(&str, &[&str]); 1] = [("hidden_act", &["sqrelu", "relu2", "relu_squared"])];
 
-/// Checks what a key of `config.json` states in words.
+/// Keys of `config.json` that are `null` or absent in what is run, and what they are otherwise.
+const ABSENT: [(&str, &str); 2] = [
+    ("attn", "layers of attention among those of RWKV"),
+    ("quantization_config", "weights that are quantized in another way"),
+];
+
+/// Checks what a key of `config.json` states that is no number.
 ///
 /// # Errors
 ///
-/// When it is another function than the model runs with.
-pub(super) fn check_word(key: &str, word: &str) -> Result<(), Problem> {
-    match WORDS.iter().find(|entry| entry.0 == key) {
-        Some((_, expected)) if !expected.contains(&word) => {
+/// When it is another function than the model runs with, or a part that it does not have.
+pub(super) fn check_part(key: &str, value: &Value) -> Result<(), Problem> {
+    if let Some((_, part)) = ABSENT.iter().find(|entry| entry.0 == key && !value.is_null()) {
+        return Err(Problem::Config { cause: format!("{key} states {part}; expected null") });
+    }
+    let (word, expected) = (value.as_str(), WORDS.iter().find(|entry| entry.0 == key));
+    match (word, expected) {
+        (Some(word), Some((_, expected))) if !expected.contains(&word) => {
             let (word, expected) = (clip(word), expected[0]);
             Err(Problem::Config { cause: format!("{key} is {word:?}; expected {expected:?}") })
         }
@@ -103,6 +122,12 @@ impl Declared {
             HeadSize => shape.head_size,
             Ffn => shape.ffn,
             Vocab => shape.vocab,
+            DecayRank => shape.ranks.decay,
+            IclrRank => shape.ranks.iclr,
+            // Layer 0 mixes no values.
+            ValueRank if shape.layers < 2 => return None,
+            ValueRank => shape.ranks.value,
+            GateRank => shape.ranks.gate,
         };
         (self.value != found as f64).then_some(found)
     }

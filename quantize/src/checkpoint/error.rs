@@ -75,6 +75,40 @@ pub enum Problem {
         /// The file that should hold it.
         file: String,
     },
+    /// A part of a file that is split in several is not beside the others.
+    #[error("is one of {count} parts, of which {part:?} is not beside it; download all of them")]
+    PartMissing {
+        /// The name of the first that is missing.
+        part: String,
+        /// How many there are.
+        count: usize,
+    },
+    /// A part of a GGUF file under another name than llama.cpp gives it.
+    #[error(
+        "is a part of a split GGUF file, whose first part says what it is; name the parts \
+         NAME-00001-of-00003.gguf as llama.cpp does, or join them with llama-gguf-split"
+    )]
+    PartAlone,
+    /// A matrix has a bias that no tensor of the architecture can take up.
+    #[error(
+        "tensor {tensor:?} adds a constant that RWKV has no tensor for; expected zeros or none"
+    )]
+    MatrixBias {
+        /// The bias.
+        tensor: String,
+    },
+    /// The head has a bias that does not go into the norm before it.
+    #[error(
+        "tensor \"head.bias\" adds a constant to each logit, which goes into ln_out.bias only \
+         where the head's rows are independent: with at most as many tokens as channels"
+    )]
+    HeadBias,
+    /// A demo's ROSA layer adds something.
+    #[error("{layer:?} is a ROSA layer of RWKV-8 that adds to the model; expected one of zeros")]
+    Rosa {
+        /// The layer's name.
+        layer: String,
+    },
     /// The vocabulary that the container brings cannot be used.
     #[error("{0}")]
     Vocabulary(VocabularyError),
@@ -135,6 +169,11 @@ pub enum Problem {
          again with a current PyTorch: torch.save(torch.load(path), new_path)"
     )]
     LegacyTorch,
+    /// A model file of this project.
+    #[error(
+        "is already a model file; `kinglet run -m` it, or use the checkpoint that it was made of"
+    )]
+    ModelFile,
     /// A known container that this version does not read.
     #[error("is {found}, which is not supported; expected a checkpoint in {EXPECTED}")]
     UnsupportedContainer {
@@ -153,10 +192,10 @@ pub enum Problem {
         /// What the archive reader says.
         cause: String,
     },
-    /// A zip member is compressed or encrypted, so its bytes cannot be used in place.
+    /// A zip member is packed in a way that is not read, or is not what the archive says.
     #[error(
-        "zip member {member:?} is {found}; expected plain stored bytes, as torch.save writes them: \
-         do not repack the archive"
+        "zip member {member:?} is {found}; expected stored or deflated bytes: save the checkpoint \
+         again with torch.save"
     )]
     PackedMember {
         /// The member's name.
@@ -164,6 +203,11 @@ pub enum Problem {
         /// How it is stored.
         found: String,
     },
+    /// Deflated members could not be written to a temporary file, which they are read from.
+    #[error(
+        "has deflated members, which need a temporary file: {0}; set TMPDIR to a larger folder"
+    )]
+    Inflate(io::Error),
     /// A zip member's bytes are not those that were written.
     #[error(
         "zip member {member:?} is damaged: its CRC-32 is {found:08x}, the archive says \

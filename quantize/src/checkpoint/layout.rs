@@ -1,4 +1,9 @@
 //! Shapes and strides of tensors, and how the one tensor looks as another.
+//!
+//! A tensor of a file is a window on its bytes: transposing, expanding, squeezing or taking one
+//! matrix of a stack changes shape and strides and copies nothing. Whatever a file declares is
+//! checked here for overflow; that its last element lies within the bytes is for the reader to
+//! check, who knows how many there are.
 
 use super::error::{Problem, clip};
 

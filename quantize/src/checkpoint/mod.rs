@@ -22,9 +22,11 @@
 //! ```
 
 mod adapter;
+mod biases;
 mod bonus;
 mod containers;
 mod declared;
+mod demo;
 mod dtype;
 mod error;
 mod layout;
@@ -40,6 +42,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use memmap2::Mmap;
 use rayon::prelude::*;
@@ -51,15 +54,20 @@ pub use tensor::Tensor;
 
 pub(crate) use declared::Declared;
 
-pub(crate) use containers::safetensors::EXPORT_MARK;
+pub(crate) use containers::safetensors::{EXPORT_GRIDS, EXPORT_MARK};
 
-use containers::{Checksum, Listing, Naming, gguf, hugging_face, web_rwkv};
+use containers::{Checksum, Naming, gguf, hugging_face, web_rwkv};
 use error::clip;
 use names::Facts;
 use peft::PeftConfig;
 use tensor::TensorEntry;
 
+use crate::grid::{Grid, Grids};
+use crate::note::Note;
 use crate::vocabulary::Vocabulary;
+
+/// A file's bytes, which parts of a checkpoint may share.
+type FileMap = Arc<Mmap>;
 
 /// The kind of file that a checkpoint was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -140,22 +148,34 @@ pub struct Checkpoint {
     container: Container,
     /// Whether a file says that [`export`](crate::export()) wrote it.
     exported: bool,
+    /// The grids that an export keeps.
+    grids: Grids,
+    /// The version of RWKV that a file states, such as `x060`.
+    version: Option<String>,
     /// The base, and what was merged into it.
     sources: Vec<Source>,
     /// Those of all sources.
-    files: Vec<Mmap>,
+    files: Vec<FileMap>,
     /// In the order of the files.
     entries: Vec<TensorEntry>,
     /// Name -> position in `entries`.
     index: HashMap<String, usize>,
+    /// The naming of the container, where it has one of its own.
+    naming: Option<Naming>,
     /// What the container states beside them.
     declared: Vec<Declared>,
     /// What containers say of their members' bytes, and the files that those lie in.
     checksums: Vec<(usize, Checksum)>,
+    /// The token that ends a turn of a conversation, where a file states one.
+    end_of_turn: Option<u32>,
+    /// What was told of its layout by a guess.
+    guess: Option<Note>,
     /// Whether its configuration says that the embedding is the head as well.
     is_tied: bool,
     /// Whether its configuration says that the embedding is not normalized.
     is_without_ln0: bool,
+    /// Whether its configuration says that LayerNorms have no bias.
+    is_without_biases: bool,
     /// How its tensors count, where it is an adapter of Hugging Face PEFT.
     peft: Option<PeftConfig>,
 }
@@ -183,8 +203,11 @@ impl Checkpoint {
     /// float tensors; see [`Problem`].
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let fault = |problem| CheckpointError::new(path, problem);
-        let (paths, index) =
-            if path.is_dir() { hugging_face::files(path)? } else { (vec![path.to_owned()], None) };
+        let (paths, index) = if path.is_dir() {
+            hugging_face::files(path)?
+        } else {
+            hugging_face::files_with(path)?
+        };
         let mut checkpoint = Self::read(path, &paths)?;
         if let Some(index) = index {
             hugging_face::check(&index, &checkpoint.entries, &paths)
@@ -201,6 +224,8 @@ impl Checkpoint {
             path: path.to_owned(),
             container: Container::Pth,
             exported: false,
+            grids: Grids::new(),
+            version: None,
             sources: vec![Source {
                 role: Role::Base,
                 path: path.to_owned(),
@@ -209,10 +234,14 @@ impl Checkpoint {
             files: Vec::with_capacity(paths.len()),
             entries: Vec::new(),
             index: HashMap::new(),
+            naming: None,
             declared: Vec::new(),
             checksums: Vec::new(),
+            end_of_turn: None,
+            guess: None,
             is_tied: false,
             is_without_ln0: false,
+            is_without_biases: false,
             peft: None,
         };
         for path in paths {
@@ -225,18 +254,25 @@ impl Checkpoint {
     fn add_file(&mut self, path: &Path) -> Result<(), Problem> {
         let file = map(path)?;
         let listing = containers::list(&file)?;
-        let Listing { container, entries, naming, declared, is_export, checksums } = listing;
-        let mut entries = match naming {
-            Some((table, facts)) => names::translate(entries, table, facts)?,
-            None => entries,
+        // Parts of a GGUF file after the first say nothing of their own.
+        self.naming = listing.naming.or(self.naming.take());
+        let mut entries = match self.naming {
+            Some((table, facts)) => names::translate(listing.entries, table, facts)?,
+            None if listing.container == Container::Gguf => return Err(Problem::PartAlone),
+            None => listing.entries,
         };
-        entries.iter_mut().for_each(|entry| entry.file = self.files.len());
-        self.container = container;
-        self.exported |= is_export;
-        self.declared.extend(declared);
-        self.checksums.extend(checksums.into_iter().map(|checksum| (self.files.len(), checksum)));
+        entries.iter_mut().for_each(|entry| entry.file += self.files.len());
+        self.container = listing.container;
+        self.exported |= listing.is_export;
+        self.grids.extend(listing.grids);
+        self.version = listing.version.or(self.version.take());
+        self.end_of_turn = self.end_of_turn.or(listing.end_of_turn);
+        self.declared.extend(listing.declared);
+        let checksums = listing.checksums.into_iter();
+        self.checksums.extend(checksums.map(|checksum| (self.files.len(), checksum)));
         self.entries.append(&mut entries);
-        self.files.push(file);
+        self.files.push(file.into());
+        self.files.extend(listing.inflated.map(Arc::new));
         Ok(())
     }
 
@@ -244,14 +280,22 @@ impl Checkpoint {
     fn make_official(&mut self) -> Result<(), Problem> {
         wrappings::take_off(&mut self.entries);
         web_rwkv::unify_lora(&mut self.entries);
+        if demo::is_one(&self.entries) {
+            demo::rename(&mut self.entries, &self.files)?;
+            self.is_without_ln0 = true;
+        }
         let entries = std::mem::take(&mut self.entries);
-        self.entries = match self.naming(&entries)? {
+        self.entries = match self.naming_by(&entries)? {
             Some((table, facts)) => names::translate(entries, table, facts)?,
             None => entries,
         };
         if self.is_tied {
             hugging_face::tie(&mut self.entries);
         }
+        if self.is_without_biases {
+            biases::add_to_norms(&mut self.entries, &mut self.files)?;
+        }
+        biases::fold(&mut self.entries, &mut self.files)?;
         names::unify_shapes(&mut self.entries);
         bonus::unify_bonus(&mut self.entries, &self.files)?;
         self.index = index(&self.entries)?;
@@ -259,23 +303,25 @@ impl Checkpoint {
     }
 
     /// The naming of files whose container has none of its own, told by their names.
-    fn naming(&mut self, entries: &[TensorEntry]) -> Result<Option<Naming>, Problem> {
+    fn naming_by(&mut self, entries: &[TensorEntry]) -> Result<Option<Naming>, Problem> {
         if let Some(table) = hugging_face::naming(entries) {
             self.container = Container::HuggingFace;
             let config = hugging_face::config(self.folder())?;
             self.declared = config.declared;
             self.is_tied = config.is_tied;
             self.is_without_ln0 = config.is_without_ln0;
+            self.is_without_biases = config.is_without_biases;
             return Ok(Some((table, Facts { head_size: config.head_size, ..Facts::default() })));
         }
         if self.container != Container::Safetensors {
             return Ok(None);
         }
-        let naming = web_rwkv::naming(entries, &self.path);
-        if naming.is_some() {
+        let told = web_rwkv::tell(entries, &self.path);
+        self.guess = told.guess;
+        if told.naming.is_some() {
             self.container = Container::WebRwkv;
         }
-        Ok(naming)
+        Ok(told.naming)
     }
 
     /// The configuration beside an adapter of Hugging Face PEFT, opened as a directory or by its
@@ -288,7 +334,10 @@ impl Checkpoint {
 
     /// The directory that was opened, or that the file lies in.
     fn folder(&self) -> &Path {
-        if self.path.is_dir() { &self.path } else { self.path.parent().unwrap_or(Path::new("")) }
+        let folder =
+            if self.path.is_dir() { &self.path } else { self.path.parent().unwrap_or(&self.path) };
+        // The folder of a name alone is empty, which no system opens.
+        if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
     }
 
     fn view<'a>(&'a self, entry: &'a TensorEntry) -> Tensor<'a> {
@@ -329,19 +378,54 @@ impl Checkpoint {
     /// them in a Hugging Face directory, the configuration, the index and the vocabulary.
     pub fn inputs(&self) -> Vec<PathBuf> {
         let files = self.sources.iter().flat_map(|source| source.files.iter().cloned());
-        let beside = self.sources.iter().flat_map(|source| hugging_face::companions(&source.path));
+        let folders = self.sources.iter().map(|source| match source.path.parent() {
+            Some(folder) if self.is_in_folder() && !source.path.is_dir() => folder,
+            _ => &source.path,
+        });
+        let beside = folders.flat_map(hugging_face::companions);
         files.chain(beside).collect()
     }
 
-    /// Whether the embedding goes into layer 0 as it is: the configuration says so, and LayerNorm
-    /// ln0 is absent.
+    /// Whether the embedding goes into layer 0 as it is: the configuration says so or an export
+    /// has it folded in, and LayerNorm ln0 is absent.
     pub(crate) fn is_without_ln0(&self) -> bool {
-        self.is_without_ln0 && !self.index.keys().any(|name| name.starts_with("blocks.0.ln0."))
+        (self.is_without_ln0 || self.exported)
+            && !self.index.keys().any(|name| name.starts_with("blocks.0.ln0."))
+    }
+
+    /// What was told of its layout by a guess.
+    pub(crate) fn guess(&self) -> Option<Note> {
+        self.guess
+    }
+
+    /// The version of RWKV, 4 to 7, that its metadata or else its name states as `x060` and the
+    /// like, as files of the ecosystem do.
+    pub(crate) fn stated_version(&self) -> Option<u8> {
+        let name = self.path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase());
+        let stated = self.version.iter().map(String::as_str).chain(name.as_deref());
+        stated.into_iter().find_map(|text| {
+            let numbers = text.match_indices("x0").map(|(at, _)| &text.as_bytes()[at + 2..]);
+            let mut numbers = numbers.filter_map(|rest| match rest {
+                [version @ b'4'..=b'7', b'0'..=b'9', ..] => Some(version - b'0'),
+                _ => None,
+            });
+            numbers.next()
+        })
+    }
+
+    /// The grid that an export keeps of a tensor.
+    pub(crate) fn grid(&self, name: &str) -> Option<&Grid> {
+        self.grids.get(name)
     }
 
     /// What the container states of the model's dimensions.
     pub(crate) fn declared(&self) -> &[Declared] {
         &self.declared
+    }
+
+    /// The token that ends a turn of a conversation, as a GGUF file's `eot_token_id` states it.
+    pub fn end_of_turn(&self) -> Option<u32> {
+        self.end_of_turn
     }
 
     /// The kind of file.
@@ -350,20 +434,26 @@ impl Checkpoint {
     }
 
     /// Whether it is what [`export`](crate::export()) wrote of a model file, in which LayerNorm
-    /// ln0 is folded into the embedding, and no checkpoint that could be converted again.
+    /// ln0 is folded into the embedding.
     pub fn is_export(&self) -> bool {
         self.exported
     }
 
+    /// Whether what it is lies in its folder: it is one, or a file of Hugging Face's.
+    fn is_in_folder(&self) -> bool {
+        self.path.is_dir() || self.container == Container::HuggingFace
+    }
+
     /// The vocabulary that the container brings: a GGUF file's tokenizer metadata, or in a
-    /// Hugging Face directory `rwkv_vocab*.txt` or `tokenizer.json`. `None` where there is none.
+    /// Hugging Face directory `rwkv_vocab*.txt`, the same as JSON, `tokenizer.json` or `vocab.txt`.
+    /// `None` where there is none.
     ///
     /// # Errors
     ///
     /// When there is one that cannot be read or used; the weights may be usable all the same.
     pub fn vocabulary(&self) -> Result<Option<Vocabulary>, CheckpointError> {
-        if self.path.is_dir() {
-            let Some(path) = hugging_face::vocabulary(&self.path) else { return Ok(None) };
+        if self.is_in_folder() {
+            let Some(path) = hugging_face::vocabulary(self.folder()) else { return Ok(None) };
             let fault = |problem| CheckpointError::new(&path, problem);
             let file = fs::read(&path).map_err(Problem::Io).map_err(fault)?;
             return Vocabulary::read(&file).map(Some).map_err(Problem::Vocabulary).map_err(fault);

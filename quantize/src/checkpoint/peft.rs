@@ -4,11 +4,12 @@
 //!
 //! | key | |
 //! |---|---|
-//! | `peft_type` | `LORA`, `MISS` or `BONE`; any other is refused by its name |
+//! | `peft_type` | `LORA`, `ADALORA`, `MISS` or `BONE`; any other is refused by its name |
 //! | `lora_alpha`, `alpha_pattern` | `B A` counts alpha / r times, by the matrix's name |
 //! | `use_rslora` | alpha / sqrt(r) |
-//! | `init_lora_weights` | `pissa`, `olora` and `corda` train from factors that were taken out of the base, so those are needed as well; `loftq` changes the base for good |
+//! | `init_lora_weights` | `pissa`, `olora` and `corda` train from factors that were taken out of the base, so those are needed as well; other names than those of [`STARTS`] are refused, such as `loftq`, which changes the base for good |
 //! | `use_dora` | refused: columns are normalized, which no product adds |
+//! | the others of [`REFUSED`] | refused: layers are repeated, or the adapter counts for some tokens only |
 //! | `fan_in_fan_out` | the base's layout in memory; `B A` is `[out, in]` either way |
 //!
 //! Rank comes from the tensors, so `r` and `rank_pattern` need no reading.
@@ -25,6 +26,25 @@ pub(super) const CONFIG: &str = "adapter_config.json";
 
 /// Longest accepted configuration.
 const LIMIT: u64 = 1 << 20;
+
+/// Kinds that are read.
+const KINDS: [&str; 4] = ["LORA", "ADALORA", "MISS", "BONE"];
+
+/// Beginnings of factors that leave the base as it is.
+const STARTS: [&str; 4] = ["", "gaussian", "eva", "orthogonal"];
+
+/// Beginnings that are taken out of the base; a number of iterations may follow.
+const FROM_BASE: [&str; 3] = ["pissa", "olora", "corda"];
+
+/// Keys that change how an adapter counts, where they are neither `null`, `false` nor empty.
+const REFUSED: [&str; 6] = [
+    "use_dora",
+    "use_qalora",
+    "use_bdlora",
+    "layer_replication",
+    "alora_invocation_tokens",
+    "arrow_config",
+];
 
 /// How an adapter's tensors count.
 #[derive(Debug, Clone, Default)]
@@ -62,18 +82,24 @@ pub(super) fn read(directory: &Path) -> Result<Option<PeftConfig>, Problem> {
 
 fn parse(values: &Map<String, Value>) -> Result<PeftConfig, Problem> {
     let refused = |cause: String| Err(Problem::AdapterConfig { cause });
-    let is_set = |key: &str| values.get(key) == Some(&Value::Bool(true));
+    let is_set = |key: &str| match values.get(key) {
+        None | Some(Value::Null | Value::Bool(false)) => false,
+        Some(Value::Array(items)) => !items.is_empty(),
+        Some(_) => true,
+    };
     let kind = values.get("peft_type").and_then(Value::as_str).unwrap_or("none");
-    if !["LORA", "MISS", "BONE"].contains(&kind.to_ascii_uppercase().as_str()) {
+    if !KINDS.contains(&kind.to_ascii_uppercase().as_str()) {
         let kind = clip(kind);
-        return refused(format!("peft_type is {kind:?}; expected LORA, MISS or BONE"));
+        return refused(format!("peft_type is {kind:?}; expected {}", KINDS.join(", ")));
     }
-    if is_set("use_dora") {
-        return refused("use_dora is true, which is not supported".to_owned());
+    if let Some(key) = REFUSED.into_iter().find(|key| is_set(key)) {
+        return refused(format!("{key} is set, which is not supported"));
     }
     let init = values.get("init_lora_weights").and_then(Value::as_str).unwrap_or_default();
-    if init.starts_with("loftq") {
-        return refused("init_lora_weights is \"loftq\", which changes the base".to_owned());
+    let took_start_from_base = FROM_BASE.iter().any(|kind| init.starts_with(kind));
+    if !took_start_from_base && !STARTS.contains(&init) {
+        let init = clip(init);
+        return refused(format!("init_lora_weights is {init:?}, which is not supported"));
     }
     let mut alphas = Vec::new();
     for (key, alpha) in values.get("alpha_pattern").and_then(Value::as_object).into_iter().flatten()
@@ -89,6 +115,6 @@ fn parse(values: &Map<String, Value>) -> Result<PeftConfig, Problem> {
         alpha: values.get("lora_alpha").and_then(Value::as_f64),
         alphas,
         is_rank_stabilized: is_set("use_rslora"),
-        took_start_from_base: ["pissa", "olora", "corda"].iter().any(|kind| init.starts_with(kind)),
+        took_start_from_base,
     })
 }

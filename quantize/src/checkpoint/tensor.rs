@@ -15,8 +15,8 @@ use std::ops::Range;
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use memmap2::Mmap;
 
+use super::FileMap;
 use super::containers::ggml_blocks;
 use super::dtype::{BLOCK, Dtype, SUPER_BLOCK};
 use super::error::{Problem, clip};
@@ -98,7 +98,7 @@ pub struct Tensor<'a> {
     layout: Layout,
     recover: Recover,
     /// What an adapter adds, and the files that hold it.
-    update: Option<(&'a Update, &'a [Mmap])>,
+    update: Option<(&'a Update, &'a [FileMap])>,
     /// Whether the last two dimensions were exchanged since the update was given.
     transposed: bool,
 }
@@ -110,7 +110,7 @@ impl fmt::Debug for Tensor<'_> {
 }
 
 impl<'a> Tensor<'a> {
-    pub(super) fn new(entry: &'a TensorEntry, files: &'a [Mmap]) -> Self {
+    pub(super) fn new(entry: &'a TensorEntry, files: &'a [FileMap]) -> Self {
         Self {
             name: &entry.name,
             dtype: entry.dtype,

@@ -4,15 +4,16 @@
 //! any order and in any number, and a merged checkpoint needs no memory of its own. All of it
 //! happens in f32: a merge in the files' bf16 moves logits by tenths.
 
-use memmap2::Mmap;
 use rayon::prelude::*;
 
+use super::FileMap;
 use super::tensor::{Tensor, TensorEntry};
 
 /// The change of a matrix `W`, `[out][in]`.
 #[derive(Debug, Clone)]
 pub(super) enum Update {
-    /// LoRA (Hu et al., 2021, eq. 3) and PiSSA (Meng et al., 2024): `W + sum of scale B A`.
+    /// LoRA (Hu et al., 2021, eq. 3), AdaLoRA (Zhang et al., 2023) and PiSSA (Meng et al., 2024):
+    /// `W + sum of scale B A`.
     LowRank(Vec<Product>),
     /// DiSHA, also called MiSS (Kang et al., 2024), in its two-dimensional form: one block
     /// `[r][out]`, added to every group of `r` columns:
@@ -26,7 +27,7 @@ pub(super) enum Update {
     Tiles(TensorEntry),
 }
 
-/// `scale B A`.
+/// `scale B A`, or `scale B (e A)`.
 #[derive(Debug, Clone)]
 pub(super) struct Product {
     pub(super) scale: f32,
@@ -34,11 +35,13 @@ pub(super) struct Product {
     pub(super) a: TensorEntry,
     /// `[out][r]`
     pub(super) b: TensorEntry,
+    /// `[r][1]`, what each row of A is multiplied by, in AdaLoRA.
+    pub(super) e: Option<TensorEntry>,
 }
 
 impl Update {
     /// Changes `rows`, which are the rows of `columns` values from `first` on.
-    pub(super) fn apply(&self, files: &[Mmap], first: usize, columns: usize, rows: &mut [f32]) {
+    pub(super) fn apply(&self, files: &[FileMap], first: usize, columns: usize, rows: &mut [f32]) {
         match self {
             Self::LowRank(products) => {
                 let products: Vec<_> = products
@@ -79,12 +82,18 @@ struct Factors {
 }
 
 impl Product {
-    fn decode(&self, files: &[Mmap], first: usize, rows: usize) -> Factors {
+    fn decode(&self, files: &[FileMap], first: usize, rows: usize) -> Factors {
         let (a, b) = (Tensor::new(&self.a, files), Tensor::new(&self.b, files));
         let rank = a.rows();
         let mut scaled = vec![0.0; rows * rank];
         b.read_rows(first..first + rows, &mut scaled);
         scaled.iter_mut().for_each(|value| *value *= self.scale);
+        if let Some(e) = &self.e {
+            let e = all(&Tensor::new(e, files));
+            for row in scaled.chunks_exact_mut(rank) {
+                row.iter_mut().zip(&e).for_each(|(value, e)| *value *= e);
+            }
+        }
         Factors { rank, a: all(&a), b: scaled }
     }
 }

@@ -31,9 +31,12 @@ const ANYWHERE: [&str; 6] = [
 const BEFORE: [&str; 4] = ["module.", "_forward_module.", "model.", "base_model."];
 
 /// Ends of PEFT's names, with and without the adapter's own name, and without either.
-const ENDS: [(&str, &str); 6] = [
+const ENDS: [(&str, &str); 9] = [
     (".lora_A.default.weight", ".lora_A"),
     (".lora_B.default.weight", ".lora_B"),
+    (".lora_A.default", ".lora_A"),
+    (".lora_B.default", ".lora_B"),
+    (".lora_E.default", ".lora_E"),
     (".lora_A.weight", ".lora_A"),
     (".lora_B.weight", ".lora_B"),
     (".miss_block.default", ".miss_block"),
@@ -54,8 +57,12 @@ const BEGINNINGS: [&str; 10] = [
     "rwkv.embeddings.",
 ];
 
+/// AdaLoRA's rank as a number, which the shapes of its factors say as well.
+const RANKS: [&str; 2] = [".ranknum", ".ranknum.default"];
+
 /// Takes the wrappings off all names.
-pub(super) fn take_off(entries: &mut [TensorEntry]) {
+pub(super) fn take_off(entries: &mut Vec<TensorEntry>) {
+    entries.retain(|entry| !RANKS.iter().any(|end| entry.name.ends_with(end)));
     for entry in entries {
         if let Some(name) = unwrapped(&entry.name) {
             entry.name = name;

@@ -1,4 +1,7 @@
 //! Why a conversion did not happen.
+//!
+//! Each variant names the tensor or file, what was found and what was expected; the program adds
+//! the path and the next step. A tensor's name comes from the file, so it is escaped.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -144,6 +147,15 @@ pub enum ConvertError {
         /// Token ids of the model.
         vocab: usize,
     },
+    /// Options of the sampler that a model file cannot state.
+    #[error(
+        "the sampler's options `{stated}` cannot be kept in a model file; expected numbers in \
+         their range with at most 7 digits"
+    )]
+    Sampling {
+        /// The options as they would be stated.
+        stated: String,
+    },
     /// The output could not be written.
     #[error("cannot write {}", path.display())]
     Output {
@@ -187,15 +199,9 @@ pub enum Foreign {
     /// RWKV-4a or 4b.
     #[error("RWKV-4a or 4b, which add a small attention with a growing cache")]
     TinyAttention,
-    /// The dequantized weights of a model file.
-    #[error(
-        "what `kinglet export` wrote, in which LayerNorm ln0 is folded into emb.weight; use the \
-         original checkpoint"
-    )]
-    Export,
     /// A tuned state without its model.
     #[error(
-        "a tuned state alone; quantize its base checkpoint with this as --state, or make a state \
+        "a tuned state alone; quantize its base checkpoint with this as --tuned-state, or make a state \
          file of it with `kinglet state`"
     )]
     TunedState,

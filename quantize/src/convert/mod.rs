@@ -37,11 +37,13 @@ use kinglet::format::model::{Header, Record, Section};
 use kinglet::format::shape::{Architecture, Shape};
 use kinglet::format::tensors::{self, Storage, TensorName, TensorSpec};
 use kinglet::kernels::matrix::{ROW_GROUP, padded_inputs};
+use kinglet::sampler::SamplerOptions;
 use rayon::prelude::*;
 
 use crate::checkpoint::{Checkpoint, Role, Source, Tensor};
 use crate::int8::{self, Errors, MAX_IN_TABLE, Measured, Packing, multiplier};
 use crate::multiversion::vectorized;
+use crate::note::Note;
 use crate::threads;
 use crate::vocabulary::Vocabulary;
 use error::ConvertError;
@@ -64,6 +66,9 @@ pub struct Options<'a> {
     pub state: Option<&'a TunedState>,
     /// A line on the weights' licence for the provenance.
     pub licence: Option<&'a str>,
+    /// The options of the sampler that the model is best used with, for the provenance; those of
+    /// its kind are not stated where this is `None`.
+    pub sampling: Option<SamplerOptions>,
 }
 
 /// Called with the number of weights done and of all weights.
@@ -124,7 +129,7 @@ pub struct Report {
     pub shape: Shape,
     /// SHA-256 over architecture, shape and weights.
     pub content_hash: [u8; 32],
-    /// What is no error and yet seldom meant.
+    /// What is no error and yet seldom meant, or was told by a guess.
     pub notes: Vec<Note>,
     /// Quantized tensors, in file order.
     pub tensors: Vec<TensorReport>,
@@ -134,43 +139,6 @@ pub struct Report {
     pub file_len: u64,
     /// Time the conversion took.
     pub elapsed: Duration,
-}
-
-/// What is no error and yet seldom meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Note {
-    /// The vocabulary has far fewer ids than the model.
-    SmallVocabulary {
-        /// Ids of the vocabulary.
-        found: usize,
-        /// Ids of the model.
-        vocab: usize,
-    },
-}
-
-impl Note {
-    /// Compares a vocabulary with a model of `vocab` ids.
-    ///
-    /// Models round their number of ids up to a multiple of 64 or so, and World's 65,530 to
-    /// 65,536; a vocabulary that leaves more than a 64th without a token is seldom the model's.
-    pub(crate) fn on_vocabulary(found: usize, vocab: usize) -> Option<Self> {
-        const SPARE: usize = 64;
-        let unused = vocab.saturating_sub(found);
-        (unused > SPARE.max(vocab / SPARE)).then_some(Self::SmallVocabulary { found, vocab })
-    }
-}
-
-impl fmt::Display for Note {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SmallVocabulary { found, vocab } => write!(
-                f,
-                "the vocabulary has {found} ids, the model {vocab}; check that it is the one the \
-                 model was trained with"
-            ),
-        }
-    }
 }
 
 /// A SHA-256 in hexadecimal.
@@ -210,6 +178,7 @@ pub fn convert(
         return Err(ConvertError::Vocabulary { found, vocab: shape.vocab });
     }
     let start_state = start_state(checkpoint, &shape, options)?;
+    let sampling = options.sampling.as_ref().map(sampling_line).transpose()?.unwrap_or_default();
     let failed = ConvertError::output(out);
     let provenance = std::thread::scope(|scope| {
         // Hashing the checkpoint waits for the disk; on a thread of its own where one is to be had.
@@ -232,7 +201,7 @@ pub fn convert(
         if let Some(vocabulary) = options.vocabulary {
             writer.section(Section::Tokenizer, &vocabulary.pack().map_err(io::Error::other)?)?;
         }
-        writer.section(Section::Provenance, provenance.as_bytes())
+        writer.section(Section::Provenance, (provenance + &sampling).as_bytes())
     };
     tail(&mut conversion.writer).map_err(&failed)?;
     if shape.architecture == Architecture::Rwkv7a {
@@ -242,16 +211,20 @@ pub fn convert(
     Ok(Report {
         shape,
         content_hash,
-        notes: options
-            .vocabulary
-            .and_then(|vocabulary| Note::on_vocabulary(vocabulary.vocab_len(), shape.vocab))
-            .into_iter()
-            .collect(),
+        notes: notes(checkpoint, &shape, options),
         tensors: conversion.reports,
         parameters: conversion.parameters,
         file_len,
         elapsed: start.elapsed(),
     })
+}
+
+/// What is worth saying of what was converted.
+fn notes(checkpoint: &Checkpoint, shape: &Shape, options: &Options<'_>) -> Vec<Note> {
+    let vocabulary = options.vocabulary.map(Vocabulary::vocab_len);
+    let vocabulary = vocabulary.and_then(|found| Note::on_vocabulary(found, shape.vocab));
+    let state = options.state.map(TunedState::notes).unwrap_or_default();
+    checkpoint.guess().into_iter().chain(vocabulary).chain(state.iter().copied()).collect()
 }
 
 /// The state that the model starts from, where it is not zero.
@@ -291,11 +264,30 @@ fn provenance(checkpoint: &Checkpoint, options: &Options<'_>) -> Result<String, 
     for source in options.state.iter().flat_map(|state| state.sources()) {
         text += &source_lines("state", source)?;
     }
+    if let Some(id) = checkpoint.end_of_turn() {
+        text += &format!("end-of-turn: {id}\n");
+    }
     text += &format!(
         "quantizer: kinglet-quantize {version}\nlicence: {}\n",
         licence.replace(['\n', '\r'], " "),
     );
     Ok(text)
+}
+
+/// The line of the provenance that states options of the sampler, as
+/// [`SamplerOptions::for_model`] reads it.
+fn sampling_line(options: &SamplerOptions) -> Result<String, ConvertError> {
+    let SamplerOptions { temperature, top_k, top_p, min_p, presence, frequency, penalty_decay } =
+        options;
+    let stated = format!(
+        "sampling: temperature={temperature} top-k={top_k} top-p={top_p} min-p={min_p} \
+         presence={presence} frequency={frequency} penalty-decay={penalty_decay}"
+    );
+    // What is read again is what was meant: each number as it is, and in its range.
+    match SamplerOptions::default().stated_in(&stated) {
+        Some(read) if read == *options => Ok(stated + "\n"),
+        _ => Err(ConvertError::Sampling { stated }),
+    }
 }
 
 /// Name and SHA-256 of a source. The hash of a directory is that of its tensors' files, in the
@@ -430,30 +422,44 @@ impl<'a> Conversion<'a> {
         // Matrices that are stacked in one tensor follow one another row by row.
         let first = spec.part.map_or(0, |part| part.index * count);
         let rows = RowReader { tensor: &view, first, count };
+        let name = name.to_string();
         let mut measured = rows.measure(None)?;
         let largest = measured.largest;
-        let multiplier = multiplier(largest);
-        if !measured.fits(multiplier) {
-            measured = rows.measure(Some(multiplier))?;
+        let chosen = multiplier(largest);
+        if !measured.fits(chosen) {
+            measured = rows.measure(Some(chosen))?;
         }
-        let errors = measured.errors;
-        let group = errors.group(spec.storage, inputs);
-        let packing = Packing { storage: spec.storage, inputs, group, multiplier };
+        let mut errors = measured.errors;
+        let storage = spec.storage;
+        let group = errors.group(storage, inputs);
+        let mut packing = Packing { storage, inputs, group, multiplier: chosen };
+        let mut zeros = &[][..];
+        if let Some(grid) = self.checkpoint.grid(&name) {
+            let (group, multiplier) = (grid.group, grid.multiplier);
+            let kept = Packing { group, multiplier, ..packing };
+            if kept.is_possible() && rows.lie_on(&kept) {
+                (packing, zeros) = (kept, &grid.zeros);
+                errors = Errors { signal: errors.signal, ..Errors::default() };
+            }
+        }
+        let Packing { group, multiplier, .. } = packing;
         self.writer.tensor(index, self.record(spec, group, multiplier));
-        match spec.storage {
-            Storage::Sparse => self.sparse(&packing, &rows)?,
-            _ => self.pack(&packing, &rows, |_, _| Ok(())).map(drop)?,
+        match storage {
+            Storage::Sparse => self.sparse(&packing, &rows, zeros)?,
+            _ => self.pack(&packing, &rows, zeros, |_, _| Ok(())).map(drop)?,
         }
-        self.report(name.to_string(), spec, group, &errors, largest);
+        self.report(name, spec, group, &errors, largest);
         Ok(())
     }
 
     /// Quantizes and writes rows, chunk by chunk, after `f` has changed them: it is given the index
-    /// of the first of some rows and their values. Returns what `f` returned, in order.
+    /// of the first of some rows and their values. `zeros` are the scales of groups of zeros.
+    /// Returns what `f` returned, in order.
     fn pack<T: Send>(
         &mut self,
         packing: &Packing,
         rows: &RowReader<'_>,
+        zeros: &[(usize, usize, u16)],
         f: impl Fn(usize, &mut [f32]) -> Result<T, ConvertError> + Sync,
     ) -> Result<Vec<T>, ConvertError> {
         let (values_of, scales_of) = (packing.values_per_row(), packing.scales_per_row());
@@ -473,6 +479,7 @@ impl<'a> Conversion<'a> {
             )?);
             self.write(|writer| writer.put(buffer))?;
         }
+        packing.set_scales_of_zeros(zeros, &mut scales);
         self.write(Writer::align)?;
         self.bytes(bytemuck::cast_slice(&scales))?;
         Ok(results)
@@ -480,7 +487,12 @@ impl<'a> Conversion<'a> {
 
     /// Quantizes and writes a sparse matrix, in whose file order the last row precedes the second
     /// input: it is quantized whole, then turned chunk by chunk.
-    fn sparse(&mut self, packing: &Packing, rows: &RowReader<'_>) -> Result<(), ConvertError> {
+    fn sparse(
+        &mut self,
+        packing: &Packing,
+        rows: &RowReader<'_>,
+        zeros: &[(usize, usize, u16)],
+    ) -> Result<(), ConvertError> {
         let (inputs, padded) = (packing.inputs, packing.padded(rows.count));
         let groups = packing.scales_per_row();
         let mut scales = vec![f16::ZERO; padded * groups];
@@ -495,6 +507,7 @@ impl<'a> Conversion<'a> {
             self.write(|writer| writer.put(buffer))?;
         }
         self.tiles = tiles;
+        packing.set_scales_of_zeros(zeros, &mut scales);
         self.write(Writer::align)?;
         let scales = int8::turn_scales(&scales, groups, padded);
         self.bytes(bytemuck::cast_slice(&scales))
@@ -540,7 +553,11 @@ impl<'a> Conversion<'a> {
     ) -> Result<(), ConvertError> {
         let ln0 = self.ln0()?;
         let embedding = self.require("emb.weight")?;
-        let share = finite_values(&self.require(&recognize::deep_embed_share(layer))?)?;
+        let share = recognize::deep_embed_share(layer);
+        if self.checkpoint.is_export() && self.checkpoint.tensor(&share).is_none() {
+            return self.row_table(index, spec, tensor, |_, _| {});
+        }
+        let share = finite_values(&self.require(&share)?)?;
         self.parameters += share.len() as u64;
         let width = embedding.columns();
         let share: Vec<f64> = share.into_iter().map(f64::from).collect();
@@ -574,7 +591,9 @@ impl<'a> Conversion<'a> {
         let rows = RowReader { tensor, first: 0, count: tensor.rows() };
         let packing = Packing { storage: spec.storage, inputs, group: ROW_GROUP, multiplier: 1.0 };
         self.writer.tensor(index, self.record(spec, ROW_GROUP, 1.0));
-        let measured = self.pack(&packing, &rows, |first, rows| {
+        let grid = self.checkpoint.grid(tensor.name());
+        let zeros = grid.map_or(&[][..], |grid| &grid.zeros);
+        let measured = self.pack(&packing, &rows, zeros, |first, rows| {
             check_finite(tensor, first, rows)?;
             f(first, rows);
             Ok(measure(rows, inputs, Some(1.0)))
@@ -755,6 +774,11 @@ impl RowReader<'_> {
             Ok::<_, ConvertError>(measured)
         });
         Ok(total(&blocks.into_iter().collect::<Result<Vec<_>, _>>()?))
+    }
+
+    /// Whether quantizing loses nothing: all rows are multiples of their steps.
+    fn lie_on(&self, packing: &Packing) -> bool {
+        self.map(|_, values| packing.is_exact(values)).into_iter().all(|exact| exact)
     }
 
     /// Quantizes rows, after `f` has changed them, and returns what it returned for each block.

@@ -1,4 +1,10 @@
 //! Which RWKV a checkpoint is, judged by its tensors.
+//!
+//! Names alone decide the version, because a version added tensors that no earlier one has; the
+//! shapes of a few tensors give the dimensions; then every tensor is checked against the table
+//! that the runtime declares, and one that is missing, of another shape or too many is named.
+//! What a container states beside the tensors is compared last and never believed instead.
+//! Names are official ones by now: `checkpoint::names` has undone what writers make of them.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -60,8 +66,6 @@ fn foreign(checkpoint: &Checkpoint) -> Option<Foreign> {
         Some(Foreign::Rwkv8)
     } else if any(".tiny_") {
         Some(Foreign::TinyAttention)
-    } else if checkpoint.is_export() {
-        Some(Foreign::Export)
     } else if any(".att.time_state") && !official {
         Some(Foreign::TunedState)
     } else if checkpoint.is_base_and_adapter() {
@@ -207,6 +211,9 @@ fn check_tensors(checkpoint: &Checkpoint, shape: &Shape) -> Result<(), ConvertEr
     if shape.architecture == Architecture::Rwkv7a {
         let dims = [shape.ranks.deep_embed.pow(2), shape.width];
         for name in (0..shape.layers).map(deep_embed_share) {
+            if checkpoint.is_export() && checkpoint.tensor(&name).is_none() {
+                continue;
+            }
             let tensor = require(checkpoint, &name)?;
             if tensor.shape() != dims {
                 return Err(ConvertError::dims(&tensor, &dims));

@@ -6,6 +6,7 @@ use kinglet::format::tensors::TensorName;
 use super::error::ConvertError;
 use super::finite::finite_values;
 use crate::checkpoint::{Checkpoint, Source, Tensor};
+use crate::note::Note;
 
 /// Name of a layer's tuned state, after `blocks.N.`.
 pub(crate) const TIME_STATE: &str = "att.time_state";
@@ -20,6 +21,7 @@ pub struct TunedState {
     /// `[layer]` of the architecture's layer state.
     values: Vec<f32>,
     sources: Vec<Source>,
+    notes: Vec<Note>,
 }
 
 impl TunedState {
@@ -42,12 +44,24 @@ impl TunedState {
                 return Err(ConvertError::NotState { tensor: name.to_owned() });
             }
         }
-        Ok(Self { values: values(checkpoint, shape)?, sources: checkpoint.sources().to_vec() })
+        let fits = Note::on_state(checkpoint.stated_version(), shape.architecture);
+        // What is in a whole checkpoint was tuned on it.
+        let notes = checkpoint.guess().into_iter().chain((!whole).then_some(fits)).collect();
+        Ok(Self {
+            values: values(checkpoint, shape)?,
+            sources: checkpoint.sources().to_vec(),
+            notes,
+        })
     }
 
     /// The state, [`Shape::state_len`] elements: `[layer]` of the architecture's layer state.
     pub fn values(&self) -> &[f32] {
         &self.values
+    }
+
+    /// What is worth saying of it: a state fits many models, and is of use with one.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
     }
 
     /// Where it comes from.

@@ -1,4 +1,13 @@
 //! Writes a model file: sections in order, beside the target, then renamed.
+//!
+//! ```text
+//! conversion --buffers--> writer thread: CRC-32, SHA-256, write --every 64 MB--> flusher: fsync
+//! ```
+//!
+//! The thread that quantizes never waits for a hash or the disk unless the queue is full, and
+//! gets its buffers back to fill them again. Header and directory come last, because they hold
+//! checksums of what follows them; zeros keep their place until then. Whatever ends the
+//! conversion early drops the [`Partial`], and with it the file.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, Write};

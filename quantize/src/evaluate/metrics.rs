@@ -1,6 +1,8 @@
 //! How close one set of logits is to another.
 //!
-//! Logits are flat `[position][vocab]`; `reference` is the exact side.
+//! Logits are flat `[position][vocab]`; `reference` is the exact side. All is computed in f64, and
+//! a NaN on either side comes out as NaN: a maximum or a comparison would otherwise drop it and
+//! call broken logits perfect.
 
 pub use crate::reference::math::widen;
 

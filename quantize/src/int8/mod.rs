@@ -386,6 +386,45 @@ impl Packing {
         if self.storage == Storage::Embedding { rows } else { padded_rows(rows) }
     }
 
+    /// Whether a matrix of these inputs can have the group.
+    pub(crate) fn is_possible(&self) -> bool {
+        self.group < 2 * padded_inputs(self.inputs)
+    }
+
+    /// Whether every weight of some rows is a multiple of its group's step, so that nothing is
+    /// lost.
+    pub(crate) fn is_exact(&self, weights: &[f32]) -> bool {
+        let groups = weights.chunks(self.inputs).flat_map(|row| row.chunks(self.group));
+        groups.into_iter().all(|w| {
+            let step = step(scale(largest(w), self.multiplier), self.multiplier);
+            w.iter().all(|&w| f32::from(quantum(w, step)) * step == w)
+        })
+    }
+
+    /// Gives groups of zeros the scale that they had: row, group and the bits of the scale.
+    /// `scales` are as [`put`](Self::put) leaves them. One that stands for a group with weights, or
+    /// for none, is left out.
+    pub(crate) fn set_scales_of_zeros(&self, zeros: &[(usize, usize, u16)], scales: &mut [f16]) {
+        let groups = self.scales_per_row();
+        for &(row, group, bits) in zeros.iter().filter(|&&(_, group, _)| group < groups) {
+            let at = match self.storage {
+                Storage::Embedding => row.checked_mul(groups).and_then(|at| at.checked_add(group)),
+                _ => (row / TILE_ROWS)
+                    .checked_mul(groups * TILE_ROWS)
+                    .and_then(|at| at.checked_add(group * TILE_ROWS + row % TILE_ROWS)),
+            };
+            let scale = f16::from_bits(bits);
+            match at.and_then(|at| scales.get_mut(at)) {
+                Some(kept)
+                    if *kept == f16::ZERO && scale >= f16::MIN_POSITIVE && scale <= f16::MAX =>
+                {
+                    *kept = scale;
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Quantizes some tiles of rows.
     ///
     /// * `weights`: `[row][inputs]`

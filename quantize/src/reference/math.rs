@@ -1,12 +1,11 @@
-//! The few operations that the papers' equations are made of.
+//! The few operations that the papers' equations are made of, in f64.
+//!
+//! The reference is an oracle, so that nothing is shared with the runtime: no kernel, no order of
+//! sums, no approximation of exp. A matrix may stay in the checkpoint and is read a panel of rows
+//! at a time for all tokens, because a large model in f64 takes four times the bytes of its bf16 file.
+//! Results do not depend on the number of threads: a sum is always one thread's.
 
 use core::ops::Range;
-
-/// f32 values as f64, which loses nothing.
-#[must_use]
-pub fn widen(values: &[f32]) -> Vec<f64> {
-    values.iter().map(|&x| x.into()).collect()
-}
 
 use rayon::prelude::*;
 
@@ -27,6 +26,12 @@ pub(super) type Batch = Vec<Vec<f64>>;
 const PANEL_ROWS: usize = 16;
 /// Panels whose products are held apart before they are put in their places.
 const PANELS: usize = 64;
+
+/// f32 values as f64, which loses nothing.
+#[must_use]
+pub fn widen(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&x| x.into()).collect()
+}
 
 /// A matrix `[row][column]`.
 pub(super) struct Matrix<'a> {

@@ -1,4 +1,8 @@
 //! Takes a checkpoint's tensors one by one, so that what is left over shows.
+//!
+//! The reference recognises a version by itself, not with `convert::recognize`: a mistake there
+//! would otherwise be made twice and compared with itself. Layers take what they need by name and
+//! shape; [`Source::finish`] fails where a tensor was asked for by no layer.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,15 @@
 //! Byte-level byte-pair vocabularies: checked, and packed as `kinglet::tokenizer` specifies.
+//!
+//! The runtime encodes with a table of pairs and no ranks, for which it takes for granted that
+//!
+//! * a merge's rank and the id that it makes ascend together, so that the id is the rank;
+//! * both parts of a merge are single bytes or made by earlier merges;
+//! * a token is reached from its own bytes, or is not in the trie at all: [`merge_all`], the
+//!   definition of the encoding, decides which.
+//!
+//! A vocabulary for which the first two do not hold is refused with the number of the merge.
+//! The pairs lie in an open hash table of the least power of two at which each is found within
+//! [`MAX_PROBES`], so that the time of a lookup is bounded on the smallest core.
 
 use std::collections::{HashMap, HashSet};
 

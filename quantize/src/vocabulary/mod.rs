@@ -17,6 +17,7 @@ use kinglet::tokenizer::layout::{BLOCK_IDS, Header, Kind, MAX_GREEDY_VOCAB_LEN, 
 use serde::Deserialize;
 
 use self::byte_pair::{BytePair, Source};
+use self::tokenizer_json::Parts;
 
 pub(crate) use self::gguf::GgufTokenizer;
 pub use self::literal::LiteralError;
@@ -50,6 +51,7 @@ pub struct Vocabulary {
 enum Rule {
     Bytes { offset: u16 },
     Greedy,
+    Words { is_lowered: bool },
     BytePair(BytePair),
 }
 
@@ -133,17 +135,25 @@ impl Vocabulary {
         Self::from_tokens(tokens)
     }
 
-    /// Reads Hugging Face's `tokenizer.json`, such as `20B_tokenizer.json`: byte-level BPE with
-    /// GPT-2's word pattern, with or without NFC, and added tokens. Ids of merged tokens ascend
-    /// with their merges. The `post_processor` is not used: texts are encoded without special
-    /// tokens around them.
+    /// Reads Hugging Face's `tokenizer.json` of one of two kinds. Byte-level BPE, such as
+    /// `20B_tokenizer.json`, with GPT-2's word pattern, with or without NFC, and added tokens; ids
+    /// of merged tokens ascend with their merges. Or words that stand between white space, as the
+    /// music models have them, with or without lowered letters: id 0 ends a text, and a word
+    /// outside the vocabulary is an error, where its other readers take id 0 for it. The
+    /// `post_processor` is not used: texts are encoded without special tokens around them.
     ///
     /// # Errors
     ///
     /// [`VocabularyError::Unsupported`] names the first part that is of another kind;
     /// [`VocabularyError::Merge`] the first merge that is out of order.
     pub fn from_tokenizer_json(json: &[u8]) -> Result<Self, VocabularyError> {
-        Self::from_source(tokenizer_json::read(without_mark(json))?)
+        match tokenizer_json::read(without_mark(json))? {
+            Parts::BytePair(source) => Self::from_source(source),
+            Parts::Words { tokens, is_lowered } => {
+                let checked = Self::from_tokens(tokens)?;
+                Ok(Self { rule: Rule::Words { is_lowered }, ..checked })
+            }
+        }
     }
 
     fn from_source(source: Source) -> Result<Self, VocabularyError> {
@@ -245,7 +255,10 @@ impl Vocabulary {
                 let kind = Kind::Bytes { offset: (*offset).into() };
                 Ok(self.header(kind).to_bytes().to_vec())
             }
-            Rule::Greedy => self.pack_greedy(),
+            Rule::Greedy => self.pack_strings(|cells, strings| Kind::Greedy { cells, strings }),
+            &Rule::Words { is_lowered } => {
+                self.pack_strings(|cells, strings| Kind::Words { cells, strings, is_lowered })
+            }
             Rule::BytePair(pairs) => pairs.pack(self),
         }
     }
@@ -255,10 +268,11 @@ impl Vocabulary {
         Header { kind, max_token_len: longest as u16, vocab_len: self.tokens.len() as u32 }
     }
 
-    fn pack_greedy(&self) -> Result<Vec<u8>, VocabularyError> {
+    /// The section of a kind that has the trie and the strings alone.
+    fn pack_strings(&self, kind: impl Fn(u32, u32) -> Kind) -> Result<Vec<u8>, VocabularyError> {
         let cells = trie::cells(&self.tokens)?;
         let strings = Strings::new(&self.tokens);
-        let kind = Kind::Greedy { cells: cells.len() as u32, strings: strings.bytes.len() as u32 };
+        let kind = kind(cells.len() as u32, strings.bytes.len() as u32);
         let header = self.header(kind).to_bytes();
         Ok([&header, cells.as_flattened(), &strings.starts, &strings.bytes].concat())
     }
@@ -441,7 +455,7 @@ pub enum VocabularyError {
     /// A tokenizer has a part that changes its tokens and that this version does not have.
     #[error(
         "tokenizer {part} is not supported; expected byte-level BPE with GPT-2's word pattern and \
-         at most NFC, as 20B_tokenizer.json has it"
+         at most NFC, as 20B_tokenizer.json has it, or words between white space"
     )]
     Unsupported {
         /// The part, by its name in the file.

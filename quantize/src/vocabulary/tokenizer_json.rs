@@ -1,4 +1,9 @@
-//! Hugging Face's `tokenizer.json`, as far as it is byte-level BPE with GPT-2's word pattern.
+//! Hugging Face's `tokenizer.json`, as far as it is byte-level BPE with GPT-2's word pattern, or
+//! words that stand between white space.
+//!
+//! Such a file is a program: normalizer, splitter, model, decoder, each with options. Whatever
+//! would give other tokens than the runtime's encoder does is refused by its name, and nothing is
+//! ignored, because a tokenizer that is nearly right gives text that is nearly right.
 
 use std::collections::HashMap;
 
@@ -50,10 +55,67 @@ enum Merge {
     Text(String),
 }
 
+#[derive(Deserialize)]
+struct Words {
+    vocab: HashMap<String, u16>,
+}
+
+/// What a file describes.
+pub(super) enum Parts {
+    BytePair(Source),
+    /// Words between white space, with a space before each.
+    Words {
+        tokens: Vec<Vec<u8>>,
+        is_lowered: bool,
+    },
+}
+
 /// Reads a file.
-pub(super) fn read(json: &[u8]) -> Result<Source, VocabularyError> {
-    let fault = |error: serde_json::Error| VocabularyError::Json { cause: error.to_string() };
+pub(super) fn read(json: &[u8]) -> Result<Parts, VocabularyError> {
     let file: File = serde_json::from_slice(json).map_err(fault)?;
+    if kind(&file.model) == "WordLevel" {
+        words(file)
+    } else {
+        byte_pairs(file).map(Parts::BytePair)
+    }
+}
+
+fn fault(error: serde_json::Error) -> VocabularyError {
+    VocabularyError::Json { cause: error.to_string() }
+}
+
+/// The music models' vocabularies, such as `tokenizer-midipiano.json`.
+fn words(file: File) -> Result<Parts, VocabularyError> {
+    let split = kind(&file.pre_tokenizer);
+    if split != "WhitespaceSplit" {
+        return Err(unsupported(format!("pre_tokenizer {split} of words")));
+    }
+    if !file.decoder.is_null() {
+        return Err(unsupported(format!("decoder {} of words", kind(&file.decoder))));
+    }
+    let is_lowered = match kind(&file.normalizer) {
+        _ if file.normalizer.is_null() => false,
+        "Lowercase" => true,
+        other => return Err(unsupported(format!("normalizer {other} of words"))),
+    };
+    let Words { vocab } = serde_json::from_value(file.model).map_err(fault)?;
+    let mut tokens = Vec::new();
+    let added = file.added_tokens.iter().map(|token| (&token.content, token.id));
+    for (word, id) in vocab.iter().map(|(word, &id)| (word, id)).chain(added) {
+        // Id 0 ends a text.
+        let bytes = if id == 0 { Vec::new() } else { format!(" {word}").into_bytes() };
+        if word.contains(char::is_whitespace) {
+            return Err(unsupported(format!(
+                "word {word:?} (id {id}), which has white space in it"
+            )));
+        }
+        set(&mut tokens, id, bytes);
+    }
+    Ok(Parts::Words { tokens, is_lowered })
+}
+
+/// Byte-level BPE.
+fn byte_pairs(file: File) -> Result<Source, VocabularyError> {
     check_model(&file.model)?;
     check_pattern(&file.pre_tokenizer)?;
     check_decoder(&file.decoder)?;

@@ -1,4 +1,13 @@
 //! Builds the double array that `kinglet::tokenizer` specifies.
+//!
+//! A node's children lie at `link + label` for one link of its own, between the children of
+//! others. Nodes are placed breadth first; each takes the first link at which all its children
+//! fall on free cells. A token that shares its end with no other is a leaf with a tail of bytes
+//! in the link's place.
+//!
+//! A first fit alone is quadratic for a vocabulary of 65,536. Two things keep it fast: free cells
+//! are found through a union-find with path halving, and a cell that a search has passed
+//! [`MAX_PASSES`] times is not tried again.
 
 use std::collections::VecDeque;
 use std::ops::Range;

@@ -264,7 +264,7 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
 
 /// The pieces of a sequence's state that lie together: where each lies among the states of
 /// `sequences` sequences, and where in a single state; see the [module](self).
-fn state_pieces(
+pub(super) fn state_pieces(
     shape: &Shape,
     sequences: usize,
     sequence: usize,

@@ -5,15 +5,18 @@
 //! sequences travel the same path, and the numbers do not depend on how tokens are divided.
 //!
 //! [`Cpu`] is the engine of processors. It owns no memory: [`Requirements`] says how long the
-//! caller's buffers must be. A device with memory of its own implements [`Engine`] whole.
+//! caller's buffers must be. A device with memory of its own implements [`Engine`] whole; of a
+//! model that is larger than that memory, [`FirstLayers`] computes a part on the processor.
 
 mod cpu;
+mod first_layers;
 mod requirements;
 
 use core::fmt;
 use core::ops::ControlFlow;
 
 pub use self::cpu::{Buffer, BufferError, Cpu};
+pub use self::first_layers::{FirstLayers, Stream};
 pub use self::requirements::{Requirements, checked_workspace_len, workspace_len};
 use crate::format::shape::Shape;
 pub use crate::rwkv::batch::BatchToken;
@@ -59,6 +62,8 @@ pub enum StepError {
         /// Layers that were computed.
         layers: usize,
     },
+    /// A device with memory of its own has failed; its engine says more. All states are lost.
+    Device,
 }
 
 impl fmt::Display for StepError {
@@ -80,6 +85,7 @@ impl fmt::Display for StepError {
                 "a value is not finite: the state or the weights are damaged or out of range",
             ),
             Self::Cancelled { layers } => write!(f, "cancelled after {layers} layers"),
+            Self::Device => f.write_str("the device failed"),
         }
     }
 }
@@ -110,6 +116,8 @@ pub enum StateError {
         /// Index of the first.
         index: usize,
     },
+    /// A device with memory of its own has failed; its engine says more. All states are lost.
+    Device,
 }
 
 impl fmt::Display for StateError {
@@ -124,6 +132,7 @@ impl fmt::Display for StateError {
             Self::NonFinite { index } => {
                 write!(f, "element {index} of the state is not finite")
             }
+            Self::Device => f.write_str("the device failed"),
         }
     }
 }

@@ -49,7 +49,7 @@ use core::marker::PhantomData;
 use crate::format::crc32::Crc32;
 use crate::format::model::Header;
 use crate::format::shape::Shape;
-use crate::num::state_dtype::{self, StateElement};
+use crate::num::state_dtype::{self, StateElement, f16};
 
 /// The first bytes of a state file.
 pub const MAGIC: [u8; 8] = *b"KGLSTATE";
@@ -297,36 +297,20 @@ impl<'a, S: StateElement> StateFile<'a, S> {
         let Some((header, elements)) = bytes.split_first_chunk::<HEADER_LEN>() else {
             return Err(StateFileError::TooShort { found: bytes.len() });
         };
-        let fields = Fields::parse(header, S::CODE)?;
-        let found = bytes.len() as u64;
-        let len = size_of::<S>() as u64 * u64::from(fields.elements);
-        let expected = HEADER_LEN as u64 + len;
-        // Version 1.0 has no sections.
-        if found < expected || (fields.minor == 0 && found != expected) {
-            return Err(StateFileError::Length { found, expected });
+        let fields = Fields::parse(header)?;
+        if fields.element != S::CODE {
+            return Err(StateFileError::Element { found: fields.element, expected: S::CODE });
         }
-        let found = file_crc(header, elements);
-        if found != fields.crc {
-            return Err(StateFileError::Crc { found, expected: fields.crc });
-        }
+        let (elements, sections) = fields.split(header, elements, size_of::<S>())?;
         fields.check(model)?;
-        let (elements, sections) = elements.split_at(len as usize);
         check_finite(values::<S>(elements))?;
-        check_sections(sections, expected)?;
-        let next = (fields.next != NO_TOKEN).then_some(fields.next);
-        Ok(Self { elements, sections, next, element: PhantomData })
+        check_sections(sections, (HEADER_LEN + elements.len()) as u64)?;
+        Ok(Self { elements, sections, next: fields.next_token(), element: PhantomData })
     }
 
     /// The bytes of a section, where the file has it.
     pub fn section(&self, section: StateSection) -> Option<&'a [u8]> {
-        let mut rest = self.sections;
-        while let Some((code, bytes, after)) = split_section(rest) {
-            if code == section.code() {
-                return Some(bytes);
-            }
-            rest = after;
-        }
-        None
+        find_section(self.sections, section)
     }
 
     /// The token to feed first, where the sequence stopped at one.
@@ -440,18 +424,77 @@ impl<'a, S: StateElement> StateFile<'a, S> {
     }
 }
 
+/// A state file as it is without its model, to be shown: what it is of, and what is in it.
+#[derive(Clone, Copy, Debug)]
+pub struct StateSummary<'a> {
+    /// Content hash of the model.
+    pub content_hash: [u8; 32],
+    /// The type of the elements: `f32` or `f16`.
+    pub element: &'static str,
+    /// Number of elements.
+    pub elements: usize,
+    /// The token to feed first.
+    pub next_token: Option<u32>,
+    sections: &'a [u8],
+}
+
+impl<'a> StateSummary<'a> {
+    /// Checks that `bytes` are a whole state file, of whichever model.
+    ///
+    /// # Errors
+    ///
+    /// As [`StateFile::parse`], but for what needs the model or looks at the values.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, StateFileError> {
+        let Some((header, rest)) = bytes.split_first_chunk::<HEADER_LEN>() else {
+            return Err(StateFileError::TooShort { found: bytes.len() });
+        };
+        let fields = Fields::parse(header)?;
+        let Some(element) = state_dtype::name(fields.element) else {
+            return Err(StateFileError::Element { found: fields.element, expected: f32::CODE });
+        };
+        let size = if fields.element == f16::CODE { size_of::<f16>() } else { size_of::<f32>() };
+        let (elements, sections) = fields.split(header, rest, size)?;
+        check_sections(sections, (HEADER_LEN + elements.len()) as u64)?;
+        Ok(Self {
+            content_hash: fields.hash,
+            element,
+            elements: fields.elements as usize,
+            next_token: fields.next_token(),
+            sections,
+        })
+    }
+
+    /// The bytes of a section, where the file has it.
+    pub fn section(&self, section: StateSection) -> Option<&'a [u8]> {
+        find_section(self.sections, section)
+    }
+}
+
+/// The bytes of a section.
+fn find_section(sections: &[u8], section: StateSection) -> Option<&[u8]> {
+    let mut rest = sections;
+    while let Some((code, bytes, after)) = split_section(rest) {
+        if code == section.code() {
+            return Some(bytes);
+        }
+        rest = after;
+    }
+    None
+}
+
 /// The header's fields that decide whether the rest can be read.
 struct Fields {
     minor: u16,
     hash: [u8; 32],
+    /// The code of the elements' type.
+    element: u32,
     elements: u32,
     next: u32,
     crc: u32,
 }
 
 impl Fields {
-    /// The fields of a file whose elements have the code `expected`.
-    fn parse(header: &[u8; HEADER_LEN], expected: u32) -> Result<Self, StateFileError> {
+    fn parse(header: &[u8; HEADER_LEN]) -> Result<Self, StateFileError> {
         let magic = array(header, 0);
         if magic != MAGIC {
             return Err(StateFileError::Magic { found: magic });
@@ -461,17 +504,40 @@ impl Fields {
             let minor = u16::from_le_bytes(array(header, 10));
             return Err(StateFileError::Version { major, minor });
         }
-        let found = u32::from_le_bytes(array(header, 48));
-        if found != expected {
-            return Err(StateFileError::Element { found, expected });
-        }
         Ok(Self {
             minor: u16::from_le_bytes(array(header, 10)),
             hash: array(header, 16),
+            element: u32::from_le_bytes(array(header, 48)),
             elements: u32::from_le_bytes(array(header, 52)),
             next: u32::from_le_bytes(array(header, 56)),
             crc: u32::from_le_bytes(array(header, CRC)),
         })
+    }
+
+    fn next_token(&self) -> Option<u32> {
+        (self.next != NO_TOKEN).then_some(self.next)
+    }
+
+    /// The elements, of `size` bytes each, and the sections after them: what follows the header,
+    /// of the length and with the checksum that it states.
+    fn split<'a>(
+        &self,
+        header: &[u8; HEADER_LEN],
+        rest: &'a [u8],
+        size: usize,
+    ) -> Result<(&'a [u8], &'a [u8]), StateFileError> {
+        let found = (HEADER_LEN + rest.len()) as u64;
+        let len = size as u64 * u64::from(self.elements);
+        let expected = HEADER_LEN as u64 + len;
+        // Version 1.0 has no sections.
+        if found < expected || (self.minor == 0 && found != expected) {
+            return Err(StateFileError::Length { found, expected });
+        }
+        let found = file_crc(header, rest);
+        if found != self.crc {
+            return Err(StateFileError::Crc { found, expected: self.crc });
+        }
+        Ok(rest.split_at(len as usize))
     }
 
     fn check(&self, model: &Header) -> Result<(), StateFileError> {
@@ -481,7 +547,7 @@ impl Fields {
             return Err(StateFileError::Model { found, expected });
         }
         check_len(model, self.elements as usize)?;
-        check_next(model, (self.next != NO_TOKEN).then_some(self.next))
+        check_next(model, self.next_token())
     }
 }
 
@@ -600,7 +666,6 @@ mod tests {
     use super::*;
     use crate::format::model::{Section, SectionEntry};
     use crate::format::shape::{Architecture, Ranks};
-    use crate::num::state_dtype::f16;
 
     fn model() -> Header {
         let shape = Shape {

@@ -4,8 +4,8 @@ use core::fmt;
 
 /// What the sampler does to the logits before it draws.
 ///
-/// The default is the setting that the RWKV-7 G1 release recommends: temperature 1, top-p 0.5,
-/// top-k 100, no penalties (their decay stands at 0.996, the value of the `rwkv` Python package).
+/// A program that has a model begins with [`for_model`](Self::for_model); the default is
+/// [`GENERAL`](Self::GENERAL), for when there is none at hand.
 ///
 /// # Examples
 ///
@@ -43,19 +43,24 @@ pub struct SamplerOptions {
 
 impl Default for SamplerOptions {
     fn default() -> Self {
-        Self {
-            temperature: 1.0,
-            top_k: 100,
-            top_p: 0.5,
-            min_p: 0.0,
-            presence: 0.0,
-            frequency: 0.0,
-            penalty_decay: 0.996,
-        }
+        Self::GENERAL
     }
 }
 
 impl SamplerOptions {
+    /// For models of all purposes: the setting that the RWKV-7 G1 release recommends, temperature
+    /// 1, top-p 0.5, top-k 100, no penalties (their decay stands at 0.996, the value of the `rwkv`
+    /// Python package).
+    pub const GENERAL: Self = Self {
+        temperature: 1.0,
+        top_k: 100,
+        top_p: 0.5,
+        min_p: 0.0,
+        presence: 0.0,
+        frequency: 0.0,
+        penalty_decay: 0.996,
+    };
+
     /// The most probable token every time, without penalties.
     #[must_use]
     pub fn greedy() -> Self {

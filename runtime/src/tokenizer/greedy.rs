@@ -63,6 +63,22 @@ impl<'a> Greedy<'a> {
         (token != 0 && self.strings.has(token)).then_some((token, len))
     }
 
+    /// The token of just these bytes.
+    pub(super) fn exact(&self, bytes: impl Iterator<Item = u8> + Clone) -> Option<u32> {
+        let (mut link, mut token) = (0, 0);
+        for byte in bytes.clone() {
+            let cell = self.child(link, byte)?;
+            token = cell.token;
+            // Nothing but a tail follows, which is compared below.
+            if cell.link & TAIL_FLAG != 0 || cell.link == 0 {
+                break;
+            }
+            link = cell.link;
+        }
+        let found = self.token(token).filter(|_| token != 0)?;
+        found.iter().copied().eq(bytes).then_some(token)
+    }
+
     #[inline]
     fn child(&self, link: u32, byte: u8) -> Option<Cell> {
         let cell = Cell::new(self.cells.get(link as usize + usize::from(byte))?);

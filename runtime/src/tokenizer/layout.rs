@@ -47,6 +47,15 @@ pub enum Kind {
         /// The length of the string table, bytes.
         strings: u32,
     },
+    /// Words between white space, each of them one token.
+    Words {
+        /// The number of trie cells.
+        cells: u32,
+        /// The length of the string table, bytes.
+        strings: u32,
+        /// Whether the letters A to Z of a text count as a to z.
+        is_lowered: bool,
+    },
     /// Byte-level byte-pair encoding.
     BytePair {
         /// The number of cells of the trie of merged tokens.
@@ -104,12 +113,16 @@ impl Header {
             Kind::Bytes { offset } => (0, [offset, 0]),
             Kind::Greedy { cells, strings } => (1, [cells, strings]),
             Kind::BytePair { cells, strings, .. } => (2, [cells, strings]),
+            Kind::Words { cells, strings, .. } => (3, [cells, strings]),
         };
         let mut bytes = [0; HEADER_LEN];
         bytes[0] = kind;
         bytes[2..4].copy_from_slice(&self.max_token_len.to_le_bytes());
         bytes[4..8].copy_from_slice(&self.vocab_len.to_le_bytes());
         bytes[8..16].copy_from_slice(extents.map(u32::to_le_bytes).as_flattened());
+        if let Kind::Words { is_lowered, .. } = self.kind {
+            bytes[16] = u8::from(is_lowered);
+        }
         if let Kind::BytePair {
             raw_cells,
             normalized_cells,
@@ -142,9 +155,9 @@ impl Header {
     pub(super) fn cells_len(&self) -> u64 {
         match self.kind {
             Kind::Bytes { .. } => 0,
-            Kind::Greedy { cells, .. } | Kind::BytePair { cells, .. } => {
-                CELL_LEN as u64 * u64::from(cells)
-            }
+            Kind::Greedy { cells, .. }
+            | Kind::BytePair { cells, .. }
+            | Kind::Words { cells, .. } => CELL_LEN as u64 * u64::from(cells),
         }
     }
 
@@ -153,7 +166,9 @@ impl Header {
         let ids = u64::from(self.vocab_len);
         match self.kind {
             Kind::Bytes { .. } => [0; 3],
-            Kind::Greedy { strings, .. } | Kind::BytePair { strings, .. } => {
+            Kind::Greedy { strings, .. }
+            | Kind::BytePair { strings, .. }
+            | Kind::Words { strings, .. } => {
                 [4 * (ids / BLOCK_IDS as u64 + 1), 2 * (ids + 1), strings.into()]
             }
         }
@@ -200,6 +215,11 @@ impl Header {
                 }
                 (kind, &bytes[26..])
             }
+            3 if bytes[16] > 1 => return Err(TokenizerError::Reserved),
+            3 => {
+                let is_lowered = bytes[16] != 0;
+                (Kind::Words { cells: word(8), strings: word(12), is_lowered }, &bytes[17..])
+            }
             found => return Err(TokenizerError::Kind { found }),
         };
         if bytes[1] != 0 {
@@ -218,7 +238,7 @@ impl Header {
     fn check_lens(&self) -> Result<(), TokenizerError> {
         let (vocab_fits, longest) = match self.kind {
             Kind::Bytes { offset } => (offset.checked_add(256) == Some(self.vocab_len), 1),
-            Kind::Greedy { .. } => {
+            Kind::Greedy { .. } | Kind::Words { .. } => {
                 ((1..=MAX_GREEDY_VOCAB_LEN).contains(&self.vocab_len), MAX_TOKEN_LEN)
             }
             Kind::BytePair { .. } => {

@@ -19,13 +19,13 @@
 //!
 //! | offset | type | field |
 //! |-------:|------|-------|
-//! |  0 | u8  | kind: 0 = bytes, 1 = greedy longest match, 2 = byte pairs; others are refused |
+//! |  0 | u8  | kind: 0 = bytes, 1 = greedy longest match, 2 = byte pairs, 3 = words; others are refused |
 //! |  1 | u8  | layout version of that kind, 0; others are refused |
 //! |  2 | u16 | length of the longest token in bytes, 1 to 4095 |
 //! |  4 | u32 | `V`, the vocabulary's length: the largest id plus one |
-//! |  8 | u32 | bytes: the offset; greedy and byte pairs: `C`, the number of trie cells |
-//! | 12 | u32 | bytes: 0; greedy and byte pairs: `S`, the length of the string table |
-//! | 16 |     | 16 bytes, zeros but for byte pairs |
+//! |  8 | u32 | bytes: the offset; others: `C`, the number of trie cells |
+//! | 12 | u32 | bytes: 0; others: `S`, the length of the string table |
+//! | 16 |     | 16 bytes, zeros but for byte pairs and words |
 //!
 //! **Bytes** has nothing after the header: the id of a byte is its value plus the offset, and `V`
 //! is the offset plus 256.
@@ -62,6 +62,11 @@
 //! not 0, and bits 0 to 7 and 8 to 15 are its first and second byte (0 when there is no second).
 //! So most leaves are accepted or rejected without reading the string table; a tail longer than
 //! two bytes is compared with the end of the token's string.
+//!
+//! **Words** has the tables of a greedy vocabulary. Text is split at white space, and each word is
+//! one token: the music models' vocabularies are of this kind. A token's string is its word with a
+//! space before it, so that tokens become text with spaces between. Byte 16 of the header is 1 if
+//! the letters A to Z of a text count as a to z, otherwise 0, and 15 zeros follow.
 //!
 //! **Byte pairs** is byte-level byte-pair encoding with GPT-2's word pattern and, at will, NFC
 //! before it, as the NeoX tokenizer of the Pile models has it. `V` is at most 65,535. The rest of
@@ -139,6 +144,7 @@ pub struct Tokenizer<'a> {
 enum Scheme<'a> {
     Bytes { offset: u32 },
     Greedy(Greedy<'a>),
+    Words { words: Greedy<'a>, is_lowered: bool },
     BytePair(BytePair<'a>),
 }
 
@@ -167,6 +173,10 @@ impl<'a> Tokenizer<'a> {
             Kind::Bytes { offset } => Scheme::Bytes { offset },
             Kind::Greedy { .. } => {
                 Scheme::Greedy(Greedy::new(&header, Tables(tables)).ok_or(length)?)
+            }
+            Kind::Words { is_lowered, .. } => {
+                let words = Greedy::new(&header, Tables(tables)).ok_or(length)?;
+                Scheme::Words { words, is_lowered }
             }
             Kind::BytePair { .. } if !BYTE_PAIRS => return Err(TokenizerError::BytePairs),
             Kind::BytePair { .. } => {
@@ -215,7 +225,7 @@ impl<'a> Tokenizer<'a> {
                 let byte = usize::try_from(id.checked_sub(*offset)?).ok()?;
                 BYTES.get(byte).map(core::slice::from_ref)
             }
-            Scheme::Greedy(greedy) => greedy.token(id),
+            Scheme::Greedy(greedy) | Scheme::Words { words: greedy, .. } => greedy.token(id),
             Scheme::BytePair(pairs) => pairs.token(id),
         }
     }
@@ -224,6 +234,7 @@ impl<'a> Tokenizer<'a> {
     ///
     /// In a greedy vocabulary each token is the longest that the rest of the text starts with, as
     /// RWKV's World tokenizer has it: there are no merges and there is no splitting into words.
+    /// A vocabulary of words has a token for each word between white space.
     /// A byte-pair vocabulary gives the tokens that Hugging Face's `tokenizers` gives; bytes
     /// outside UTF-8 are to it characters that are neither letters, numbers nor spaces.
     /// The iterator ends after its first error.
@@ -235,6 +246,8 @@ impl<'a> Tokenizer<'a> {
             Scheme::BytePair(vocabulary) if BYTE_PAIRS => {
                 (Some(bpe::Text::new(vocabulary, text)), &[][..])
             }
+            // What follows the last word is no part of any.
+            Scheme::Words { .. } => (None, text.trim_ascii_end()),
             _ => (None, text),
         };
         Encode { tokenizer: *self, text, position: 0, pairs }
@@ -250,6 +263,13 @@ impl<'a> Tokenizer<'a> {
             Scheme::Greedy(greedy) => {
                 let window = text.get(..self.max_token_len).unwrap_or(text);
                 greedy.longest_match(window)
+            }
+            Scheme::Words { words, is_lowered } => {
+                let len = text.iter().take_while(|byte| !byte.is_ascii_whitespace()).count();
+                let lowered =
+                    |&byte: &u8| if *is_lowered { byte.to_ascii_lowercase() } else { byte };
+                let bytes = core::iter::once(b' ').chain(text[..len].iter().map(lowered));
+                Some((words.exact(bytes)?, len))
             }
             // Its tokens depend on more than the text ahead; see `Encode::next_pair`.
             Scheme::BytePair(_) => None,
@@ -305,6 +325,11 @@ impl Iterator for Encode<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
+        if let Scheme::Words { .. } = self.tokenizer.scheme {
+            let word = self.text.trim_ascii_start();
+            self.position += self.text.len() - word.len();
+            self.text = word;
+        }
         let Some(&byte) = self.text.first() else { return self.next_pair() };
         let matched = self.tokenizer.longest_match(self.text);
         let Some((id, rest)) = matched.and_then(|(id, len)| Some((id, self.text.get(len..)?)))
@@ -375,7 +400,8 @@ impl fmt::Display for TokenizerError {
             Self::Kind { found } => {
                 write!(
                     f,
-                    "the tokenizer is of kind {found}, expected 0 (bytes), 1 (greedy) or 2 (byte pairs)"
+                    "the tokenizer is of kind {found}, expected 0 (bytes), 1 (greedy), 2 (byte \
+                     pairs) or 3 (words)"
                 )
             }
             Self::BytePairs => f.write_str(

@@ -121,7 +121,7 @@ fn a_header_of_another_version_is_refused() {
         section[at] = value;
         Tokenizer::parse(&section).unwrap_err()
     };
-    assert_eq!(refused(0, 3), TokenizerError::Kind { found: 3 });
+    assert_eq!(refused(0, 4), TokenizerError::Kind { found: 4 });
     assert_eq!(refused(1, 1), TokenizerError::Layout { found: 1 });
     assert_eq!(refused(2, 0), TokenizerError::MaxTokenLen { found: 0 });
     assert_eq!(refused(3, 16), TokenizerError::MaxTokenLen { found: 4101 });
@@ -131,6 +131,13 @@ fn a_header_of_another_version_is_refused() {
     // Other numbers of ids, cells or string bytes need a section of another length.
     for at in [4, 5, 8, 9, 10, 11, 12, 13, 14, 15] {
         assert!(matches!(refused(at, 0x80), TokenizerError::Length { .. }), "{at}");
+    }
+    // Words have one flag, and zeros after it.
+    for (at, value) in [(16, 2), (17, 1), (31, 1)] {
+        let mut section = section();
+        section[0] = 3;
+        section[at] = value;
+        assert_eq!(Tokenizer::parse(&section).unwrap_err(), TokenizerError::Reserved, "{at}");
     }
 }
 

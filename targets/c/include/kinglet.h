@@ -350,9 +350,16 @@ KingletStatus kinglet_engine_digest(struct KingletEngine *engine,
                                     size_t logits_size,
                                     uint32_t *digest);
 
-// The options that the RWKV-7 G1 release recommends: temperature 1, top-p 0.5,
-// top-k 100, no penalties.
+// The options for a model of all purposes, which the RWKV-7 G1 release recommends:
+// temperature 1, top-p 0.5, top-k 100, no penalties. With a model at hand, take
+// kinglet_sampler_defaults_for.
 struct KingletSamplerOptions kinglet_sampler_defaults(void);
+
+// The options that a model is best used with: those that its file states, or those
+// of its kind. The program `kinglet` begins with the same ones, so that the same
+// seed gives the same text. Those of kinglet_sampler_defaults when `model` is not an
+// open model.
+struct KingletSamplerOptions kinglet_sampler_defaults_for(const struct KingletModel *model);
 
 // Makes a sampler. The same options, seed and logits give the same tokens on
 // every machine. `counts` is null, or a buffer of kinglet_counts_size bytes that

@@ -75,13 +75,39 @@ impl From<KingletSamplerOptions> for SamplerOptions {
     }
 }
 
-/// The options that the RWKV-7 G1 release recommends: temperature 1, top-p 0.5,
-/// top-k 100, no penalties.
+impl From<SamplerOptions> for KingletSamplerOptions {
+    fn from(options: SamplerOptions) -> Self {
+        let SamplerOptions { temperature, top_k, top_p, min_p, presence, frequency, penalty_decay } =
+            options;
+        Self { temperature, top_k, top_p, min_p, presence, frequency, penalty_decay }
+    }
+}
+
+/// The options for a model of all purposes, which the RWKV-7 G1 release recommends:
+/// temperature 1, top-p 0.5, top-k 100, no penalties. With a model at hand, take
+/// kinglet_sampler_defaults_for.
 #[unsafe(no_mangle)]
 pub extern "C" fn kinglet_sampler_defaults() -> KingletSamplerOptions {
-    let SamplerOptions { temperature, top_k, top_p, min_p, presence, frequency, penalty_decay } =
-        SamplerOptions::default();
-    KingletSamplerOptions { temperature, top_k, top_p, min_p, presence, frequency, penalty_decay }
+    SamplerOptions::default().into()
+}
+
+/// The options that a model is best used with: those that its file states, or those
+/// of its kind. The program `kinglet` begins with the same ones, so that the same
+/// seed gives the same text. Those of kinglet_sampler_defaults when `model` is not an
+/// open model.
+///
+/// # Safety
+///
+/// The pointer is to a model.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_sampler_defaults_for(
+    model: *const KingletModel,
+) -> KingletSamplerOptions {
+    // SAFETY: the caller's promise.
+    let loaded = unsafe { get(model) };
+    loaded
+        .map_or_else(|_| SamplerOptions::default(), |it| SamplerOptions::for_model(&it.model))
+        .into()
 }
 
 /// Makes a sampler. The same options, seed and logits give the same tokens on

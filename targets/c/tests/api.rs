@@ -370,6 +370,23 @@ fn a_text_becomes_tokens_and_text_again() {
 }
 
 #[test]
+fn a_model_has_options_of_its_own() {
+    use kinglet::sampler::SamplerOptions;
+    let mut model = handle!(KingletModel);
+    // SAFETY: the handle and the bytes are what they say.
+    let [none, unopened, of_model] = unsafe {
+        let none = kinglet_sampler_defaults_for(null());
+        let unopened = kinglet_sampler_defaults_for(&model);
+        let bytes = kinglet_stories::MODEL;
+        assert_eq!(kinglet_model_open(&mut model, bytes.as_ptr(), bytes.len()), Status::Ok);
+        [none, unopened, kinglet_sampler_defaults_for(&model)].map(SamplerOptions::from)
+    };
+    assert_eq!([none, unopened], [SamplerOptions::default(); 2]);
+    assert_eq!(of_model, SamplerOptions::STORIES);
+    assert_eq!(SamplerOptions::from(kinglet_sampler_defaults()), SamplerOptions::default());
+}
+
+#[test]
 fn a_sampler_draws_what_the_core_draws() {
     use kinglet::sampler::{Sampler, SamplerOptions};
     let mut options = kinglet_sampler_defaults();

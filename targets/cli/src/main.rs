@@ -1,6 +1,8 @@
 //! The program `kinglet`: runs, quantizes and measures RWKV models.
 
 mod args;
+#[cfg(all(feature = "pull", any(unix, windows)))]
+mod catalogue;
 mod commands;
 mod support;
 
@@ -10,7 +12,11 @@ use args::{Cli, Command};
 use clap::Parser;
 #[cfg(all(feature = "chat", any(unix, windows)))]
 use commands::chat;
-use commands::{bench, digest, fit, info, logits, perplexity, run, tokenize};
+#[cfg(feature = "manual")]
+use commands::manual;
+#[cfg(all(feature = "pull", any(unix, windows)))]
+use commands::pull;
+use commands::{bench, digest, fit, info, list, logits, perplexity, rm, run, tokenize};
 #[cfg(feature = "quantizer")]
 use commands::{export, quantize, state};
 #[cfg(unix)]
@@ -23,7 +29,9 @@ const FAILED: u8 = 2;
 const UNFIT: u8 = 1;
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command.unwrap_or_default();
+    let cli = Cli::parse();
+    terminal::set_quiet(cli.quiet);
+    let command = cli.command.unwrap_or_default();
     #[cfg(unix)]
     signals::explain_bus_error();
     #[cfg(unix)]
@@ -38,10 +46,16 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         #[cfg(all(feature = "chat", any(unix, windows)))]
         Command::Chat(args) => chat::run(&args),
+        #[cfg(all(feature = "pull", any(unix, windows)))]
+        Command::Pull(args) => pull::run(&args),
+        Command::List(args) => list::run(&args),
+        Command::Rm(args) => rm::run(&args),
         #[cfg(feature = "quantizer")]
         Command::Quantize(args) => quantize::run(&args),
         #[cfg(feature = "quantizer")]
         Command::State(args) => state::run(&args),
+        #[cfg(not(feature = "quantizer"))]
+        Command::LeftOut(_) => Err(anyhow::anyhow!(args::LEFT_OUT)),
         Command::Info(args) => info::run(&args),
         Command::Fit(args) => match fit::run(&args) {
             Ok(false) if stdout::flush().is_ok() => return ExitCode::from(UNFIT),
@@ -54,6 +68,10 @@ fn main() -> ExitCode {
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Digest(args) => digest::run(&args),
         Command::Bench(args) => bench::run(&args),
+        #[cfg(feature = "manual")]
+        Command::Completions(args) => manual::completions(&args),
+        #[cfg(feature = "manual")]
+        Command::Man(args) => manual::man(&args),
     };
     match result.and_then(|()| Ok(stdout::flush()?)) {
         Ok(()) => ExitCode::SUCCESS,

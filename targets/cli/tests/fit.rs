@@ -45,6 +45,56 @@ fn errors_say_what_is_accepted() {
     let error = |args| String::from_utf8(fit(args).stderr).expect("UTF-8");
     assert!(error(&["--board", "abacus"]).contains("rp2350, stm32u585"));
     assert!(error(&["--ram", "2X"]).contains("512K or 1.5G"));
+    let near = error(&["--board", "rp2530"]);
+    assert!(near.contains("not known; did you mean `rp2350`? Known are nrf52840"), "{near}");
+    let shape = error(&["--shape", "rwkv7-3b"]);
+    assert!(shape.contains("known are stories, rwkv7-0.1b, rwkv7-0.4b"), "{shape}");
+}
+
+fn text(args: &[&str]) -> String {
+    String::from_utf8(fit(args).stdout).expect("UTF-8")
+}
+
+#[test]
+fn a_shape_is_answered_before_the_download() {
+    assert_eq!(status(&["--shape", "rwkv7-0.4b", "--board", "pi4"]), Some(0));
+    assert_eq!(status(&["--shape", "0.4B", "--board", "rp2350"]), Some(1));
+    assert_eq!(status(&["--shape", "rwkv7-7.2b", "--board", "pi-5-4gb"]), Some(1));
+    assert_eq!(status(&["--shape", "rwkv7-7.2b", "--board", "Raspberry Pi 5, 16 GB"]), Some(0));
+    assert_eq!(status(&["--shape", "0.1b", "-m", "x"]), Some(2), "a shape or a file");
+    let fit = json(&["--shape", "rwkv7-1.5b", "--board", "pi-4"]);
+    assert_eq!((&fit["model"], &fit["place"]["board"]), (&"1.5B".into(), &"pi-4-4gb".into()));
+    assert_eq!(fit["place"]["largest_to_have"], "2.9B");
+}
+
+#[test]
+fn an_estimate_is_marked_and_has_its_source() {
+    let args = ["--shape", "rwkv7-0.4b", "--board", "pi-4"];
+    let place = json(&args)["place"].take();
+    let rate = place["estimated_tokens_per_second"].as_f64().expect("a rate");
+    let read = json(&args)["bytes_read_per_token"].as_f64().expect("bytes");
+    assert_eq!(rate, place["memory_bytes_per_second"].as_f64().unwrap() / read);
+    assert!((5.0..12.0).contains(&rate), "{rate}");
+    let said = text(&args);
+    let line = said.lines().find(|line| line.contains("tokens/s")).expect("a rate");
+    assert!(line.contains("an estimate and not measured") && line.contains("llamafile"), "{line}");
+    assert!(said.contains(" MB model") && said.contains("in all, of 4 GB"), "{said}");
+    assert!(!said.contains("stack"), "{said}");
+    // The caches may hold the model, and a microcontroller is bound by instructions.
+    for args in [&["--board", "pi-4"][..], &["--board", "rp2350"]] {
+        let place = json(args)["place"].take();
+        assert!(place["estimated_tokens_per_second"].is_null(), "{args:?}");
+    }
+    assert!(!text(&["--shape", "rwkv7-7.2b", "--board", "pi-4"]).contains("tokens/s"), "no room");
+}
+
+#[test]
+fn a_shape_without_a_model_is_said_to_be_one() {
+    let said = text(&["--board", "rp2350"]);
+    assert!(said.contains("largest model to be had that fits: stories"), "{said}");
+    assert!(said.contains("6 x 192, bytes (none to download; train your own"), "{said}");
+    let said = text(&["--board", "nrf52840"]);
+    assert!(said.contains("largest model to be had that fits: none"), "{said}");
 }
 
 #[test]
@@ -64,7 +114,7 @@ fn the_numbers_are_those_of_the_model() {
     let state_bytes = |json: &serde_json::Value| json["ram"]["state_bytes"].as_u64();
     assert_eq!(state_bytes(&halved).map(|bytes| 2 * bytes), state_bytes(&fit));
     let boards = json(&[]);
-    assert_eq!(boards["boards"].as_array().expect("boards").len(), 13);
+    assert_eq!(boards["boards"].as_array().expect("boards").len(), 20);
     let counts = json(&["--board", "rp2350", "--penalties"]);
     assert_eq!(counts["ram"]["sampler_counts_bytes"], 4096);
 }

@@ -39,7 +39,7 @@ fn a_tuned_state_starts_every_text_from_the_model_or_from_a_file() {
     write_stories_state(&state);
     let (base, vocab) = (stories("stories.pth"), stories("stories.vocab.txt"));
     succeed(&["quantize", &base, "--vocab", &vocab, "-o", &plain]);
-    succeed(&["quantize", &base, "--vocab", &vocab, "--state", &state, "-o", &tuned]);
+    succeed(&["quantize", &base, "--vocab", &vocab, "--tuned-state", &state, "-o", &tuned]);
     succeed(&["state", &state, "-m", &plain, "-o", &file]);
     assert_eq!(folder.contents().len(), 4);
 
@@ -133,14 +133,14 @@ fn wrong_use_says_what_to_do() {
         ),
         (&[&base, "--alpha", "16"], &["--lora"]),
         (&[&base, "--lora", &lora, "--alpha", "inf"], &["not a finite number"]),
-        (&[&base, "--state", &lora], &["lora.pth", "holds no tuned state"]),
+        (&[&base, "--tuned-state", &lora], &["lora.pth", "holds no tuned state"]),
         (
-            &[&other, "--state", &state],
+            &[&other, "--tuned-state", &state],
             &["state.pth", "the tuned state has 3 layers; the model has 2"],
         ),
         (&[&golden("v4/model.pth"), "--state", &state], &["state.pth", "RWKV-5, 6 or 7"]),
         (&[&lora], &["lora.pth", "--lora"]),
-        (&[&state], &["state.pth", "--state", "`kinglet state`"]),
+        (&[&state], &["state.pth", "--tuned-state", "`kinglet state`"]),
     ] {
         let message = quantize(args);
         for said in said {
@@ -154,7 +154,7 @@ fn wrong_use_says_what_to_do() {
     assert!(message.contains("lora.pth, --alpha 1e308"), "{message}");
     assert_eq!(folder.contents().len(), 0);
 
-    for (input, args) in [("--lora", &["--alpha", "16"][..]), ("--state", &[])] {
+    for (input, args) in [("--lora", &["--alpha", "16"][..]), ("--tuned-state", &[])] {
         let from = if input == "--lora" { &lora } else { &state };
         let copy = folder.file("copy.pth");
         std::fs::copy(from, &copy).expect("a copy");

@@ -108,6 +108,31 @@ fn an_rwkv_4_runs_with_a_vocabulary_in_text_form() {
 }
 
 #[test]
+fn models_of_65_536_outputs_get_the_world_vocabulary() {
+    let folder = Folder::new("vocab-world");
+    let (from, model) = (folder.file("small.safetensors"), folder.file("small.kinglet"));
+    checkpoint(&from, 65_536);
+    let quantize = |args: &[&str]| {
+        let output = kinglet(&[&["quantize", &from, "-o", &model], args].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stderr).expect("UTF-8")
+    };
+    assert!(quantize(&[]).contains("World vocabulary"));
+    let by_default = fs::read(&model).expect("the model");
+    let tokens = succeed(&["tokenize", "-m", &model, "--json", "User: 你好\n\n"]);
+    let tokens: Vec<u32> = serde_json::from_str(&tokens).expect("a list");
+    assert_eq!((tokens[0], tokens[1], tokens.last()), (24281, 59, Some(&261)));
+    assert!(!quantize(&["--vocab", "world"]).contains("note"));
+    assert!(fs::read(&model).expect("the model") == by_default);
+    assert!(quantize(&["--vocab", "none"]).contains("no vocabulary"));
+    let error = refusal(&["run", "-m", &model, "a"]);
+    assert!(error.contains("has no vocabulary"), "{error}");
+    // Any other number of outputs says nothing of the vocabulary.
+    checkpoint(&from, 1024);
+    assert!(quantize(&[]).contains("brings no vocabulary"));
+}
+
+#[test]
 fn an_rwkv_4_runs_on_bytes() {
     let prompt = "naïve \u{1F99C}";
     for (name, vocab, vocabulary) in

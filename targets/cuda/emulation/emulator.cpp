@@ -13,6 +13,11 @@
 // Blocks and the threads of a warp run in an order that `order` chooses. Kernels without a race
 // between two barriers give the same bits in every order; the tests run several. Shared memory is
 // filled with a pattern that is NaN before each block, so that a read before a write shows.
+//
+// Under KINGLET_RACES the thread sanitizer knows each thread of a block as one of its own, and the
+// barriers and exchanges as all that orders them: it finds two accesses of a block to the same
+// memory, one of them a write, with no barrier between, whatever order they ran in. Blocks are
+// ordered for it, because they share the arrays of SHARED here.
 
 #include <algorithm>
 #include <cstdio>
@@ -20,7 +25,7 @@
 #include <memory>
 #include <vector>
 
-#include "kinglet.cu"
+#include "kinglet_device.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
@@ -30,7 +35,35 @@
 #include <ucontext.h>
 #endif
 
+extern "C" void kinglet_kernels_are_linked();
+
+#if defined(KINGLET_RACES)
+extern "C" {
+void *__tsan_get_current_fiber();
+void *__tsan_create_fiber(unsigned flags);
+void __tsan_switch_to_fiber(void *fiber, unsigned flags);
+void __tsan_acquire(void *at);
+void __tsan_release(void *at);
+}
+#endif
+
 namespace emulator {
+
+// What the thread sanitizer is told: whose turn it is, and what happened before what.
+#if defined(KINGLET_RACES)
+// A switch is no order between the two.
+static void turn_of(void *fiber) { __tsan_switch_to_fiber(fiber, 1); }
+static void *current_turn() { return __tsan_get_current_fiber(); }
+static void *new_turn() { return __tsan_create_fiber(0); }
+static void before(void *what) { __tsan_release(what); }
+static void after(void *what) { __tsan_acquire(what); }
+#else
+static void turn_of(void *) {}
+static void *current_turn() { return nullptr; }
+static void *new_turn() { return nullptr; }
+static void before(void *) {}
+static void after(void *) {}
+#endif
 
 // What the address sanitizer wants to know of a switch between stacks.
 #if defined(__SANITIZE_ADDRESS__)
@@ -74,6 +107,7 @@ struct Fiber : Thread {
     void *stack;
     void *context; // its stack pointer, where it waits
     void *fake_stack;
+    void *turn; // the thread sanitizer's
 #if !defined(__x86_64__)
     ucontext_t machine;
 #endif
@@ -85,6 +119,10 @@ static void *scheduler_context;
 static void *scheduler_fake_stack;
 static const void *scheduler_stack;
 static size_t scheduler_stack_len;
+static void *scheduler_turn;
+// What orders threads: the start and end of a block, its barriers, the exchanges of each warp. A
+// thread may be at the next barrier before another has left this one, hence two of each.
+static char launches, block_start, block_end, barriers[2], warp_barriers[32][2];
 
 #if defined(__x86_64__)
 // Keeps the registers that a call keeps on the stack, and the stack pointer in `*from`; goes on at
@@ -107,6 +145,7 @@ static ucontext_t scheduler_machine;
 static void to_scheduler(bool last) {
     Fiber *fiber = static_cast<Fiber *>(current);
     leave_for(scheduler_stack, scheduler_stack_len, last ? nullptr : &fiber->fake_stack);
+    turn_of(scheduler_turn);
 #if defined(__x86_64__)
     kinglet_switch(&fiber->context, scheduler_context);
 #else
@@ -117,7 +156,9 @@ static void to_scheduler(bool last) {
 
 static void fiber_main() {
     arrive_from(nullptr, &scheduler_stack, &scheduler_stack_len);
+    after(&block_start);
     kernel->body(parameters);
+    before(&block_end);
     static_cast<Fiber *>(current)->wait = Wait::END;
     to_scheduler(true);
     std::abort();
@@ -146,6 +187,7 @@ static void start(Fiber *fiber) {
 static void run(Fiber *fiber) {
     current = fiber;
     leave_for(fiber->stack, STACK, &scheduler_fake_stack);
+    turn_of(fiber->turn);
 #if defined(__x86_64__)
     kinglet_switch(&scheduler_context, fiber->context);
 #else
@@ -160,16 +202,22 @@ static void run(Fiber *fiber) {
 // before another has read the last one.
 static uint32_t lanes[32][2][32];
 static uint32_t exchanges[1024];
+// How often each thread has waited for its warp and its block.
+static uint32_t warp_waits[1024], block_waits[1024];
+
+static void wait(Wait what, void *barrier) {
+    static_cast<Fiber *>(current)->wait = what;
+    before(barrier);
+    to_scheduler(false);
+    after(barrier);
+}
 
 void wait_warp() {
-    static_cast<Fiber *>(current)->wait = Wait::WARP;
-    to_scheduler(false);
+    const uint32_t thread = current->index;
+    wait(Wait::WARP, &warp_barriers[thread / 32][warp_waits[thread]++ % 2]);
 }
 
-void wait_block() {
-    static_cast<Fiber *>(current)->wait = Wait::BLOCK;
-    to_scheduler(false);
-}
+void wait_block() { wait(Wait::BLOCK, &barriers[block_waits[current->index]++ % 2]); }
 
 const uint32_t *exchange_all(uint32_t x) {
     const uint32_t thread = current->index;
@@ -229,7 +277,8 @@ static void run_block(std::vector<Fiber> &fibers, uint32_t order, Random &random
         std::memset(array->memory, 0xFF, array->len);
     }
     for (Fiber &fiber : fibers) start(&fiber);
-    std::fill(std::begin(exchanges), std::end(exchanges), 0);
+    for (uint32_t *counts : {exchanges, warp_waits, block_waits}) std::fill(counts, counts + 1024, 0);
+    before(&block_start);
     const uint32_t warps = uint32_t(fibers.size()) / 32;
     const auto lane_order = sequence(32, order, random);
     for (;;) {
@@ -241,7 +290,10 @@ static void run_block(std::vector<Fiber> &fibers, uint32_t order, Random &random
             waiting += fiber.wait == Wait::BLOCK;
             ended += fiber.wait == Wait::END;
         }
-        if (ended == fibers.size()) return;
+        if (ended == fibers.size()) {
+            after(&block_end);
+            return;
+        }
         if (waiting != fibers.size()) fail("threads wait for the block while others have ended");
         for (Fiber &fiber : fibers) fiber.wait = Wait::NONE;
     }
@@ -256,6 +308,7 @@ extern "C" int kinglet_emulate(const char *name, uint32_t blocks_x, uint32_t blo
                                uint32_t threads, const void *params, uint32_t params_len,
                                uint32_t order) {
     using namespace emulator;
+    kinglet_kernels_are_linked();
     const Kernel *found = kernels;
     while (found && std::strcmp(found->name, name) != 0) found = found->next;
     if (!found) return 1;
@@ -266,11 +319,19 @@ extern "C" int kinglet_emulate(const char *name, uint32_t blocks_x, uint32_t blo
     parameters = params;
     threads_of_block = threads;
     static std::vector<std::unique_ptr<char[]>> stacks;
-    while (stacks.size() < threads) stacks.emplace_back(new char[STACK]);
+    static std::vector<void *> turns;
+    while (stacks.size() < threads) {
+        stacks.emplace_back(new char[STACK]);
+        turns.push_back(new_turn());
+    }
+    // One launch at a time, which the caller sees to.
+    after(&launches);
+    scheduler_turn = current_turn();
     std::vector<Fiber> fibers(threads);
     for (uint32_t i = 0; i < threads; i++) {
         fibers[i].index = i;
         fibers[i].stack = stacks[i].get();
+        fibers[i].turn = turns[i];
     }
     Random random{0x9E3779B97F4A7C15 * (order + 1)};
     for (const uint32_t y : sequence(blocks_y, order, random)) {
@@ -280,5 +341,6 @@ extern "C" int kinglet_emulate(const char *name, uint32_t blocks_x, uint32_t blo
             run_block(fibers, order, random);
         }
     }
+    before(&launches);
     return 0;
 }

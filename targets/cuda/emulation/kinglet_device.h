@@ -125,8 +125,9 @@ DEVICE uint32_t permute_bytes(uint32_t a, uint32_t b, uint32_t selector) {
     return out;
 }
 
-DEVICE void add_shared(int32_t *sum, int32_t x) { *sum += x; }
-DEVICE void or_global(uint32_t *flags, uint32_t x) { *flags |= x; }
+// Atomic, which the race check wants to see.
+DEVICE void add_shared(int32_t *sum, int32_t x) { __atomic_fetch_add(sum, x, __ATOMIC_RELAXED); }
+DEVICE void or_global(uint32_t *flags, uint32_t x) { __atomic_fetch_or(flags, x, __ATOMIC_RELAXED); }
 
 template <class T> DEVICE T load_weights(const T *p) { return *p; }
 

@@ -19,10 +19,12 @@ pub(crate) struct BatchLists {
     pub(crate) starts: Address,
     /// The tokens whose logits are wanted.
     pub(crate) wanted: Address,
+    /// 1 where a value is not finite, 0 at the start of a batch.
+    pub(crate) not_finite: Address,
 }
 
-/// Sizes of a batch.
-#[derive(Clone, Copy, Debug)]
+/// Sizes of a batch: batches of the same sizes are the same launches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BatchSize {
     pub(crate) tokens: u32,
     /// Sequences that have tokens in the batch.
@@ -33,7 +35,7 @@ pub(crate) struct BatchSize {
 
 /// Words of the lists of up to `tokens` tokens.
 pub(crate) const fn lists_len(tokens: usize) -> usize {
-    6 * tokens + 1
+    6 * tokens + 2
 }
 
 impl BatchLists {
@@ -46,6 +48,7 @@ impl BatchLists {
             order: at.offset(12 * tokens),
             wanted: at.offset(16 * tokens),
             starts: at.offset(20 * tokens),
+            not_finite: at.offset(24 * tokens + 4),
         }
     }
 }
@@ -102,5 +105,6 @@ mod tests {
         assert_eq!(&words[18..23], [3, 1, 4, 0, 2]);
         assert_eq!(&words[24..26], [1, 4]);
         assert_eq!(&words[30..34], [0, 1, 3, 5]);
+        assert_eq!(words[37], 0);
     }
 }

@@ -9,7 +9,7 @@ use core::ffi::{CStr, c_void};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 
-use crate::device::{Address, Device, DeviceMemory, Kernel, Launch};
+use crate::device::{Address, Device, DeviceMemory, Kernel, Launch, median_bandwidth};
 use crate::error::DeviceError;
 
 /// The kernels for every compute capability from 7.5 on: `.ci/cuda` makes it.
@@ -17,6 +17,16 @@ static MODULE: &[u8] = include_bytes!("../kinglet.fatbin");
 
 /// The oldest compute capability in [`MODULE`].
 const OLDEST: (i32, i32) = (7, 5);
+
+/// The oldest driver that loads [`MODULE`]: that of its compiler.
+const OLDEST_DRIVER: i32 = 13_000;
+
+/// Bytes that are left to the driver, which loads a kernel when it is first launched and keeps
+/// recordings in the device's memory.
+const OF_THE_DRIVER: u64 = 64 << 20;
+
+/// Allocations start at multiples of this many bytes, as the driver's do.
+const ALIGN: u64 = 256;
 
 /// The driver's library.
 const LIBRARY: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
@@ -32,6 +42,23 @@ pub struct CudaDevice {
     /// In the order of [`Kernel::ALL`].
     functions: Vec<sys::CUfunction>,
     allocations: Vec<sys::CUdeviceptr>,
+    /// What is left of the memory that was set aside: where, and how many bytes.
+    reserved: (u64, u64),
+    separate: bool,
+}
+
+/// A CUDA graph of launches.
+#[derive(Debug)]
+pub struct Graph {
+    executable: sys::CUgraphExec,
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // SAFETY: `record` made it, and nothing else destroys it. A driver that fails here has
+        // lost the context, and the graph with it.
+        let _ = unsafe { result::graph::exec_destroy(self.executable) };
+    }
 }
 
 /// Names what the driver refused.
@@ -61,6 +88,12 @@ impl CudaDevice {
             return Err(DeviceError::NoDriver { library: LIBRARY });
         }
         result::init().refused("start")?;
+        let mut found = 0;
+        // SAFETY: the call writes the one number.
+        unsafe { sys::cuDriverGetVersion(&mut found) }.result().refused("tell its version")?;
+        if found < OLDEST_DRIVER {
+            return Err(DeviceError::OldDriver { found, needed: OLDEST_DRIVER });
+        }
         let count = result::device::get_count().refused("count the devices")?;
         let count = usize::try_from(count).unwrap_or(0);
         if index >= count {
@@ -82,13 +115,15 @@ impl CudaDevice {
             module: core::ptr::null_mut(),
             functions: Vec::new(),
             allocations: Vec::new(),
+            reserved: (0, 0),
+            separate: false,
         };
         device.enter()?;
         let kind = result::stream::StreamKind::NonBlocking;
         device.stream = result::stream::create(kind).refused("make a stream")?;
         // SAFETY: the image is one that the compiler made, and the driver checks it.
         device.module = unsafe { result::module::load_data(MODULE.as_ptr().cast()) }
-            .refused("load the kernels (which need a driver of CUDA 13, version 580 or newer)")?;
+            .refused("load the kernels")?;
         for kernel in Kernel::ALL {
             // SAFETY: the module is loaded.
             let found =
@@ -96,6 +131,21 @@ impl CudaDevice {
             device.functions.push(found.refused("find a kernel")?);
         }
         Ok(device)
+    }
+
+    /// Gives each allocation memory of its own, so that a tool that watches them sees a kernel
+    /// that leaves one. The driver rounds each up, so that less of a model fits than planned.
+    pub fn allocate_separately(&mut self) {
+        self.separate = true;
+    }
+
+    /// The driver's memory: `bytes` that live as long as the device.
+    fn of_driver(&mut self, bytes: u64) -> Result<u64, DeviceError> {
+        self.enter()?;
+        // SAFETY: the memory is written before a kernel reads it, by the engine's order of steps.
+        let address = unsafe { result::malloc_sync(bytes.max(1) as usize) }.refused("allocate")?;
+        self.allocations.push(address);
+        Ok(address)
     }
 
     /// Makes the context that of the thread: an engine may move between threads.
@@ -118,6 +168,8 @@ fn compute_capability(device: sys::CUdevice) -> Result<(i32, i32), DeviceError> 
 }
 
 impl Device for CudaDevice {
+    type Recording = Graph;
+
     fn name(&self) -> &str {
         &self.name
     }
@@ -125,18 +177,35 @@ impl Device for CudaDevice {
     fn memory(&self) -> Result<DeviceMemory, DeviceError> {
         self.enter()?;
         let (free, total) = result::mem_get_info().refused("tell its memory")?;
-        Ok(DeviceMemory { free: free as u64, total: total as u64 })
+        let free = (free as u64).saturating_sub(OF_THE_DRIVER);
+        Ok(DeviceMemory { free, total: total as u64 })
+    }
+
+    fn reserve(&mut self, bytes: u64) -> Result<(), DeviceError> {
+        if !self.separate {
+            self.reserved = (self.of_driver(bytes)?, bytes);
+        }
+        Ok(())
     }
 
     fn allocate(&mut self, bytes: u64) -> Result<Address, DeviceError> {
-        self.enter()?;
-        // SAFETY: the memory is written before a kernel reads it, by the engine's order of steps.
-        let address = unsafe { result::malloc_sync(bytes.max(1) as usize) }.refused("allocate")?;
-        self.allocations.push(address);
-        Ok(Address(address))
+        if self.separate {
+            return Ok(Address(self.of_driver(bytes)?));
+        }
+        let (at, left) = self.reserved;
+        let taken = bytes.next_multiple_of(ALIGN);
+        let Some(left) = left.checked_sub(taken) else {
+            let code = format!("{taken} bytes of {left} that were set aside");
+            return Err(DeviceError::Call { what: "allocate", code });
+        };
+        self.reserved = (at + taken, left);
+        Ok(Address(at))
     }
 
     unsafe fn write(&self, to: Address, bytes: &[u8]) -> Result<(), DeviceError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         self.enter()?;
         // SAFETY: the range is the caller's promise. The driver copies pageable memory out of
         // `bytes` before the call returns.
@@ -144,6 +213,9 @@ impl Device for CudaDevice {
     }
 
     unsafe fn read(&self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         self.enter()?;
         // SAFETY: the range is the caller's promise, and the stream is waited for before `bytes`
         // can be used.
@@ -171,6 +243,63 @@ impl Device for CudaDevice {
             )
         }
         .refused("launch a kernel")
+    }
+
+    fn record(
+        &self,
+        launches: &mut dyn FnMut() -> Result<(), DeviceError>,
+    ) -> Result<Option<Graph>, DeviceError> {
+        const MODE: sys::CUstreamCaptureMode =
+            sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.enter()?;
+        // SAFETY: the stream lives as long as the device.
+        unsafe { result::stream::begin_capture(self.stream, MODE) }.refused("record")?;
+        let done = launches();
+        // Ended in any case, so that the stream runs what comes next.
+        // SAFETY: as above.
+        let graph = unsafe { result::stream::end_capture(self.stream) }.refused("record");
+        let graph = graph?;
+        if graph.is_null() {
+            return done.map(|()| None);
+        }
+        // SAFETY: `end_capture` has made the graph; the executable keeps nothing of it.
+        let executable = unsafe {
+            let made = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0));
+            let _ = result::graph::destroy(graph);
+            made
+        };
+        let graph = Graph { executable: executable.refused("make a graph")? };
+        done.map(|()| Some(graph))
+    }
+
+    unsafe fn replay(&self, recording: &Graph) -> Result<(), DeviceError> {
+        self.enter()?;
+        // SAFETY: `record` of this device made the graph; its memory is the caller's promise.
+        unsafe { result::graph::launch(recording.executable, self.stream) }.refused("run a graph")
+    }
+
+    fn copy_bandwidth(&self) -> Result<f64, DeviceError> {
+        /// Larger than any cache of a GPU.
+        const LARGEST: u64 = 512 << 20;
+        const COPIES: usize = 11;
+        let bytes = LARGEST.min(self.memory()?.free / 4).max(1 << 20);
+        // SAFETY: the two buffers are as long as what is copied, and freed when the stream is
+        // done with them.
+        unsafe {
+            let from = result::malloc_sync(bytes as usize).refused("allocate")?;
+            let measured = result::malloc_sync(bytes as usize).refused("allocate").and_then(|to| {
+                let measured = median_bandwidth(bytes, COPIES, || {
+                    result::memcpy_dtod_async(to, from, bytes as usize, self.stream)
+                        .and_then(|()| result::stream::synchronize(self.stream))
+                        .refused("copy")
+                });
+                let _ = result::stream::synchronize(self.stream);
+                let _ = result::free_sync(to);
+                measured
+            });
+            let _ = result::free_sync(from);
+            measured
+        }
     }
 }
 

@@ -31,6 +31,9 @@ pub struct DeviceMemory {
 
 /// Something that has memory and runs the kernels of this crate, in the order of the calls.
 pub trait Device {
+    /// Launches that were recorded, to be run again with one call.
+    type Recording: core::fmt::Debug;
+
     /// Name of the device, for people.
     fn name(&self) -> &str;
 
@@ -41,11 +44,20 @@ pub trait Device {
     /// When the driver does not say.
     fn memory(&self) -> Result<DeviceMemory, DeviceError>;
 
-    /// Allocates `bytes` bytes, aligned to 256, which live as long as the device.
+    /// Sets `bytes` bytes aside, which [`allocate`](Self::allocate) then gives: all that an engine
+    /// takes, so that it is there or refused before anything is copied.
     ///
     /// # Errors
     ///
     /// When there is not so much memory.
+    fn reserve(&mut self, bytes: u64) -> Result<(), DeviceError>;
+
+    /// Gives `bytes` of the bytes that were set aside, aligned to 256; they live as long as the
+    /// device.
+    ///
+    /// # Errors
+    ///
+    /// When less than that is left.
     fn allocate(&mut self, bytes: u64) -> Result<Address, DeviceError>;
 
     /// Copies `bytes` to `to`, after all launches before.
@@ -81,6 +93,53 @@ pub trait Device {
     /// `launch.params` points to the kernel's own struct of `kernels/params.h`, whose addresses
     /// are inside allocations of this device and as long as the kernel's documentation says.
     unsafe fn launch(&self, launch: &Launch) -> Result<(), DeviceError>;
+
+    /// Records the launches of `launches`, which does nothing else to the device, instead of
+    /// running them. `None` where the device cannot.
+    ///
+    /// # Errors
+    ///
+    /// When the driver refuses; the launches can then be made without a recording.
+    fn record(
+        &self,
+        launches: &mut dyn FnMut() -> Result<(), DeviceError>,
+    ) -> Result<Option<Self::Recording>, DeviceError>;
+
+    /// Runs recorded launches.
+    ///
+    /// # Errors
+    ///
+    /// When the driver refuses.
+    ///
+    /// # Safety
+    ///
+    /// The memory that they access is still there, as [`launch`](Self::launch) demands.
+    unsafe fn replay(&self, recording: &Self::Recording) -> Result<(), DeviceError>;
+
+    /// Bytes per second, read and written ones together, of copies within the memory: the median
+    /// of several. Needs no memory that was set aside, and leaves none.
+    ///
+    /// # Errors
+    ///
+    /// When the driver refuses.
+    fn copy_bandwidth(&self) -> Result<f64, DeviceError>;
+}
+
+/// The median of `copies` timed copies of `bytes` bytes, as bytes read and written per second.
+pub(crate) fn median_bandwidth(
+    bytes: u64,
+    copies: usize,
+    mut copy: impl FnMut() -> Result<(), DeviceError>,
+) -> Result<f64, DeviceError> {
+    copy()?;
+    let mut rates = Vec::with_capacity(copies);
+    for _ in 0..copies {
+        let start = std::time::Instant::now();
+        copy()?;
+        rates.push(2.0 * bytes as f64 / start.elapsed().as_secs_f64().max(1e-9));
+    }
+    rates.sort_by(f64::total_cmp);
+    Ok(rates[copies / 2])
 }
 
 /// A kernel with the blocks and parameters that it runs with.

@@ -31,6 +31,17 @@ pub enum DeviceError {
         /// Its compute capability.
         found: (i32, i32),
     },
+    /// The driver is older than the kernels.
+    #[error(
+        "the CUDA driver is of CUDA {}.{}, the kernels need one of CUDA {}.{} (580 or newer)",
+        found / 1000, found % 1000 / 10, needed / 1000, needed % 1000 / 10
+    )]
+    OldDriver {
+        /// The driver's version, 1000 major + 10 minor.
+        found: i32,
+        /// The oldest that runs the kernels.
+        needed: i32,
+    },
     /// The driver refused a call.
     #[error("the CUDA driver refused to {what}: {code}")]
     Call {
@@ -43,7 +54,7 @@ pub enum DeviceError {
     #[error(
         "the model needs {} MB of the device's memory and {} MB are free: weights {} MB, \
          states {} MB, buffers of a batch {} MB",
-        megabytes(needs.total()), megabytes(*free), megabytes(needs.weights),
+        megabytes(needs.total()), free / 1_000_000, megabytes(needs.weights),
         megabytes(needs.states), megabytes(needs.buffers)
     )]
     Memory {
@@ -60,6 +71,14 @@ pub enum DeviceError {
         max_batch: usize,
         /// Sequences.
         sequences: usize,
+    },
+    /// The model has fewer layers than are to stay on the processor.
+    #[error("{found} layers are to stay on the CPU; the model has {layers}")]
+    HostLayers {
+        /// Layers asked for.
+        found: usize,
+        /// The model's.
+        layers: usize,
     },
     /// The architecture's state cannot be kept in f16.
     #[error("the state of {architecture} cannot be kept in f16; keep it in f32")]

@@ -6,9 +6,10 @@
 //! use kinglet_cuda::{CudaDevice, DeviceEngine, EngineOptions, StateType};
 //!
 //! let model = kinglet::Model::open(kinglet_stories::MODEL)?;
-//! let options = EngineOptions { state: StateType::F32, max_batch: 64, sequences: 1 };
 //! let device = CudaDevice::open(0)?; // says where there is no driver
-//! let mut engine = DeviceEngine::new(device, &model, &options, &mut |_done, _total| ())?;
+//! let options =
+//!     EngineOptions { state: StateType::F32, max_batch: 64, sequences: 1, host_layers: 0 };
+//! let mut engine = DeviceEngine::new(device, &model, &options, None, &mut |_done, _total| ())?;
 //! let mut logits = vec![0.0; model.shape().vocab];
 //! engine.step(0, 0, &mut logits)?;
 //! # Ok::<(), Box<dyn core::error::Error>>(())
@@ -23,7 +24,8 @@
 //! `device` is the seam to a device, `cuda` and `emulated` are its two implementations. `memory`
 //! plans what is allocated, `weights` copies the model, `batch` lists which token is of which
 //! sequence, `pass` has a function for each kernel, `layers` the order of these in each
-//! architecture, and `engine` puts them behind the seam.
+//! architecture, `recordings` keeps them as graphs, `host` is the layers that a device has no room
+//! for, and `engine` puts all behind the seam.
 
 mod batch;
 mod cuda;
@@ -32,20 +34,23 @@ mod device;
 mod emulated;
 mod engine;
 mod error;
+mod host;
 mod layers;
 mod memory;
 mod params;
 mod pass;
+mod recordings;
 #[cfg(all(test, feature = "emulation"))]
 mod tests;
 mod weights;
 
-pub use cuda::CudaDevice;
+pub use cuda::{CudaDevice, Graph};
 pub use device::{Address, Device, DeviceMemory, Kernel, Launch};
 #[cfg(feature = "emulation")]
-pub use emulated::Emulated;
+pub use emulated::{Calls, Emulated, EmulatedRecording, RecordedLaunch};
 pub use engine::{DeviceEngine, EngineOptions};
 pub use error::DeviceError;
+pub use host::HostLayers;
 pub use memory::MemoryPlan;
 
 /// What an engine keeps states in.

@@ -1,9 +1,8 @@
 //! What an engine allocates, known before it allocates anything.
 //!
 //! Weights, states and buffers are laid out by functions over [`Memory`]. A [`Counter`] runs them
-//! first and adds up; then the device runs the same ones.
+//! first and adds up; the device sets the sum aside at once, and then the same functions take it.
 
-use kinglet::engine::Requirements;
 use kinglet::format::shape::{Architecture, Shape};
 use kinglet::kernels::matrix::padded_inputs;
 
@@ -16,7 +15,7 @@ use crate::params::Quantized;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryPlan {
-    /// All tensors of the model.
+    /// The tensors of the model, or of its layers on the device.
     pub weights: u64,
     /// The states of all sequences.
     pub states: u64,
@@ -71,12 +70,13 @@ impl Memory for Counter {
     }
 }
 
-/// Bytes of one sequence's state.
-pub(crate) const fn state_bytes(shape: &Shape, state: StateType) -> usize {
-    match state {
-        StateType::F32 => Requirements::of::<f32>(shape, 1).state_bytes,
-        StateType::F16 => Requirements::of::<kinglet::f16>(shape, 1).state_bytes,
-    }
+/// Bytes of one sequence's state of `layers` layers.
+pub(crate) const fn state_bytes(shape: &Shape, layers: usize, state: StateType) -> usize {
+    let element = match state {
+        StateType::F32 => size_of::<f32>(),
+        StateType::F16 => size_of::<kinglet::f16>(),
+    };
+    layers * shape.layer_state_len() * element
 }
 
 /// Buffers of a batch. Those that an architecture does not have are null.
@@ -84,8 +84,6 @@ pub(crate) const fn state_bytes(shape: &Shape, state: StateType) -> usize {
 pub(crate) struct Buffers {
     /// The lists of [`BatchLists`](crate::batch::BatchLists).
     pub(crate) lists: Address,
-    /// 1 where a value is not finite: u32.
-    pub(crate) not_finite: Address,
     /// The residual stream: `[token][width]`, like all that follow to `shifted`.
     pub(crate) x: Address,
     /// The input of the time mix, kept until its end for the token shift's state.
@@ -140,7 +138,6 @@ impl Buffers {
         let ranks = &shape.ranks;
         let mut buffers = Self {
             lists: memory.floats(lists)?,
-            not_finite: memory.floats(1)?,
             x: memory.floats(wide)?,
             time_input: memory.floats(wide)?,
             channel_input: memory.floats(wide)?,

@@ -11,7 +11,7 @@ use crate::params::{
     MAX_PRODUCTS, MAX_SHIFTS, NormParams, Output, Params, ProductJob, ProductParams, Quantized,
     Runs, SaveShiftParams, Shift, ShiftParams, SparseParams, StateKernels, Wkv5Params,
 };
-use crate::weights::{LayerNorm, Matrix};
+use crate::weights::{LayerNorm, Matrix, Weights};
 
 /// Epsilon of every LayerNorm but the per-head one.
 const LN_EPS: f32 = 1e-5;
@@ -127,7 +127,10 @@ pub(crate) struct Pass<'a, D> {
     pub(crate) buffers: &'a Buffers,
     pub(crate) lists: BatchLists,
     pub(crate) size: BatchSize,
-    /// The states of all sequences: `[sequence][state_len]`, each as it is stored in a file.
+    /// Layers before the device's first one.
+    pub(crate) host_layers: usize,
+    /// The states of all sequences: `[sequence][state_len]`, each as it is stored in a file, from
+    /// the device's first layer on.
     pub(crate) states: Address,
     pub(crate) kernels: StateKernels,
 }
@@ -166,8 +169,26 @@ impl<D: Device> Pass<'_, D> {
         self.launch(kernel, [self.size.tokens, jobs as u32], THREADS, params)
     }
 
+    /// All launches of the batch, from the embedding, or x of the layers on the processor, to the
+    /// logits.
+    pub(crate) fn all(&self, weights: &Weights) -> Result<(), DeviceError> {
+        if let Some(embedding) = &weights.embedding {
+            self.embed(embedding)?;
+        }
+        for (index, layer) in weights.layers.iter().enumerate() {
+            self.layer(self.host_layers + index, layer)?;
+        }
+        let BatchSize { tokens, wanted, .. } = self.size;
+        self.find_not_finite(self.buffers.x, tokens as usize * self.shape.width)?;
+        if wanted == 0 {
+            return Ok(());
+        }
+        self.lm_head(weights.ln_out, weights.lm_head)?;
+        self.find_not_finite(self.buffers.logits, wanted as usize * self.shape.vocab)
+    }
+
     /// `x = emb[token]`
-    pub(crate) fn embed(&self, table: &Matrix) -> Result<(), DeviceError> {
+    fn embed(&self, table: &Matrix) -> Result<(), DeviceError> {
         let params = EmbedParams {
             tokens: self.lists.tokens,
             weights: table.weights,
@@ -200,7 +221,13 @@ impl<D: Device> Pass<'_, D> {
     /// Where a layer's state is in a sequence's: of the time mix's token shift, then the channel
     /// mix's, then the wkv.
     const fn state_at(&self, layer: usize, part: usize) -> u64 {
+        let layer = layer - self.host_layers;
         (layer * self.shape.layer_state_len() + part * self.shape.width) as u64
+    }
+
+    /// Elements of a sequence's state on the device.
+    const fn state_len(&self) -> u64 {
+        ((self.shape.layers - self.host_layers) * self.shape.layer_state_len()) as u64
     }
 
     /// The token shift of the time mix, `mix` 0, or the channel mix, 1.
@@ -220,7 +247,7 @@ impl<D: Device> Pass<'_, D> {
             previous: self.lists.previous,
             sequence: self.lists.sequence,
             state: self.states,
-            state_len: self.shape.state_len() as u64,
+            state_len: self.state_len(),
             state_at: self.state_at(layer, mix),
             width: self.shape.width as u32,
             share_of_current: u32::from(lerp == Lerp::ToCurrent),
@@ -237,7 +264,7 @@ impl<D: Device> Pass<'_, D> {
             starts: self.lists.starts,
             sequence: self.lists.sequence,
             state: self.states,
-            state_len: self.shape.state_len() as u64,
+            state_len: self.state_len(),
             state_at: [self.state_at(layer, 0), self.state_at(layer, 1)],
             width: self.shape.width as u32,
             reserved: 0,
@@ -331,7 +358,7 @@ impl<D: Device> Pass<'_, D> {
             starts: self.lists.starts,
             sequence: self.lists.sequence,
             state: self.states,
-            state_len: self.shape.state_len() as u64,
+            state_len: self.state_len(),
             state_at: self.state_at(layer, 2),
         }
     }
@@ -372,11 +399,8 @@ impl<D: Device> Pass<'_, D> {
     }
 
     /// ln_out and the output matrix for the tokens that want logits.
-    pub(crate) fn lm_head(&self, ln_out: LayerNorm, matrix: Matrix) -> Result<(), DeviceError> {
+    fn lm_head(&self, ln_out: LayerNorm, matrix: Matrix) -> Result<(), DeviceError> {
         let wanted = self.size.wanted;
-        if wanted == 0 {
-            return Ok(());
-        }
         let Buffers { head, head_input, logits, .. } = *self.buffers;
         self.norm_of(ln_out, self.lists.wanted, wanted, head)?;
         let input = Activate::new(head, self.shape.width, Activation::Identity, head_input);
@@ -385,9 +409,9 @@ impl<D: Device> Pass<'_, D> {
     }
 
     /// Raises the flag where one of `len` values is not finite.
-    pub(crate) fn find_not_finite(&self, x: Address, len: usize) -> Result<(), DeviceError> {
+    fn find_not_finite(&self, x: Address, len: usize) -> Result<(), DeviceError> {
         let len = len as u64;
-        let params = FiniteParams { x, len, flag: self.buffers.not_finite };
+        let params = FiniteParams { x, len, flag: self.lists.not_finite };
         let blocks = len.div_ceil(FINITE_BLOCK).max(1) as u32;
         self.launch(Kernel::FindNotFinite, [blocks, 1], THREADS, &params)
     }

@@ -1,6 +1,7 @@
 //! Tests of the emulation and of single kernels, against the core.
 
-use core::ffi::{CStr, c_char};
+use core::ffi::{CStr, c_char, c_int};
+use std::ffi::CString;
 
 use kinglet::kernels::activations::Quantized as HostQuantized;
 use kinglet::kernels::matrix::{Matrix, SparseMatrix, padded_inputs, padded_rows};
@@ -16,6 +17,7 @@ use crate::{DeviceError, Emulated};
 unsafe extern "C" {
     fn kinglet_test_emulation() -> *const c_char;
     fn kinglet_test_math(x: f32, out: *mut [f32; 5]);
+    fn kinglet_test_race(kernel: *const c_char) -> c_int;
 }
 
 #[test]
@@ -28,6 +30,17 @@ fn the_emulation_does_what_the_manual_says() {
         (!wrong.is_null()).then(|| CStr::from_ptr(wrong))
     };
     assert_eq!(wrong, None);
+}
+
+/// `.ci/cuda` runs it under the thread sanitizer, with each kernel, and wants every race found.
+#[test]
+#[ignore = "a race that the sanitizer must find"]
+fn a_planted_race() {
+    let kernel = std::env::var("KINGLET_PLANTED_RACE").expect("the name of a kernel");
+    let kernel = CString::new(kernel).unwrap();
+    let _guard = crate::emulated::lock();
+    // SAFETY: the name ends with a zero.
+    assert_eq!(unsafe { kinglet_test_race(kernel.as_ptr()) }, 1, "{kernel:?} does not run");
 }
 
 #[test]
@@ -150,6 +163,7 @@ impl Case {
     /// The product by `kernel`.
     fn found(&self, kernel: Kernel, order: u32) -> Vec<u32> {
         let mut device = Emulated::new(order);
+        device.reserve(1 << 30).unwrap();
         let mut place = |bytes: &[u8]| {
             let address = device.allocate(bytes.len() as u64).unwrap();
             // SAFETY: the allocation has this many bytes.

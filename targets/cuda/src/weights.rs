@@ -42,10 +42,11 @@ pub(crate) struct Layer {
     placed: Vec<Option<Placed>>,
 }
 
-/// All tensors.
+/// The tensors of the device's layers and of the head.
 #[derive(Debug)]
 pub(crate) struct Weights {
-    pub(crate) embedding: Matrix,
+    /// Absent where the first layers are on the processor, which reads it.
+    pub(crate) embedding: Option<Matrix>,
     pub(crate) ln_out: LayerNorm,
     pub(crate) lm_head: Matrix,
     pub(crate) layers: Vec<Layer>,
@@ -111,19 +112,38 @@ fn widened(shape: &Shape, x: &[f32]) -> Option<Vec<f32>> {
     per_head.then(|| x.iter().flat_map(|&x| core::iter::repeat_n(x, shape.head_size)).collect())
 }
 
-/// Bytes that the weights of `model` take on a device.
-pub(crate) fn weights_bytes(model: &Model<'_>) -> Result<u64, DeviceError> {
-    let mut counter = Counter::default();
-    let shape = model.shape();
-    for tensor in (0..tensors::tensor_count(shape)).filter_map(|index| model.tensor(index)) {
-        let widened = match tensor {
+/// Tensors of a layer, present or not.
+fn layer_table(model: &Model<'_>) -> usize {
+    tensors::layer_tensors(model.shape().architecture).len()
+}
+
+/// Bytes that the weights of `model` take on a device that has all layers but the first
+/// `host_layers`.
+pub(crate) fn weights_bytes(model: &Model<'_>, host_layers: usize) -> Result<u64, DeviceError> {
+    let (mut counter, shape) = (Counter::default(), model.shape());
+    let mut count = |tensor: &Tensor<'_>| {
+        let Source { values, scales, .. } = source(tensor)?;
+        let widened = match *tensor {
             Tensor::Vector(x) => widened(shape, x),
             _ => None,
         };
-        let Source { values, scales, .. } = source(&tensor)?;
         let values = widened.as_deref().map_or(values.len(), size_of_val);
         for len in [values, scales.len()].into_iter().filter(|&len| len != 0) {
             counter.bytes(len)?;
+        }
+        Ok::<_, DeviceError>(())
+    };
+    if host_layers == 0 {
+        count(&Tensor::Embedding(model.embedding()))?;
+    }
+    let HostNorm { weight, bias } = model.ln_out();
+    count(&Tensor::Vector(weight))?;
+    count(&Tensor::Vector(bias))?;
+    count(&Tensor::Matrix(model.lm_head()))?;
+    for layer in host_layers..shape.layers {
+        let tensors = 0..layer_table(model);
+        for tensor in tensors.filter_map(|position| model.layer_tensor(layer, position)) {
+            count(&tensor)?;
         }
     }
     Ok(counter.bytes)
@@ -137,16 +157,22 @@ struct Uploader<'d, D> {
     progress: &'d mut dyn FnMut(u64, u64),
 }
 
+/// Bytes that are copied at once.
+const PIECE: usize = 64 << 20;
+
 impl<D: Device> Uploader<'_, D> {
     fn bytes(&mut self, bytes: &[u8]) -> Result<Address, DeviceError> {
         if bytes.is_empty() {
             return Ok(Address::NULL);
         }
         let address = self.device.bytes(bytes.len())?;
-        // SAFETY: the allocation has this many bytes.
-        unsafe { self.device.write(address, bytes) }?;
-        self.done += bytes.len() as u64;
-        (self.progress)(self.done, self.total);
+        // In pieces, so that the progress of a large matrix shows.
+        for (at, piece) in bytes.chunks(PIECE).enumerate() {
+            // SAFETY: the allocation has this many bytes.
+            unsafe { self.device.write(address.offset(at * PIECE), piece) }?;
+            self.done += piece.len() as u64;
+            (self.progress)(self.done, self.total);
+        }
         Ok(address)
     }
 
@@ -174,19 +200,20 @@ impl<D: Device> Uploader<'_, D> {
 }
 
 impl Weights {
-    /// Copies the tensors of `model`; `progress(done, total)` is called on the way, in bytes.
+    /// Copies the tensors of `model`, without those of the first `host_layers` layers;
+    /// `progress(done, total)` is called on the way, in bytes.
     pub(crate) fn upload<D: Device>(
         device: &mut D,
         model: &Model<'_>,
+        host_layers: usize,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, DeviceError> {
         let shape = model.shape();
-        let total = weights_bytes(model)?;
+        let total = weights_bytes(model, host_layers)?;
         let mut to = Uploader { device, done: 0, total, progress };
-        let table = tensors::layer_tensors(shape.architecture).len();
         let layer = |layer, to: &mut Uploader<'_, D>| {
             let tensor = |position| model.layer_tensor(layer, position);
-            let placed = (0..table)
+            let placed = (0..layer_table(model))
                 .map(|position| tensor(position).map(|x| to.tensor(shape, &x)).transpose())
                 .collect::<Result<_, _>>()?;
             Ok(Layer { architecture: shape.architecture, placed })
@@ -195,14 +222,21 @@ impl Weights {
             Placed::Matrix(matrix) => Ok(matrix),
             Placed::Vector(_) => unreachable!("the model gave a matrix"),
         };
-        Ok(Self {
-            embedding: matrix(&mut to, Tensor::Embedding(model.embedding()))?,
+        let embedding = match host_layers {
+            0 => Some(matrix(&mut to, Tensor::Embedding(model.embedding()))?),
+            _ => None,
+        };
+        let weights = Self {
+            embedding,
             ln_out: to.norm(model.ln_out())?,
             lm_head: matrix(&mut to, Tensor::Matrix(model.lm_head()))?,
-            layers: (0..shape.layers)
+            layers: (host_layers..shape.layers)
                 .map(|index| layer(index, &mut to))
                 .collect::<Result<_, DeviceError>>()?,
-        })
+        };
+        // What rounding up has counted beyond the tensors' bytes.
+        (to.progress)(total, total);
+        Ok(weights)
     }
 }
 

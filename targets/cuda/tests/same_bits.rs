@@ -1,14 +1,17 @@
 //! The engine on the emulated device computes the bits of the CPU's: every architecture, batches of
-//! every product kernel, several sequences, states in f16, states that were stored and loaded.
+//! every size, several sequences, states in f16, states that were stored and loaded, models whose
+//! first layers are on the processor. And how it fails: without memory, and when the device is lost.
 
 use core::ops::ControlFlow;
 
-use kinglet::engine::{BatchToken, Engine, StateError, StepError};
+use kinglet::engine::{BatchToken, Engine, FirstLayers, StateError, StepError, workspace_len};
 use kinglet::format::crc32::Crc32;
 use kinglet::format::model::Model;
 use kinglet::kernels::scalar::Scalar;
 use kinglet::num::state_dtype::{StateElement, f16};
-use kinglet_cuda::{CudaDevice, DeviceEngine, DeviceError, Emulated, EngineOptions, StateType};
+use kinglet_cuda::{
+    Calls, CudaDevice, DeviceEngine, DeviceError, Emulated, EngineOptions, StateType,
+};
 use kinglet_tests::fixture::Fixture;
 use kinglet_tests::oracle::Version;
 use kinglet_tests::quantized::{ModelBytes, with_states};
@@ -59,15 +62,63 @@ fn on_device(
     sequences: usize,
     order: u32,
 ) -> Box<dyn Engine> {
-    let options = EngineOptions { state, max_batch, sequences };
-    if let Ok(index) = std::env::var("KINGLET_CUDA_DEVICE") {
-        let device = CudaDevice::open(index.parse().unwrap()).unwrap();
-        return Box::new(DeviceEngine::new(device, model, &options, &mut |_, _| ()).unwrap());
+    let options = EngineOptions { state, max_batch, sequences, host_layers: 0 };
+    if let Some(device) = gpu() {
+        return Box::new(DeviceEngine::new(device, model, &options, None, &mut |_, _| ()).unwrap());
     }
-    let engine = DeviceEngine::new(Emulated::new(order), model, &options, &mut |_, _| ()).unwrap();
-    let plan = DeviceEngine::<Emulated>::plan(model, &options).unwrap();
+    Box::new(emulated(Emulated::new(order), model, &options))
+}
+
+/// The GPU whose index KINGLET_CUDA_DEVICE has.
+fn gpu() -> Option<CudaDevice> {
+    let index = std::env::var("KINGLET_CUDA_DEVICE").ok()?;
+    let mut device = CudaDevice::open(index.parse().unwrap()).unwrap();
+    // For tools that watch allocations.
+    device.allocate_separately();
+    Some(device)
+}
+
+/// An engine on an emulated device, which has allocated what was planned.
+fn emulated(
+    device: Emulated,
+    model: &Model<'_>,
+    options: &EngineOptions,
+) -> DeviceEngine<'static, Emulated> {
+    let (mut last, mut total) = (0, 0);
+    let engine = DeviceEngine::new(device, model, options, None, &mut |done, all| {
+        assert!(last <= done && done <= all);
+        (last, total) = (done, all);
+    });
+    let engine = engine.unwrap();
+    let plan = DeviceEngine::<Emulated>::plan(model, options).unwrap();
     assert_eq!((engine.memory_plan(), engine.device().allocated()), (plan, plan.total()));
-    Box::new(engine)
+    assert_eq!((last, total), (plan.weights, plan.weights));
+    engine
+}
+
+/// Calls `f` with an engine whose first `host_layers` layers are on the CPU, with states in `S`.
+fn divided<S: StateElement, R>(
+    model: Model<'_>,
+    options: &EngineOptions,
+    order: u32,
+    f: impl FnOnce(&mut dyn Engine) -> R,
+) -> R {
+    let EngineOptions { max_batch, sequences, host_layers, .. } = *options;
+    let shape = *model.shape();
+    let len = host_layers * shape.layer_state_len();
+    let mut states = vec![S::zeroed(); sequences * len];
+    let mut workspace = vec![0.0; workspace_len(&shape, max_batch)];
+    let host = FirstLayers::new(model, Scalar, host_layers, max_batch, &mut states, &mut workspace);
+    let host = Some(Box::new(host.unwrap()) as _);
+    match gpu() {
+        Some(device) => {
+            f(&mut DeviceEngine::new(device, &model, options, host, &mut |_, _| ()).unwrap())
+        }
+        None => {
+            let device = Emulated::new(order);
+            f(&mut DeviceEngine::new(device, &model, options, host, &mut |_, _| ()).unwrap())
+        }
+    }
 }
 
 /// What the CPU computes, with states in `S`.
@@ -99,6 +150,100 @@ fn the_digest_is_that_of_every_target() {
     }
 }
 
+/// Around the limits of the product kernels, 8 and 16 and 32 tokens, and all between.
+#[test]
+fn prompts_in_blocks_of_every_size_have_the_bits_of_the_cpu() {
+    let few = vec![2, 8, 9, 16, 17, 32, 33];
+    for (name, sizes) in [("v7", (1..=35).collect()), ("v6", few)] {
+        let (bytes, tokens) = fixture(name);
+        let model = bytes.model().unwrap();
+        let tokens: Vec<_> = tokens.iter().cycle().copied().take(36).collect();
+        let expected = on_cpu::<f32>(model, &tokens);
+        for size in sizes {
+            let mut engine = on_device(&model, StateType::F32, size, 1, size as u32);
+            assert!(run(&mut *engine, &tokens) == expected, "{name}, blocks of {size}");
+        }
+    }
+}
+
+/// It does not show where a model is divided between the CPU and the device.
+#[test]
+fn layers_on_the_cpu_do_not_show() {
+    for name in FIXTURES {
+        let (bytes, tokens) = fixture(name);
+        let model = bytes.model().unwrap();
+        let tokens = &tokens[..tokens.len().min(24)];
+        let (layers, f16_state) =
+            (model.shape().layers, model.shape().architecture.allows_f16_state());
+        let expected = [on_cpu::<f32>(model, tokens), run_f16(model, tokens)];
+        for host_layers in 1..=layers {
+            for max_batch in [1, 18] {
+                let all =
+                    EngineOptions { state: StateType::F32, max_batch, sequences: 2, host_layers };
+                let order = host_layers as u32;
+                let check = |engine: &mut dyn Engine, expected: &[u32]| {
+                    // Another sequence does not matter, and a reset one starts anew.
+                    engine.step(1, tokens[0], &mut vec![0.0; model.shape().vocab]).unwrap();
+                    assert!(run(engine, tokens) == expected, "{name}, {all:?}");
+                    engine.reset(0).unwrap();
+                    let again = run(engine, tokens);
+                    assert!(again == expected, "{name} again, {all:?}");
+                };
+                divided::<f32, _>(model, &all, order, |engine| check(engine, &expected[0]));
+                if f16_state {
+                    let all = EngineOptions { state: StateType::F16, ..all };
+                    divided::<f16, _>(model, &all, order, |engine| check(engine, &expected[1]));
+                }
+            }
+        }
+    }
+}
+
+/// [`on_cpu`] with states in f16, where the architecture allows it.
+fn run_f16(model: Model<'_>, tokens: &[u32]) -> Vec<u32> {
+    let allowed = model.shape().architecture.allows_f16_state();
+    if allowed { on_cpu::<f16>(model, tokens) } else { Vec::new() }
+}
+
+/// States go from the CPU to a divided model and back.
+#[test]
+fn states_travel_through_a_divided_model() {
+    let (bytes, tokens) = fixture("v7");
+    let model = bytes.model().unwrap();
+    let (first, second) = tokens.split_at(tokens.len() / 2);
+    let mut state = vec![0.0; model.shape().state_len()];
+    let expected = with_states::<_, f32, _>(model, Scalar, 1, 8, |engine| {
+        run(engine, first);
+        engine.store_state(0, &mut state).unwrap();
+        run(engine, second)
+    });
+    let options =
+        EngineOptions { state: StateType::F32, max_batch: 3, sequences: 2, host_layers: 1 };
+    divided::<f32, _>(model, &options, 0, |engine| {
+        engine.load_state(1, &state).unwrap();
+        let mut own = vec![0.0; state.len()];
+        engine.store_state(1, &mut own).unwrap();
+        assert!(own == state);
+        engine.load_state(0, &own).unwrap();
+        assert!(run(engine, second) == expected);
+        let bad = StateError::NonFinite { index: state.len() - 1 };
+        *own.last_mut().unwrap() = f32::INFINITY;
+        assert_eq!(engine.load_state(1, &own), Err(bad));
+        engine.store_state(1, &mut own).unwrap();
+        assert!(own == state, "a state that was refused");
+    });
+    // What the device has computed goes on on the CPU.
+    let options = EngineOptions { host_layers: 0, ..options };
+    let mut device = emulated(Emulated::new(0), &model, &options);
+    run(&mut device, first);
+    device.store_state(0, &mut state).unwrap();
+    let found = with_states::<_, f32, _>(model, Scalar, 1, 8, |engine| {
+        engine.load_state(0, &state).unwrap();
+        run(engine, second)
+    });
+    assert!(found == expected);
+}
+
 #[test]
 fn every_architecture_has_the_bits_of_the_cpu() {
     for name in FIXTURES {
@@ -124,7 +269,8 @@ fn states_in_f16_have_the_bits_of_the_cpu() {
         }
     }
     let (bytes, _) = fixture("v4");
-    let options = EngineOptions { state: StateType::F16, max_batch: 1, sequences: 1 };
+    let options =
+        EngineOptions { state: StateType::F16, max_batch: 1, sequences: 1, host_layers: 0 };
     let plan = DeviceEngine::<Emulated>::plan(&bytes.model().unwrap(), &options);
     assert!(matches!(plan, Err(DeviceError::F16State { .. })));
 }
@@ -272,14 +418,119 @@ fn values_that_are_not_finite_are_found() {
 #[test]
 fn a_model_that_does_not_fit_is_refused_with_numbers() {
     let model = Model::open(kinglet_stories::MODEL).unwrap();
-    let options = EngineOptions { state: StateType::F32, max_batch: 64, sequences: 8 };
+    let options =
+        EngineOptions { state: StateType::F32, max_batch: 64, sequences: 8, host_layers: 0 };
     let needs = DeviceEngine::<Emulated>::plan(&model, &options).unwrap();
-    let engine =
-        |memory| DeviceEngine::new(Emulated::with_memory(memory), &model, &options, &mut |_, _| ());
+    let engine = |memory| {
+        let device = Emulated::with_memory(memory);
+        DeviceEngine::new(device, &model, &options, None, &mut |_, _| ())
+    };
     assert!(engine(needs.total()).is_ok());
     let error = engine(needs.total() - 1).unwrap_err().to_string();
     assert!(error.contains("MB are free") && error.contains("weights 2 MB"), "{error}");
     let none = EngineOptions { sequences: 0, ..options };
     let refused = DeviceEngine::<Emulated>::plan(&model, &none);
     assert!(matches!(refused, Err(DeviceError::Size { sequences: 0, .. })));
+}
+
+#[test]
+fn a_small_device_keeps_as_many_layers_as_fit() {
+    let model = Model::open(kinglet_stories::MODEL).unwrap();
+    let layers = model.shape().layers;
+    let all = EngineOptions { state: StateType::F32, max_batch: 4, sequences: 1, host_layers: 0 };
+    let plan = |host_layers| {
+        DeviceEngine::<Emulated>::plan(&model, &EngineOptions { host_layers, ..all }).unwrap()
+    };
+    for host_layers in 0..=layers {
+        let needs = plan(host_layers).total();
+        let fit = DeviceEngine::<Emulated>::fit(&model, &all, needs).unwrap();
+        assert_eq!(fit.host_layers, host_layers);
+        if host_layers > 0 {
+            let fit =
+                DeviceEngine::<Emulated>::fit(&model, &all, plan(host_layers - 1).total() - 1);
+            assert_eq!(fit.unwrap().host_layers, host_layers, "a byte less");
+        }
+    }
+    let half = plan(layers / 2).total();
+    let fit = DeviceEngine::<Emulated>::fit(&model, &all, half).unwrap();
+    assert_eq!(divided::<f32, _>(model, &fit, 0, digest), 0x5774_C7A9);
+    let needs = plan(layers).total();
+    let none = DeviceEngine::<Emulated>::fit(&model, &all, needs - 1);
+    assert!(matches!(none, Err(DeviceError::Memory { free, .. }) if free == needs - 1));
+    let host_layers = layers + 1;
+    let wrong = DeviceEngine::<Emulated>::plan(&model, &EngineOptions { host_layers, ..all });
+    assert!(matches!(wrong, Err(DeviceError::HostLayers { found, .. }) if found == host_layers));
+}
+
+/// A device that is lost at any call ends the step as an error, and every call after it.
+#[test]
+fn a_lost_device_is_an_error() {
+    let (bytes, tokens) = fixture("v7");
+    let model = bytes.model().unwrap();
+    let options =
+        EngineOptions { state: StateType::F32, max_batch: 1, sequences: 1, host_layers: 0 };
+    let vocab = model.shape().vocab;
+    // Enough for a batch of plain launches, one that is recorded and replays.
+    for calls in [0, 1, 2, 17, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40] {
+        let mut engine = emulated(Emulated::new(0), &model, &options);
+        let mut logits = vec![0.0; vocab];
+        engine.device().fail_after(calls);
+        let mut steps = tokens.iter().cycle().take(40);
+        let failed = steps.find_map(|&token| engine.step(0, token, &mut logits).err());
+        assert_eq!(failed, Some(StepError::Device), "after {calls} calls");
+        let failure = engine.failure().expect("the reason").to_string();
+        assert!(failure.contains("CUDA driver refused to") && failure.contains("emulated loss"));
+        // It does not come back.
+        engine.device().fail_after(u64::MAX);
+        assert_eq!(engine.step(0, tokens[0], &mut logits), Err(StepError::Device));
+    }
+    let mut engine = emulated(Emulated::new(0), &model, &options);
+    engine.device().fail_after(0);
+    let mut state = vec![0.0; model.shape().state_len()];
+    assert_eq!(engine.store_state(0, &mut state), Err(StateError::Device));
+    assert_eq!(engine.load_state(0, &state), Err(StateError::Device));
+    assert_eq!(engine.reset(0), Err(StateError::Device));
+    assert_eq!(engine.step(0, 0, &mut vec![0.0; vocab]), Err(StepError::Device));
+}
+
+/// What `README.md` says of launches, for a token of each architecture; and that a batch of a size
+/// that came before is one call.
+#[test]
+fn a_token_takes_as_many_launches_as_the_readme_says() {
+    // Of a layer; layer 0 has as many.
+    let of_layer = [12, 12, 12, 12, 18, 14, 18];
+    for (name, of_layer) in FIXTURES.into_iter().zip(of_layer) {
+        let (bytes, tokens) = fixture(name);
+        let model = bytes.model().unwrap();
+        let options =
+            EngineOptions { state: StateType::F32, max_batch: 2, sequences: 1, host_layers: 0 };
+        let mut engine = emulated(Emulated::new(0), &model, &options);
+        let mut logits = vec![0.0; model.shape().vocab];
+        let mut calls = Vec::new();
+        for &token in &tokens[..4] {
+            let before = engine.device().calls();
+            engine.step(0, token, &mut logits).unwrap();
+            calls.push(since(before, engine.device().calls()));
+        }
+        let launches = of_layer * model.shape().layers as u64 + 6;
+        let (replays, writes, reads) = (0, 1, 2);
+        let plain = Calls { launches, plain: launches, replays, writes, reads };
+        let recorded = Calls { plain: 0, replays: 1, ..plain };
+        assert_eq!(calls, [plain, recorded, recorded, recorded], "{name}");
+        // Another size is another recording; the first one stays.
+        forward(&mut engine, &tokens[..2], 0);
+        let before = engine.device().calls();
+        engine.step(0, tokens[0], &mut logits).unwrap();
+        assert_eq!(since(before, engine.device().calls()), recorded, "{name}");
+    }
+}
+
+fn since(before: Calls, after: Calls) -> Calls {
+    Calls {
+        launches: after.launches - before.launches,
+        plain: after.plain - before.plain,
+        replays: after.replays - before.replays,
+        writes: after.writes - before.writes,
+        reads: after.reads - before.reads,
+    }
 }

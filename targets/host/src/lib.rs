@@ -4,7 +4,8 @@
 //! * [`Threaded`] runs the kernels of a SIMD target on a pool of threads.
 //! * [`ModelFile`] maps a model file, so that it is read in place.
 //! * [`PageBuffer`] is memory for states and workspaces: page-aligned, in huge pages.
-//! * [`default_threads`], [`ResidentMemory`] and [`ReadBandwidth`] ask and measure the machine.
+//! * [`default_threads`], [`total_memory`], [`ResidentMemory`] and [`ReadBandwidth`] ask and measure the
+//!   machine.
 //!
 //! Programs that link no standard library take `OneThread` of the crate `kinglet-simd`.
 //!
@@ -32,5 +33,7 @@ mod memory;
 mod threads;
 
 pub use cpus::default_threads;
-pub use memory::{LockError, ModelFile, PageBuffer, ReadBandwidth, ResidentMemory, read_bandwidth};
+pub use memory::{
+    LockError, ModelFile, PageBuffer, ReadBandwidth, ResidentMemory, read_bandwidth, total_memory,
+};
 pub use threads::Threaded;

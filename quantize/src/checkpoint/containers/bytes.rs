@@ -51,6 +51,10 @@ impl<'a> Bytes<'a> {
         Ok(array)
     }
 
+    pub(super) fn u16(&mut self, what: &str) -> Result<u16, Problem> {
+        self.array(what).map(u16::from_le_bytes)
+    }
+
     pub(super) fn u32(&mut self, what: &str) -> Result<u32, Problem> {
         self.array(what).map(u32::from_le_bytes)
     }

@@ -45,9 +45,9 @@ pub(super) fn read(file: &[u8]) -> Result<Listing, Problem> {
         ..Facts::default()
     };
     let entries = entries.collect::<Result<_, _>>()?;
-    let naming = Some((table, facts));
-    let declared = metadata.declared;
-    Ok(Listing { naming, declared, ..Listing::new(Container::Gguf, entries) })
+    let naming = table.map(|table| (table, facts));
+    let (declared, end_of_turn) = (metadata.declared, metadata.end_of_turn);
+    Ok(Listing { naming, declared, end_of_turn, ..Listing::new(Container::Gguf, entries) })
 }
 
 /// The tokenizer that the metadata describe.
@@ -125,10 +125,12 @@ fn count(bytes: &mut Bytes<'_>, what: &str) -> Result<u64, Problem> {
     Ok(found)
 }
 
-fn table(metadata: &Metadata<'_>) -> Result<&'static [Rule], Problem> {
+/// The naming; none in a part after the first, whose metadata count for all.
+fn table(metadata: &Metadata<'_>) -> Result<Option<&'static [Rule]>, Problem> {
     match metadata.architecture {
-        "rwkv6" => Ok(GGUF_V6),
-        "rwkv7" => Ok(GGUF_V7),
+        "rwkv6" => Ok(Some(GGUF_V6)),
+        "rwkv7" => Ok(Some(GGUF_V7)),
+        "" if metadata.part > 0 => Ok(None),
         found => Err(Problem::ForeignArchitecture { found: clip(found) }),
     }
 }
@@ -139,6 +141,10 @@ struct Metadata<'a> {
     alignment: u64,
     head_size: Option<usize>,
     rescale_every: usize,
+    /// Which part of a split file it is, from 0.
+    part: u32,
+    /// The token that ends a turn.
+    end_of_turn: Option<u32>,
     declared: Vec<Declared>,
 }
 
@@ -149,6 +155,8 @@ impl<'a> Metadata<'a> {
             alignment: 32,
             head_size: None,
             rescale_every: 0,
+            part: 0,
+            end_of_turn: None,
             declared: Vec::new(),
         };
         for _ in 0..count {
@@ -175,6 +183,8 @@ impl<'a> Metadata<'a> {
             ("general.alignment", _, _) => {
                 return Err(bytes.fault("found another alignment than a power of two"));
             }
+            ("tokenizer.ggml.eot_token_id", _, Value::Number(n)) => self.end_of_turn = Some(n),
+            ("split.no", _, Value::Number(n)) => self.part = n,
             (_, Some(".wkv.head_size"), Value::Number(n)) => self.head_size = Some(n as usize),
             (_, Some(".rescale_every_n_layers"), Value::Number(n)) => {
                 self.rescale_every = n as usize;
@@ -204,6 +214,8 @@ impl Value<'_> {
 
 fn value<'a>(bytes: &mut Bytes<'a>) -> Result<Value<'a>, Problem> {
     match bytes.u32("metadata type")? {
+        // u16 and i16
+        2 | 3 => Ok(Value::Number(bytes.u16("metadata number")?.into())),
         // u32 and i32; the numbers that are looked at are small and positive.
         4 | 5 => Ok(Value::Number(bytes.u32("metadata number")?)),
         FLOAT => Ok(Value::Float(f32::from_bits(bytes.u32("metadata number")?))),

@@ -1,4 +1,10 @@
 //! Hugging Face directories: one file, or several and an index that says which tensor is where.
+//! A file that lies in one is treated as the directory is.
+//!
+//! The index is only believed where the files agree with it. `config.json` gives what tensors
+//! cannot (the head size, whether head and embedding are one, whether the embedding is
+//! normalized); what both give is compared after the model is recognised. A key that would change
+//! the model's numbers and is not implemented is refused by its name.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -9,6 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::parts;
 use crate::checkpoint::declared::{self, Declared, declare};
 use crate::checkpoint::error::{CheckpointError, Problem, clip};
 use crate::checkpoint::names::{FLA_V7, HF_V4_TO_V6, Rule};
@@ -47,6 +54,8 @@ pub(in crate::checkpoint) struct Config {
     pub(in crate::checkpoint) is_tied: bool,
     /// Whether it says that the embedding is not normalized.
     pub(in crate::checkpoint) is_without_ln0: bool,
+    /// Whether it says that LayerNorms have no bias.
+    pub(in crate::checkpoint) is_without_biases: bool,
     pub(in crate::checkpoint) declared: Vec<Declared>,
 }
 
@@ -71,10 +80,32 @@ pub(in crate::checkpoint) fn files(
         let files = names.iter().map(|name| directory.join(name)).collect();
         return Ok((files, Some(index)));
     }
-    match existing(directory, SINGLES).or_else(|| existing(directory, ADAPTERS)) {
-        Some(path) => Ok((vec![path], None)),
+    if let Some(path) = existing(directory, SINGLES).or_else(|| existing(directory, ADAPTERS)) {
+        return Ok((vec![path], None));
+    }
+    match parts::first_in(directory) {
+        Some(part) => Ok((parts_of(&part)?.unwrap_or_else(|| vec![part]), None)),
         None => Err(CheckpointError::new(directory, Problem::Directory)),
     }
+}
+
+/// The files that a file is one of, and the index that says so, if one does.
+pub(in crate::checkpoint) fn files_with(
+    path: &Path,
+) -> Result<(Vec<PathBuf>, Option<Index>), CheckpointError> {
+    let (folder, name) = (path.parent().unwrap_or(Path::new("")), path.file_name());
+    for index in INDEXES.map(|name| folder.join(name)).iter().filter(|path| path.is_file()) {
+        // What lies in the same folder may be damaged and have nothing to do with the file.
+        let Ok(found) = read_index(index) else { continue };
+        if found.weight_map.values().any(|file| Some(OsStr::new(file)) == name) {
+            return files(folder);
+        }
+    }
+    Ok((parts_of(path)?.unwrap_or_else(|| vec![path.to_owned()]), None))
+}
+
+fn parts_of(path: &Path) -> Result<Option<Vec<PathBuf>>, CheckpointError> {
+    parts::of(path).map_err(|problem| CheckpointError::new(path, problem))
 }
 
 /// Whether a file is named as PEFT names adapters.
@@ -91,9 +122,7 @@ pub(in crate::checkpoint) fn config(directory: &Path) -> Result<Config, Problem>
     let values = read_json(&path, CONFIG_LIMIT, |cause| Problem::Config { cause })?;
     let mut config = Config::default();
     for (key, value) in &values {
-        if let Some(word) = value.as_str() {
-            declared::check_word(key, word)?;
-        }
+        declared::check_part(key, value)?;
         let Some(number) = value.as_f64() else { continue };
         let full_key = || format!("{key} in config.json");
         declare(&mut config.declared, declared::CONFIG, key, full_key, number)?;
@@ -101,21 +130,26 @@ pub(in crate::checkpoint) fn config(directory: &Path) -> Result<Config, Problem>
     let size = ["head_dim", "head_size"].into_iter().find_map(|key| values.get(key)?.as_u64());
     config.head_size = size.and_then(|size| size.try_into().ok());
     config.is_without_ln0 = values.get("norm_first") == Some(&Value::Bool(false));
+    config.is_without_biases = values.get("norm_bias") == Some(&Value::Bool(false));
     config.is_tied = values.get("tie_word_embeddings") == Some(&Value::Bool(true));
     Ok(config)
 }
 
-/// Lists the embedding as the head where a model says that they are one and has no other.
+/// Lists the embedding as the head where a model says that they are one. A head of its own counts
+/// for nothing then: transformers puts the embedding in its place.
 pub(in crate::checkpoint) fn tie(entries: &mut Vec<TensorEntry>) {
-    let entry = |name: &str| entries.iter().find(|entry| entry.name == name);
-    if let (Some(embedding), None) = (entry("emb.weight"), entry("head.weight")) {
-        entries.push(TensorEntry { name: "head.weight".to_owned(), ..embedding.clone() });
+    let embedding = entries.iter().find(|entry| entry.name == "emb.weight");
+    if let Some(head) =
+        embedding.map(|entry| TensorEntry { name: "head.weight".to_owned(), ..entry.clone() })
+    {
+        entries.retain(|entry| entry.name != head.name);
+        entries.push(head);
     }
 }
 
-/// Whether a file is named as vocabularies in RWKV's own text form are.
-fn is_text_form(name: &str) -> bool {
-    name.starts_with("rwkv_vocab") && name.ends_with(".txt")
+/// Whether a file is named as vocabularies in RWKV's own form are, as text or as JSON.
+fn is_own_form(name: &str) -> bool {
+    name.starts_with("rwkv_vocab") && (name.ends_with(".txt") || name.ends_with(".json"))
 }
 
 /// The files of a directory whose names `is_wanted`; none of what is no directory.
@@ -130,18 +164,18 @@ fn named(directory: &Path, is_wanted: impl Fn(&str) -> bool) -> impl Iterator<It
 pub(in crate::checkpoint) fn companions(directory: &Path) -> impl Iterator<Item = PathBuf> {
     named(directory, |name| {
         let listed = [&INDEXES[..], &SINGLES, &ADAPTERS, &COMPANIONS].concat().contains(&name);
-        listed || is_text_form(name) || name.ends_with(".safetensors")
+        listed || is_own_form(name) || name.ends_with(".safetensors")
     })
 }
 
-/// The file of a directory's vocabulary: RWKV's own text form before a
+/// The file of a directory's vocabulary: RWKV's own form, text before JSON, before a
 /// `tokenizer.json`, and that before the `vocab.txt` of transformers' RWKV-5.
 pub(in crate::checkpoint) fn vocabulary(directory: &Path) -> Option<PathBuf> {
-    let mut text_forms: Vec<_> = named(directory, is_text_form).collect();
+    let mut own_forms: Vec<_> = named(directory, is_own_form).collect();
     // Names have dates; the newest is last.
-    text_forms.sort_unstable();
+    own_forms.sort_unstable();
     let others = ["tokenizer.json", "vocab.txt"].map(|name| directory.join(name));
-    text_forms.pop().or_else(|| others.into_iter().find(|path| path.is_file()))
+    own_forms.pop().or_else(|| others.into_iter().find(|path| path.is_file()))
 }
 
 fn existing(directory: &Path, names: [&str; 2]) -> Option<PathBuf> {

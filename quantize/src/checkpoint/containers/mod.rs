@@ -7,6 +7,8 @@ mod bytes;
 pub(super) mod ggml_blocks;
 pub(super) mod gguf;
 pub(super) mod hugging_face;
+mod inflate;
+pub(super) mod parts;
 mod pickle;
 mod pth;
 mod rwkv_cpp;
@@ -15,11 +17,15 @@ pub(super) mod web_rwkv;
 
 use std::ops::Range;
 
+use kinglet::format::model;
+use memmap2::Mmap;
+
 use super::Container;
 use super::declared::Declared;
 use super::error::Problem;
 use super::names::{Facts, Rule};
 use super::tensor::TensorEntry;
+use crate::grid::Grids;
 
 /// The table that makes a container's names and layouts official, and facts for it.
 pub(super) type Naming = (&'static [Rule], Facts);
@@ -35,8 +41,16 @@ pub(super) struct Listing {
     pub(super) declared: Vec<Declared>,
     /// Whether [`export`](crate::export()) wrote it.
     pub(super) is_export: bool,
+    /// The grids that an export keeps.
+    pub(super) grids: Grids,
+    /// The version of RWKV that it states, such as `x060`.
+    pub(super) version: Option<String>,
+    /// The token that ends a turn of a conversation, where it states one.
+    pub(super) end_of_turn: Option<u32>,
     /// What the container says of the bytes of its members.
     pub(super) checksums: Vec<Checksum>,
+    /// What was inflated of it: file 1 of the entries, where 0 is the file itself.
+    pub(super) inflated: Option<Mmap>,
 }
 
 /// The CRC-32 that an archive states of a member.
@@ -63,7 +77,18 @@ impl Listing {
     /// Tensors without anything that is said of them.
     fn new(container: Container, entries: Vec<TensorEntry>) -> Self {
         let (naming, declared, checksums) = (None, Vec::new(), Vec::new());
-        Self { container, entries, naming, declared, is_export: false, checksums }
+        Self {
+            container,
+            entries,
+            naming,
+            declared,
+            is_export: false,
+            grids: Grids::new(),
+            version: None,
+            end_of_turn: None,
+            checksums,
+            inflated: None,
+        }
     }
 }
 
@@ -86,6 +111,9 @@ fn detect(file: &[u8]) -> Result<Container, Problem> {
     }
     if file.starts_with(b"version https://git-lfs") {
         return Err(Problem::LfsPointer);
+    }
+    if file.starts_with(&model::MAGIC) {
+        return Err(Problem::ModelFile);
     }
     if file.starts_with(gguf::MAGIC) {
         return Ok(Container::Gguf);

@@ -2,7 +2,9 @@
 //!
 //! A pickle is a program for a stack machine that can call any Python function. This reader runs
 //! no function: the few names that a state dict needs are an allow-list, each standing for a plain
-//! value, and any other name is an error as soon as it is met. Every instruction costs constant
+//! value, and any other name is an error as soon as it is met. Trainers keep more beside the
+//! weights than a state dict needs, such as sizes, sets and their own arguments; the names of those
+//! are on the list as well, and stand for a value that is not looked at. Every instruction costs constant
 //! memory, values refer to their parts by index (so that nothing nests), and the length of the
 //! pickle bounds the rest.
 
@@ -67,7 +69,34 @@ const STORAGES: [(&str, Scalar); 12] = [
 ];
 
 /// Parts of the keys under which training keeps what is no model.
-const OPTIMIZERS: [&str; 3] = ["optimizer", "scheduler", "callbacks"];
+const OPTIMIZERS: [&str; 4] = ["optimizer", "scheduler", "callbacks", "frozen_param"];
+
+/// Classes of what Lightning, DeepSpeed and transformers keep beside the weights. Python 3 calls
+/// `builtins` by its old name in the protocol that torch uses.
+const INERT: [(&str, &str); 22] = [
+    ("torch", "Size"),
+    ("torch", "device"),
+    ("torch", "Tensor"),
+    ("torch", "float64"),
+    ("torch", "float32"),
+    ("torch", "float16"),
+    ("torch", "bfloat16"),
+    ("torch", "int64"),
+    ("torch", "bool"),
+    ("torch.nn.parameter", "Parameter"),
+    ("collections", "Counter"),
+    ("collections", "defaultdict"),
+    ("argparse", "Namespace"),
+    ("types", "SimpleNamespace"),
+    ("pathlib", "PosixPath"),
+    ("pathlib", "WindowsPath"),
+    ("lightning.fabric.utilities.data", "AttributeDict"),
+    ("lightning_fabric.utilities.data", "AttributeDict"),
+    ("pytorch_lightning.utilities.parsing", "AttributeDict"),
+    ("lightning.pytorch.utilities.parsing", "AttributeDict"),
+    ("__builtin__", "set"),
+    ("builtins", "set"),
+];
 
 /// The allow-list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +104,10 @@ enum Global {
     OrderedDict,
     RebuildTensor,
     RebuildParameter,
+    /// A tensor with attributes: the function that makes it, its class, and the arguments.
+    RebuildFromType,
     Storage(Scalar),
+    Inert,
 }
 
 fn global(module: &str, name: &str) -> Result<Global, Problem> {
@@ -83,7 +115,11 @@ fn global(module: &str, name: &str) -> Result<Global, Problem> {
     let found = match (module, name) {
         ("collections", "OrderedDict") => Some(Global::OrderedDict),
         ("torch._utils", "_rebuild_tensor_v2") => Some(Global::RebuildTensor),
-        ("torch._utils", "_rebuild_parameter") => Some(Global::RebuildParameter),
+        ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => {
+            Some(Global::RebuildParameter)
+        }
+        ("torch._tensor", "_rebuild_from_type_v2") => Some(Global::RebuildFromType),
+        _ if INERT.contains(&(module, name)) => Some(Global::Inert),
         ("torch", _) => storage(),
         _ => None,
     };
@@ -108,6 +144,8 @@ enum Value<'a> {
     Storage(u32),
     /// Index into `Machine::views`.
     Tensor(u32),
+    /// Anything that is no part of a model.
+    Inert,
 }
 
 impl Value<'_> {
@@ -124,6 +162,7 @@ impl Value<'_> {
             Self::Global(_) => "a class or function",
             Self::Storage(_) => "a bare storage",
             Self::Tensor(_) => "a tensor",
+            Self::Inert => "an object",
         }
     }
 }
@@ -285,7 +324,21 @@ impl<'a> Machine<'a> {
             b'h' | b'j' => self.recall(opcode)?,
             b'c' | 0x93 => self.push_global(opcode)?,
             b'Q' => self.push_storage()?,
-            b'R' => self.reduce()?,
+            // NEWOBJ makes an object of a class as REDUCE does of a function.
+            b'R' | 0x81 => self.reduce()?,
+            // EMPTY_SET, and what fills it: ADDITEMS.
+            0x8f => self.stack.push(Value::Inert),
+            0x90 => {
+                let height = self.pop_mark_height()?;
+                self.stack.truncate(height);
+                self.expect_inert()?;
+            }
+            // BINBYTES, SHORT_BINBYTES
+            b'B' | b'C' => {
+                let len = self.unsigned(if opcode == b'B' { 4 } else { 1 })? as usize;
+                self.take(len)?;
+                self.stack.push(Value::Inert);
+            }
             b'b' => self.build()?,
             _ => {
                 self.position -= 1;
@@ -367,6 +420,13 @@ impl<'a> Machine<'a> {
         }
     }
 
+    fn expect_inert(&self) -> Result<(), Problem> {
+        match self.top()? {
+            Value::Inert => Ok(()),
+            other => Err(self.expected("a set", other)),
+        }
+    }
+
     fn push_integer(&mut self, opcode: u8) -> Result<(), Problem> {
         let value = match opcode {
             b'K' => i64::from(self.unsigned(1)?),
@@ -434,12 +494,18 @@ impl<'a> Machine<'a> {
             Some(below) => self.stack[below],
             None => return Err(self.fault("the stack is empty")),
         };
-        let Value::Dict(dict) = dict else { return Err(self.expected("a dict", dict)) };
+        let dict = match dict {
+            Value::Dict(dict) => Some(dict),
+            Value::Inert => None,
+            other => return Err(self.expected("a dict", other)),
+        };
         if !(self.stack.len() - height).is_multiple_of(2) {
             return Err(self.fault("found a key without a value"));
         }
         let (pairs, _) = self.stack[height..].as_chunks::<2>();
-        self.dicts[dict as usize].extend(pairs.iter().map(|&[key, value]| (key, value)));
+        if let Some(dict) = dict {
+            self.dicts[dict as usize].extend(pairs.iter().map(|&[key, value]| (key, value)));
+        }
         self.stack.truncate(height);
         Ok(())
     }
@@ -531,8 +597,15 @@ impl<'a> Machine<'a> {
         let Value::Global(callable) = callable else {
             return Err(self.expected("a function", callable));
         };
+        let (callable, arguments) = match (callable, self.tuple(arguments)?) {
+            (Global::RebuildFromType, &[Value::Global(made_by), Value::Global(_), tuple, _]) => {
+                (made_by, tuple)
+            }
+            _ => (callable, arguments),
+        };
         let value = match (callable, self.tuple(arguments)?) {
             (Global::OrderedDict, []) => return self.push_dict(),
+            (Global::Inert, _) => Value::Inert,
             (
                 Global::RebuildTensor,
                 &[
@@ -562,7 +635,7 @@ impl<'a> Machine<'a> {
     fn build(&mut self) -> Result<(), Problem> {
         self.pop()?;
         match self.top()? {
-            Value::Dict(_) => Ok(()),
+            Value::Dict(_) | Value::Inert => Ok(()),
             other => Err(self.expected("a dict", other)),
         }
     }

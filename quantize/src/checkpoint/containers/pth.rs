@@ -3,7 +3,11 @@
 //! The archive holds one pickle (`<root>/data.pkl`) and one stored member per storage
 //! (`<root>/data/<key>`), little-endian. Tensors are views of storages, with strides. Files of
 //! before PyTorch 1.6 have the pickle and the storages one after another instead.
+//!
+//! `torch.save` stores its members. Archives that were packed again have deflated ones, which are
+//! inflated when the file is opened: see [`inflate`](super::inflate).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Cursor;
 use std::ops::Range;
@@ -11,6 +15,7 @@ use std::ops::Range;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::bytes::Bytes;
+use super::inflate::{Deflated, Inflated, inflate};
 use super::pickle::{self, PickledTensor, Scalar};
 use super::{Checksum, Listing};
 use crate::checkpoint::Container;
@@ -30,17 +35,26 @@ pub(super) fn read(file: &[u8]) -> Result<Listing, Problem> {
     let mut archive = Archive::new(Cursor::new(file)).map_err(zip_problem)?;
     let root = root_folder(&archive)?;
     check_byte_order(&mut archive, file, &root)?;
-    let pickle = required(&mut archive, file, &format!("{root}data.pkl"))?;
-    let found = pickle.len() as u64;
+    let name = format!("{root}data.pkl");
+    let pickle = member(&mut archive, file, &name)?.ok_or(Problem::PickleCount { found: 0 })?;
+    let found = pickle.len();
     if found > PICKLE_LIMIT {
         return Err(Problem::PickleTooLong { found, limit: PICKLE_LIMIT });
     }
-    let tensors = pickle::read_state_dict(&file[pickle])?;
-    let mut storages =
-        Storages { archive, file, root, known: HashMap::new(), checksums: Vec::new() };
+    let pickle = pickle.read(file, &name)?;
+    let tensors = pickle::read_state_dict(&pickle)?;
+    let mut storages = Storages {
+        archive,
+        file,
+        root,
+        known: HashMap::new(),
+        inflated: Inflated::new(file.len()),
+        checksums: Vec::new(),
+    };
     let entries = tensors.iter().map(|tensor| storages.entry(tensor));
     let entries = entries.collect::<Result<_, _>>()?;
-    Ok(Listing { checksums: storages.checksums, ..Listing::new(Container::Pth, entries) })
+    let (checksums, inflated) = (storages.checksums, storages.inflated.finish()?);
+    Ok(Listing { checksums, inflated, ..Listing::new(Container::Pth, entries) })
 }
 
 /// First bytes of a pickle of protocol 2 whose one object is torch's magic number.
@@ -95,49 +109,84 @@ fn root_folder(archive: &Archive<'_>) -> Result<String, Problem> {
 
 /// Refuses archives that say they were written by a big-endian machine.
 fn check_byte_order(archive: &mut Archive<'_>, file: &[u8], root: &str) -> Result<(), Problem> {
-    let Some(member) = member(archive, file, &format!("{root}byteorder"))? else {
+    let name = format!("{root}byteorder");
+    let Some(member) = member(archive, file, &name)?.filter(|member| member.len() < 64) else {
         return Ok(());
     };
-    match file[member].trim_ascii() {
+    match member.read(file, &name)?.trim_ascii() {
         b"little" => Ok(()),
         found => Err(Problem::ByteOrder { found: clip(&String::from_utf8_lossy(found)) }),
     }
 }
 
-fn required(archive: &mut Archive<'_>, file: &[u8], name: &str) -> Result<Range<usize>, Problem> {
-    member(archive, file, name)?.ok_or(Problem::PickleCount { found: 0 })
+/// Where a member lies in the file.
+enum Member {
+    Stored(Range<usize>),
+    Deflated(Deflated),
 }
 
-/// The byte range of a stored member; `None` when the archive has none of that name.
-fn member(
-    archive: &mut Archive<'_>,
-    file: &[u8],
-    name: &str,
-) -> Result<Option<Range<usize>>, Problem> {
+impl Member {
+    /// Length of what was packed.
+    fn len(&self) -> u64 {
+        match self {
+            Self::Stored(bytes) => bytes.len() as u64,
+            Self::Deflated(deflated) => deflated.len,
+        }
+    }
+
+    /// What was packed; inflated in memory, so only what is known to be short.
+    fn read<'a>(&self, file: &'a [u8], name: &str) -> Result<Cow<'a, [u8]>, Problem> {
+        match self {
+            Self::Stored(bytes) => Ok(Cow::Borrowed(&file[bytes.clone()])),
+            Self::Deflated(deflated) => {
+                let mut bytes = Vec::new();
+                inflate(file, deflated, name, &mut bytes)?;
+                Ok(Cow::Owned(bytes))
+            }
+        }
+    }
+}
+
+/// The member of this name; `None` when the archive has none.
+fn member(archive: &mut Archive<'_>, file: &[u8], name: &str) -> Result<Option<Member>, Problem> {
     let Some(index) = archive.index_for_name(name) else { return Ok(None) };
     let member = archive.by_index_raw(index).map_err(zip_problem)?;
     let packed = |found: String| Problem::PackedMember { member: clip(name), found };
     if member.encrypted() {
         return Err(packed("encrypted".to_owned()));
     }
-    if member.compression() != CompressionMethod::Stored {
-        return Err(packed(format!("compressed ({})", member.compression())));
-    }
     let file_len = file.len() as u64;
     let start = member.data_start().unwrap_or(file_len);
-    let found = member.size();
-    match start.checked_add(found) {
-        Some(end) if end <= file_len => Ok(Some(start as usize..end as usize)),
-        _ => Err(Problem::MemberBeyondFile { member: clip(name), start, found, file_len }),
+    let found = member.compressed_size();
+    let bytes = match start.checked_add(found) {
+        Some(end) if end <= file_len => start as usize..end as usize,
+        _ => return Err(Problem::MemberBeyondFile { member: clip(name), start, found, file_len }),
+    };
+    match member.compression() {
+        CompressionMethod::Stored => Ok(Some(Member::Stored(bytes))),
+        CompressionMethod::DEFLATE => {
+            let (len, crc) = (member.size(), member.crc32());
+            Ok(Some(Member::Deflated(Deflated { bytes, len, crc })))
+        }
+        method => Err(packed(format!("compressed ({method})"))),
     }
+}
+
+/// The bytes of a storage.
+#[derive(Clone)]
+struct Place {
+    /// 0 for the archive, 1 for what was inflated of it.
+    file: usize,
+    bytes: Range<usize>,
 }
 
 struct Storages<'a> {
     archive: Archive<'a>,
     file: &'a [u8],
     root: String,
-    /// Byte ranges of the storages met so far, by key; several tensors may share one.
-    known: HashMap<&'a str, Range<usize>>,
+    /// Places of the storages met so far, by key; several tensors may share one.
+    known: HashMap<&'a str, Place>,
+    inflated: Inflated,
     checksums: Vec<Checksum>,
 }
 
@@ -145,25 +194,37 @@ impl<'a> Storages<'a> {
     fn entry(&mut self, tensor: &PickledTensor<'a>) -> Result<TensorEntry, Problem> {
         // A type that is not read is refused before its storage is looked for.
         dtype(tensor)?;
-        let bytes = self.storage(tensor)?;
-        view(tensor, bytes, &self.member_name(tensor.key))
+        let Place { file, bytes } = self.storage(tensor)?;
+        let entry = view(tensor, bytes, &self.member_name(tensor.key))?;
+        Ok(TensorEntry { file, ..entry })
     }
 
-    fn storage(&mut self, tensor: &PickledTensor<'a>) -> Result<Range<usize>, Problem> {
-        if let Some(bytes) = self.known.get(tensor.key) {
-            return Ok(bytes.clone());
+    fn storage(&mut self, tensor: &PickledTensor<'a>) -> Result<Place, Problem> {
+        if let Some(place) = self.known.get(tensor.key) {
+            return Ok(place.clone());
         }
         let name = self.member_name(tensor.key);
         let missing = || Problem::MissingStorage { tensor: clip(tensor.name), member: clip(&name) };
-        let bytes = member(&mut self.archive, self.file, &name)?.ok_or_else(missing)?;
-        self.known.insert(tensor.key, bytes.clone());
-        let index = self.archive.index_for_name(&name);
+        let place = match member(&mut self.archive, self.file, &name)?.ok_or_else(missing)? {
+            Member::Stored(bytes) => {
+                self.note_checksum(&name, &bytes);
+                Place { file: 0, bytes }
+            }
+            Member::Deflated(deflated) => {
+                Place { file: 1, bytes: self.inflated.add(self.file, &deflated, &name)? }
+            }
+        };
+        self.known.insert(tensor.key, place.clone());
+        Ok(place)
+    }
+
+    fn note_checksum(&mut self, name: &str, bytes: &Range<usize>) {
+        let index = self.archive.index_for_name(name);
         let expected = index.and_then(|index| Some(self.archive.by_index_raw(index).ok()?.crc32()));
         // Writers that leave the checksum out write 0.
         if let Some(expected @ 1..) = expected {
-            self.checksums.push(Checksum { member: clip(&name), bytes: bytes.clone(), expected });
+            self.checksums.push(Checksum { member: clip(name), bytes: bytes.clone(), expected });
         }
-        Ok(bytes)
     }
 
     fn member_name(&self, key: &str) -> String {

@@ -16,6 +16,7 @@ use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::error::{Problem, clip};
 use crate::checkpoint::layout::Layout;
 use crate::checkpoint::tensor::TensorEntry;
+use crate::grid;
 
 /// Longest accepted header: forty times that of the largest official checkpoint.
 const HEADER_LIMIT: u64 = 16 << 20;
@@ -33,19 +34,26 @@ struct Description {
 /// Key of the metadata of what [`export`](crate::export()) writes.
 pub(crate) const EXPORT_MARK: &str = "kinglet-export";
 
+/// Key of the metadata under which [`export`](crate::export()) keeps the grid of its weights.
+pub(crate) const EXPORT_GRIDS: &str = "kinglet-grids";
+
 /// The metadata, as far as it says anything here.
 #[derive(Deserialize)]
 struct Metadata {
     /// [`EXPORT_MARK`]
     #[serde(rename = "kinglet-export")]
     export: Option<IgnoredAny>,
+    /// [`EXPORT_GRIDS`]
+    #[serde(rename = "kinglet-grids")]
+    grids: Option<String>,
+    /// The version that Ai00's converter was told.
+    rwkv_version: Option<String>,
 }
 
 /// The header in the order of the file, names that occur twice included.
 struct Header {
     tensors: Vec<(String, Description)>,
-    /// Whether the metadata has the mark of an export.
-    exported: bool,
+    metadata: Option<Metadata>,
 }
 
 impl<'de> Deserialize<'de> for Header {
@@ -59,16 +67,15 @@ impl<'de> Deserialize<'de> for Header {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-                let (mut tensors, mut exported) = (Vec::new(), false);
+                let (mut tensors, mut metadata) = (Vec::new(), None);
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
-                        let metadata = map.next_value::<Option<Metadata>>()?;
-                        exported |= metadata.is_some_and(|metadata| metadata.export.is_some());
+                        metadata = map.next_value::<Option<Metadata>>()?;
                     } else {
                         tensors.push((name, map.next_value()?));
                     }
                 }
-                Ok(Header { tensors, exported })
+                Ok(Header { tensors, metadata })
             }
         }
         deserializer.deserialize_map(Tensors)
@@ -82,7 +89,7 @@ pub(in crate::checkpoint) fn recognises(file: &[u8]) -> bool {
 
 /// Lists the tensors of a safetensors file in the order of their data.
 pub(super) fn read(file: &[u8]) -> Result<Listing, Problem> {
-    let (Header { mut tensors, exported }, start) = header(file)?;
+    let (Header { mut tensors, metadata }, start) = header(file)?;
     tensors.sort_by(|a, b| {
         let key = |t: &(String, Description)| t.1.data_offsets;
         key(a).cmp(&key(b)).then_with(|| a.0.cmp(&b.0))
@@ -93,7 +100,17 @@ pub(super) fn read(file: &[u8]) -> Result<Listing, Problem> {
         entries.push(entry(name, tensor, start, available)?);
     }
     check_tiling(&tensors, available)?;
-    Ok(Listing { is_export: exported, ..Listing::new(Container::Safetensors, entries) })
+    let mut listing = Listing::new(Container::Safetensors, entries);
+    if let Some(Metadata { export, grids, rwkv_version }) = metadata {
+        listing.is_export = export.is_some();
+        let grids = grids.map(|text| grid::from_text(&text)).transpose();
+        let fault = |error: serde_json::Error| Problem::Header {
+            cause: format!("{EXPORT_GRIDS}: {}", clip(&error.to_string())),
+        };
+        listing.grids = grids.map_err(fault)?.unwrap_or_default();
+        listing.version = rwkv_version;
+    }
+    Ok(listing)
 }
 
 /// The parsed header, and where the data begins.

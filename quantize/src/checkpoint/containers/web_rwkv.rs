@@ -8,11 +8,13 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::Naming;
 use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::names::{
     Facts, Rule, WEB_RWKV_STATE, WEB_RWKV_V5, WEB_RWKV_V6, WEB_RWKV_V7,
 };
 use crate::checkpoint::tensor::TensorEntry;
+use crate::note::Note;
 
 /// Which of a low-rank matrix's last two dimensions is the model's width in official files.
 #[derive(Clone, Copy)]
@@ -39,31 +41,62 @@ const LOW_RANK: [(&str, Width); 12] = [
     (".att.time_decay_w2", Width::Last),
 ];
 
-/// The naming of a web-rwkv file; `None` for official safetensors.
+/// What names and orientations tell of a safetensors file.
+#[derive(Default)]
+pub(in crate::checkpoint) struct Told {
+    /// The naming of a web-rwkv file; `None` for official safetensors.
+    pub(in crate::checkpoint) naming: Option<Naming>,
+    /// What nothing in the file says, so that a habit of its writers decided.
+    pub(in crate::checkpoint) guess: Option<Note>,
+}
+
+impl Told {
+    fn of(table: &'static [Rule], facts: Facts) -> Self {
+        Self { naming: Some((table, facts)), guess: None }
+    }
+}
+
+/// Tells a web-rwkv file from an official one.
 ///
 /// RWKV-4 and RWKV-5 before 5.2 have the same names and layouts here and there, and count as
 /// official.
-pub(in crate::checkpoint) fn naming(
-    entries: &[TensorEntry],
-    path: &Path,
-) -> Option<(&'static [Rule], Facts)> {
+pub(in crate::checkpoint) fn tell(entries: &[TensorEntry], path: &Path) -> Told {
+    let is_half = entries.iter().all(|entry| entry.dtype == Dtype::F16);
     if is_state(entries) {
-        let foreign = has_ending(path) || entries.iter().all(|entry| entry.dtype == Dtype::F16);
-        return foreign.then(|| (WEB_RWKV_STATE, Facts::default()));
+        let is_named = has_ending(path);
+        if !is_named && !is_half {
+            return Told::default();
+        }
+        let guess = (!is_named).then_some(Note::StateLayout);
+        return Told { guess, ..Told::of(WEB_RWKV_STATE, Facts::default()) };
     }
     let shape = |name: &str| entries.iter().find(|e| e.name == name).map(|e| e.layout.shape());
-    let width = shape("emb.weight")?.last().copied()?;
-    let transposed = || are_transposed(entries, width).unwrap_or_else(|| has_ending(path));
-    if shape("blocks.0.att.time_mix_x").is_some() {
-        return Some((WEB_RWKV_V6, Facts { transposed: transposed(), ..Facts::default() }));
+    let Some(&width) = shape("emb.weight").and_then(<[usize]>::last) else {
+        return Told::default();
+    };
+    let any = |end: &str| entries.iter().any(|entry| entry.name.ends_with(end));
+    let (is_v6, is_v7) = (shape("blocks.0.att.time_mix_x").is_some(), any(".att.w1"));
+    let told = are_transposed(entries, width);
+    let transposed = told.unwrap_or_else(|| has_ending(path));
+    let guess = ((is_v6 || is_v7) && told.is_none()).then_some(Note::LowRankLayout);
+    if is_v6 {
+        let facts = Facts { transposed, ..Facts::default() };
+        return Told { guess, ..Told::of(WEB_RWKV_V6, facts) };
     }
     // The bonus of RWKV-5.2, `[heads, head_size]`; an official time_first has one dimension.
     let is_v5 = shape("blocks.0.att.ln_x.weight").is_some();
     if is_v5 && shape("blocks.0.att.time_first").is_some_and(|shape| shape.len() == 2) {
-        return Some((WEB_RWKV_V5, Facts::default()));
+        return Told::of(WEB_RWKV_V5, Facts::default());
     }
-    let is_v7 = entries.iter().any(|entry| entry.name.ends_with(".att.w1"));
-    (is_v7 && transposed()).then(|| (WEB_RWKV_V7, Facts::default()))
+    if is_v7 && transposed {
+        return Told { guess, ..Told::of(WEB_RWKV_V7, Facts::default()) };
+    }
+    // RWKV Runner's converter leaves the low-rank matrices of RWKV-7 as they are, and exchanges
+    // the dimensions of a state that is merged into the model all the same.
+    if any(".att.time_state") && (is_half || has_ending(path)) {
+        return Told { guess, ..Told::of(WEB_RWKV_STATE, Facts::default()) };
+    }
+    Told { guess, ..Told::default() }
 }
 
 /// Whether the low-rank matrices are transposed, by the first that is not square.

@@ -1,5 +1,8 @@
 //! Errors of a model file. Each names the place, the value found and the value expected; the
 //! programs above add the file's name and the next step.
+//!
+//! They are plain values without text, because firmware prints them through `defmt`, which keeps
+//! the words on the host: a reason is an enum, and `Display` is where its words stand.
 
 use core::fmt;
 

@@ -52,7 +52,8 @@
 //! from instead of zeros.
 //!
 //! **Tokenizer** is described in [`tokenizer`](crate::tokenizer), **Provenance**
-//! is UTF-8 text, lines of `key: value`.
+//! is UTF-8 text, lines of `key: value`. A line `sampling:` states the options of the sampler that
+//! the model is best used with ([`SamplerOptions::for_model`](crate::SamplerOptions::for_model)).
 //!
 //! **DeepEmbed** holds `ffn.s_emb.weight` of every layer of an RWKV-7a, with the
 //! share of the embedding, `LN0(emb) s_emb_x^T`, added to it. A token reads one
@@ -66,6 +67,7 @@
 mod directory;
 mod error;
 mod header;
+mod sampling;
 mod section;
 
 use half::f16;
@@ -133,6 +135,9 @@ impl<'a> Model<'a> {
             return Err(ModelError::Misaligned { remainder });
         }
         let directory = directory.as_chunks().0;
+        // Records beyond the last tensor's are checked by nobody, so nobody may find them.
+        let count = tensors::tensor_count(&header.shape);
+        let directory = directory.get(..count).unwrap_or(directory);
         let model = Self { header, bytes, directory };
         model.check_directory()?;
         Ok(model)
@@ -235,6 +240,15 @@ impl<'a> Model<'a> {
         core::str::from_utf8(self.section(Section::Provenance)).unwrap_or_default()
     }
 
+    /// The token that ends a turn of a conversation, where the checkpoint's file named one: the
+    /// line `end-of-turn` of its [`provenance`](Self::provenance). It ends a turn as the token that
+    /// ends a text ends that.
+    pub fn end_of_turn(&self) -> Option<u32> {
+        let lines = self.provenance().lines();
+        let id = lines.filter_map(|line| line.strip_prefix("end-of-turn: ")).next()?;
+        id.parse().ok().filter(|&id: &u32| (id as usize) < self.shape().vocab)
+    }
+
     /// Checks the CRC-32 of every section, that vectors are finite, and that
     /// int8 values and scales keep the format's bounds. Reads the whole file.
     ///
@@ -318,7 +332,7 @@ impl<'a> Model<'a> {
     }
 
     /// Tensor `index` of the directory, whatever its storage; `None` where the
-    /// layer does not have it.
+    /// layer does not have it, and beyond the last.
     pub fn tensor(&self, index: usize) -> Option<Tensor<'a>> {
         let record = self.record(index);
         let (rows, cols) = (record.rows as usize, record.cols as usize);

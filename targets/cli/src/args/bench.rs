@@ -2,42 +2,59 @@
 
 use clap::Args;
 
-use super::parse::{Official, official, positive, share};
-use super::{ModelArgs, ResidenceArgs, StateTypeArgs};
+use super::parse::{Official, measured, official, share, threads};
+use super::{DeviceArgs, PlacedModelArgs, ResidenceArgs, StateTypeArgs};
+
+/// What the columns mean, for `--help`.
+const COLUMNS: &str = "\
+Columns:
+  prefill, decode   tokens per second of the prompt and of the text, median (smallest-largest)
+  ms p50, p99       time of a token that half of them, and 99 of 100, do not exceed
+  MB/token          what a token reads: weights and state, without what zeros in the channel mix spare
+  GB/s              that, times the rate of decoding
+  memory GB/s       how fast this machine reads memory with as many threads, measured in between
+  ratio             share of it that decoding reaches: near 100 % nothing faster is possible with
+                    these bytes
+  peak MB           most memory of the process";
 
 #[derive(Args, Clone, Debug)]
-#[command(allow_negative_numbers = true)]
+#[command(allow_negative_numbers = true, after_help = COLUMNS)]
 pub(crate) struct BenchArgs {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: PlacedModelArgs,
     #[command(flatten)]
     pub(crate) residence: ResidenceArgs,
     /// Random weights of an official shape, made in memory, instead of a file:
-    /// rwkv7-0.1b, rwkv7-0.4b, rwkv7-1.5b, rwkv7-2.9b
-    #[arg(long, value_name = "SHAPE", conflicts_with_all = ["model", "verify", "preload", "lock"], value_parser = official)]
+    /// rwkv7-0.1b, rwkv7-0.4b, rwkv7-1.5b, rwkv7-2.9b, rwkv7-7.2b
+    #[arg(long, value_name = "SHAPE", conflicts_with_all = ["chosen", "verify", "preload", "lock"], value_parser = official)]
     pub(crate) shape: Option<Official>,
     /// Tokens of the prompt
-    #[arg(short = 'p', long = "prompt", value_name = "N", default_value_t = 512, value_parser = positive)]
+    #[arg(short = 'p', long = "prompt-tokens", alias = "prompt", value_name = "N", default_value_t = 512, value_parser = measured)]
     pub(crate) prompt: usize,
     /// Tokens generated
-    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 128, value_parser = positive)]
+    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 128, value_parser = measured)]
     pub(crate) tokens: usize,
+    /// Texts that are generated together, a token of each in a step, each with a state of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = measured)]
+    pub(crate) sequences: usize,
     /// Thread counts, measured one after the other; the physical cores if not given
-    #[arg(short, long, value_name = "LIST", value_delimiter = ',', value_parser = positive)]
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',', value_parser = threads)]
     pub(crate) threads: Vec<usize>,
     /// Times that prompt and generation are measured
-    #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = positive)]
+    #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = measured)]
     pub(crate) repeats: usize,
     /// Share of zero activations in the channel mix of random weights, 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5, requires = "shape", conflicts_with = "model", value_parser = share)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, requires = "shape", conflicts_with = "chosen", value_parser = share::<f64>)]
     pub(crate) ffn_sparsity: f64,
-    /// Kernel set; the fastest that this machine has if not given
+    /// Kernel set, by its name or the end of one; the fastest that this machine has if not given
     #[arg(long, value_name = "NAME")]
     pub(crate) kernel: Option<String>,
     #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    #[command(flatten)]
     pub(crate) state: StateTypeArgs,
     /// Tokens of the prompt computed together; what `run` takes if not given
-    #[arg(long, alias = "block", value_name = "N", value_parser = positive)]
+    #[arg(long, alias = "block", value_name = "N", value_parser = measured)]
     pub(crate) batch: Option<usize>,
     /// Prints JSON: an array with an object for each thread count
     #[arg(long, group = "format")]
@@ -61,7 +78,7 @@ mod tests {
     fn bench(line: &str) -> Result<BenchArgs, String> {
         let words = ["kinglet", "bench"].into_iter().chain(line.split_whitespace());
         match Cli::try_parse_from(words) {
-            Ok(Cli { command: Some(Command::Bench(args)) }) => Ok(args),
+            Ok(Cli { command: Some(Command::Bench(args)), .. }) => Ok(args),
             Ok(cli) => panic!("another command: {cli:?}"),
             Err(error) => Err(error.to_string()),
         }
@@ -77,6 +94,7 @@ mod tests {
     fn bench_has_defaults() {
         let args = bench("").unwrap();
         assert_eq!((args.prompt, args.tokens, args.repeats), (512, 128, 5));
+        assert_eq!(args.sequences, 1);
         assert!(args.threads.is_empty() && args.shape.is_none() && args.batch.is_none());
     }
 
@@ -113,13 +131,14 @@ mod tests {
             ("-p 18446744073709551615", "give less than 1048576"),
             ("-p 1000000000000", "give less than 1048576"),
             ("-n 1048576", "give less than 1048576"),
-            ("-p -1", "invalid digit"),
+            ("-p -1", "not a whole number from 0"),
             ("--ffn-sparsity -0.5 --shape rwkv7-0.1b", "not in 0 to 1"),
-            ("-p 0", "0 measures nothing"),
-            ("-n 0", "0 measures nothing"),
-            ("-r 0", "0 measures nothing"),
-            ("-t 1,0", "0 measures nothing"),
-            ("-t 1,x", "invalid digit"),
+            ("-p 0", "0 does nothing"),
+            ("-n 0", "0 does nothing"),
+            ("-r 0", "0 does nothing"),
+            ("--sequences 0", "0 does nothing"),
+            ("-t 1,0", "not in 1 to 256"),
+            ("-t 1,x", "not a whole number from 0"),
             ("--json --csv", "cannot be used with"),
         ] {
             let error = bench(line).unwrap_err();

@@ -5,37 +5,66 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use kinglet::num::state_dtype::{StateElement, f16};
 
+use super::DeviceArgs;
+use super::parse::threads;
+
 /// The model that a command works on.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ModelArgs {
-    /// Model file (.kinglet); the built-in story teller if not given
-    #[arg(short, long, value_name = "MODEL")]
+    /// Model file (.kinglet), or the name of a model that `kinglet list` shows; the built-in story
+    /// teller if not given
+    #[arg(short, long, value_name = "MODEL", group = "chosen")]
+    #[cfg_attr(
+        not(feature = "built-in-model"),
+        arg(help = "Model file (.kinglet), or the name of one that `kinglet list` shows; this build brings none along")
+    )]
     pub(crate) model: Option<PathBuf>,
     /// Checks the checksums of the whole file first; done anyway below 64 MB
     #[arg(long)]
     pub(crate) verify: bool,
 }
 
+/// The model of a command that has no other argument without a name.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct PlacedModelArgs {
+    /// The model, as --model names it
+    #[arg(value_name = "MODEL", group = "chosen")]
+    placed: Option<PathBuf>,
+    #[command(flatten)]
+    named: ModelArgs,
+}
+
+impl PlacedModelArgs {
+    /// The model, wherever it stands.
+    pub(crate) fn chosen(&self) -> ModelArgs {
+        let mut chosen = self.named.clone();
+        chosen.model = chosen.model.or_else(|| self.placed.clone());
+        chosen
+    }
+}
+
 /// Where the model's file is while a command computes.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ResidenceArgs {
     /// Reads the whole model file into memory first, so that no token waits for the disk
-    #[arg(long, requires = "model")]
+    #[arg(long, requires = "chosen")]
     pub(crate) preload: bool,
     /// Reads the model file in and keeps it there (mlock); `ulimit -l` must allow its size
-    #[arg(long, requires = "model")]
+    #[arg(long, requires = "chosen")]
     pub(crate) lock: bool,
 }
 
 /// How a command computes. The numbers depend on the state's type and on nothing else of it.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct EngineArgs {
-    /// Kernel set; the fastest that this machine has if not given
+    /// Kernel set, by its name or the end of one; the fastest that this machine has if not given
     #[arg(long, value_name = "NAME")]
     pub(crate) kernel: Option<String>,
     /// Number of threads; the physical cores if not given
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", allow_hyphen_values = true, value_parser = threads)]
     pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) state: StateTypeArgs,
 }

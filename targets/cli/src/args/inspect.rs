@@ -4,13 +4,32 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::parse::positive;
 use super::size::parse_size;
-use super::{EngineArgs, ModelArgs, ResidenceArgs, StateTypeArgs};
+use super::{DeviceArgs, EngineArgs, ModelArgs, PlacedModelArgs, ResidenceArgs, StateTypeArgs};
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct InfoArgs {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: PlacedModelArgs,
+    /// Shows how long each layer remembers: the half-life of its memory, in tokens
+    #[arg(long)]
+    pub(crate) decay: bool,
+    /// Text for --decay, with models whose decay depends on it (RWKV-6 and 7); `-` is standard
+    /// input. One that the model tells if not given
+    #[arg(long, value_name = "FILE", requires = "decay")]
+    pub(crate) text: Option<PathBuf>,
+    /// Plot of --decay to write
+    #[cfg(feature = "plot")]
+    #[arg(short, long, value_name = "OUT.svg", requires = "decay")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replaces an --output that is there and no SVG
+    #[cfg(feature = "plot")]
+    #[arg(long, requires = "output")]
+    pub(crate) force: bool,
+    // Shows what the model takes of this device's memory as well
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     /// Prints JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -20,8 +39,12 @@ pub(crate) struct InfoArgs {
 #[command(allow_negative_numbers = true)]
 pub(crate) struct FitArgs {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
-    /// A known board; `kinglet fit` alone lists them
+    pub(crate) model: PlacedModelArgs,
+    /// An official shape instead of a file, before it is downloaded: rwkv7-0.1b, rwkv7-0.4b,
+    /// rwkv7-1.5b, rwkv7-2.9b, rwkv7-7.2b, rwkv7-13.3b
+    #[arg(long, value_name = "SHAPE", conflicts_with_all = ["chosen", "verify"])]
+    pub(crate) shape: Option<String>,
+    /// A known board; `kinglet fit` alone lists them. The usual names are taken as well
     #[arg(long, value_name = "NAME", conflicts_with_all = ["flash", "ram"])]
     pub(crate) board: Option<String>,
     /// Flash, such as 2M; if not given beside --ram, the model is held in RAM
@@ -43,10 +66,10 @@ pub(crate) struct FitArgs {
 #[derive(Args, Clone, Debug)]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct PerplexityArgs {
-    /// Text file; a line `<|endoftext|>` separates documents
+    /// Text file; a line `<|endoftext|>` separates documents. `-` is standard input
     pub(crate) file: PathBuf,
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: PlacedModelArgs,
     #[command(flatten)]
     pub(crate) residence: ResidenceArgs,
     #[command(flatten)]
@@ -60,45 +83,51 @@ pub(crate) struct PerplexityArgs {
 #[command(allow_negative_numbers = true)]
 pub(crate) struct LogitsArgs {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: PlacedModelArgs,
     #[command(flatten)]
     pub(crate) residence: ResidenceArgs,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
-    /// JSON file with a list of token ids
-    #[arg(long, value_name = "FILE.json")]
-    pub(crate) tokens: PathBuf,
+    /// JSON file with a list of token ids, as `tokenize --json` prints it; `-` is standard input
+    #[arg(long, alias = "tokens", value_name = "FILE.json")]
+    pub(crate) ids: PathBuf,
     /// File to write: f32 `[tokens, vocab]`
     #[arg(short, long, value_name = "OUT.npy")]
     pub(crate) output: PathBuf,
     /// Replaces an --output that is there and no .npy file
     #[arg(long)]
     pub(crate) force: bool,
+    /// Prints what was written as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Clone, Debug)]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct DigestArgs {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: PlacedModelArgs,
     #[command(flatten)]
     pub(crate) residence: ResidenceArgs,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
     /// Number of tokens to feed: token i is (7919 i + 1) mod vocab
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 64, allow_hyphen_values = true, value_parser = positive)]
     pub(crate) tokens: usize,
     /// Tokens computed together; the result does not depend on it
-    #[arg(long, alias = "chunk", value_name = "N", default_value_t = 1)]
+    #[arg(long, alias = "chunk", value_name = "N", default_value_t = 1, allow_hyphen_values = true, value_parser = positive)]
     pub(crate) batch: usize,
     /// Saves the state half way and goes on from the saved copy in a new engine
     #[arg(long)]
     pub(crate) restore: bool,
+    /// Prints JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TokenizeArgs {
-    /// Text, or with --decode token ids; `-` reads standard input
+    /// Text, or with --decode token ids; `-` is standard input
     #[arg(required = true)]
     pub(crate) text: Vec<String>,
     #[command(flatten)]

@@ -1,13 +1,18 @@
 //! The command line: the commands, and their options in a file for each kind.
 //!
 //! One flag means one thing in every command. Spellings of earlier versions stay as hidden
-//! aliases.
+//! aliases. `-q` and `--json` are in every command, and `-` is standard input wherever a text or a
+//! list is read.
 
 mod bench;
 #[cfg(all(feature = "chat", any(unix, windows)))]
 mod chat;
 mod common;
+mod device;
 mod inspect;
+#[cfg(feature = "manual")]
+mod manual;
+mod models;
 mod parse;
 #[cfg(feature = "quantizer")]
 mod quantizer;
@@ -20,11 +25,19 @@ use clap::{Parser, Subcommand};
 pub(crate) use self::bench::BenchArgs;
 #[cfg(all(feature = "chat", any(unix, windows)))]
 pub(crate) use self::chat::ChatArgs;
-pub(crate) use self::common::{EngineArgs, ModelArgs, ResidenceArgs, StateType, StateTypeArgs};
+pub(crate) use self::common::{
+    EngineArgs, ModelArgs, PlacedModelArgs, ResidenceArgs, StateType, StateTypeArgs,
+};
+pub(crate) use self::device::{Device, DeviceArgs};
 pub(crate) use self::inspect::{
     DigestArgs, FitArgs, InfoArgs, LogitsArgs, PerplexityArgs, TokenizeArgs,
 };
-pub(crate) use self::parse::Stop;
+#[cfg(feature = "manual")]
+pub(crate) use self::manual::{CompletionsArgs, ManArgs};
+#[cfg(all(feature = "pull", any(unix, windows)))]
+pub(crate) use self::models::PullArgs;
+pub(crate) use self::models::{ListArgs, RmArgs};
+pub(crate) use self::parse::{MAX_THREADS, Stop};
 #[cfg(feature = "quantizer")]
 pub(crate) use self::quantizer::{ExportArgs, QuantizeArgs, StateArgs};
 pub(crate) use self::run::RunArgs;
@@ -32,10 +45,43 @@ pub(crate) use self::sampling::SamplingArgs;
 #[cfg(test)]
 pub(crate) use self::size::parse_size;
 
+/// What the status says, for `--help` and the manual.
+const STATUS: &str = "\
+Status:
+  0      done; for `fit`, the model fits
+  1      `fit` alone: the model does not fit
+  2      wrong use, wrong input, or something could not be read, written or allocated;
+         a line on standard error says what
+  128+N  ended by signal N, as a shell shows it: 130 is Ctrl-C
+
+A closed output, as `| head` leaves it, is no failure: a command that writes a file goes on
+without a reader and ends with 0, others end by the signal of the pipe, 141.
+
+Results are on standard output. Progress (on a terminal), notes and summaries are on standard
+error. `-` is standard input wherever a text or a list is read.";
+
+/// What this build leaves out.
+#[cfg(not(feature = "quantizer"))]
+pub(crate) const LEFT_OUT: &str = "\
+This build leaves out `quantize`, `state` and `export`: convert on another machine, the model file \
+runs on all.";
+
+/// Whatever was given to a command that is left out.
+#[cfg(not(feature = "quantizer"))]
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct LeftOutArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    _rest: Vec<std::ffi::OsString>,
+}
+
 /// Runs RWKV language models: the same text from the same seed on every machine.
 #[derive(Debug, Parser)]
-#[command(name = "kinglet", version)]
+#[command(name = "kinglet", version, after_long_help = STATUS)]
+#[cfg_attr(not(feature = "quantizer"), command(after_help = LEFT_OUT))]
 pub(crate) struct Cli {
+    /// Says nothing beside the results and errors: no progress, notes or summaries
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
@@ -47,13 +93,24 @@ pub(crate) enum Command {
     /// Talks with a model, and keeps the conversation
     #[cfg(all(feature = "chat", any(unix, windows)))]
     Chat(ChatArgs),
+    /// Downloads a model and converts it; alone, lists the models to be had
+    #[cfg(all(feature = "pull", any(unix, windows)))]
+    Pull(PullArgs),
+    /// Lists the models in the models folder
+    List(ListArgs),
+    /// Removes models from the models folder
+    Rm(RmArgs),
     /// Converts a checkpoint (.pth, .safetensors) into a model file
     #[cfg(feature = "quantizer")]
     Quantize(QuantizeArgs),
     /// Makes a state file, for `run --state`, of a tuned state (.pth, .safetensors)
     #[cfg(feature = "quantizer")]
     State(StateArgs),
-    /// Shows a model's shape, sizes and provenance
+    /// The commands that this build leaves out
+    #[cfg(not(feature = "quantizer"))]
+    #[command(name = "quantize", aliases = ["state", "export"], hide = true)]
+    LeftOut(LeftOutArgs),
+    /// Shows a model's shape, sizes and provenance, or what a state file holds
     Info(InfoArgs),
     /// Says what a model needs, and whether a board has it: status 0 if so, 1 if not
     Fit(FitArgs),
@@ -73,6 +130,12 @@ pub(crate) enum Command {
     Digest(DigestArgs),
     /// Measures how fast a model runs here, beside the speed of this machine's memory
     Bench(BenchArgs),
+    /// Prints completions for a shell, to be read by it
+    #[cfg(feature = "manual")]
+    Completions(CompletionsArgs),
+    /// Writes the manual pages, one for each command, into a folder
+    #[cfg(feature = "manual")]
+    Man(ManArgs),
 }
 
 impl Command {
@@ -85,13 +148,26 @@ impl Command {
             Self::Chat(_) => true,
             #[cfg(feature = "quantizer")]
             Self::Quantize(_) | Self::State(_) | Self::Export(_) => true,
+            #[cfg(not(feature = "quantizer"))]
+            Self::LeftOut(_) => false,
             Self::Logits(_) => true,
-            Self::Info(_)
+            #[cfg(feature = "plot")]
+            Self::Info(args) => args.output.is_some(),
+            #[cfg(not(feature = "plot"))]
+            Self::Info(_) => false,
+            #[cfg(all(feature = "pull", any(unix, windows)))]
+            Self::Pull(args) => args.model.is_some(),
+            Self::Rm(_) => true,
+            Self::List(_)
             | Self::Fit(_)
             | Self::Perplexity(_)
             | Self::Tokenize(_)
             | Self::Digest(_)
             | Self::Bench(_) => false,
+            #[cfg(feature = "manual")]
+            Self::Completions(_) => false,
+            #[cfg(feature = "manual")]
+            Self::Man(_) => true,
         }
     }
 }

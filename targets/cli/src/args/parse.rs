@@ -1,5 +1,6 @@
 //! Parsers of single values, whose errors say what is accepted.
 
+use std::num::{IntErrorKind, ParseIntError};
 use std::str::FromStr;
 
 use kinglet::format::shape::Shape;
@@ -24,20 +25,57 @@ pub(super) fn finite<T: FromStr + Copy + Into<f64>>(text: &str) -> Result<T, Str
     }
 }
 
-/// Largest count that `bench` measures: nobody waits for more, and memory has room for it.
-const MAX_MEASURED: usize = 1 << 20;
-
-pub(super) fn positive(text: &str) -> Result<usize, String> {
-    match text.parse::<usize>() {
-        Ok(0) => Err("0 measures nothing; give 1 or more".to_owned()),
-        Ok(MAX_MEASURED..) => Err(format!("too many; give less than {MAX_MEASURED}")),
-        number => number.map_err(|error| error.to_string()),
+/// A finite number from 0.
+pub(super) fn not_negative(text: &str) -> Result<f32, String> {
+    match finite::<f32>(text) {
+        Ok(number) if number < 0.0 => Err("below 0".to_owned()),
+        number => number,
     }
 }
 
-pub(super) fn share(text: &str) -> Result<f64, String> {
-    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("not in 0 to 1".to_owned()) }
+/// A number from 0 to 1.
+pub(super) fn share<T: FromStr + Copy + Into<f64>>(text: &str) -> Result<T, String> {
+    let share: T = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=1.0).contains(&share.into()) { Ok(share) } else { Err("not in 0 to 1".to_owned()) }
+}
+
+/// A whole number from 0.
+pub(super) fn whole<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: ParseIntError| match error.kind() {
+        IntErrorKind::PosOverflow => "too large".to_owned(),
+        _ => "not a whole number from 0".to_owned(),
+    })
+}
+
+/// A whole number from 1, of what a command does.
+pub(super) fn positive(text: &str) -> Result<usize, String> {
+    match whole(text) {
+        Ok(0) => Err("0 does nothing; give 1 or more".to_owned()),
+        number => number,
+    }
+}
+
+/// Largest count that `bench` measures: nobody waits for more, and memory has room for it.
+const MAX_MEASURED: usize = 1 << 20;
+
+/// A count that `bench` measures.
+pub(super) fn measured(text: &str) -> Result<usize, String> {
+    match positive(text) {
+        Ok(MAX_MEASURED..) => Err(format!("too many; give less than {MAX_MEASURED}")),
+        number => number,
+    }
+}
+
+/// More threads than this help nobody.
+pub(crate) const MAX_THREADS: usize = 256;
+
+pub(super) fn threads(text: &str) -> Result<usize, String> {
+    match whole(text) {
+        Ok(number) if !(1..=MAX_THREADS).contains(&number) => {
+            Err(format!("not in 1 to {MAX_THREADS}"))
+        }
+        number => number,
+    }
 }
 
 /// Bytes of a stop string.
@@ -79,6 +117,20 @@ pub(super) fn stop(text: &str) -> Result<Stop, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_refused_in_one_voice() {
+        for text in ["", "abc", "-5", "1e6", "1.5", "1,2"] {
+            assert_eq!(whole::<u64>(text), Err("not a whole number from 0".to_owned()), "{text}");
+        }
+        assert_eq!(whole::<u64>("18446744073709551616"), Err("too large".to_owned()));
+        assert_eq!(positive("0"), Err("0 does nothing; give 1 or more".to_owned()));
+        assert_eq!(threads("0"), Err("not in 1 to 256".to_owned()));
+        assert_eq!(share::<f32>("90"), Err("not in 0 to 1".to_owned()));
+        assert_eq!(share::<f64>("nan"), Err("not in 0 to 1".to_owned()));
+        assert_eq!(not_negative("-1"), Err("below 0".to_owned()));
+        assert_eq!(not_negative("x"), Err("not a number".to_owned()));
+    }
 
     #[test]
     fn stop_strings_have_escapes() {

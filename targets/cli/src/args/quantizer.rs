@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::parse::finite;
-use super::{ModelArgs, StateTypeArgs};
+use super::sampling::SamplerArgs;
+use super::{ModelArgs, PlacedModelArgs, StateTypeArgs};
 
 /// The keys of the report, for `--help`.
 pub(crate) const KEYS: &str = "\
@@ -30,7 +31,8 @@ seeds 1 to 8). Its keys:
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = KEYS, allow_negative_numbers = true)]
 pub(crate) struct QuantizeArgs {
-    /// Checkpoint: .pth, .safetensors, .st, .gguf, rwkv.cpp .bin, or a Hugging Face directory
+    /// Checkpoint: .pth, .safetensors, .st, .gguf, rwkv.cpp .bin, or a Hugging Face directory;
+    /// a file, not standard input, because its end is read before its beginning
     pub(crate) checkpoint: PathBuf,
     /// Model file to write
     #[arg(short, long, value_name = "OUT")]
@@ -43,11 +45,12 @@ pub(crate) struct QuantizeArgs {
     #[arg(long, value_name = "N", requires = "lora", allow_hyphen_values = true, value_parser = finite::<f64>)]
     pub(crate) alpha: Option<f64>,
     /// Tuned state (blocks.N.att.time_state) that every text shall start from
-    #[arg(long, value_name = "FILE")]
-    pub(crate) state: Option<PathBuf>,
+    #[arg(long, alias = "state", value_name = "FILE")]
+    pub(crate) tuned_state: Option<PathBuf>,
     /// Vocabulary: RWKV's text form (rwkv_vocab_v20230424.txt), a tokenizer.json with byte-level
-    /// BPE (20B_tokenizer.json), or `bytes` (ids 0 to 255) or `bytes+1` (1 to 256, 0 ends a text);
-    /// the checkpoint's own if not given, where its container has one
+    /// BPE (20B_tokenizer.json), or `world` (that of the World and G1 models), `bytes` (ids 0 to
+    /// 255), `bytes+1` (1 to 256, 0 ends a text) or `none`; if not given the checkpoint's own, where
+    /// its container has one, and `world` where it has 65,536 outputs
     #[arg(long, value_name = "FILE")]
     pub(crate) vocab: Option<PathBuf>,
     /// Replaces an --output or --report that is there and of another kind
@@ -56,17 +59,24 @@ pub(crate) struct QuantizeArgs {
     /// A line on the weights' licence, kept in the model file
     #[arg(long, value_name = "TEXT")]
     pub(crate) licence: Option<String>,
-    /// Prints totals only, not a line for each tensor
+    /// Prints a line for each tensor as well
     #[arg(short, long)]
-    pub(crate) quiet: bool,
+    pub(crate) verbose: bool,
+    /// Prints JSON: what was written, and a list of the tensors
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Compares the int8 model with the checkpoint and writes the figures as JSON; --help
     /// lists its keys
     #[arg(long, value_name = "FILE.json")]
     pub(crate) report: Option<PathBuf>,
-    /// Text for the comparison, tokenized with --vocab; without --vocab a JSON list of token ids.
+    /// Text for the comparison, tokenized with the model's vocabulary; without one a JSON list of
+    /// token ids.
     /// Documents stand apart by lines `<|endoftext|>`. The model's own texts if not given
     #[arg(long, value_name = "FILE", requires = "report")]
     pub(crate) text: Option<PathBuf>,
+    /// The model file states those that are given, and `run` begins with them
+    #[command(flatten)]
+    pub(crate) sampler: SamplerArgs,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -83,16 +93,22 @@ pub(crate) struct StateArgs {
     /// Replaces an --output that is there and no state file
     #[arg(long)]
     pub(crate) force: bool,
+    /// Prints what was written as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ExportArgs {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: PlacedModelArgs,
     /// File to write
     #[arg(short, long, value_name = "OUT.safetensors")]
     pub(crate) output: PathBuf,
     /// Replaces an --output that is there and no safetensors file
     #[arg(long)]
     pub(crate) force: bool,
+    /// Prints what was written as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }

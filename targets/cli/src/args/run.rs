@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser};
 
-use super::parse::{Stop, stop};
+use super::parse::{Stop, stop, whole};
 use super::{EngineArgs, ModelArgs, ResidenceArgs, SamplingArgs};
 
 #[derive(Args, Clone, Debug)]
@@ -13,6 +13,9 @@ use super::{EngineArgs, ModelArgs, ResidenceArgs, SamplingArgs};
 pub(crate) struct RunArgs {
     /// Text to continue; `-` reads it from standard input
     pub(crate) prompt: Option<String>,
+    /// Reads the text to continue from a file; `-` is standard input
+    #[arg(short, long, value_name = "FILE", conflicts_with = "prompt")]
+    pub(crate) file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     #[command(flatten)]
@@ -20,12 +23,10 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
     /// Most tokens to generate; the end of the text may come before
-    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 512)]
+    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 512, value_parser = whole::<usize>)]
     pub(crate) tokens: usize,
-    #[command(flatten)]
-    pub(crate) sampling: SamplingArgs,
-    /// Ends the text where this one comes, which is not shown; may be given several times. `\\n`,
-    /// `\\t` and `\\\\` stand for a line break, a tab and a backslash
+    /// Ends the text where this one comes, which is not shown; may be given several times. `\n`,
+    /// `\t` and `\\` stand for a line break, a tab and a backslash
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = stop)]
     pub(crate) stop: Vec<Stop>,
     /// Goes on from a state that --save-state or `kinglet state` wrote
@@ -39,6 +40,14 @@ pub(crate) struct RunArgs {
     /// Replaces a --save-state that is there and no state file
     #[arg(long)]
     pub(crate) force: bool,
+    /// Leaves the prompt out of the output
+    #[arg(long)]
+    pub(crate) no_echo: bool,
+    /// Prints JSON, an object a line: each token as it comes, and at the end what was done
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
 }
 
 impl Default for RunArgs {

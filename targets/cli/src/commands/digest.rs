@@ -2,28 +2,34 @@
 
 use std::ops::Range;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+use indicatif::ProgressBar;
 use kinglet::engine::{BatchToken, Engine};
 use kinglet::format::crc32::Crc32;
+use kinglet_simd::SimdKernels;
+use serde_json::json;
 
 use crate::args::{DigestArgs, StateType};
 use crate::support::engine::{memory, with_engine};
 use crate::support::model::LoadedModel;
 use crate::support::stdout::outln;
+use crate::support::terminal;
 use crate::support::tokens::token;
 
 pub(crate) fn run(args: &DigestArgs) -> Result<()> {
-    if args.batch == 0 {
-        bail!("--batch 0 computes nothing; give 1 or more");
-    }
-    let opened = LoadedModel::resident(&args.model, &args.residence)?;
+    args.engine.check_device(&args.residence)?;
+    let opened = LoadedModel::resident(&args.model.chosen(), &args.residence)?;
     let model = opened.model()?;
     let half = if args.restore { args.tokens / 2 } else { args.tokens };
     let saved = if args.restore { model.shape().state_len() } else { 0 };
     let mut state = vec![0.0; saved];
-    let max_batch = args.batch.min(args.tokens.max(1));
+    let max_batch = args.batch.min(args.tokens);
+    let bar = terminal::progress(
+        args.tokens as u64,
+        "{bar:30} {percent}% · {human_pos} of {human_len} tokens · {eta} left",
+    );
     let crc = with_engine(model, &args.engine, 1, max_batch, |engine| {
-        let crc = feed(engine, 0..half, Crc32::new())?;
+        let crc = feed(engine, 0..half, Crc32::new(), &bar)?;
         if args.restore {
             engine.store_state(0, &mut state)?;
         }
@@ -32,11 +38,24 @@ pub(crate) fn run(args: &DigestArgs) -> Result<()> {
     let crc = if args.restore {
         with_engine(model, &args.engine, 1, max_batch, |engine| {
             engine.load_state(0, &state)?;
-            feed(engine, half..args.tokens, crc)
+            feed(engine, half..args.tokens, crc, &bar)
         })?
     } else {
         crc
     };
+    bar.finish_and_clear();
+    if args.json {
+        let json = json!({
+            "model": opened.name(),
+            "digest": format!("{:08x}", crc.finish()),
+            "tokens": args.tokens,
+            "state_type": args.engine.state.state_type.name(),
+            "kernel": args.engine.set()?.name(),
+            "threads": args.engine.threads(),
+        });
+        outln!("{}", serde_json::to_string_pretty(&json)?)?;
+        return Ok(());
+    }
     // The label keeps the checksum of other numbers from being taken for this machine's fault.
     let label = match args.engine.state.state_type {
         StateType::F32 => "",
@@ -47,7 +66,12 @@ pub(crate) fn run(args: &DigestArgs) -> Result<()> {
 }
 
 /// Feeds the tokens of `range` and adds the logits after each to `crc`.
-fn feed(engine: &mut dyn Engine, range: Range<usize>, mut crc: Crc32) -> Result<Crc32> {
+fn feed(
+    engine: &mut dyn Engine,
+    range: Range<usize>,
+    mut crc: Crc32,
+    bar: &ProgressBar,
+) -> Result<Crc32> {
     let (vocab, max_batch) = (engine.shape().vocab, engine.max_batch());
     let mut logits = memory::<f32>("the logits of a batch", max_batch.checked_mul(vocab))?;
     for first in range.clone().step_by(max_batch) {
@@ -59,6 +83,7 @@ fn feed(engine: &mut dyn Engine, range: Range<usize>, mut crc: Crc32) -> Result<
         for logit in &*logits {
             crc = crc.update(&logit.to_le_bytes());
         }
+        bar.inc(batch.len() as u64);
     }
     Ok(crc)
 }

@@ -8,10 +8,16 @@ pub(crate) mod digest;
 pub(crate) mod export;
 pub(crate) mod fit;
 pub(crate) mod info;
+pub(crate) mod list;
 pub(crate) mod logits;
+#[cfg(feature = "manual")]
+pub(crate) mod manual;
 pub(crate) mod perplexity;
+#[cfg(all(feature = "pull", any(unix, windows)))]
+pub(crate) mod pull;
 #[cfg(feature = "quantizer")]
 pub(crate) mod quantize;
+pub(crate) mod rm;
 pub(crate) mod run;
 #[cfg(feature = "quantizer")]
 pub(crate) mod state;

@@ -9,6 +9,7 @@ use crate::args::PerplexityArgs;
 use crate::support::engine::{max_batch, with_engine};
 use crate::support::input;
 use crate::support::model::{LoadedModel, tokenizer};
+use crate::support::numbers::grouped;
 use crate::support::stdout::outln;
 use crate::support::terminal;
 use crate::support::tokens::{SEPARATOR, documents};
@@ -28,14 +29,12 @@ struct Figures {
 }
 
 pub(crate) fn run(args: &PerplexityArgs) -> Result<()> {
-    let path = args.file.display();
-    let text = match args.file.to_str() {
-        Some("-") => input::standard_input("the text")?,
-        _ => input::read(&args.file, input::MAX_TEXT, "a text")?,
-    };
+    let path = input::shown(&args.file);
+    let text = input::text(&args.file, "a text")?;
     let text = String::from_utf8(text).with_context(|| format!("{path} is not UTF-8 text"))?;
     let text = text.replace("\r\n", "\n");
-    let opened = LoadedModel::resident(&args.model, &args.residence)?;
+    args.engine.check_device(&args.residence)?;
+    let opened = LoadedModel::resident(&args.model.chosen(), &args.residence)?;
     let model = opened.model()?;
     let tokenizer = tokenizer(&model, opened.name())?;
     let documents = documents(&text);
@@ -78,7 +77,11 @@ pub(crate) fn run(args: &PerplexityArgs) -> Result<()> {
         let Figures { documents, tokens, bytes, nats_per_token, perplexity, bits_per_byte } =
             figures;
         let plural = if documents == 1 { "" } else { "s" };
-        outln!("{documents} document{plural}, {tokens} tokens, {bytes} bytes")?;
+        outln!(
+            "{documents} document{plural}, {} tokens, {} bytes",
+            grouped(tokens as u64),
+            grouped(bytes as u64)
+        )?;
         outln!("{nats_per_token:.5} nats per token")?;
         outln!("perplexity {perplexity:.4}")?;
         outln!("{bits_per_byte:.4} bits per byte")?;

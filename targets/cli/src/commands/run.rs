@@ -1,6 +1,7 @@
 //! `kinglet run`: text from a prompt.
 
 use std::io::{self, IsTerminal, Write};
+use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,16 +10,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use kinglet::engine::{BatchToken, Engine, StepError};
 use kinglet::format::model::{MAGIC, Model, Section};
-use kinglet::sampler::{Sampler, is_uncounted};
+use kinglet::sampler::{Sampler, SamplerOptions, is_uncounted};
 use kinglet::tokenizer::Tokenizer;
 use kinglet::tokenizer::stop::StopMatcher;
 use kinglet::tokenizer::text_stream::TextStream;
+use serde_json::{Value, json};
 
 use crate::args::{RunArgs, Stop};
 use crate::support::engine::{PROMPT_BATCH, max_batch, with_engine};
 use crate::support::input;
 use crate::support::model::{LoadedModel, tokenizer};
 use crate::support::output::{self, Kind, Output};
+use crate::support::sampling::{flags, sampling_json};
 use crate::support::state_file::SavedState;
 use crate::support::stdout::Stdout;
 use crate::support::terminal::{self, IgnoreBrokenPipe};
@@ -33,6 +36,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         output::refuse_foreign(Kind::State, "--save-state", path, args.force)?;
     }
     let prompt = prompt(args)?;
+    args.engine.check_device(&args.residence)?;
     let opened = LoadedModel::resident(&args.model, &args.residence)?;
     let model = opened.model()?;
     let tokenizer = tokenizer(&model, opened.name())?;
@@ -52,10 +56,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     }
     // Logits beyond the tokenizer's last id stand for nothing.
     let drawable_vocab = model.shape().vocab.min(tokenizer.vocab_len());
-    let (sampler, drawn_seed) = sampler(args, start.as_ref(), drawable_vocab)?;
+    let options = args.sampling.sampler.options(SamplerOptions::for_model(&model));
+    let (sampler, seed) = sampler(args, options, start.as_ref(), drawable_vocab)?;
     let saved = args.save_state.as_deref().map(Output::private).transpose()?;
     let interrupted = interruptible(args);
-    let batch = max_batch(&model, PROMPT_BATCH).min(tokens.len());
+    let batch = max_batch(&model, args.engine.prompt_batch()).min(tokens.len());
     with_engine(model, &args.engine, 1, batch, |engine| {
         if let Some(start) = &start {
             engine.load_state(0, &start.values)?;
@@ -65,12 +70,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
             Some(_) => Box::new(IgnoreBrokenPipe::new(stdout)),
             None => Box::new(stdout),
         };
-        let mut text = TextOutput::new(out, &model);
+        let mut text = TextOutput::new(out, &model, args.json);
         if let Some(start) = &start {
             text.push(&start.unfinished)?;
         }
-        if !prompt.is_empty() {
-            text.show(&prompt)?;
+        if !args.no_echo {
+            text.prompt(&prompt)?;
         }
         let stops = StopMatcher::new(&args.stop);
         let mut generation =
@@ -92,29 +97,35 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
             file.write_all(&state.bytes(state_type, model.header())?)?;
             file.finish()?;
         }
-        let seed = drawn_seed.filter(|_| times.tokens > 0 && !args.sampling.options().is_greedy());
-        let seed = seed.map_or(String::new(), |seed| format!(" · --seed {seed}"));
-        terminal::note(&format!("[{times}{seed}]"));
+        // Where nothing was drawn, there is nothing to say again.
+        let drew = times.tokens > 0 && !options.is_greedy();
+        if args.json {
+            let seed = seed.filter(|_| drew);
+            return generation.text.done(&times, &options, seed);
+        }
+        let again = if drew { format!(" · {}", flags(&options, seed)) } else { String::new() };
+        terminal::note(&format!("[{times}{again}]"));
         Ok(())
     })
 }
 
-/// The sampler, and its seed where that was drawn: one that goes on from a saved state has none.
+/// The sampler, and its seed: one that goes on from a saved state has none.
 fn sampler(
     args: &RunArgs,
+    options: SamplerOptions,
     start: Option<&SavedState>,
     drawable_vocab: usize,
 ) -> Result<(Sampler<Vec<f32>>, Option<u64>)> {
     let seed = args.sampling.seed.unwrap_or_else(drawn_seed);
     let counts = vec![0.0; drawable_vocab];
-    let mut sampler = Sampler::with_counts(args.sampling.options(), seed, counts)?;
+    let mut sampler = Sampler::with_counts(options, seed, counts)?;
     let going_on = start.and_then(|start| start.sampler.as_ref());
     match going_on.filter(|_| args.sampling.seed.is_none()) {
         Some(snapshot) => {
             sampler.restore(snapshot).context("the sampler in the state file")?;
             Ok((sampler, None))
         }
-        None => Ok((sampler, args.sampling.seed.is_none().then_some(seed))),
+        None => Ok((sampler, Some(seed))),
     }
 }
 
@@ -156,6 +167,9 @@ fn explain(error: anyhow::Error, args: &RunArgs, out: &mut TextOutput<'_>) -> an
 
 /// The prompt's bytes: text, or for a vocabulary of bytes whatever standard input has.
 fn prompt(args: &RunArgs) -> Result<Vec<u8>> {
+    if let Some(file) = &args.file {
+        return input::text(file, "the prompt");
+    }
     match args.prompt.as_deref() {
         None => Ok(Vec::new()),
         Some("-") => input::standard_input("the prompt"),
@@ -204,11 +218,37 @@ struct Times {
     decode: Duration,
     /// Tokens of the prompt that were not read because of an interrupt.
     unread: usize,
+    ended: Ended,
+}
+
+/// Why a text ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// As many tokens as were asked for.
+    Length,
+    EndOfText,
+    StopString,
+    Interrupt,
+}
+
+impl Ended {
+    /// The name in the JSON.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Length => "length",
+            Self::EndOfText => "end of text",
+            Self::StopString => "stop string",
+            Self::Interrupt => "interrupt",
+        }
+    }
+}
+
+fn rate(tokens: usize, time: Duration) -> f64 {
+    tokens as f64 / time.as_secs_f64().max(1e-9)
 }
 
 impl std::fmt::Display for Times {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let rate = |tokens: usize, time: Duration| tokens as f64 / time.as_secs_f64().max(1e-9);
         if self.prompt_tokens > 1 {
             let rate = rate(self.prompt_tokens, self.prompt);
             write!(f, "prompt {} tokens, {rate:.0} tokens/s · ", self.prompt_tokens)?;
@@ -224,26 +264,29 @@ impl std::fmt::Display for Times {
 }
 
 /// The text as it is shown: whole characters, or the bytes of a vocabulary of bytes as they are
-/// where nobody reads them on a terminal.
+/// where nobody reads them on a terminal, or JSON.
 struct TextOutput<'a> {
     out: Box<dyn Write + 'a>,
     /// `None` where bytes are written as they are.
     characters: Option<TextStream>,
+    /// With --json, the text of the next object.
+    json: Option<String>,
 }
 
 impl<'a> TextOutput<'a> {
-    fn new(out: Box<dyn Write + 'a>, model: &Model<'_>) -> Self {
+    fn new(out: Box<dyn Write + 'a>, model: &Model<'_>, json: bool) -> Self {
         // The first byte of the section is its kind.
         let bytes = model.section(Section::Tokenizer).first() == Some(&0);
-        let raw = bytes && !io::stdout().is_terminal();
-        Self { out, characters: (!raw).then(TextStream::new) }
+        let raw = bytes && !json && !io::stdout().is_terminal();
+        Self { out, characters: (!raw).then(TextStream::new), json: json.then(String::new) }
     }
 
     /// Shows the characters that `bytes` complete.
     fn push(&mut self, bytes: &[u8]) -> Result<()> {
-        match &mut self.characters {
-            None => self.out.write_all(bytes)?,
-            Some(characters) => {
+        match (&mut self.characters, &mut self.json) {
+            (None, _) => self.out.write_all(bytes)?,
+            (Some(characters), Some(json)) => json.extend(characters.push(bytes)),
+            (Some(characters), None) => {
                 for text in characters.push(bytes) {
                     self.out.write_all(text.as_bytes())?;
                 }
@@ -253,16 +296,62 @@ impl<'a> TextOutput<'a> {
         Ok(())
     }
 
-    /// Shows bytes that stand for themselves, such as a prompt.
-    fn show(&mut self, bytes: &[u8]) -> Result<()> {
+    /// Shows what a token adds.
+    fn token(&mut self, token: u32, bytes: &[u8]) -> Result<()> {
         self.push(bytes)?;
-        self.end_character()
+        match &mut self.json {
+            None => Ok(()),
+            Some(text) => {
+                let text = mem::take(text);
+                self.object(&json!({ "token": token, "text": text }))
+            }
+        }
+    }
+
+    /// Shows the prompt, whose bytes stand for themselves.
+    fn prompt(&mut self, bytes: &[u8]) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.push(bytes)?;
+        self.end_character()?;
+        match &mut self.json {
+            None => Ok(()),
+            Some(text) => {
+                let text = mem::take(text);
+                self.object(&json!({ "prompt": text }))
+            }
+        }
+    }
+
+    /// The last object of --json.
+    fn done(&mut self, times: &Times, options: &SamplerOptions, seed: Option<u64>) -> Result<()> {
+        let speed = |tokens, time| (tokens > 0).then(|| rate(tokens, time));
+        let text = self.json.take().unwrap_or_default();
+        self.object(&json!({ "done": {
+            "text": text,
+            "ended": times.ended.name(),
+            "tokens": times.tokens,
+            "tokens_per_second": speed(times.tokens, times.decode),
+            "prompt_tokens": times.prompt_tokens,
+            "prompt_tokens_per_second": speed(times.prompt_tokens, times.prompt),
+            "prompt_tokens_unread": times.unread,
+            "seed": seed,
+            "sampling": sampling_json(options),
+        } }))
+    }
+
+    fn object(&mut self, object: &Value) -> Result<()> {
+        writeln!(self.out, "{object}")?;
+        Ok(self.out.flush()?)
     }
 
     /// Shows what is no whole character as U+FFFD.
     fn end_character(&mut self) -> Result<()> {
-        if let Some(characters) = &mut self.characters {
-            self.out.write_all(characters.finish().as_bytes())?;
+        match (&mut self.characters, &mut self.json) {
+            (Some(characters), Some(json)) => json.push_str(characters.finish()),
+            (Some(characters), None) => self.out.write_all(characters.finish().as_bytes())?,
+            (None, _) => {}
         }
         Ok(())
     }
@@ -275,7 +364,7 @@ impl<'a> TextOutput<'a> {
         if !kept {
             self.end_character()?;
         }
-        if self.characters.is_some() {
+        if self.characters.is_some() && self.json.is_none() {
             self.out.write_all(b"\n")?;
         }
         self.out.flush()?;
@@ -302,37 +391,47 @@ impl Generation<'_> {
         let mut logits = vec![0.0; self.engine.shape().vocab];
         let start = Instant::now();
         let read = self.read(prompt, &mut logits)?;
-        let times = |next, tokens, decode, start: Instant, end: Instant| Times {
-            next,
-            prompt_tokens: read,
-            prompt: end - start,
-            tokens,
-            decode,
-            unread: prompt.len() - read,
-        };
         let ready = Instant::now();
+        let mut times = Times {
+            next: prompt.get(read).copied(),
+            prompt_tokens: read,
+            prompt: ready - start,
+            tokens: 0,
+            decode: Duration::ZERO,
+            unread: prompt.len() - read,
+            ended: Ended::Interrupt,
+        };
         if read < prompt.len() {
-            return Ok(times(Some(prompt[read]), 0, Duration::ZERO, start, ready));
+            return Ok(times);
         }
-        let (mut tokens, mut last) = (0, None);
+        times.ended = Ended::Length;
         // The first token is drawn in any case: the state has taken in the whole prompt, and goes
         // on with a token that it has not.
-        while tokens < most && (tokens == 0 || !self.interrupted.load(Ordering::Relaxed)) {
-            if let Some(token) = last {
+        while times.tokens < most {
+            if times.tokens > 0 && self.interrupted.load(Ordering::Relaxed) {
+                times.ended = Ended::Interrupt;
+                break;
+            }
+            if let Some(token) = times.next {
                 self.engine.step(0, token, &mut logits)?;
             }
             let token = self.sampler.sample(&mut logits[..self.drawable_vocab])?;
-            tokens += 1;
-            last = Some(token);
-            if Some(token) == self.tokenizer.end_of_text() || self.write(token)? {
+            times.tokens += 1;
+            times.next = Some(token);
+            if Some(token) == self.tokenizer.end_of_text() {
+                times.ended = Ended::EndOfText;
+                break;
+            }
+            if self.write(token)? {
+                times.ended = Ended::StopString;
                 break;
             }
         }
-        let decode = ready.elapsed();
+        times.decode = ready.elapsed();
         // No stop came after all.
         let held = self.stops.held_bytes();
         self.text.push(held)?;
-        Ok(times(last, tokens, decode, start, ready))
+        Ok(times)
     }
 
     /// Reads the prompt, in batches; how many of its tokens, where an interrupt ends it.
@@ -383,7 +482,7 @@ impl Generation<'_> {
         }
         let mut shown = Vec::new();
         let stopped = self.stops.push(bytes, |bytes| shown.extend_from_slice(bytes));
-        self.text.push(&shown)?;
+        self.text.token(token, &shown)?;
         Ok(stopped.is_some())
     }
 }

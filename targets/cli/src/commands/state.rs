@@ -3,16 +3,20 @@
 use std::io::Write;
 
 use anyhow::{Context, Result};
-use kinglet_quantize::TunedState;
 use kinglet_quantize::checkpoint::Checkpoint;
+use kinglet_quantize::{Hex, TunedState};
+use serde_json::json;
 
 use crate::args::StateArgs;
+use crate::support::input;
 use crate::support::model::{LoadedModel, tokenizer};
 use crate::support::output::{self, Kind, Output};
 use crate::support::state_file::SavedState;
+use crate::support::stdout::outln;
 use crate::support::terminal;
 
 pub(crate) fn run(args: &StateArgs) -> Result<()> {
+    input::refuse_standard_input(&args.state)?;
     let checkpoint = Checkpoint::open(&args.state)?;
     let files = checkpoint.inputs();
     output::refuse_overwrite(files.iter().chain(&args.model.model), "--output", &args.output)?;
@@ -31,6 +35,18 @@ pub(crate) fn run(args: &StateArgs) -> Result<()> {
     let mut file = Output::create(&args.output)?;
     file.write_all(&state.bytes(args.state_type.state_type, model.header())?)?;
     file.finish()?;
-    terminal::note(&format!("{}: a state of {}", args.output.display(), opened.name()));
+    let output = args.output.display().to_string();
+    if args.json {
+        let json = json!({
+            "model": opened.name(),
+            "output": output,
+            "state_type": args.state_type.state_type.name(),
+            "next_token": state.next,
+            "content_hash": Hex(&model.header().content_hash).to_string(),
+        });
+        outln!("{}", serde_json::to_string_pretty(&json)?)?;
+    } else {
+        terminal::note(&format!("{output}: a state of {}", opened.name()));
+    }
     Ok(())
 }

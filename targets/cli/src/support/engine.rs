@@ -15,10 +15,8 @@ use kinglet_desktop::KernelSet;
 #[cfg(target_arch = "aarch64")]
 use kinglet_neon::KernelSet;
 
-use crate::args::{EngineArgs, StateType};
-
-/// More threads than this help nobody.
-const MAX_THREADS: usize = 256;
+use crate::args::{Device, DeviceArgs, EngineArgs, MAX_THREADS, ResidenceArgs, StateType};
+use crate::support::device;
 
 /// Tokens of a prompt that are computed together.
 ///
@@ -26,25 +24,78 @@ const MAX_THREADS: usize = 256;
 /// as many are slower by 13 to 18 % on two threads: `benches/record/cascade-zen4-2c.csv`.
 pub(crate) const PROMPT_BATCH: usize = 64;
 
+/// The same on a GPU, which reads the weights once for each: [`Engine::prefill`]'s largest.
+pub(crate) const DEVICE_PROMPT_BATCH: usize = 256;
+
+impl DeviceArgs {
+    /// Refuses layers on a GPU where none is named.
+    pub(crate) fn check(&self) -> Result<()> {
+        match (self.device, self.device_layers) {
+            (Device::Cpu, Some(layers)) => bail!(
+                "--device-layers {layers} says how much of the model is on a GPU; give \
+                 --device cuda as well"
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl EngineArgs {
+    /// Tokens of a prompt that are computed together.
+    pub(crate) fn prompt_batch(&self) -> usize {
+        match self.device.device {
+            Device::Cpu => PROMPT_BATCH,
+            _ => DEVICE_PROMPT_BATCH,
+        }
+    }
+
+    /// Refuses options that mean nothing where the command computes.
+    pub(crate) fn check_device(&self, residence: &ResidenceArgs) -> Result<()> {
+        self.device.check()?;
+        let DeviceArgs { device, device_layers } = self.device;
+        // Layers on the CPU take all of them.
+        if device == Device::Cpu || device_layers.is_some() {
+            return Ok(());
+        }
+        let given = [
+            ("--threads", self.threads.is_some()),
+            ("--kernel", self.kernel.is_some()),
+            ("--preload", residence.preload),
+            ("--lock", residence.lock),
+        ];
+        for (option, _) in given.into_iter().filter(|(_, given)| *given) {
+            bail!(
+                "{option} is of the CPU, where --device {device} computes nothing; leave it out, \
+                 or keep layers of the model on the CPU with --device-layers N"
+            );
+        }
+        Ok(())
+    }
+
     /// The kernel set that was asked for, or the fastest.
     pub(crate) fn set(&self) -> Result<KernelSet> {
         let Some(name) = &self.kernel else { return Ok(KernelSet::best()) };
-        let Some(set) = KernelSet::by_name(name) else {
-            let known: Vec<_> = KernelSet::names().collect();
+        let known: Vec<_> = KernelSet::names().collect();
+        let ends: Vec<_> = known.iter().filter(|known| is_end(known, name)).collect();
+        let named = match ends[..] {
+            [end] if !known.contains(&name.as_str()) => end,
+            _ => name.as_str(),
+        };
+        let Some(set) = KernelSet::by_name(named) else {
             bail!("kernel set `{name}` is not known here; this machine has: {}", known.join(", "));
         };
         Ok(set)
     }
 
     /// The number of threads that was asked for, or the physical cores.
-    pub(crate) fn threads(&self) -> Result<usize> {
-        let threads = self.threads.unwrap_or_else(default_threads);
-        if !(1..=MAX_THREADS).contains(&threads) {
-            bail!("--threads {threads} is not in 1 to {MAX_THREADS}");
-        }
-        Ok(threads)
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| default_threads().min(MAX_THREADS))
     }
+}
+
+/// Whether `end` is the end of a kernel set's name, from a hyphen on.
+fn is_end(name: &str, end: &str) -> bool {
+    name.strip_suffix(end).is_some_and(|front| front.ends_with('-'))
 }
 
 /// Calls `f` with an engine over `model` that holds `sequences` sequences and
@@ -56,6 +107,9 @@ pub(crate) fn with_engine<R>(
     max_batch: usize,
     f: impl FnOnce(&mut dyn Engine) -> Result<R>,
 ) -> Result<R> {
+    if args.device.device != Device::Cpu {
+        return device::with_engine(model, args, sequences, max_batch, f);
+    }
     match args.state.state_type {
         StateType::F32 => with_states::<f32, R>(model, args, sequences, max_batch, f),
         StateType::F16 => with_states::<f16, R>(model, args, sequences, max_batch, f),
@@ -70,7 +124,7 @@ fn with_states<S: StateElement, R>(
     max_batch: usize,
     f: impl FnOnce(&mut dyn Engine) -> Result<R>,
 ) -> Result<R> {
-    let kernels = Threaded::new(args.set()?, args.threads()?);
+    let kernels = Threaded::new(args.set()?, args.threads());
     let mut states = memory::<S>("the state", sequences.checked_mul(model.shape().state_len()))?;
     let mut workspace = workspace(model.shape(), max_batch)?;
     let mut engine = Cpu::new(model, kernels, max_batch, &mut states, &mut workspace)?;
@@ -78,7 +132,7 @@ fn with_states<S: StateElement, R>(
 }
 
 /// The workspace of an engine that computes up to `max_batch` tokens together.
-fn workspace(shape: &Shape, max_batch: usize) -> Result<PageBuffer<f32>> {
+pub(crate) fn workspace(shape: &Shape, max_batch: usize) -> Result<PageBuffer<f32>> {
     let len = checked_workspace_len(shape, max_batch);
     let together = format!("for {max_batch} tokens together (a smaller --batch needs less)");
     memory(&format!("the workspace {together}"), len)

@@ -30,6 +30,28 @@ pub(crate) fn read(path: &Path, most: u64, what: &str) -> Result<Vec<u8>> {
     bounded(file, most).with_context(|| format!("cannot read {name}"))
 }
 
+/// Reads a text: the file at `path`, or standard input where that is `-`.
+pub(crate) fn text(path: &Path, what: &str) -> Result<Vec<u8>> {
+    if path.as_os_str() == "-" { standard_input(what) } else { read(path, MAX_TEXT, what) }
+}
+
+/// Refuses a checkpoint from standard input.
+#[cfg(feature = "quantizer")]
+pub(crate) fn refuse_standard_input(path: &Path) -> Result<()> {
+    if path.as_os_str() == "-" {
+        bail!(
+            "a checkpoint cannot come from standard input, because its end is read before its \
+             beginning; give a file"
+        );
+    }
+    Ok(())
+}
+
+/// What to call the text at `path`.
+pub(crate) fn shown(path: &Path) -> String {
+    if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() }
+}
+
 /// Reads standard input, of at most [`MAX_TEXT`] bytes.
 pub(crate) fn standard_input(what: &str) -> Result<Vec<u8>> {
     bounded(io::stdin().lock(), MAX_TEXT).with_context(|| format!("{what} on standard input"))

@@ -9,13 +9,16 @@ use kinglet_host::ModelFile;
 use kinglet_quantize::{Hex, content_hash};
 
 use crate::args::{ModelArgs, ResidenceArgs};
-use crate::support::{terminal, verified};
+use crate::support::{models, terminal, verified};
 
 /// The model that the program brings along.
 #[cfg(feature = "built-in-model")]
 const BUILT_IN: Option<&[u8]> = Some(kinglet_stories::MODEL);
 #[cfg(not(feature = "built-in-model"))]
 const BUILT_IN: Option<&[u8]> = None;
+
+/// Whether the program brings a model along.
+pub(crate) const HAS_BUILT_IN: bool = BUILT_IN.is_some();
 
 /// Files below this length are verified whole each time: it takes a few milliseconds. Longer ones
 /// are verified once, and again where they have changed.
@@ -42,21 +45,24 @@ enum Bytes {
 }
 
 impl LoadedModel {
-    /// Maps the model file, or takes the built-in model.
+    /// Maps the model file, by its path or its name in the models folder, or takes the built-in
+    /// model.
     pub(crate) fn new(args: &ModelArgs) -> Result<Self> {
         let (name, bytes) = match &args.model {
             None => {
                 let bytes = BUILT_IN.context(
-                    "this build brings no model along; give one with `-m MODEL.kinglet`",
+                    "this build brings no model along; give one with `-m MODEL.kinglet` (`bench` \
+                     and `fit` take `--shape SHAPE` instead)",
                 )?;
                 ("the built-in model".to_owned(), Bytes::BuiltIn(bytes))
             }
-            Some(path) => {
-                let map = ModelFile::open(path);
+            Some(given) => {
+                let path = models::resolve(given)?;
+                let map = ModelFile::open(&path);
                 let map = map.with_context(|| format!("cannot read {}", path.display()))?;
                 let front = front(map.bytes());
-                let bytes = Bytes::Mapped { file: map, path: path.clone(), front };
-                (path.display().to_string(), bytes)
+                let bytes = Bytes::Mapped { file: map, path, front };
+                (given.display().to_string(), bytes)
             }
         };
         Ok(Self { name, bytes, verify: args.verify, resident: false })

@@ -20,6 +20,26 @@ pub(crate) fn short(bytes: u64) -> String {
     unit.map_or(bytes.to_string(), |(shift, unit)| format!("{}{unit}", bytes >> shift))
 }
 
+/// 382195690 as "382 MB": three digits and a unit, as disks and downloads are measured.
+pub(crate) fn size(bytes: u64) -> String {
+    scaled(bytes, &["bytes", "kB", "MB", "GB", "TB", "PB", "EB"])
+}
+
+/// 191084544 as "191 M", 7199907840 as "7.20 B".
+pub(crate) fn amount(number: u64) -> String {
+    scaled(number, &["", "k", "M", "B", "T"]).trim_end().to_owned()
+}
+
+fn scaled(number: u64, units: &[&str]) -> String {
+    let (mut value, mut unit) = (number as f64, 0);
+    // What would be rounded to 1000 has the next unit.
+    while value >= 999.5 && unit + 1 < units.len() {
+        (value, unit) = (value / 1000.0, unit + 1);
+    }
+    let digits = if unit == 0 || value >= 99.95 { 0 } else { usize::from(value < 9.995) + 1 };
+    format!("{value:.digits$} {}", units[unit])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,6 +50,27 @@ mod tests {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn sizes_have_three_digits() {
+        for (bytes, said) in [
+            (0, "0 bytes"),
+            (999, "999 bytes"),
+            (1_000, "1.00 kB"),
+            (9_994, "9.99 kB"),
+            (9_995, "10.0 kB"),
+            (99_960, "100 kB"),
+            (382_195_690, "382 MB"),
+            (999_600_000, "1.00 GB"),
+            (14_400_007_869, "14.4 GB"),
+            (u64::MAX, "18.4 EB"),
+        ] {
+            assert_eq!(size(bytes), said);
+        }
+        assert_eq!(amount(191_084_544), "191 M");
+        assert_eq!(amount(7_199_907_840), "7.20 B");
+        assert_eq!(amount(97), "97");
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub(crate) enum Kind {
     Safetensors,
     /// A NumPy array.
     Npy,
+    /// A picture.
+    #[cfg(feature = "plot")]
+    Svg,
     /// A report in JSON.
     #[cfg_attr(not(feature = "quantizer"), expect(dead_code, reason = "no command writes it"))]
     Json,
@@ -33,6 +36,8 @@ impl Kind {
             Self::State => "a state file",
             Self::Safetensors => "a safetensors file",
             Self::Npy => "an .npy file",
+            #[cfg(feature = "plot")]
+            Self::Svg => "an SVG picture",
             Self::Json => "a JSON file",
         }
     }
@@ -44,6 +49,8 @@ impl Kind {
             Self::State => bytes.starts_with(&state_file::MAGIC),
             Self::Safetensors => bytes.get(8) == Some(&b'{'),
             Self::Npy => bytes.starts_with(b"\x93NUMPY"),
+            #[cfg(feature = "plot")]
+            Self::Svg => bytes.starts_with(b"<svg") || bytes.starts_with(b"<?xml"),
             Self::Json => bytes.trim_ascii_start().starts_with(b"{"),
         }
     }

@@ -1,16 +1,36 @@
 //! What goes to standard error: messages and progress.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Reports why the program failed, with every cause.
-pub(crate) fn error(error: &anyhow::Error) {
-    note(&format!("kinglet: {error:#}"));
+/// Whether `--quiet` was given.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From now on, only errors are said.
+pub(crate) fn set_quiet(quiet: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
 }
 
-/// Says something beside the output.
+/// Whether only results and errors are wanted.
+pub(crate) fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Reports why the program failed, with every cause.
+pub(crate) fn error(error: &anyhow::Error) {
+    say(&format!("kinglet: {error:#}"));
+}
+
+/// Says something beside the output, unless `--quiet` was given.
 pub(crate) fn note(message: &str) {
+    if !is_quiet() {
+        say(message);
+    }
+}
+
+fn say(message: &str) {
     // Nobody may be listening, which is no reason to end.
     let _ = writeln!(io::stderr(), "{message}");
 }
@@ -56,7 +76,7 @@ impl<W: Write> Write for IgnoreBrokenPipe<W> {
 /// A progress bar over `len` units on a terminal, nothing elsewhere.
 /// `template` shows the position; indicatif's placeholders.
 pub(crate) fn progress(len: u64, template: &str) -> ProgressBar {
-    let bar = if io::stderr().is_terminal() {
+    let bar = if io::stderr().is_terminal() && !is_quiet() {
         ProgressBar::with_draw_target(Some(len), ProgressDrawTarget::stderr_with_hz(10))
     } else {
         ProgressBar::hidden()

@@ -1,6 +1,9 @@
 //! What the tests of the program share: running it, and folders for its files.
 #![allow(dead_code, reason = "no test uses all of it")]
 
+#[cfg(feature = "pull")]
+pub(crate) mod hub;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,4 +1,8 @@
 //! The self-test: proofs that a board gives before it is believed.
+//!
+//! The smallest comes first, so that a failure names the part that is broken: a product of each
+//! kind beside plain Rust (the kernels), then the digest of 64 tokens (a whole model). Both go
+//! through the image's own buffers, because there is no room for others.
 
 use kinglet::engine::Cpu;
 use kinglet::engine::Engine;

@@ -1,4 +1,8 @@
 //! A model file as read-only memory.
+//!
+//! Mapping costs nothing until a page is read, and pages are shared between processes and given
+//! back under pressure. The price is that a file which shrinks while it is mapped has no bytes
+//! where the model has some: that is a bus error, which the program turns into a message.
 
 use std::fmt;
 use std::fs::File;

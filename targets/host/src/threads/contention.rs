@@ -69,14 +69,14 @@ impl Contention {
     }
 }
 
-/// How long the calling thread has had a core.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+/// How long the calling thread has had a core. Miri has no clock that tells.
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]
 fn thread_time() -> Option<Duration> {
     use rustix::time::{ClockId, clock_gettime};
     clock_gettime(ClockId::ThreadCPUTime).try_into().ok()
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(any(not(any(target_os = "linux", target_os = "android")), miri))]
 fn thread_time() -> Option<Duration> {
     None
 }

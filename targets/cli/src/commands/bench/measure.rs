@@ -3,19 +3,20 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use kinglet::engine::{Cpu, Engine, Requirements};
+use kinglet::engine::{BatchToken, Cpu, Engine, Requirements, StepError};
 use kinglet::format::model::Model;
 use kinglet_host::{ReadBandwidth, ResidentMemory, Threaded};
 use serde_json::{Value, json};
 
 use super::{COUNTED, PASSES, WARM_UP};
-use crate::args::{BenchArgs, EngineArgs};
-use crate::support::engine::{PROMPT_BATCH, with_engine};
+use crate::args::{BenchArgs, Device, EngineArgs};
+use crate::support::device;
+use crate::support::engine::with_engine;
 use crate::support::tokens::token;
 
 /// Share of zeros among the channel mix's activations; 0 where no product is sparse.
 pub(super) fn zero_share(model: &Model<'_>, args: &EngineArgs) -> Result<f64> {
-    let kernels = Threaded::new(args.set()?, args.threads()?).counting_zeros();
+    let kernels = Threaded::new(args.set()?, args.threads()).counting_zeros();
     let shape = model.shape();
     let needs = Requirements::of::<f32>(shape, 1);
     let (mut state, mut workspace) = (vec![0.0; needs.state], vec![0.0; needs.workspace]);
@@ -82,25 +83,28 @@ impl Figures {
         threads: usize,
     ) -> Result<Self> {
         forget_peak();
-        let max_batch = args.batch.unwrap_or(PROMPT_BATCH).min(args.prompt);
+        let max_batch = args.batch.unwrap_or(engine.prompt_batch()).min(args.prompt);
         let vocab = model.shape().vocab;
         let prompt: Vec<u32> = (0..args.prompt).map(|i| token(i, vocab)).collect();
-        with_engine(model, engine, 1, max_batch, |engine| {
-            let mut logits = vec![0.0; vocab];
-            let prefill = prefill(engine, &prompt, args.repeats, &mut logits)?;
+        let (device, sequences) = (engine.device.device, args.sequences);
+        with_engine(model, engine, sequences, max_batch.max(sequences), |engine| {
+            let mut logits = vec![0.0; sequences * vocab];
+            let prefill = prefill(engine, &prompt, args.repeats, &mut logits[..vocab])?;
             for i in 0..WARM_UP {
-                engine.step(0, token(i, vocab), &mut logits)?;
+                step(engine, i, &mut logits)?;
             }
             // Before the buffer in which bandwidth is measured.
             let peak_memory = ResidentMemory::now().map(|memory| memory.peak);
-            let memory = ReadBandwidth::new(threads).context("measuring the memory")?;
-            memory.pass();
+            let memory = Bandwidth::new(device, threads)?;
+            memory.pass()?;
             let (mut rates, mut steps, mut bandwidths) = (Vec::new(), Vec::new(), Vec::new());
             for _ in 0..args.repeats {
                 let times = decode(engine, args.tokens, &mut logits)?;
-                rates.push(rate(args.tokens, times.iter().sum()));
+                rates.push(rate(sequences * args.tokens, times.iter().sum()));
                 steps.extend(times.iter().map(|time| 1e3 * time.as_secs_f64()));
-                bandwidths.extend((0..PASSES).map(|_| memory.pass()));
+                for _ in 0..PASSES {
+                    bandwidths.push(memory.pass()?);
+                }
             }
             steps.sort_by(f64::total_cmp);
             Ok(Self {
@@ -112,6 +116,31 @@ impl Figures {
                 peak_memory,
             })
         })
+    }
+}
+
+/// The bandwidth of the memory that holds the weights.
+enum Bandwidth {
+    /// Read by the CPU's threads.
+    Host(ReadBandwidth),
+    /// Read and written by copies within a GPU's.
+    Device(Device),
+}
+
+impl Bandwidth {
+    fn new(device: Device, threads: usize) -> Result<Self> {
+        if device != Device::Cpu {
+            return Ok(Self::Device(device));
+        }
+        Ok(Self::Host(ReadBandwidth::new(threads).context("measuring the memory")?))
+    }
+
+    /// Bytes per second.
+    fn pass(&self) -> Result<f64> {
+        match self {
+            Self::Host(memory) => Ok(memory.pass()),
+            Self::Device(device) => device::copy_bandwidth(*device),
+        }
     }
 }
 
@@ -143,15 +172,22 @@ fn prefill(
     Ok(Spread::of(rates.split_off(1)))
 }
 
-/// The time of each of `tokens` steps.
+/// The time of each of `tokens` steps; `logits`: `[sequence][vocab]`.
 fn decode(engine: &mut dyn Engine, tokens: usize, logits: &mut [f32]) -> Result<Vec<Duration>> {
-    let vocab = engine.shape().vocab;
     // The bandwidth's buffer has taken the caches, and threads have gone to sleep.
-    engine.step(0, token(0, vocab), logits)?;
-    let step = |i| {
+    step(engine, 0, logits)?;
+    let timed = |i| {
         let start = Instant::now();
-        engine.step(0, token(i, vocab), logits)?;
+        step(engine, i, logits)?;
         Ok(start.elapsed())
     };
-    (1..=tokens).map(step).collect()
+    (1..=tokens).map(timed).collect()
+}
+
+/// Token `i` of each sequence, together; `logits`: `[sequence][vocab]`.
+fn step(engine: &mut dyn Engine, i: usize, logits: &mut [f32]) -> Result<(), StepError> {
+    let vocab = engine.shape().vocab;
+    let of = |sequence| BatchToken { token: token(i + sequence, vocab), sequence, logits: true };
+    let batch: Vec<_> = (0..engine.sequences()).map(of).collect();
+    engine.forward(&batch, logits)
 }

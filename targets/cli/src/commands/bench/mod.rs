@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use self::measure::{Figures, Spread, zero_share};
 use self::print::{COLUMNS, print_csv, print_markdown, print_table};
 use crate::args::{BenchArgs, EngineArgs};
+use crate::support::device;
 use crate::support::model::LoadedModel;
 use crate::support::numbers::grouped;
 use crate::support::stdout::outln;
@@ -34,7 +35,7 @@ const PASSES: usize = 3;
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let Some((name, shape)) = args.shape else {
-        let opened = LoadedModel::resident(&args.model, &args.residence)?;
+        let opened = LoadedModel::resident(&args.model.chosen(), &args.residence)?;
         return measure(args, opened.name(), opened.model()?);
     };
     let start = Instant::now();
@@ -52,26 +53,39 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
 
 /// Measures with every thread count, and prints.
 fn measure(args: &BenchArgs, name: &str, model: Model<'_>) -> Result<()> {
-    let one = EngineArgs { kernel: args.kernel.clone(), threads: None, state: args.state };
+    let threads = args.threads.first().copied();
+    let (kernel, device, state) = (args.kernel.clone(), args.device, args.state);
+    let one = EngineArgs { kernel, threads, device, state };
+    one.check_device(&args.residence)?;
+    let one = EngineArgs { threads: None, ..one };
     let engines = if args.threads.is_empty() {
-        vec![EngineArgs { threads: Some(one.threads()?), ..one.clone() }]
+        vec![EngineArgs { threads: Some(one.threads()), ..one.clone() }]
     } else {
         let with = |&threads| EngineArgs { threads: Some(threads), ..one.clone() };
         args.threads.iter().map(with).collect()
     };
-    // What cannot be is refused before anything takes time.
-    for engine in &engines {
-        engine.threads()?;
-    }
-    let kernel = one.set()?.name();
+    // Opened before anything takes time, as well.
+    let device = device::name(one.device.device)?;
+    let kernel = if device.is_some() { "cuda" } else { one.set()?.name() };
     let zeros = zero_share(&model, &one)?;
     let traffic = Traffic::new(&model, zeros, args.state.state_type);
     let mut results = Vec::new();
     for engine in &engines {
-        let threads = engine.threads()?;
+        let threads = engine.threads();
         let figures = Figures::measure(args, model, engine, threads)?;
         let state = args.state.state_type.name();
-        results.push(Measured { model: name, kernel, threads, state, zeros, traffic, figures });
+        let device = device.as_deref().unwrap_or("cpu");
+        results.push(Measured {
+            model: name,
+            device,
+            kernel,
+            threads,
+            sequences: args.sequences,
+            state,
+            zeros,
+            traffic,
+            figures,
+        });
     }
     if args.json {
         let array: Vec<Value> = results.iter().map(Measured::json).collect();
@@ -89,8 +103,12 @@ fn measure(args: &BenchArgs, name: &str, model: Model<'_>) -> Result<()> {
 /// What was measured, on what.
 pub(super) struct Measured<'a> {
     model: &'a str,
+    /// `cpu`, or a GPU's own name.
+    device: &'a str,
     kernel: &'static str,
     threads: usize,
+    /// Decoded together.
+    sequences: usize,
     /// What the state is kept in.
     state: &'static str,
     /// Share of zero activations in the channel mix.
@@ -100,9 +118,9 @@ pub(super) struct Measured<'a> {
 }
 
 impl Measured<'_> {
-    /// Bytes per second that decoding reads.
+    /// Bytes per second that decoding reads. A step of several sequences reads the weights once.
     fn achieved(&self) -> f64 {
-        self.traffic.read as f64 * self.figures.decode.median
+        self.traffic.read as f64 * self.figures.decode.median / self.sequences as f64
     }
 
     fn ratio(&self) -> f64 {
@@ -113,7 +131,9 @@ impl Measured<'_> {
         let Figures { prefill, decode, p50, p99, bandwidth, peak_memory } = &self.figures;
         json!({
             "model": self.model,
+            "device": self.device,
             "threads": self.threads,
+            "sequences": self.sequences,
             "kernel": self.kernel,
             "state_type": self.state,
             "prefill_tps": prefill.json(),
@@ -219,10 +239,14 @@ mod tests {
             peak_memory: None,
         };
         let traffic = Traffic::new(&model, 0.5, StateType::F32);
-        let (model, kernel, state) = ("a \"b\"", "scalar", "f32");
-        let measured = Measured { model, kernel, threads: 1, state, zeros: 0.5, traffic, figures };
+        let (model, device, kernel, state) = ("a \"b\"", "cpu", "scalar", "f32");
+        let (threads, sequences, zeros) = (1, 1, 0.5);
+        let measured =
+            Measured { model, device, kernel, threads, sequences, state, zeros, traffic, figures };
         let json = measured.json();
-        for key in ["model", "threads", "kernel", "state_type", "achieved_gbps", "machine_gbps"] {
+        for key in
+            ["model", "device", "threads", "kernel", "state_type", "achieved_gbps", "machine_gbps"]
+        {
             assert!(!json[key].is_null(), "{key}");
         }
         assert_eq!(json["bandwidth_ratio"], 0.5);

@@ -24,9 +24,9 @@ pub(super) const COLUMNS: [&str; 10] = [
 
 /// What is the same for all thread counts.
 fn summary(results: &[Measured<'_>]) -> Option<String> {
-    let Measured { model, kernel, state, zeros, traffic, .. } = results.first()?;
+    let Measured { model, device, kernel, state, zeros, traffic, .. } = results.first()?;
     Some(format!(
-        "{model}, kernel {kernel}, {state} state; {:.0} % of the channel mix's activations are zero, which \
+        "{model} on {device}, kernel {kernel}, {state} state; {:.0} % of the channel mix's activations are zero, which \
          leaves {} of {} bytes to read per token",
         100.0 * zeros,
         grouped(traffic.read),

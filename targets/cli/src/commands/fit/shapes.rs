@@ -9,14 +9,18 @@ use kinglet::kernels::matrix::{ALIGN, GROUPS};
 /// A shape that a model may have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
+    /// The name for `--shape`, where it has one.
+    pub(crate) id: Option<&'static str>,
     pub(crate) name: &'static str,
     pub(crate) shape: Shape,
     /// Bytes of the packed tokenizer.
     pub(crate) tokenizer: u64,
+    /// Whether there is a model of it to be had.
+    pub(crate) is_to_have: bool,
 }
 
 /// The packed World vocabulary, `rwkv_vocab_v20230424.txt`.
-const WORLD: u64 = 1_001_496;
+pub(crate) const WORLD: u64 = 1_001_496;
 /// The packed vocabulary of bytes: its header.
 const BYTES: u64 = 32;
 /// The packed vocabulary of the shipped model.
@@ -40,7 +44,12 @@ const fn rwkv7(
         vocab,
         ranks: Ranks { decay, iclr, value, gate, ..Ranks::NONE },
     };
-    Known { name, shape, tokenizer }
+    Known { id: None, name, shape, tokenizer, is_to_have: false }
+}
+
+/// An official model, or the one that ships.
+const fn to_have(id: &'static str, known: Known) -> Known {
+    Known { id: Some(id), is_to_have: true, ..known }
 }
 
 /// The smallest first: sizes for microcontrollers, the shipped model, and the
@@ -50,19 +59,44 @@ pub(crate) const KNOWN: &[Known] = &[
     rwkv7("4 x 64, bytes", [4, 64, 257], [32, 32, 32, 32], BYTES),
     rwkv7("6 x 64, bytes", [6, 64, 257], [32, 32, 32, 32], BYTES),
     rwkv7("3 x 128, bytes", [3, 128, 257], [32, 32, 32, 32], BYTES),
-    rwkv7("stories (6 x 128)", [6, 128, 1024], [32, 32, 32, 32], STORIES),
+    to_have("stories", rwkv7("stories (6 x 128)", [6, 128, 1024], [32, 32, 32, 32], STORIES)),
     rwkv7("6 x 192, bytes", [6, 192, 257], [32, 32, 32, 32], BYTES),
     rwkv7("8 x 256, bytes", [8, 256, 257], [32, 32, 32, 64], BYTES),
     rwkv7("12 x 384, bytes", [12, 384, 257], [64, 64, 32, 96], BYTES),
-    rwkv7("0.1B", [12, 768, 65536], [64, 64, 32, 128], WORLD),
-    rwkv7("0.4B", [24, 1024, 65536], [64, 64, 32, 128], WORLD),
-    rwkv7("1.5B", [24, 2048, 65536], [96, 96, 64, 256], WORLD),
-    rwkv7("2.9B", [32, 2560, 65536], [96, 96, 64, 320], WORLD),
-    rwkv7("7.2B", [32, 4096, 65536], [128, 128, 96, 480], WORLD),
-    rwkv7("13.3B", [61, 4096, 65536], [192, 192, 128, 384], WORLD),
+    to_have("rwkv7-0.1b", rwkv7("0.1B", [12, 768, 65536], [64, 64, 32, 128], WORLD)),
+    to_have("rwkv7-0.4b", rwkv7("0.4B", [24, 1024, 65536], [64, 64, 32, 128], WORLD)),
+    to_have("rwkv7-1.5b", rwkv7("1.5B", [24, 2048, 65536], [96, 96, 64, 256], WORLD)),
+    to_have("rwkv7-2.9b", rwkv7("2.9B", [32, 2560, 65536], [96, 96, 64, 320], WORLD)),
+    to_have("rwkv7-7.2b", rwkv7("7.2B", [32, 4096, 65536], [128, 128, 96, 480], WORLD)),
+    to_have("rwkv7-13.3b", rwkv7("13.3B", [61, 4096, 65536], [192, 192, 128, 384], WORLD)),
 ];
 
+/// The shape that a name stands for: `rwkv7-0.4b`, or `0.4B`.
+pub(crate) fn known(name: &str) -> Option<&'static Known> {
+    let is = |known: &&Known| {
+        let id = known.id.unwrap_or_default();
+        let short = id.strip_prefix("rwkv7-").unwrap_or(id);
+        [id, short].iter().any(|known| !known.is_empty() && known.eq_ignore_ascii_case(name))
+    };
+    KNOWN.iter().find(is)
+}
+
 impl Known {
+    /// Bytes of the file that a token reads, nothing skipped: all but the other rows of the
+    /// embedding.
+    pub(crate) fn read_per_token(&self) -> u64 {
+        let shape = &self.shape;
+        let tensors = (0..tensors::tensor_count(shape)).map(|index| {
+            let (layer, spec) = tensors::tensor(shape, index);
+            if !has(layer, spec) {
+                return 0;
+            }
+            let len = layout(spec, shape, scale_group(spec, GROUPS[0])).len();
+            if spec.storage == Storage::Embedding { len / spec.rows.of(shape) as u64 } else { len }
+        });
+        tensors.sum()
+    }
+
     /// Bytes of the model file at most: with the smallest scale groups, which
     /// the quantizer chooses where the weights need them.
     pub(crate) fn file_len(&self) -> u64 {
@@ -130,6 +164,18 @@ mod tests {
         assert_eq!(*model.shape(), stories().shape);
         let (most, real) = (stories().file_len() as f64, STORIES.len() as f64);
         assert!(most >= 0.999 * real && most < 1.05 * real, "{most} for {real}");
+    }
+
+    #[test]
+    fn shapes_have_names() {
+        for name in ["rwkv7-0.4b", "RWKV7-0.4B", "0.4b", "0.4B"] {
+            assert_eq!(known(name).map(|known| known.name), Some("0.4B"), "{name}");
+        }
+        assert_eq!(known("stories").map(|known| known.shape.vocab), Some(1024));
+        assert!(known("").is_none() && known("rwkv7-3b").is_none());
+        // What a token reads of an official model, from measurements of its file.
+        let read = known("0.1b").unwrap().read_per_token() as f64;
+        assert!((1.0..1.08).contains(&(read / 149e6)), "{read}");
     }
 
     #[test]

@@ -1,28 +1,29 @@
 //! `kinglet quantize`: from a checkpoint to a model file.
 
+mod print;
 mod report;
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use kinglet::sampler::SamplerOptions;
 use kinglet_quantize::checkpoint::{Checkpoint, CheckpointError, Problem};
 use kinglet_quantize::vocabulary::Vocabulary;
-use kinglet_quantize::{ConvertError, Hex, Options, Report, TunedState, convert, shape};
+use kinglet_quantize::{ConvertError, Options, Report, TunedState, convert, shape};
 
 use self::report::Texts;
 use crate::args::QuantizeArgs;
 use crate::support::input;
 use crate::support::output::{self, Kind, Output};
-use crate::support::stdout::Stdout;
-use crate::support::terminal::{self, IgnoreBrokenPipe};
+use crate::support::terminal;
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
+    input::refuse_standard_input(&args.checkpoint)?;
     let mut checkpoint = Checkpoint::open(&args.checkpoint)?;
     if !args.lora.is_empty() || checkpoint.is_base_and_adapter() {
         merge(&mut checkpoint, args)?;
     }
-    let state = args.state.as_deref().map(Checkpoint::open).transpose()?;
+    let state = args.tuned_state.as_deref().map(Checkpoint::open).transpose()?;
     let inputs = inputs(&checkpoint, state.as_ref(), args);
     output::refuse_overwrite(&inputs, "--output", &args.output)?;
     output::refuse_foreign(Kind::Model, "--output", &args.output, args.force)?;
@@ -32,20 +33,29 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
     }
     let state = state.map(|file| tuned_state(&checkpoint, args, &file)).transpose()?;
     let vocabulary = match &args.vocab {
-        None => checkpoint
-            .vocabulary()
-            .context("the checkpoint's own vocabulary; give another with `--vocab FILE`")?,
-        Some(path) => Some(named_vocabulary(path)?),
+        None => own_vocabulary(&checkpoint)?,
+        Some(name) => named_vocabulary(name)?,
     };
     let options = Options {
         vocabulary: vocabulary.as_ref(),
         state: state.as_ref(),
         licence: args.licence.as_deref(),
+        sampling: sampling(&checkpoint, args)?,
     };
     match &args.report {
         None => convert_and_print(&checkpoint, args, &options).map(|_| ()),
         Some(path) => with_report(&checkpoint, args, &options, path),
     }
+}
+
+/// The sampler's options that the model file is to state, where any is given: with them those of
+/// its kind.
+fn sampling(checkpoint: &Checkpoint, args: &QuantizeArgs) -> Result<Option<SamplerOptions>> {
+    if !args.sampler.is_any() {
+        return Ok(None);
+    }
+    let shape = shape(checkpoint).with_context(|| args.checkpoint.display().to_string())?;
+    Ok(Some(args.sampler.options(SamplerOptions::for_vocab(shape.vocab))))
 }
 
 /// Converts, compares the model with the checkpoint, and writes the report to `path`.
@@ -72,7 +82,7 @@ fn convert_and_print(
     let all = checkpoint.tensors().map(|tensor| tensor.elements() as u64).sum();
     let bar = terminal::progress(
         all,
-        "{bar:30} {percent}% · {human_pos} of {human_len} weights · {per_sec} · {eta} left",
+        "{bar:30} {percent}% · {human_pos} of {human_len} weights · {eta} left",
     );
     let report = convert(checkpoint, &args.output, options, &mut |done, _| {
         bar.set_position(done);
@@ -80,7 +90,7 @@ fn convert_and_print(
     bar.finish_and_clear();
     let report = report.map_err(|error| explain(error, args))?;
     let read = checkpoint.tensors().map(|tensor| tensor.byte_len() as u64).sum();
-    print(&report, args, read)?;
+    print::print(&report, args, read)?;
     for note in &report.notes {
         terminal::note(&format!("note: {note}"));
     }
@@ -146,9 +156,9 @@ fn advise(error: CheckpointError) -> anyhow::Error {
         Problem::StartMissing => "pass it as well, with a second --lora",
         Problem::AdapterConfig { .. } => "save an adapter of another kind",
         Problem::PissaStartAlone { .. } => "pass the trained file as well, with a second --lora",
-        Problem::NoAdapter { state: true } => "pass a tuned state as --state",
+        Problem::NoAdapter { state: true } => "pass a tuned state as --tuned-state",
         Problem::NoAdapter { .. } => {
-            "a whole checkpoint is quantized by itself, a tuned state is passed as --state"
+            "a whole checkpoint is quantized by itself, a tuned state is passed as --tuned-state"
         }
         Problem::AdapterTarget { .. }
         | Problem::Shape { .. }
@@ -167,8 +177,14 @@ fn tuned_state(
     file: &Checkpoint,
 ) -> Result<TunedState> {
     let shape = shape(checkpoint).with_context(|| format!("{}", args.checkpoint.display()))?;
-    TunedState::read(file, &shape)
-        .with_context(|| format!("{}, for {}", file.path().display(), args.checkpoint.display()))
+    TunedState::read(file, &shape).with_context(|| {
+        let (state, checkpoint) = (file.path().display(), args.checkpoint.display());
+        if file.path() == args.checkpoint {
+            state.to_string()
+        } else {
+            format!("{state}, for {checkpoint}")
+        }
+    })
 }
 
 /// The files that the command reads or that belong to those.
@@ -179,70 +195,60 @@ fn inputs(
 ) -> Vec<PathBuf> {
     let mut inputs = checkpoint.inputs();
     inputs.extend(state.into_iter().flat_map(Checkpoint::inputs));
-    inputs.extend(args.vocab.iter().filter(|name| bytes(name).is_none()).cloned());
+    inputs.extend(args.vocab.iter().filter(|name| BuiltIn::of(name).is_none()).cloned());
     inputs.extend(args.text.clone());
     inputs
 }
 
+/// The vocabulary that the checkpoint brings, or that its number of outputs tells.
+fn own_vocabulary(checkpoint: &Checkpoint) -> Result<Option<Vocabulary>> {
+    let own = checkpoint.vocabulary();
+    let own = own.context("the checkpoint's own vocabulary; give another with `--vocab FILE`")?;
+    let outputs = shape(checkpoint).map(|shape| shape.vocab);
+    if own.is_some() || !outputs.is_ok_and(|outputs| outputs == kinglet_world::OUTPUTS) {
+        return Ok(own);
+    }
+    terminal::note(
+        "note: the model gets the World vocabulary, for it has 65,536 outputs; --vocab FILE gives \
+         another, --vocab none none",
+    );
+    world().map(Some)
+}
+
 /// The vocabulary that `--vocab` names.
-fn named_vocabulary(name: &Path) -> Result<Vocabulary> {
-    match bytes(name) {
-        Some(first) => Ok(Vocabulary::bytes(first)),
+fn named_vocabulary(name: &Path) -> Result<Option<Vocabulary>> {
+    match BuiltIn::of(name) {
+        Some(BuiltIn::Bytes(first)) => Ok(Some(Vocabulary::bytes(first))),
+        Some(BuiltIn::World) => world().map(Some),
+        Some(BuiltIn::Nothing) => Ok(None),
         None => Vocabulary::read(&input::read(name, input::MAX_TEXT, "a vocabulary")?)
+            .map(Some)
             .with_context(|| format!("{}", name.display())),
     }
 }
 
-/// The id of byte 0, where the name is that of a vocabulary of bytes and of no file.
-fn bytes(name: &Path) -> Option<u16> {
-    match name.to_str() {
-        Some("bytes") => Some(0),
-        Some("bytes+1") => Some(1),
-        _ => None,
-    }
+/// The vocabulary of the World and G1 models. Id 0 ends a text.
+fn world() -> Result<Vocabulary> {
+    let tokens = kinglet_world::tokens().map(<[u8]>::to_vec);
+    Ok(Vocabulary::from_tokens(std::iter::once(Vec::new()).chain(tokens).collect())?)
 }
 
-/// Prints what was converted; `read` is the bytes of the checkpoint's tensors.
-fn print(report: &Report, args: &QuantizeArgs, read: u64) -> io::Result<()> {
-    let mut out = IgnoreBrokenPipe::new(Stdout::lock());
-    if !args.quiet {
-        let name_width = report.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
-        writeln!(
-            out,
-            "{:name_width$}  {:>13}  {:>5}  {:>6}  {:>6}",
-            "tensor", "shape", "group", "bits", "SNR"
-        )?;
-        for tensor in &report.tensors {
-            let shape = format!("{} x {}", tensor.rows, tensor.cols);
-            writeln!(
-                out,
-                "{:name_width$}  {shape:>13}  {:>5}  {:>6.3}  {:>3.1} dB",
-                tensor.name,
-                tensor.group,
-                tensor.bits_per_weight(),
-                tensor.snr_db(),
-            )?;
+/// What `--vocab` names that is no file.
+enum BuiltIn {
+    /// A token for each byte; the id of byte 0.
+    Bytes(u16),
+    World,
+    Nothing,
+}
+
+impl BuiltIn {
+    fn of(name: &Path) -> Option<Self> {
+        match name.to_str() {
+            Some("bytes") => Some(Self::Bytes(0)),
+            Some("bytes+1") => Some(Self::Bytes(1)),
+            Some("world") => Some(Self::World),
+            Some("none") => Some(Self::Nothing),
+            _ => None,
         }
-        writeln!(out)?;
     }
-    let weights: f64 = report.tensors.iter().map(|t| t.rows as f64 * t.cols as f64).sum();
-    let bytes: u64 = report.tensors.iter().map(|tensor| tensor.bytes).sum();
-    let signal: f64 = report.tensors.iter().map(|tensor| tensor.signal).sum();
-    let noise: f64 = report.tensors.iter().map(|tensor| tensor.noise).sum();
-    writeln!(
-        out,
-        "{}, {} layers of width {}, {} parameters",
-        report.shape.architecture, report.shape.layers, report.shape.width, report.parameters,
-    )?;
-    writeln!(
-        out,
-        "{}: {} bytes, {:.3} bits per weight, SNR {:.1} dB, {:.1} s, {:.2} GB/s",
-        args.output.display(),
-        report.file_len,
-        8.0 * bytes as f64 / weights,
-        10.0 * (signal / noise).log10(),
-        report.elapsed.as_secs_f64(),
-        read as f64 / 1e9 / report.elapsed.as_secs_f64(),
-    )?;
-    writeln!(out, "content hash {}", Hex(&report.content_hash))
 }

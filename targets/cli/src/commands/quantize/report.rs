@@ -40,7 +40,7 @@ impl Texts {
         vocab: usize,
     ) -> Result<Self> {
         let Some(path) = path else { return Ok(Self::Told) };
-        let bytes = input::read(path, input::MAX_TEXT, "a text")?;
+        let bytes = input::text(path, "a text")?;
         let bytes = without_mark(&bytes).to_vec();
         let texts = match vocabulary {
             Some(vocabulary) => tokenize(bytes, vocabulary),
@@ -188,13 +188,14 @@ pub(crate) fn write(
     };
     serde_json::to_writer_pretty(&mut *file, &json).map_err(io::Error::from)?;
     file.write_all(b"\n")?;
-    Ok(print(&quality, &worst, told)?)
+    // With --json, the standard output is one value, and the report has the figures.
+    if args.json { Ok(()) } else { Ok(print(&quality, &worst, told)?) }
 }
 
 /// Both sides on the texts.
 fn compare(args: &QuantizeArgs, checkpoint: &Checkpoint, texts: &Texts) -> Result<Quality> {
     let mut reference = Reference::open(checkpoint)?;
-    if let Some(path) = &args.state {
+    if let Some(path) = &args.tuned_state {
         reference.tune_from(&Checkpoint::open(path)?)?;
     }
     let opened = LoadedModel::new(&ModelArgs { model: Some(args.output.clone()), verify: false })?;

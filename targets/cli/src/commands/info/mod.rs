@@ -1,4 +1,7 @@
-//! `kinglet info`: what a model is and what it needs.
+//! `kinglet info`: what a model is and what it needs, or what a state file holds.
+
+mod decay;
+mod state;
 
 use std::io;
 
@@ -6,19 +9,36 @@ use anyhow::Result;
 use kinglet::engine::Requirements;
 use kinglet::format::model::{Model, Section};
 use kinglet::format::shape::{Ranks, Shape};
+use kinglet::sampler::SamplerOptions;
 use kinglet_quantize::Hex;
 use serde_json::json;
 
 use crate::args::InfoArgs;
+use crate::support::device::{self, Room};
 use crate::support::model::{LoadedModel, tokenizer};
 use crate::support::numbers::grouped;
+#[cfg(feature = "plot")]
+use crate::support::output;
+use crate::support::sampling::{flags, sampling_json};
 use crate::support::stdout::outln;
 use crate::support::traffic::{parameters, read_per_token};
 
 pub(crate) fn run(args: &InfoArgs) -> Result<()> {
-    let opened = LoadedModel::new(&args.model)?;
+    let chosen = args.model.chosen();
+    #[cfg(feature = "plot")]
+    if let Some(output) = &args.output {
+        output::refuse_overwrite(chosen.model.iter().chain(&args.text), "--output", output)?;
+    }
+    if let Some(path) = chosen.model.as_ref().filter(|path| state::begins_like_one(path)) {
+        return state::show(path, args.json);
+    }
+    args.device.check()?;
+    let opened = LoadedModel::new(&chosen)?;
     let model = opened.model()?;
-    let facts = Facts::new(&model);
+    if args.decay {
+        return decay::show(opened.name(), &model, args);
+    }
+    let facts = Facts { room: device::room(&model, &args.device)?, ..Facts::new(&model) };
     if args.json {
         outln!("{}", serde_json::to_string_pretty(&facts.json(opened.name()))?)?;
     } else {
@@ -32,16 +52,28 @@ struct Facts<'a> {
     parameters: u64,
     read_per_token: u64,
     tokens: Option<usize>,
+    /// Of the device that was asked for.
+    room: Option<Room>,
 }
 
 impl<'a> Facts<'a> {
     fn new(model: &'a Model<'a>) -> Self {
         let tokens = tokenizer(model, "").ok().map(|tokenizer| tokenizer.vocab_len());
-        Self { model, parameters: parameters(model), read_per_token: read_per_token(model), tokens }
+        let (parameters, read_per_token) = (parameters(model), read_per_token(model));
+        Self { model, parameters, read_per_token, tokens, room: None }
     }
 
     fn state_bytes(&self) -> usize {
         Requirements::of::<f32>(self.model.shape(), 1).state_bytes
+    }
+
+    fn sampling(&self) -> SamplerOptions {
+        SamplerOptions::for_model(self.model)
+    }
+
+    /// Whether the file states the sampler's options; else they are those of its kind.
+    fn is_sampling_stated(&self) -> bool {
+        self.sampling().stated_in(self.model.provenance()).is_some()
     }
 
     fn workspace_bytes(&self) -> usize {
@@ -65,6 +97,8 @@ impl<'a> Facts<'a> {
             "ffn": shape.ffn,
             "vocab": shape.vocab,
             "tokenizer_tokens": self.tokens,
+            "sampling": sampling_json(&self.sampling()),
+            "sampling_stated": self.is_sampling_stated(),
             "tuned_start_state": self.model.start_state().is_some(),
             "ranks": ranks(shape).map(|(_, key, rank)| (key.to_owned(), rank.into()))
                 .collect::<serde_json::Map<_, _>>(),
@@ -74,6 +108,15 @@ impl<'a> Facts<'a> {
             "state_bytes": self.state_bytes(),
             "workspace_bytes": self.workspace_bytes(),
             "bytes_read_per_token": self.read_per_token,
+            "device": self.room.as_ref().map(|room| json!({
+                "name": room.name,
+                "layers": room.layers,
+                "weights_bytes": room.weights,
+                "states_bytes": room.states,
+                "buffers_bytes": room.buffers,
+                "free_bytes": room.free,
+                "total_bytes": room.total,
+            })),
             "content_hash": Hex(&header.content_hash).to_string(),
             "provenance": self.model.provenance(),
         })
@@ -91,19 +134,25 @@ impl<'a> Facts<'a> {
             shape.heads(),
             shape.head_size,
             shape.ffn,
-            shape.vocab,
+            grouped(shape.vocab as u64),
         )?;
         let ranks: Vec<_> = ranks(shape).map(|(name, _, rank)| format!("{name} {rank}")).collect();
         if !ranks.is_empty() {
             outln!("  ranks: {}", ranks.join(", "))?;
         }
         match self.tokens {
-            Some(tokens) => outln!("  tokenizer: {tokens} token ids{}", far(tokens, shape.vocab))?,
+            Some(tokens) => outln!(
+                "  tokenizer: {} token ids{}",
+                grouped(tokens as u64),
+                beside(tokens, shape.vocab)
+            )?,
             None => outln!("  tokenizer: none")?,
         }
         if self.model.start_state().is_some() {
             outln!("  starts from a tuned state")?;
         }
+        let whose = if self.is_sampling_stated() { "its own" } else { "of its kind" };
+        outln!("  sampling, {whose}: {}", flags(&self.sampling(), None))?;
         outln!("  {:>13} parameters", grouped(self.parameters))?;
         outln!("file, bytes")?;
         for section in Section::ALL {
@@ -127,12 +176,27 @@ impl<'a> Facts<'a> {
             "  {:>13} of the file read per token at most; zeros in the channel mix spare a part",
             grouped(self.read_per_token)
         )?;
+        if let Some(room) = &self.room {
+            print_room(room, shape.layers)?;
+        }
+        outln!("  `kinglet fit` with the same model says which boards have that")?;
         outln!("content hash {}", Hex(&header.content_hash))?;
         for line in self.model.provenance().lines() {
             outln!("{line}")?;
         }
         Ok(())
     }
+}
+
+fn print_room(room: &Room, layers: usize) -> io::Result<()> {
+    outln!("{}, bytes", room.name)?;
+    let Room { weights, states, buffers, free, total, .. } = *room;
+    outln!("  {:>13} weights, {} of {layers} layers", grouped(weights), room.layers)?;
+    outln!("  {:>13} state of one sequence", grouped(states))?;
+    outln!("  {:>13} activations and logits of a prompt's batch", grouped(buffers))?;
+    outln!("  {:>13} in all", grouped(weights + states + buffers))?;
+    outln!("  {:>13} free of {}", grouped(free), grouped(total))?;
+    Ok(())
 }
 
 /// Names, JSON keys and values of the ranks that the architecture has.
@@ -152,11 +216,12 @@ fn ranks(shape: &Shape) -> impl Iterator<Item = (&'static str, &'static str, usi
 /// Vocabularies are padded to a round number, by less than this.
 const MAX_PADDING: usize = 1024;
 
-/// What to say of a tokenizer that leaves many logits without a text.
-fn far(tokens: usize, vocab: usize) -> &'static str {
-    if tokens + MAX_PADDING < vocab {
-        ", far fewer than the model has logits: is it the one that it was trained with?"
-    } else {
-        ""
+/// What to say of a tokenizer that leaves logits without a text.
+fn beside(tokens: usize, vocab: usize) -> String {
+    match vocab.saturating_sub(tokens) {
+        0 => String::new(),
+        1..=MAX_PADDING => format!("; the other {} are padding", vocab - tokens),
+        _ => ", far fewer than the model has logits: is it the one that it was trained with?"
+            .to_owned(),
     }
 }

@@ -1,0 +1,59 @@
+//! Options of the commands around the models folder: `pull`, `list`, `rm`.
+
+#[cfg(all(feature = "pull", any(unix, windows)))]
+use std::path::PathBuf;
+
+use clap::Args;
+
+#[cfg(all(feature = "pull", any(unix, windows)))]
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = ENVIRONMENT)]
+pub(crate) struct PullArgs {
+    /// A name of the list that `kinglet pull` alone shows, hf:OWNER/REPO/FILE (with
+    /// hf:OWNER/REPO@REVISION/FILE for another revision than main), or the URL of a checkpoint
+    pub(crate) model: Option<String>,
+    /// Name of the model in the models folder; that of the list or of the file if not given
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Vocabulary, as `quantize --vocab` takes it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vocab: Option<PathBuf>,
+    /// Keeps the checkpoint beside the model
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Replaces a model of that name, and does without the checks of memory and disk
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Prints the list as JSON
+    #[arg(long, conflicts_with = "model")]
+    pub(crate) json: bool,
+}
+
+/// What `pull` reads from its environment.
+#[cfg(all(feature = "pull", any(unix, windows)))]
+const ENVIRONMENT: &str = "\
+Environment:
+  KINGLET_MODELS          the models folder; kinglet/models in the user's data folder if not set
+  HF_ENDPOINT             a mirror of https://huggingface.co
+  HF_TOKEN                a token, for what asks for one; sent to the endpoint alone
+  HTTPS_PROXY, NO_PROXY   a proxy, and the hosts that are reached without it
+  SSL_CERT_FILE           certificates (PEM) to trust instead of the usual ones
+
+A download that was cut goes on where it ended when the same command is given again.";
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ListArgs {
+    /// Prints JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RmArgs {
+    /// Names, as `kinglet list` shows them
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Does not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}

@@ -1,0 +1,260 @@
+//! How `fit` answers: tables for people, and JSON.
+
+use std::io;
+
+use serde_json::{Value, json};
+
+use super::boards::{BOARDS, Board};
+use super::need::{Fit, Need, Place, Use, largest, largest_to_have};
+use super::shapes::Known;
+use crate::support::numbers::{grouped, short, size};
+use crate::support::stdout::outln;
+
+/// What is asked about.
+pub(super) struct Question<'a> {
+    /// The model's name.
+    pub(super) name: &'a str,
+    /// `None` where there is no model, and the boards alone are shown.
+    pub(super) need: Option<Need>,
+    pub(super) how: Use,
+}
+
+/// Bytes per token from which decoding waits for the memory and for nothing else: less may stay in
+/// the caches.
+const STREAMED: u64 = 32_000_000;
+
+/// Tokens per second that the memory of a board gives for a model, at most.
+fn estimate(board: &Board, need: &Need) -> Option<f64> {
+    let memory = board.memory?;
+    (need.read_per_token >= STREAMED)
+        .then(|| memory.bytes_per_second as f64 / need.read_per_token as f64)
+}
+
+/// "4.2" or "23": two digits are what an estimate is worth.
+fn two_digits(rate: f64) -> String {
+    if rate < 9.95 { format!("{rate:.1}") } else { format!("{rate:.0}") }
+}
+
+/// The largest shape that fits, and the largest that is to be had where that is another.
+fn largest_names(place: &Place, how: Use) -> String {
+    match (largest_to_have(place, how), largest(place, how)) {
+        (None, None) => "none".to_owned(),
+        (None, Some(known)) => format!("{} *", known.name),
+        (Some(known), _) => known.name.to_owned(),
+    }
+}
+
+pub(super) fn print_all(question: &Question<'_>) -> io::Result<()> {
+    match &question.need {
+        None => {
+            outln!("this build brings no model along; -m MODEL or --shape SHAPE says what fits")?
+        }
+        Some(need) => outln!(
+            "{} needs {} bytes of flash and {} of RAM",
+            question.name,
+            grouped(need.flash()),
+            grouped(need.ram())
+        )?,
+    }
+    outln!()?;
+    outln!(
+        "{:11} {:33} {:>8} {:>8}  {:30} largest to be had",
+        "--board",
+        "",
+        "flash",
+        "RAM",
+        "fits"
+    )?;
+    for board in BOARDS {
+        let place = Place::from(board);
+        let flash = board.flash.map_or("in RAM".to_owned(), short);
+        let ram = short(board.ram.iter().map(|bank| bank.bytes).sum());
+        outln!(
+            "{:11} {:33} {flash:>8} {ram:>8}  {:30} {}",
+            board.id,
+            board.name,
+            question.need.as_ref().map_or(String::new(), |need| answer(board, need, &place)),
+            largest_names(&place, question.how),
+        )?;
+    }
+    outln!()?;
+    outln!("* no such model is to be had: train your own")?;
+    outln!("tokens/s are estimates from the memory's speed, not measured")?;
+    for board in BOARDS.iter().filter(|board| !board.note.is_empty()) {
+        outln!("{}: {}", board.id, board.note)?;
+    }
+    outln!("`kinglet fit --board NAME` shows what goes where")
+}
+
+/// The answer for a board, in one cell.
+fn answer(board: &Board, need: &Need, place: &Place) -> String {
+    match (Fit::new(need, place).problem(), estimate(board, need)) {
+        (Some(problem), _) => format!("no: {problem}"),
+        (None, Some(rate)) => format!("yes, about {} tokens/s", two_digits(rate)),
+        (None, None) => "yes".to_owned(),
+    }
+}
+
+pub(super) fn print_fit(question: &Question<'_>, need: &Need, place: &Place) -> io::Result<()> {
+    let fit = Fit::new(need, place);
+    let answer = fit.problem().map_or("fits".to_owned(), |why| format!("does not fit: {why}"));
+    outln!("{} on {}: {answer}", question.name, place.name)?;
+    if place.is_linux() {
+        print_linux(need, place)?;
+    } else {
+        print_banks(need, place, &fit)?;
+    }
+    if let Some(board) = place.board {
+        print_board(board, need, &fit)?;
+    }
+    let (to_have, known) = (largest_to_have(place, question.how), largest(place, question.how));
+    let name = |known: Option<&Known>| known.map_or("none", |known| known.name);
+    outln!("largest model to be had that fits: {}", name(to_have))?;
+    if known.map(|known| known.name) != to_have.map(|known| known.name) {
+        outln!(
+            "largest shape that fits: {} (none to download; train your own, \
+             https://github.com/BlinkDL/RWKV-LM)",
+            name(known)
+        )?;
+    }
+    Ok(())
+}
+
+/// What goes where on a microcontroller, to the byte.
+fn print_banks(need: &Need, place: &Place, fit: &Fit) -> io::Result<()> {
+    if let Some(flash) = place.flash {
+        outln!("flash, bytes")?;
+        outln!("  {:>14} model", grouped(need.model))?;
+        outln!("  {:>14} code", grouped(need.code))?;
+        outln!("  {:>14} in all, of {}", grouped(need.flash()), grouped(flash))?;
+    }
+    outln!("RAM, bytes")?;
+    for (piece, bytes, bank) in &fit.banks {
+        let bank = bank.map_or("no piece is large enough", |bank| place.ram[bank].name);
+        outln!("  {:>14} {piece:15} {bank}", grouped(*bytes))?;
+    }
+    let ram = fit.banks.iter().map(|(_, bytes, _)| bytes).sum::<u64>();
+    let has: u64 = place.ram.iter().map(|bank| bank.bytes).sum();
+    outln!("  {:>14} in all, of {}", grouped(ram), grouped(has))
+}
+
+/// What a system with Linux holds in its one memory.
+fn print_linux(need: &Need, place: &Place) -> io::Result<()> {
+    let has: u64 = place.ram.iter().map(|bank| bank.bytes).sum();
+    outln!("RAM")?;
+    outln!("  {:>8} model", size(need.model))?;
+    outln!("  {:>8} state, workspace, logits", size(need.ram()))?;
+    outln!("  {:>8} kept for Linux", size(place.kept))?;
+    outln!(
+        "  {:>8} in all, of {}B",
+        size(need.model + need.ram() + place.kept),
+        short(has).replace('M', " M").replace('G', " G")
+    )
+}
+
+fn print_board(board: &Board, need: &Need, fit: &Fit) -> io::Result<()> {
+    if let (Some(rate), Some(memory), true) = (estimate(board, need), board.memory, fit.fits()) {
+        outln!(
+            "about {} tokens/s, an estimate and not measured: {} a token at {}/s ({})",
+            two_digits(rate),
+            size(need.read_per_token),
+            size(memory.bytes_per_second),
+            memory.source
+        )?;
+    }
+    outln!("sizes: {}", board.source)?;
+    if !board.note.is_empty() {
+        outln!("note: {}", board.note)?;
+    }
+    Ok(())
+}
+
+fn need_json(name: &str, need: &Need) -> serde_json::Map<String, Value> {
+    let buffers: serde_json::Map<_, _> = need
+        .buffers
+        .iter()
+        .map(|(name, bytes)| (format!("{}_bytes", name.replace(' ', "_")), (*bytes).into()))
+        .collect();
+    let mut json = serde_json::Map::new();
+    json.insert("model".to_owned(), name.into());
+    json.insert("model_bytes".to_owned(), need.model.into());
+    json.insert("code_bytes".to_owned(), need.code.into());
+    json.insert("flash_bytes".to_owned(), need.flash().into());
+    json.insert("ram".to_owned(), buffers.into());
+    json.insert("ram_bytes".to_owned(), need.ram().into());
+    json.insert("bytes_read_per_token".to_owned(), need.read_per_token.into());
+    json
+}
+
+fn place_json(place: &Place, need: Option<&Need>, how: Use) -> Value {
+    let fit = need.map(|need| Fit::new(need, place));
+    let banks: Vec<Value> =
+        place.ram.iter().map(|bank| json!({ "name": bank.name, "bytes": bank.bytes })).collect();
+    let placed = fit.as_ref().map_or(&[][..], |fit| &fit.banks);
+    let pieces: Vec<Value> = placed
+        .iter()
+        .map(|(name, bytes, bank)| {
+            json!({ "name": name, "bytes": bytes, "bank": bank.map(|bank| place.ram[bank].name) })
+        })
+        .collect();
+    let memory = place.board.and_then(|board| board.memory);
+    let fits = fit.as_ref().is_some_and(Fit::fits);
+    let rate = place.board.zip(need.filter(|_| fits));
+    let rate = rate.and_then(|(board, need)| estimate(board, need));
+    json!({
+        "board": place.board.map(|board| board.id),
+        "name": place.name,
+        "flash_bytes": place.flash,
+        "banks": banks,
+        "kept_bytes": place.kept,
+        "fits": fit.as_ref().map(Fit::fits),
+        "problem": fit.as_ref().and_then(Fit::problem),
+        "placement": pieces,
+        "largest_known": largest(place, how).map(|known| known.name),
+        "largest_to_have": largest_to_have(place, how).map(|known| known.name),
+        "memory_bytes_per_second": memory.map(|memory| memory.bytes_per_second),
+        "memory_source": memory.map(|memory| memory.source),
+        "estimated_tokens_per_second": rate,
+        "source": place.board.map(|board| board.source),
+        "note": place.board.map(|board| board.note),
+    })
+}
+
+pub(super) fn fit_json(question: &Question<'_>, need: &Need, place: &Place) -> Value {
+    let mut json = need_json(question.name, need);
+    json.insert("place".to_owned(), place_json(place, Some(need), question.how));
+    json.insert("fits".to_owned(), Fit::new(need, place).fits().into());
+    json.into()
+}
+
+pub(super) fn all_json(question: &Question<'_>) -> Value {
+    let need = question.need.as_ref();
+    let boards = BOARDS.iter().map(|board| place_json(&board.into(), need, question.how));
+    let boards: Vec<Value> = boards.collect();
+    let mut json = need.map_or_else(serde_json::Map::new, |need| need_json(question.name, need));
+    json.insert("boards".to_owned(), boards.into());
+    json.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_have_two_digits() {
+        for (rate, text) in [(0.42, "0.4"), (4.21, "4.2"), (9.97, "10"), (23.4, "23")] {
+            assert_eq!(two_digits(rate), text);
+        }
+    }
+
+    #[test]
+    fn an_estimate_is_the_memory_s_speed_over_the_bytes_of_a_token() {
+        let board = BOARDS.iter().find(|board| board.id == "pi-4-4gb").unwrap();
+        let need = |read_per_token| Need { model: 1, code: 1, read_per_token, buffers: vec![] };
+        assert_eq!(estimate(board, &need(350_000_000)), Some(10.0));
+        // It would be bound by something else.
+        assert_eq!(estimate(board, &need(1_000_000)), None);
+        let board = BOARDS.iter().find(|board| board.id == "rp2350").unwrap();
+        assert_eq!(estimate(board, &need(350_000_000)), None);
+    }
+}

@@ -1,0 +1,193 @@
+//! How `quantize` tells what it wrote: totals, what is unusual, and what to do next.
+
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
+use kinglet::format::model::{Model, Section};
+use kinglet_host::ModelFile;
+use kinglet_quantize::{Hex, Report, TensorReport};
+use serde_json::{Value, json};
+
+use crate::args::QuantizeArgs;
+use crate::support::numbers::grouped;
+use crate::support::sampling::sampling_json;
+use crate::support::stdout::Stdout;
+use crate::support::terminal::{self, IgnoreBrokenPipe};
+use crate::support::traffic::parameters;
+
+/// A tensor is unusual where its rounding error is this many times the median of all.
+const UNUSUAL: f64 = 2.0;
+/// Most unusual tensors that are named.
+const MAX_NAMED: usize = 5;
+
+/// Prints what was converted; `read` is the bytes of the checkpoint's tensors.
+pub(super) fn print(report: &Report, args: &QuantizeArgs, read: u64) -> Result<()> {
+    let file = ModelFile::open(&args.output);
+    let file = file.with_context(|| format!("cannot read {}", args.output.display()))?;
+    let model = Model::open(file.bytes())?;
+    let totals = Totals::new(report, &model, read);
+    let mut out = IgnoreBrokenPipe::new(Stdout::lock());
+    if args.json {
+        let json = serde_json::to_string_pretty(&totals.json(report, &model, args))?;
+        return Ok(writeln!(out, "{json}")?);
+    }
+    if args.verbose {
+        print_tensors(&mut out, &report.tensors)?;
+    }
+    if !terminal::is_quiet() {
+        totals.print(&mut out, report, args)?;
+        if !model.section(Section::Tokenizer).is_empty() {
+            let name = args.output.display();
+            terminal::note(&format!("next: kinglet run -m {name} \"Once upon a time\""));
+        }
+    }
+    Ok(())
+}
+
+/// What all tensors come to.
+struct Totals {
+    /// As `info` counts them.
+    parameters: u64,
+    bits_per_weight: f64,
+    snr_db: f64,
+    bytes_per_second: f64,
+}
+
+impl Totals {
+    fn new(report: &Report, model: &Model<'_>, read: u64) -> Self {
+        let tensors = &report.tensors;
+        let weights: f64 = tensors.iter().map(|t| t.rows as f64 * t.cols as f64).sum();
+        let bytes: u64 = tensors.iter().map(|tensor| tensor.bytes).sum();
+        let signal: f64 = tensors.iter().map(|tensor| tensor.signal).sum();
+        let noise: f64 = tensors.iter().map(|tensor| tensor.noise).sum();
+        Self {
+            parameters: parameters(model),
+            bits_per_weight: 8.0 * bytes as f64 / weights,
+            snr_db: 10.0 * (signal / noise).log10(),
+            bytes_per_second: read as f64 / report.elapsed.as_secs_f64(),
+        }
+    }
+
+    fn print(&self, out: &mut impl Write, report: &Report, args: &QuantizeArgs) -> io::Result<()> {
+        writeln!(
+            out,
+            "{}, {} layers of width {}, {} parameters",
+            report.shape.architecture,
+            report.shape.layers,
+            report.shape.width,
+            grouped(self.parameters),
+        )?;
+        writeln!(
+            out,
+            "{}: {} bytes, {:.3} bits per weight, SNR {:.1} dB, {:.1} s, {:.2} GB/s",
+            args.output.display(),
+            grouped(report.file_len),
+            self.bits_per_weight,
+            self.snr_db,
+            report.elapsed.as_secs_f64(),
+            self.bytes_per_second / 1e9,
+        )?;
+        let unusual = unusual(&report.tensors);
+        for tensor in unusual.iter().take(MAX_NAMED) {
+            writeln!(
+                out,
+                "unusual: {}, groups of {}, SNR {:.1} dB",
+                tensor.name,
+                tensor.group,
+                tensor.snr_db()
+            )?;
+        }
+        if let more @ 1.. = unusual.len().saturating_sub(MAX_NAMED) {
+            writeln!(out, "unusual: {more} more; -v shows every tensor")?;
+        }
+        writeln!(out, "content hash {}", Hex(&report.content_hash))
+    }
+
+    fn json(&self, report: &Report, model: &Model<'_>, args: &QuantizeArgs) -> Value {
+        let tensor = |tensor: &TensorReport| {
+            json!({
+                "name": tensor.name,
+                "rows": tensor.rows,
+                "cols": tensor.cols,
+                "group": tensor.group,
+                "bits_per_weight": tensor.bits_per_weight(),
+                "snr_db": tensor.snr_db(),
+            })
+        };
+        json!({
+            "checkpoint": args.checkpoint.display().to_string(),
+            "model": args.output.display().to_string(),
+            "architecture": report.shape.architecture.name(),
+            "layers": report.shape.layers,
+            "width": report.shape.width,
+            "parameters": self.parameters,
+            "file_bytes": report.file_len,
+            "bits_per_weight": self.bits_per_weight,
+            "snr_db": self.snr_db,
+            "seconds": report.elapsed.as_secs_f64(),
+            "content_hash": Hex(&report.content_hash).to_string(),
+            "sampling": sampling_json(&kinglet::SamplerOptions::for_model(model)),
+            "notes": report.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "unusual": unusual(&report.tensors).iter().map(|t| &t.name).collect::<Vec<_>>(),
+            "tensors": report.tensors.iter().map(tensor).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Tensors that int8 costs much more than the others, the worst first.
+fn unusual(tensors: &[TensorReport]) -> Vec<&TensorReport> {
+    let mut errors: Vec<_> = tensors.iter().map(TensorReport::relative_error).collect();
+    errors.sort_by(f64::total_cmp);
+    let median = errors.get(errors.len() / 2).copied().unwrap_or_default();
+    let mut unusual: Vec<_> =
+        tensors.iter().filter(|tensor| tensor.relative_error() > UNUSUAL * median).collect();
+    unusual.sort_by(|a, b| b.relative_error().total_cmp(&a.relative_error()));
+    unusual
+}
+
+/// A line for each tensor.
+fn print_tensors(out: &mut impl Write, tensors: &[TensorReport]) -> io::Result<()> {
+    let width = tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
+    writeln!(
+        out,
+        "{:width$}  {:>13}  {:>5}  {:>6}  {:>6}",
+        "tensor", "shape", "group", "bits", "SNR"
+    )?;
+    for tensor in tensors {
+        let shape = format!("{} x {}", tensor.rows, tensor.cols);
+        writeln!(
+            out,
+            "{:width$}  {shape:>13}  {:>5}  {:>6.3}  {:>3.1} dB",
+            tensor.name,
+            tensor.group,
+            tensor.bits_per_weight(),
+            tensor.snr_db(),
+        )?;
+    }
+    writeln!(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tensor_that_loses_much_is_unusual() {
+        let tensor = |name: &str, noise| TensorReport {
+            name: name.to_owned(),
+            rows: 16,
+            cols: 16,
+            group: 32,
+            bytes: 300,
+            signal: 1.0,
+            noise,
+            largest: 1.0,
+        };
+        let mut tensors = vec![tensor("a", 1e-4), tensor("b", 1.2e-4), tensor("c", 0.9e-4)];
+        assert!(unusual(&tensors).is_empty());
+        tensors.extend([tensor("d", 9e-4), tensor("e", 1e-2)]);
+        let names: Vec<_> = unusual(&tensors).iter().map(|t| t.name.clone()).collect();
+        assert_eq!(names, ["e", "d"]);
+        assert!(unusual(&[]).is_empty());
+    }
+}
