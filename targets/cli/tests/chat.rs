@@ -220,8 +220,8 @@ fn wrong_commands_say_what_is_right_and_end_nothing() {
         ("/save", "/save NAME"),
         ("/save ../a", "no name"),
         ("/save last-1", "the program's own"),
-        ("/set temp x", "temp x: not a number"),
-        ("/set top-p 9", "top_p is 9"),
+        ("/set temp x", "temp x: not a number from 0"),
+        ("/set top-p 9", "top-p 9: not in 0 to 1"),
         ("/set colour 1", "there is no option colour"),
         ("/think full", "has no thoughts"),
         ("/think loudly", "there are none, fast"),
@@ -383,10 +383,16 @@ fn a_file_of_its_own_keeps_a_conversation() {
         assert!(said.contains("cannot write /proc/talk.state"), "{said}");
     }
     // Of another model.
-    let model = support::golden("rwkv7.kinglet");
-    if fs::exists(&model).expect("a path") {
-        let said = refusal(&folder, &[&model, "--session", &file, "--resume"]);
-        assert!(said.contains("talk.state"), "{said}");
+    let model = folder.file("other.kinglet");
+    let checkpoint = support::golden("v7/model.pth");
+    support::succeed(&["quantize", &checkpoint, "--vocab", "bytes", "-o", &model, "-q"]);
+    let said = refusal(&folder, &[&model, "--session", &file, "--resume"]);
+    assert!(said.contains("talk.state: ") && said.contains("model"), "{said}");
+    // Options that are given count for more than those of the conversation.
+    let args = ["--session", &file, "--resume", "--temp", "0", "-n", "3", "--seed", "5"];
+    let shown = text(&piped(&folder, &args, "/set\n"));
+    for part in ["temp 0 ", "tokens 3 ", "seed 5 "] {
+        assert!(shown.contains(part), "{part}: {shown}");
     }
 }
 

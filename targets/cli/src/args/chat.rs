@@ -5,18 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 use kinglet_talk::Thinking;
 
-use super::parse::{Stop, stop};
-use super::{EngineArgs, ModelArgs, ResidenceArgs, SamplingArgs};
+use super::parse::{Stop, stop, whole};
+use super::{EngineArgs, PlacedModelArgs, ResidenceArgs, SamplingArgs};
 
 #[derive(Args, Clone, Debug)]
 // So that the error says what is accepted, not that `-1` is no option.
 #[command(allow_negative_numbers = true)]
 pub(crate) struct ChatArgs {
-    /// Model file (.kinglet), as -m
-    #[arg(value_name = "MODEL", conflicts_with = "model")]
-    pub(crate) path: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: PlacedModelArgs,
     #[command(flatten)]
     pub(crate) residence: ResidenceArgs,
     #[command(flatten)]
@@ -33,7 +30,7 @@ pub(crate) struct ChatArgs {
     #[arg(long, value_name = "MODE", value_parser = thinking)]
     pub(crate) think: Option<Thinking>,
     /// Ends a thought after this many tokens
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = whole::<usize>)]
     pub(crate) think_budget: Option<usize>,
     /// Goes on with the last conversation with this model, or that of --session
     #[arg(long)]
@@ -43,18 +40,19 @@ pub(crate) struct ChatArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) session: Option<PathBuf>,
     /// Most tokens of an answer, its thought included; 2048 if not given
-    #[arg(short = 'n', long = "tokens", value_name = "N")]
+    #[arg(short = 'n', long = "tokens", value_name = "N", allow_hyphen_values = true, value_parser = whole::<usize>)]
     pub(crate) tokens: Option<usize>,
-    #[command(flatten)]
-    pub(crate) sampling: SamplingArgs,
-    /// Ends an answer where this text comes, which is not shown; may be given several times. `\\n`,
-    /// `\\t` and `\\\\` stand for a line break, a tab and a backslash
+    /// Ends an answer where this text comes, which is not shown; may be given several times. `\n`,
+    /// `\t` and `\\` stand for a line break, a tab and a backslash
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = stop)]
     pub(crate) stop: Vec<Stop>,
     /// Prints a line of JSON for each answer: question, thought, answer, tokens, and its end, which
     /// is end, stop, length or interrupt
     #[arg(long)]
     pub(crate) json: bool,
+    // Last, for its options have a heading of their own.
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
 }
 
 /// The way to think of that name.

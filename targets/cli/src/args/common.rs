@@ -16,7 +16,9 @@ pub(crate) struct ModelArgs {
     #[arg(short, long, value_name = "MODEL", group = "chosen")]
     #[cfg_attr(
         not(feature = "built-in-model"),
-        arg(help = "Model file (.kinglet), or the name of one that `kinglet list` shows; this build brings none along")
+        arg(
+            help = "Model file (.kinglet), or the name of one that `kinglet list` shows; this build brings none along"
+        )
     )]
     pub(crate) model: Option<PathBuf>,
     /// Checks the checksums of the whole file first; done anyway below 64 MB

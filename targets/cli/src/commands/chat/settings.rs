@@ -60,13 +60,13 @@ pub(super) fn set(session: &mut Session<'_>, key: &str, value: &str) -> Result<(
     let mut settings = session.settings();
     let sampling = &mut settings.sampling;
     match key {
-        "temp" => sampling.temperature = finite(key, value)?,
-        "top-p" => sampling.top_p = finite(key, value)?,
+        "temp" => sampling.temperature = not_negative(key, value)?,
+        "top-p" => sampling.top_p = share(key, value)?,
         "top-k" => sampling.top_k = whole(key, value)?,
-        "min-p" => sampling.min_p = finite(key, value)?,
-        "presence" => sampling.presence = finite(key, value)?,
-        "frequency" => sampling.frequency = finite(key, value)?,
-        "penalty-decay" => sampling.penalty_decay = finite(key, value)?,
+        "min-p" => sampling.min_p = share(key, value)?,
+        "presence" => sampling.presence = not_negative(key, value)?,
+        "frequency" => sampling.frequency = not_negative(key, value)?,
+        "penalty-decay" => sampling.penalty_decay = share(key, value)?,
         "tokens" => settings.answer_tokens = whole(key, value)?,
         "think-budget" if value == "none" => settings.thought_tokens = None,
         "think-budget" => settings.thought_tokens = Some(whole(key, value)?),
@@ -82,7 +82,15 @@ fn whole<T: std::str::FromStr>(key: &str, value: &str) -> Result<T> {
     value.parse().map_err(|_| anyhow!("{key} {value}: not a whole number from 0, or too large"))
 }
 
-fn finite(key: &str, value: &str) -> Result<f32> {
-    let number = value.parse().ok().filter(|number: &f32| number.is_finite());
-    number.ok_or_else(|| anyhow!("{key} {value}: not a number"))
+fn not_negative(key: &str, value: &str) -> Result<f32> {
+    within(key, value, f32::MAX, "not a number from 0")
+}
+
+fn share(key: &str, value: &str) -> Result<f32> {
+    within(key, value, 1.0, "not in 0 to 1")
+}
+
+fn within(key: &str, value: &str, most: f32, wrong: &str) -> Result<f32> {
+    let number = value.parse().ok().filter(|number| (0.0..=most).contains(number));
+    number.ok_or_else(|| anyhow!("{key} {value}: {wrong}"))
 }

@@ -7,6 +7,7 @@ use kinglet::engine::Engine;
 use kinglet::format::model::Model;
 use kinglet::format::state_file::StateFileError;
 use kinglet::num::state_dtype::{StateElement, f16};
+use kinglet::sampler::SamplerOptions;
 use kinglet::tokenizer::Tokenizer;
 use kinglet_talk::template::{ChatTemplate, MAX_SOURCE};
 use kinglet_talk::{
@@ -18,24 +19,25 @@ use super::display::Display;
 use super::input::Input;
 use super::storage::Storage;
 use super::{Chat, repl};
-use crate::args::{ChatArgs, ModelArgs, StateType};
+use crate::args::{ChatArgs, StateType};
 use crate::commands::run::drawn_seed;
-use crate::support::engine::{PROMPT_BATCH, max_batch, with_engine};
+use crate::support::engine::{max_batch, with_engine};
 use crate::support::interrupt::Interrupt;
 use crate::support::model::{LoadedModel, tokenizer};
 use crate::support::{input, terminal};
 
 /// Tokens of an answer, where nothing else is said.
 const ANSWER_TOKENS: usize = 2048;
-/// Bytes of states that are kept for going back; what is older is computed again.
-const SNAPSHOT_BYTES: usize = 128 << 20;
+/// Most bytes of states that are kept for going back, and their part of the machine's memory; what
+/// is older is computed again.
+const MOST_SNAPSHOT_BYTES: u64 = 256 << 20;
+const SNAPSHOT_PART: u64 = 16;
 /// Longest file with a template: one of a tokenizer has more in it.
 const MAX_TEMPLATE_FILE: u64 = 16 << 20;
 
 pub(crate) fn run(args: &ChatArgs) -> Result<()> {
-    let path = args.path.clone().or_else(|| args.model.model.clone());
-    let opened =
-        LoadedModel::resident(&ModelArgs { model: path, ..args.model.clone() }, &args.residence)?;
+    args.engine.check_device(&args.residence)?;
+    let opened = LoadedModel::resident(&args.model.chosen(), &args.residence)?;
     let model = opened.model()?;
     let tokenizer = tokenizer(&model, opened.name())?;
     let storage = storage(args, &model)?;
@@ -44,8 +46,10 @@ pub(crate) fn run(args: &ChatArgs) -> Result<()> {
     let branch = saved.map(|path| load(&model, state_type, path)).transpose()?;
     let choice = template(args, &model, branch.as_ref())?;
     let interrupt = Interrupt::new();
-    with_engine(model, &args.engine, 1, max_batch(&model, PROMPT_BATCH), |engine| {
-        let started = Start { args, tokenizer, branch, choice };
+    let batch = max_batch(&model, args.engine.prompt_batch());
+    let own = SamplerOptions::for_model(&model);
+    with_engine(model, &args.engine, 1, batch, |engine| {
+        let started = Start { args, own, tokenizer, branch, choice };
         let (session, seed, reason) = started.session(engine)?;
         let mut chat = Chat {
             session,
@@ -70,6 +74,8 @@ pub(crate) fn run(args: &ChatArgs) -> Result<()> {
 /// What a session begins with.
 struct Start<'a, 'b> {
     args: &'b ChatArgs,
+    /// The model's own.
+    own: SamplerOptions,
     tokenizer: Tokenizer<'a>,
     branch: Option<Branch>,
     choice: Choice,
@@ -78,10 +84,10 @@ struct Start<'a, 'b> {
 impl<'a> Start<'a, '_> {
     /// The session, the seed that its generator began with, and why its template is this one.
     fn session(self, engine: &'a mut dyn Engine) -> Result<(Session<'a>, Option<u64>, String)> {
-        let Self { args, tokenizer, branch, choice } = self;
+        let Self { args, own, tokenizer, branch, choice } = self;
         let Choice { template, reason } = choice;
         let saved = branch.as_ref().and_then(|branch| branch.settings.as_ref());
-        let settings = settings(args, saved, &template)?;
+        let settings = settings(args, own, saved, &template)?;
         let seed = args.sampling.seed.unwrap_or_else(drawn_seed);
         // The system text of a conversation that is gone on with is in its state.
         let system = args.system.clone().filter(|_| branch.is_none());
@@ -93,7 +99,7 @@ impl<'a> Start<'a, '_> {
             stops: settings.stops,
             sampling: settings.sampling,
             seed,
-            snapshot_bytes: SNAPSHOT_BYTES,
+            snapshot_bytes: snapshot_bytes(),
             ..SessionOptions::default()
         };
         let mut session = Session::new(engine, tokenizer, template.clone(), options)?;
@@ -110,6 +116,12 @@ impl<'a> Start<'a, '_> {
         }
         Ok((session, args.sampling.seed, reason))
     }
+}
+
+/// Bytes of states that are kept for going back.
+fn snapshot_bytes() -> usize {
+    let part = kinglet_host::total_memory().map(|total| total / SNAPSHOT_PART);
+    part.unwrap_or(MOST_SNAPSHOT_BYTES).min(MOST_SNAPSHOT_BYTES) as usize
 }
 
 /// The files of the conversation. One that cannot be kept where nobody asked for it is no reason
@@ -182,7 +194,12 @@ fn template_file(name: &str) -> Result<Template> {
 }
 
 /// How the session answers: as the command line says, or as the conversation did.
-fn settings(args: &ChatArgs, saved: Option<&Settings>, template: &Template) -> Result<Settings> {
+fn settings(
+    args: &ChatArgs,
+    own: SamplerOptions,
+    saved: Option<&Settings>,
+    template: &Template,
+) -> Result<Settings> {
     let asked = args.think.filter(|&thinking| thinking != Thinking::None);
     if asked.is_some() && !template.thinks() {
         bail!("--think: the template {template} has no thoughts");
@@ -193,7 +210,7 @@ fn settings(args: &ChatArgs, saved: Option<&Settings>, template: &Template) -> R
         thought_tokens: None,
         answer_tokens: ANSWER_TOKENS,
         stops: Vec::new(),
-        sampling: args.sampling.options(),
+        sampling: own,
     };
     let settings = saved.cloned().unwrap_or(usual);
     let stops = args.stop.iter().map(|stop| String::from_utf8(stop.0.clone()));
@@ -203,6 +220,6 @@ fn settings(args: &ChatArgs, saved: Option<&Settings>, template: &Template) -> R
         thought_tokens: args.think_budget.or(settings.thought_tokens),
         answer_tokens: args.tokens.unwrap_or(settings.answer_tokens),
         stops: if stops.is_empty() { settings.stops } else { stops },
-        sampling: settings.sampling,
+        sampling: args.sampling.sampler.options(settings.sampling),
     })
 }
