@@ -179,6 +179,7 @@ fn ctrl_c_keeps_what_there_is_of_an_answer() {
     drop(terminal);
     let mut terminal = Terminal::new(&folder, &["--resume", "--kernel", "scalar"]);
     let continued = words(&terminal.enter("/continue"));
+    assert!(terminal.enter("/continue").contains("no more to say"));
     let joined = [partial + &continued, words(&whole)].map(|text| text.replace(' ', ""));
     assert_eq!(joined[0], joined[1]);
     // At the prompt the second one ends the chat.
@@ -239,10 +240,10 @@ fn wrong_commands_say_what_is_right_and_end_nothing() {
 fn the_line_editor_takes_several_lines_and_completes() {
     let folder = Folder::new("chat-editing");
     let mut terminal = Terminal::new(&folder, &["-n", "4"]);
-    terminal.0.send("/st\t").expect("keys");
+    terminal.0.send("/st\t\t").expect("keys");
     terminal.0.flush().expect("keys");
     terminal.0.exp_string("/stats").expect("completions");
-    assert!(terminal.enter("ats").contains("template  plain: a vocabulary of 1024 ids"));
+    assert!(terminal.enter("s").contains("template  plain: a vocabulary of 1024 ids"));
     terminal.0.send("\"\"\"\rA cat.\r").expect("lines");
     terminal.enter("A dog.\"\"\"");
     terminal.enter("\u{1b}[200~One\nTwo\u{1b}[201~");
@@ -318,6 +319,22 @@ fn a_pipe_gets_what_run_tells() {
     let answers = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(!answers.contains('\u{1b}') && !answers.contains("> "), "{answers}");
     assert!(answers.contains("last-1"), "{answers}");
+}
+
+#[test]
+fn answers_are_lines_of_json() {
+    let folder = Folder::new("chat-json");
+    let args = ["--json", "--seed", "3", "-n", "12", "--template", "g1"];
+    let args = [&args[..], &["--think", "full", "--think-budget", "6"]].concat();
+    let lines = text(&piped(&folder, &args, "Why?\n/think\n"));
+    let lines: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let [answer, shown] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!((&answer["question"], &answer["end"]), (&"Why?".into(), &"length".into()));
+    assert!(
+        answer["thought"] != "" && answer["answer"] != "" && answer["tokens"].as_u64() > Some(0)
+    );
+    assert_eq!(shown["shown"], "full");
 }
 
 #[test]

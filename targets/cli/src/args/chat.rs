@@ -51,6 +51,10 @@ pub(crate) struct ChatArgs {
     /// `\\t` and `\\\\` stand for a line break, a tab and a backslash
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = stop)]
     pub(crate) stop: Vec<Stop>,
+    /// Prints a line of JSON for each answer: question, thought, answer, tokens, and its end, which
+    /// is end, stop, length or interrupt
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// The way to think of that name.

@@ -75,21 +75,30 @@ impl Chat<'_> {
         let held = self.session.held_back();
         self.display.piece(&kinglet_talk::Piece { answer: held, ..Default::default() });
         self.display.end_answer();
-        let flow = match result {
-            Ok(flow) => flow,
-            Err(error) => {
-                // What there is of the answer is kept.
-                self.keep()?;
-                return Err(error);
+        let finish = self.session.finish().cloned();
+        // What there is of the answer is kept, whatever ended it.
+        let kept = self.keep();
+        let flow = result?;
+        let (end, note) = match (flow, finish) {
+            (Flow::Stopped, _) => {
+                ("interrupt", "(stopped; /continue goes on, /retry answers in another way)".into())
             }
+            (_, Some(Finish::Length)) => {
+                let most = grouped(self.session.options().answer_tokens as u64);
+                ("length", format!("(stopped after {most} tokens; /continue goes on)"))
+            }
+            (_, Some(Finish::Stop(_))) => ("stop", String::new()),
+            _ => ("end", String::new()),
         };
-        if flow == Flow::Stopped {
-            self.display.note("(stopped; /continue goes on, /retry answers in another way)");
-        } else if self.session.finish() == Some(&Finish::Length) {
-            let most = grouped(self.session.options().answer_tokens as u64);
-            self.display.note(&format!("(stopped after {most} tokens; /continue goes on)"));
+        if !note.is_empty() {
+            self.display.note(&note);
+        } else if tokens <= 1 && self.input.is_terminal() {
+            self.display.note("(the model has no more to say)");
         }
-        self.keep()?;
+        if let Some(turn) = self.session.turns().last() {
+            self.display.whole_answer(turn, end);
+        }
+        kept?;
         Ok(flow)
     }
 

@@ -2,13 +2,15 @@
 //!
 //! Answers and what commands were asked for go to standard output, all else to standard error.
 //! Where standard output is no terminal, answers are there as the model wrote them, without
-//! thoughts. On a terminal a control character of the model could do anything, and is left out.
+//! thoughts; with --json each is a line. On a terminal a control character of the model could do
+//! anything, and is left out.
 
 use std::io::{self, IsTerminal, Write};
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
-use kinglet_talk::Piece;
+use kinglet_talk::{Piece, Turn};
+use serde_json::json;
 
 use crate::support::terminal;
 
@@ -25,6 +27,8 @@ enum Part {
 
 pub(super) struct Display {
     out: AutoStream<io::Stdout>,
+    /// Whether answers are lines of JSON.
+    is_json: bool,
     /// Whether a person reads the standard output.
     is_terminal: bool,
     /// Whether it has colours.
@@ -37,12 +41,13 @@ pub(super) struct Display {
 }
 
 impl Display {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(is_json: bool) -> Self {
         let stdout = io::stdout();
-        let is_terminal = stdout.is_terminal();
+        let is_terminal = stdout.is_terminal() && !is_json;
         let is_styled = is_terminal && AutoStream::choice(&stdout) != ColorChoice::Never;
         Self {
             out: AutoStream::auto(stdout),
+            is_json,
             is_terminal,
             is_styled,
             part: Part::Nothing,
@@ -77,6 +82,9 @@ impl Display {
 
     /// Shows what a token of an answer completed.
     pub(super) fn piece(&mut self, Piece { thought, answer }: &Piece) {
+        if self.is_json {
+            return;
+        }
         if self.is_terminal && !thought.is_empty() {
             if self.part != Part::Thought && !self.is_styled {
                 self.write("[thinking]\n");
@@ -112,12 +120,26 @@ impl Display {
 
     /// Ends an answer.
     pub(super) fn end_answer(&mut self) {
-        if self.is_terminal {
-            self.new_line();
-        } else {
-            self.write("\n");
+        match (self.is_json, self.is_terminal) {
+            (true, _) => {}
+            (false, true) => self.new_line(),
+            (false, false) => self.write("\n"),
         }
         self.part = Part::Nothing;
+    }
+
+    /// Shows a whole answer where answers are lines of JSON.
+    pub(super) fn whole_answer(&mut self, turn: &Turn, end: &str) {
+        if self.is_json {
+            let line = json!({
+                "question": turn.user,
+                "thought": turn.thought,
+                "answer": turn.answer,
+                "tokens": turn.tokens.len(),
+                "end": end,
+            });
+            self.write(&format!("{line}\n"));
+        }
     }
 
     /// Shows a turn of before.
@@ -133,7 +155,11 @@ impl Display {
 
     /// Shows what was asked for.
     pub(super) fn line(&mut self, text: &str) {
-        let text = if self.is_terminal { visible(text) } else { text.to_owned() };
+        let text = match (self.is_json, self.is_terminal) {
+            (true, _) => json!({ "shown": text }).to_string(),
+            (false, true) => visible(text),
+            (false, false) => text.to_owned(),
+        };
         self.write(&text);
         self.write("\n");
     }

@@ -47,9 +47,10 @@ pub(super) struct Terminal {
 }
 
 impl Input {
-    /// Input from a terminal if both sides are one. State names in `folder` are completed.
-    pub(super) fn new(folder: Option<PathBuf>) -> Result<Self> {
-        if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+    /// Input from a terminal if both sides are one, and nobody asks for `lines`. State names in
+    /// `folder` are completed.
+    pub(super) fn new(folder: Option<PathBuf>, lines: bool) -> Result<Self> {
+        if lines || !io::stdin().is_terminal() || !io::stdout().is_terminal() {
             return Ok(Self::Lines(io::stdin().lock()));
         }
         let config = Config::builder()

@@ -164,6 +164,7 @@ impl Chat<'_> {
         };
         let flow = self.read(|session, progress| session.set_system_with(text, progress))?;
         if flow == Flow::GoOn {
+            self.display.note("(set; the conversation was read again)");
             self.keep()?;
         }
         Ok(flow)
@@ -185,6 +186,7 @@ impl Chat<'_> {
             bail!("the template {} has no thoughts", self.session.template());
         }
         self.session.set_thinking(thinking, budget);
+        self.display.note(&format!("(thinking: {})", thinking.name()));
         self.keep()
     }
 
@@ -193,6 +195,7 @@ impl Chat<'_> {
         if key == "seed" {
             self.seed = Some(self.session.options().seed);
         }
+        self.display.note(&format!("({key} is {value})"));
         self.keep()
     }
 

@@ -27,6 +27,8 @@ use crate::support::{input, terminal};
 
 /// Tokens of an answer, where nothing else is said.
 const ANSWER_TOKENS: usize = 2048;
+/// Bytes of states that are kept for going back; what is older is computed again.
+const SNAPSHOT_BYTES: usize = 128 << 20;
 /// Longest file with a template: one of a tokenizer has more in it.
 const MAX_TEMPLATE_FILE: u64 = 16 << 20;
 
@@ -52,9 +54,9 @@ pub(crate) fn run(args: &ChatArgs) -> Result<()> {
             reason,
             state_type,
             seed,
-            input: Input::new(storage.folder().map(Path::to_owned))?,
+            input: Input::new(storage.folder().map(Path::to_owned), args.json)?,
             storage,
-            display: Display::new(),
+            display: Display::new(args.json),
             interrupt,
             attached: String::new(),
             initial: String::new(),
@@ -91,6 +93,7 @@ impl<'a> Start<'a, '_> {
             stops: settings.stops,
             sampling: settings.sampling,
             seed,
+            snapshot_bytes: SNAPSHOT_BYTES,
             ..SessionOptions::default()
         };
         let mut session = Session::new(engine, tokenizer, template.clone(), options)?;
