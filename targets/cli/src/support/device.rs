@@ -137,7 +137,7 @@ fn with_host<S: StateElement, D: kinglet_cuda::Device, R>(
     options: &EngineOptions,
     f: impl FnOnce(&mut dyn Engine) -> Result<R>,
 ) -> Result<R> {
-    let kernels = Threaded::new(args.set()?, args.threads()?);
+    let kernels = Threaded::new(args.set()?, args.threads());
     let EngineOptions { max_batch, sequences, host_layers, .. } = *options;
     let len =
         FirstLayers::<'_, kinglet::kernels::scalar::Scalar>::state_len(model.shape(), host_layers);
