@@ -416,7 +416,12 @@ mod tests {
     use super::*;
 
     /// Every thread count of a small machine, and more than it has cores.
-    const THREADS: [usize; 5] = [1, 2, 3, 4, 16];
+    const THREADS: &[usize] = if cfg!(miri) { &[1, 2, 4] } else { &[1, 2, 3, 4, 16] };
+
+    /// A number of repetitions; fewer under Miri, which takes a thousand times as long.
+    const fn times(many: usize) -> usize {
+        if cfg!(miri) { many.div_ceil(1000).min(20) } else { many }
+    }
 
     fn runs_each_once(pool: &Pool, chunks: usize) {
         let counts: Vec<_> = (0..chunks).map(|_| AtomicUsize::new(0)).collect();
@@ -428,10 +433,10 @@ mod tests {
 
     #[test]
     fn each_chunk_runs_once() {
-        for threads in THREADS {
+        for &threads in THREADS {
             let pool = Pool::new(threads);
             assert_eq!(pool.threads(), threads);
-            for chunks in (0..70).chain([1000]) {
+            for chunks in (0..70).step_by(if cfg!(miri) { 23 } else { 1 }).chain([times(1000)]) {
                 runs_each_once(&pool, chunks);
             }
         }
@@ -443,7 +448,7 @@ mod tests {
         // Written without atomics: a chunk that ran after its region, or a write
         // that the caller did not see, would show.
         let mut counts = [0u64; 3];
-        for region in 1..=1_000_000 {
+        for region in 1..=times(1_000_000) as u64 {
             let mut parts = counts.each_mut().map(Some);
             pool.consume(&mut parts, &|count: &mut u64| *count += 1);
             assert_eq!(counts, [region; 3]);
@@ -452,10 +457,11 @@ mod tests {
 
     #[test]
     fn more_threads_than_cores() {
-        let pool = Pool::new(4 * thread::available_parallelism().map_or(1, usize::from));
-        for region in 0..20_000 {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let pool = Pool::new(if cfg!(miri) { 3 } else { 4 * cores });
+        for region in 0..times(20_000) {
             runs_each_once(&pool, 1 + region % 40);
-            if region % 2_000 == 0 {
+            if region % times(2_000) == 0 {
                 // Long enough that the workers sleep.
                 thread::sleep(4 * SPIN);
             }
@@ -464,7 +470,10 @@ mod tests {
 
     #[test]
     fn threads_that_sleep_at_once() {
-        for threads in THREADS {
+        if cfg!(miri) {
+            return; // It has no clock that would end the disturbance.
+        }
+        for &threads in THREADS {
             let mut pool = Pool::new(threads);
             pool.contention = Mutex::new(Contention::disturbed());
             runs_each_once(&pool, 2);
@@ -511,7 +520,7 @@ mod tests {
 
     #[test]
     fn a_panic_reaches_the_caller() {
-        for threads in THREADS {
+        for &threads in THREADS {
             let pool = Pool::new(threads);
             for guilty in [0, 7, 15] {
                 let ended = AtomicUsize::new(0);
@@ -546,14 +555,14 @@ mod tests {
         pool.for_each(8, &|_| runs_each_once(&pool, 5));
         thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..2_000).for_each(|_| runs_each_once(&pool, 9)));
+                scope.spawn(|| (0..times(2_000)).for_each(|_| runs_each_once(&pool, 9)));
             }
         });
     }
 
     #[test]
     fn ends_at_any_moment() {
-        for round in 0..300 {
+        for round in 0..if cfg!(miri) { 10 } else { 300 } {
             let pool = Pool::new(1 + round % 5);
             if round % 3 > 0 {
                 runs_each_once(&pool, 8);
