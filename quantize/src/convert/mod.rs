@@ -178,7 +178,10 @@ pub fn convert(
     let provenance = std::thread::scope(|scope| {
         // Hashing the checkpoint waits for the disk; on a thread of its own where one is to be had.
         let hashing = std::thread::Builder::new().name("hashing".to_owned());
-        let hashing = hashing.spawn_scoped(scope, || provenance(checkpoint, options)).ok();
+        // It uses the pool as well: where this thread is the pool, each would wait for the other.
+        let hashing = threads::are_apart()
+            .then(|| hashing.spawn_scoped(scope, || provenance(checkpoint, options)).ok())
+            .flatten();
         let mut converted = Conversion::new(checkpoint, shape, out, progress)?;
         let sections = [Section::Vectors, Section::Embedding, Section::Layers, Section::Head];
         sections.into_iter().try_for_each(|section| converted.section(section))?;
