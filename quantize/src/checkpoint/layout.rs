@@ -1,4 +1,8 @@
 //! Shapes and strides of tensors, and how the one tensor looks as another.
+//!
+//! A name's rule says how another program lays a tensor out, and here that is undone without
+//! moving a value: transposing, splitting and squeezing change strides alone. What a file states is
+//! checked once, when a layout is made; afterwards no product or sum of its numbers overflows.
 
 use super::error::{Problem, clip};
 

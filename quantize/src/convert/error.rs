@@ -1,4 +1,7 @@
 //! Why a conversion did not happen.
+//!
+//! Each message says what was found, what was expected, and what to do where there is something to
+//! do. Names of tensors come from files, so they are quoted and cut.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,10 @@
 //! Which RWKV a checkpoint is, judged by its tensors.
+//!
+//! The version is told by tensors that it added, the dimensions by the shapes of a few, and then
+//! every tensor of that shape must be there and no other: a wrong guess shows as a missing tensor,
+//! never as a model that runs wrong. What a container states of itself is compared last and decides
+//! nothing, as files are often named and described wrongly. Models that are close to RWKV are named
+//! where they are known, for a message of a missing tensor would lead nowhere.
 
 use std::collections::{BTreeSet, HashSet};
 

@@ -1,4 +1,9 @@
 //! Writes a model file: sections in order, beside the target, then renamed.
+//!
+//! Bytes go through a thread of its own that hashes and writes while the next are quantized;
+//! buffers come back from it, so that there are only a few. Header and directory have their place
+//! at the start and are written last, when offsets, checksums and the content hash are known. A system
+//! that gives no thread is told so as an error: no file is left, and another try may work.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, Write};

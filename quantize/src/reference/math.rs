@@ -1,4 +1,8 @@
 //! The few operations that the papers' equations are made of.
+//!
+//! All in f64, in the plainest order, for many tokens at a time: a row of a matrix is read from the
+//! checkpoint once for all of them, which is most of the time that a large model takes. Nothing is
+//! shared with the runtime's kernels, which this is there to judge.
 
 use core::ops::Range;
 

@@ -1,4 +1,9 @@
 //! Takes a checkpoint's tensors one by one, so that what is left over shows.
+//!
+//! A layer of the reference takes what its equations name, with the shape that they give it, and
+//! what nobody took is an error in the end. It shares no table of names or shapes with the
+//! conversion, so that a fault there is not repeated here. Matrices of a checkpoint stay in the
+//! file, as a large model in f64 is four times as large.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,9 @@
 //! Byte-level byte-pair vocabularies: checked, and packed as `kinglet::tokenizer` specifies.
+//!
+//! The runtime merges by ids: it needs the pair that each id is merged from, and takes the smallest
+//! id for the earliest merge. So ids must ascend with their merges, which is checked here, and a
+//! vocabulary in which they do not is refused. Added tokens that are found in the text as it is and
+//! those found in the normalized text have a trie each.
 
 use std::collections::{HashMap, HashSet};
 
