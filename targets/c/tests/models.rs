@@ -13,8 +13,9 @@ struct Aligned<const N: usize>([u8; N]);
 
 macro_rules! model {
     ($name:literal) => {{
-        static FILE: &Aligned<{ include_bytes!(concat!("../../../tests/fuzz/seeds/model/", $name)).len() }> =
-            &Aligned(*include_bytes!(concat!("../../../tests/fuzz/seeds/model/", $name)));
+        static FILE: &Aligned<
+            { include_bytes!(concat!("../../../tests/fuzz/seeds/model/", $name)).len() },
+        > = &Aligned(*include_bytes!(concat!("../../../tests/fuzz/seeds/model/", $name)));
         ($name, &FILE.0[..])
     }};
 }
@@ -47,7 +48,8 @@ fn compute(name: &str, file: &[u8]) {
         let [mut state, mut workspace, mut logits, mut saved] = sizes.map(buffer);
         let saved = saved.as_mut_ptr().cast::<u8>();
         let (state, workspace) = (state.as_mut_ptr().cast(), workspace.as_mut_ptr().cast());
-        let made = kinglet_engine_init(&mut engine, &model, 2, state, sizes[0], workspace, sizes[1]);
+        let made =
+            kinglet_engine_init(&mut engine, &model, 2, state, sizes[0], workspace, sizes[1]);
         assert_eq!(made, Status::Ok);
         let tokens = [1, 5, 9];
         let mut step = |engine: &mut KingletEngine| {
