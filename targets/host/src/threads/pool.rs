@@ -419,7 +419,7 @@ mod tests {
     const THREADS: &[usize] = if cfg!(miri) { &[1, 2, 4] } else { &[1, 2, 3, 4, 16] };
 
     /// A number of repetitions; fewer under Miri, which takes a thousand times as long.
-    const fn times(many: usize) -> usize {
+    fn times(many: usize) -> usize {
         if cfg!(miri) { many.div_ceil(1000).min(20) } else { many }
     }
 
