@@ -354,6 +354,17 @@ fn servers_that_send_something_else_are_not_believed() {
 }
 
 #[test]
+fn a_server_that_never_sends_all_is_given_up() {
+    let machine = Machine::new("pull-never-all");
+    let length = machine.bytes.len() as u64;
+    // The CDN states no length, and has less than the hub says.
+    machine.hub.change(|file| (file.linked_size, file.surplus) = (Some(length + 2), 1));
+    let error = machine.refusal(&["pull", SOURCE, "--vocab", "bytes"]);
+    assert!(error.contains("never all of it"), "{error}");
+    assert!(machine.downloads().len() < 10);
+}
+
+#[test]
 fn what_is_no_checkpoint_stays_and_can_be_removed() {
     let machine = Machine::new("pull-no-checkpoint");
     machine.hub.change(|file| *file = File::new(b"<html>not a checkpoint</html>".to_vec()));

@@ -29,6 +29,8 @@ use crate::support::terminal;
 
 /// Tries after which nothing has come that end it.
 const TRIES: u32 = 5;
+/// How often a part is given up for the server to begin at 0.
+const RESTARTS: u32 = 2;
 /// Bytes that are read at a time.
 const PIECE: usize = 1 << 20;
 const BAR: &str = "{bar:30} {percent}% · {bytes} of {total_bytes} · {bytes_per_sec} · {eta} left";
@@ -153,12 +155,14 @@ pub(super) fn download(
     if part.record.whole || (part.record.identity.is_none() && part.record.url != source.url) {
         part.begin_again();
     }
-    let mut transfer = Transfer { hash: part.hash()?, part, source, force, came: false };
+    let mut transfer =
+        Transfer { hash: part.hash()?, part, source, force, came: false, restarts: 0 };
     let mut tries = 0;
     loop {
         let before = transfer.part.len;
         let failure = match transfer.attempt(client) {
-            Ok(()) => return transfer.finish(),
+            Ok(Outcome::Whole) => return transfer.finish(),
+            Ok(Outcome::Other) => continue,
             Err(Failure::Lasting(error)) => {
                 transfer.part.remove_empty();
                 return Err(Failure::Lasting(error));
@@ -182,11 +186,21 @@ struct Transfer<'a> {
     force: bool,
     /// Whether there was an answer.
     came: bool,
+    /// How often the part was given up.
+    restarts: u32,
+}
+
+/// What an attempt came to.
+enum Outcome {
+    /// All of the file is there.
+    Whole,
+    /// The part is of another file than the server has, and is given up.
+    Other,
 }
 
 impl Transfer<'_> {
     /// Asks for what is missing, and takes what comes.
-    fn attempt(&mut self, client: &Client) -> Result<(), Failure> {
+    fn attempt(&mut self, client: &Client) -> Result<Outcome, Failure> {
         let etag = self.part.record.etag.as_deref();
         let start = Start { byte: self.part.len, etag };
         let answer = client.get(&self.source.url, start)?;
@@ -198,9 +212,10 @@ impl Transfer<'_> {
             }
             StatusCode::RANGE_NOT_SATISFIABLE if self.part.len > 0 => {
                 if self.part.record.size == Some(self.part.len) {
-                    return Ok(());
+                    return Ok(Outcome::Whole);
                 }
-                return Err(self.changed());
+                self.begin_again(&answer)?;
+                return Ok(Outcome::Other);
             }
             _ => return Err(refused(&answer, self.source).into()),
         };
@@ -210,21 +225,29 @@ impl Transfer<'_> {
         }
         let is_other = answer.linked_etag != self.part.record.identity;
         if begin != 0 && is_other {
-            return Err(self.changed());
+            self.begin_again(&answer)?;
+            return Ok(Outcome::Other);
         }
         if begin == 0 {
-            self.part.begin_again();
-            self.hash = Sha256::new();
+            self.begin_again(&answer)?;
         }
         self.note(&answer)?;
-        self.take(answer)
+        self.take(answer).map(|()| Outcome::Whole)
     }
 
-    /// The file is another one by now: all of it is needed.
-    fn changed(&mut self) -> Failure {
+    /// Gives up the part: the file is another one by now, or the server sends no ranges.
+    fn begin_again(&mut self, answer: &Answer) -> Result<()> {
+        self.restarts += u32::from(self.part.len > 0);
+        if self.restarts > RESTARTS {
+            bail!(
+                "{} sends {} from its beginning each time, and never all of it",
+                answer.host,
+                self.source.file
+            );
+        }
         self.part.begin_again();
         self.hash = Sha256::new();
-        Failure::Busy(anyhow!("the file has changed on the server"))
+        Ok(())
     }
 
     /// Keeps what the answer says of the file, and checks that there is room for it.
