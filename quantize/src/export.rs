@@ -1,7 +1,9 @@
 //! From a model file back to f32 tensors under the official names.
 //!
-//! For other programs to run the numbers that Kinglet runs, and to look at them. What was folded
-//! at conversion stays folded, and the file's metadata say so.
+//! An int8 value times its scale and multiplier is exact in f32, so nothing is lost; what was
+//! folded stays folded, as it cannot be taken apart again. Choosing a grid for such weights anew
+//! would choose another one than theirs, so the file keeps theirs. Each tensor is computed when the
+//! file's writer asks for it.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

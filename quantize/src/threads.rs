@@ -24,6 +24,12 @@ pub(crate) fn ensure() {
     };
 }
 
+/// Whether the pool's threads are others than the caller's own, which may then wait for what uses
+/// them.
+pub(crate) fn are_apart() -> bool {
+    rayon::current_thread_index().is_none()
+}
+
 /// How many of `wanted` threads the system gives.
 fn available(wanted: usize) -> usize {
     let mut waiting = Vec::new();

@@ -227,6 +227,9 @@ fn what_is_no_checkpoint_is_named() {
     let tar = [&[b'a'; 257][..], b"ustar", &[0; 250]].concat();
     refuses!(open(&tar), LegacyTorch);
     refuses!(open(b"plain text, longer than a header"), UnknownContainer { found } if found == "70 6c 61 69 6e 20 74 65");
+    refuses!(open(b"KINGLET\0\x02\0"), OtherFile { found, .. } if found.contains("already"));
+    refuses!(open(b"KGLSTATE"), OtherFile { found: "a state of kinglet", .. });
+    refuses!(open(b"\x1f\x8b\x08\0"), OtherFile { next: "unpack it first", .. });
     refuses!(open(b"x"), UnknownContainer { found } if found == "78");
     refuses!(open(b"{\"architectures\": [\"Rwkv7\"]}"), UnknownContainer { .. });
     refuses!(open_path(&std::env::temp_dir()), Directory);

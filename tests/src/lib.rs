@@ -2,9 +2,10 @@
 //! RWKV version that shares no code with the runtime ([`oracle`]), the figures
 //! by which two sets of logits are compared ([`metrics`]), and readers for the
 //! golden data under `tests/data` ([`fixture`], [`npy`]). [`random`] makes
-//! checkpoints of any dimensions, [`quantized`] makes model files of checkpoints and
-//! runs them, [`plain`] rounds weights in the simplest way that is any good,
-//! [`quality`] is the README's table of what int8 costs.
+//! checkpoints of any dimensions, [`writers`] gives them the forms of other
+//! programs, [`quantized`] makes model files of checkpoints and runs them,
+//! [`plain`] rounds weights in the simplest way that is any good, [`quality`]
+//! is the README's table of what int8 costs.
 
 pub mod fixture;
 pub mod npy;
@@ -13,6 +14,7 @@ pub mod plain;
 pub mod quality;
 pub mod quantized;
 pub mod random;
+pub mod writers;
 
 pub use kinglet_quantize::metrics;
 pub use kinglet_quantize::reference::tensor;

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::vocabulary::Vocabulary;
 use kinglet_quantize::{Note, Options, TunedState, convert, shape};
+use kinglet_tests::fixture::{Fixture, load};
 use kinglet_tests::metrics::mean_cosine_loss;
 use kinglet_tests::npy;
-use kinglet_tests::quantized::{ModelBytes, reference};
+use kinglet_tests::quantized::{ModelBytes, dequantized, reference};
+use kinglet_tests::random::write_safetensors;
 
 fn case(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/cases").join(name)
@@ -247,4 +249,94 @@ fn a_flipped_bit_is_found_by_the_archives_checksum() {
     assert!(error.contains("zip member \"archive/data/9\" is damaged"), "{error}");
     assert!(!out.exists());
     open("base.pth").verify().unwrap();
+}
+
+#[test]
+fn what_training_and_packing_put_around_weights_is_taken_off() {
+    let expected = content_hash(&open("base.pth"));
+    for name in ["lightning.ckpt", "deepspeed.pt", "legacy.pth", "deflated.pth", "attributes.pth"] {
+        let wrapped = open(&format!("torch-wrappings/{name}"));
+        assert_eq!(content_hash(&wrapped), expected, "{name}");
+    }
+}
+
+#[test]
+fn damaged_deflated_members_are_found_when_they_are_opened() {
+    let packed = std::fs::read(case("torch-wrappings/deflated.pth")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.pth");
+    let mut refused = 0;
+    // Behind the names of members and before the directory nearly all is deflated.
+    for at in (200..packed.len() / 2).step_by(97) {
+        let mut damaged = packed.clone();
+        damaged[at] ^= 4;
+        std::fs::write(&path, damaged).unwrap();
+        match Checkpoint::open(&path) {
+            Err(_) => refused += 1,
+            // The bit was one of a header that is not read.
+            Ok(checkpoint) => {
+                assert_eq!(content_hash(&checkpoint), content_hash(&open("base.pth")))
+            }
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+    assert!(refused > 80, "{refused}");
+}
+
+/// Every version of a model that was exported and quantized again.
+#[test]
+fn an_export_is_quantized_to_the_model_that_it_is_of() {
+    let fixtures = ["v4", "v5_0", "v5_1", "v5_2", "v6", "v7", "v7_dummy", "v7a"];
+    for name in fixtures.map(|name| format!("golden/{name}")) {
+        let checkpoint = Fixture::named(&name).path("model.pth");
+        let (bytes, report) = ModelBytes::quantize(&checkpoint);
+        let folder = tempfile::tempdir().unwrap();
+        let export = folder.path().join("weights.safetensors");
+        kinglet_quantize::export(&bytes.model().unwrap(), &export).unwrap();
+        let exported = Checkpoint::open(&export).unwrap();
+        assert!(exported.is_export());
+        let (again, same) = ModelBytes::convert(&exported, &Options::default());
+        assert_eq!(same.content_hash, report.content_hash, "{name}");
+        again.model().unwrap();
+    }
+}
+
+/// What was changed between leaves the grid, and is quantized as any checkpoint is.
+#[test]
+fn a_changed_export_is_measured_anew() {
+    let (bytes, report) = ModelBytes::quantize(&case("base.pth"));
+    let folder = tempfile::tempdir().unwrap();
+    let export = folder.path().join("weights.safetensors");
+    kinglet_quantize::export(&bytes.model().unwrap(), &export).unwrap();
+    let mut file = std::fs::read(&export).unwrap();
+    let header = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    let json: serde_json::Value = serde_json::from_slice(&file[8..8 + header]).unwrap();
+    let key = "blocks.0.att.key.weight";
+    let at = 8 + header + json[key]["data_offsets"][0].as_u64().unwrap() as usize;
+    file[at..at + 4].copy_from_slice(&3.0f32.to_le_bytes());
+    let changed = folder.path().join("changed.safetensors");
+    std::fs::write(&changed, file).unwrap();
+    let (changed, other) = ModelBytes::quantize(&changed);
+    assert_ne!(other.content_hash, report.content_hash);
+    let tensors = dequantized(&changed.model().unwrap());
+    assert!((tensors[key].data[0] - 3.0).abs() < 0.02, "{}", tensors[key].data[0]);
+}
+
+/// A group of zeros may have a scale, which its weights do not say.
+#[test]
+fn scales_of_groups_of_zeros_are_kept() {
+    let mut tensors = load(&case("base.pth")).unwrap();
+    let matrix = tensors.get_mut("blocks.0.ffn.key.weight").unwrap();
+    // Beside a weight of one these round to zero, with the least scale that there is.
+    matrix.data[..16].fill(1e-11);
+    matrix.data[17] = 4.0;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("base.safetensors");
+    write_safetensors(&tensors, &path);
+    let (bytes, report) = ModelBytes::quantize(&path);
+    let export = folder.path().join("weights.safetensors");
+    kinglet_quantize::export(&bytes.model().unwrap(), &export).unwrap();
+    let text = String::from_utf8_lossy(&std::fs::read(&export).unwrap()).into_owned();
+    assert!(text.contains("zeros"), "nothing was rounded to zero");
+    assert_eq!(ModelBytes::quantize(&export).1.content_hash, report.content_hash);
 }

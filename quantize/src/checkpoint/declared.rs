@@ -1,4 +1,8 @@
 //! What containers state of a model beside its tensors, which must not contradict them.
+//!
+//! Tensors decide what a model is. A statement that differs from them shows that a configuration
+//! belongs to another model, or that the tensors count otherwise than they look, and either is
+//! refused with the key's name. Keys that say nothing of how the model computes are not read.
 
 use kinglet::format::shape::{Architecture, Shape};
 use serde_json::Value;

@@ -180,6 +180,14 @@ pub enum Problem {
         /// The container's name, with its article.
         found: &'static str,
     },
+    /// A file that is known and holds no checkpoint as it is.
+    #[error("is {found}, not a checkpoint; {next}")]
+    OtherFile {
+        /// What it is, with its article.
+        found: &'static str,
+        /// What to do.
+        next: &'static str,
+    },
     /// The first bytes belong to no known container.
     #[error("is no known checkpoint: begins with bytes {found}; expected {EXPECTED}")]
     UnknownContainer {

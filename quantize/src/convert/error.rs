@@ -1,7 +1,7 @@
 //! Why a conversion did not happen.
 //!
-//! Each variant names the tensor or file, what was found and what was expected; the program adds
-//! the path and the next step. A tensor's name comes from the file, so it is escaped.
+//! Each message says what was found, what was expected, and what to do where there is something to
+//! do. Names of tensors come from files, so they are quoted and cut.
 
 use std::io;
 use std::path::{Path, PathBuf};

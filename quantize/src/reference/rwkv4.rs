@@ -1,5 +1,8 @@
 //! RWKV-4 (Peng et al. 2023, arXiv 2305.13048), the numerically stable form of
 //! its appendix: sums carry their largest exponent, so every exp is at most 1.
+//!
+//! The equations are followed one by one with their names, on one token after another; only
+//! products with matrices take all tokens at once.
 
 use super::math::{Batch, Matrix, map_each, map2, mix_current, relu_squared, sigmoid};
 use super::{Error, LayerState, Mixers, Source, Tokens};

@@ -246,10 +246,12 @@ pub unsafe extern "C" fn kinglet_engine_step(
         get(engine).and_then(|found| {
             let buffer = if logits.is_null() { 0..0 } else { found.logits(logits, logits_size)? };
             found.apart_from(engine, &[buffer])?;
-            let len = if logits.is_null() { 0 } else { found.vocab() };
-            Ok((slice_mut(logits, len)?, get_mut(engine)?))
+            Ok(if logits.is_null() { 0 } else { found.vocab() })
         })
     };
+    // SAFETY: the caller's promise, and apart.
+    let pointers =
+        pointers.and_then(|len| unsafe { Ok((slice_mut(logits, len)?, get_mut(engine)?)) });
     status(pointers.and_then(|(logits, engine)| {
         let token = BatchToken { token, sequence: 0, logits: !logits.is_empty() };
         engine.cpu.get_mut().forward(&[token], logits)
@@ -278,10 +280,13 @@ pub unsafe extern "C" fn kinglet_engine_prefill(
             let [_model, state, workspace] = &found.taken;
             apart(&read, &[state.clone(), workspace.clone(), span(engine, 1)?, written.clone()])?;
             found.apart_from(engine, &[written])?;
-            let logits = slice_mut(logits, found.vocab())?;
-            Ok((slice(tokens, count)?, logits, get_mut(engine)?))
+            Ok(found.vocab())
         })
     };
+    // SAFETY: the caller's promise, and apart.
+    let pointers = pointers.and_then(|vocab| unsafe {
+        Ok((slice(tokens, count)?, slice_mut(logits, vocab)?, get_mut(engine)?))
+    });
     status(
         pointers.and_then(|(tokens, logits, engine)| engine.cpu.get_mut().prefill(tokens, logits)),
     )
@@ -336,11 +341,14 @@ pub unsafe extern "C" fn kinglet_state_restore(
     let pointers = unsafe {
         get(engine).and_then(|found| {
             let next_place = if next.is_null() { 0..0 } else { span(next, 1)? };
-            found.apart_from(engine, &[span(file, size)?, next_place])?;
-            let next = if next.is_null() { None } else { Some(output(next)?) };
-            Ok((slice(file, size)?, next, get_mut(engine)?))
+            found.apart_from(engine, &[span(file, size)?, next_place])
         })
     };
+    // SAFETY: the caller's promise, and apart.
+    let pointers = pointers.and_then(|()| unsafe {
+        let next = if next.is_null() { None } else { Some(output(next)?) };
+        Ok((slice(file, size)?, next, get_mut(engine)?))
+    });
     status(pointers.and_then(|(file, next, engine)| {
         let found = engine.cpu.get_mut().restore(file)?;
         if let Some(next) = next {
@@ -372,10 +380,13 @@ pub unsafe extern "C" fn kinglet_engine_digest(
         get(engine).and_then(|found| {
             let written = [found.logits(logits, logits_size)?, span(digest, 1)?];
             found.apart_from(engine, &written)?;
-            let logits = slice_mut(logits, found.vocab())?;
-            Ok((logits, output(digest)?, get_mut(engine)?))
+            Ok(found.vocab())
         })
     };
+    // SAFETY: the caller's promise, and apart.
+    let pointers = pointers.and_then(|vocab| unsafe {
+        Ok((slice_mut(logits, vocab)?, output(digest)?, get_mut(engine)?))
+    });
     status(pointers.and_then(|(logits, digest, engine)| {
         engine.cpu.get_mut().reset()?;
         let vocab = engine.vocab() as u64;

@@ -77,7 +77,8 @@ pub(crate) unsafe fn get<'h, H: Handle>(handle: *const H) -> Result<&'h H::Value
 ///
 /// # Safety
 ///
-/// As [`get`], and nothing else accesses the handle while the reference lives.
+/// As [`get`], and nothing else accesses the handle while the reference lives. So it is not
+/// called where a reference of [`get`] is an argument: that one lives as long as the call.
 pub(crate) unsafe fn get_mut<'h, H: Handle>(
     handle: *mut H,
 ) -> Result<&'h mut H::Value, KingletStatus> {

@@ -215,7 +215,7 @@ pub unsafe extern "C" fn kinglet_text_push(
 ) -> KingletStatus {
     // SAFETY: the caller's promise, and apart.
     let pointers = unsafe {
-        get(text).and_then(|_| {
+        get(text).map(|_| ()).and_then(|()| {
             apart(&span(bytes, size)?, &[span(text, 1)?])?;
             Ok((get_mut(text)?, slice(bytes, size)?))
         })

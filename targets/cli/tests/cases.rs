@@ -13,6 +13,11 @@ fn case(file: &str) -> String {
     format!("{}/tests/data/{file}", env!("CARGO_MANIFEST_DIR"))
 }
 
+/// A file that the workspace's tests have.
+fn shared(file: &str) -> String {
+    format!("{}/../../tests/data/cases/{file}", env!("CARGO_MANIFEST_DIR"))
+}
+
 /// The model of a case's checkpoint.
 fn quantized(folder: &Folder, name: &str, vocab: Option<&str>) -> String {
     let (checkpoint, model) = (case(&format!("{name}/model.pth")), folder.file("m.kinglet"));
@@ -43,6 +48,63 @@ fn a_text_ends_at_a_stop_string_that_is_not_shown() {
     assert!(run(&["--stop", r"\n\nUser; "]).starts_with("Assistant: yes\n\nUser:"));
     let error = refusal(&["run", "--stop", ""]);
     assert!(error.contains("an empty text stops everything"), "{error}");
+}
+
+/// The model of that case as llama.cpp's converter writes an RWKV-7, with its vocabulary and
+/// `eot_token_id`, the blank line.
+#[test]
+fn the_end_of_turn_of_a_gguf_file_ends_a_text() {
+    let folder = Folder::new("end-of-turn");
+    let (gguf, model) = (case("end-of-turn/model.gguf"), folder.file("m.kinglet"));
+    succeed(&["quantize", &gguf, "-o", &model, "-q"]);
+    let args = ["run", "-m", &model, "Assistant:", "-n", "12", "--temp", "0"];
+    assert_eq!(succeed(&args), "Assistant: yes\n");
+    let past = succeed(&[&args[..], &["--ignore-turns"]].concat());
+    assert!(past.starts_with("Assistant: yes\n\nUser:"), "{past}");
+    // A state goes on after the turn.
+    let state = folder.file("s.state");
+    succeed(&[&args[..], &["--save-state", &state]].concat());
+    let rest = ["run", "-m", &model, "--state", &state, "-n", "1", "--temp", "0"];
+    assert_eq!(succeed(&rest), "User:\n");
+}
+
+#[test]
+fn base_and_adapter_in_one_file_need_their_alpha() {
+    let folder = Folder::new("base-and-lora");
+    let full = shared("base-and-lora-in-one/full.pth");
+    let (model, same) = (folder.file("m.kinglet"), folder.file("same.kinglet"));
+    let error = refusal(&["quantize", &full, "-o", &model]);
+    assert!(error.contains("rank 4 in one") && error.contains("`--alpha N`"), "{error}");
+    let hash = |args: &[&str]| {
+        let said = succeed(&[&["quantize", "-q"], args].concat());
+        said.split("content hash ").nth(1).unwrap().to_owned()
+    };
+    let lora = shared("lora.pth");
+    assert_eq!(
+        hash(&[&full, "--alpha", "8", "-o", &model]),
+        hash(&[&shared("base.pth"), "--lora", &lora, "--alpha", "8", "-o", &same]),
+    );
+}
+
+#[test]
+fn a_list_of_tokens_may_begin_with_a_byte_order_mark() {
+    let folder = Folder::new("byte-order-mark");
+    let (tokens, out) = (shared("byte-order-mark/tokens.json"), folder.file("logits.npy"));
+    assert!(fs::read(&tokens).unwrap().starts_with(b"\xEF\xBB\xBF"));
+    succeed(&["logits", "--tokens", &tokens, "-o", &out]);
+}
+
+#[test]
+fn a_state_of_another_version_is_noticed() {
+    let folder = Folder::new("other-state");
+    let (base, model) = (shared("base.pth"), folder.file("m.kinglet"));
+    let state = folder.copy(&shared("state-st-orientation/state.st"), "rwkv-x060-chat.state");
+    let output = Command::new(env!("CARGO_BIN_EXE_kinglet"))
+        .args(["quantize", &base, "--state", &state, "-o", &model, "-q"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("says that it is one of RWKV-6"), "{said}");
 }
 
 #[test]
@@ -287,6 +349,105 @@ mod unix {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success() && said.contains("tokens/s"), "{said}");
         succeed(&["run", "--state", &state, "-n", "3"]);
+    }
+
+    /// A checkpoint of zeros, RWKV-4, of which the file system keeps the header alone.
+    fn zeros(folder: &Folder, width: usize, vocab: usize) -> String {
+        let mut header = serde_json::Map::new();
+        let mut end = 0u64;
+        let mut add = |name: &str, dims: &[usize]| {
+            let start = end;
+            end += 4 * dims.iter().product::<usize>() as u64;
+            let entry =
+                serde_json::json!({ "dtype": "F32", "shape": dims, "data_offsets": [start, end] });
+            header.insert(name.to_owned(), entry);
+        };
+        add("emb.weight", &[vocab, width]);
+        add("head.weight", &[vocab, width]);
+        for norm in ["blocks.0.ln0", "blocks.0.ln1", "blocks.0.ln2", "ln_out"] {
+            add(&format!("{norm}.weight"), &[width]);
+            add(&format!("{norm}.bias"), &[width]);
+        }
+        for name in ["att.time_decay", "att.time_first", "att.time_mix_k", "att.time_mix_v"] {
+            add(&format!("blocks.0.{name}"), &[width]);
+        }
+        for name in ["att.time_mix_r", "ffn.time_mix_k", "ffn.time_mix_r"] {
+            add(&format!("blocks.0.{name}"), &[width]);
+        }
+        for name in ["att.key", "att.value", "att.receptance", "att.output", "ffn.receptance"] {
+            add(&format!("blocks.0.{name}.weight"), &[width, width]);
+        }
+        add("blocks.0.ffn.key.weight", &[4 * width, width]);
+        add("blocks.0.ffn.value.weight", &[width, 4 * width]);
+        let header = serde_json::to_vec(&header).unwrap();
+        let path = folder.file("zeros.safetensors");
+        let mut file = fs::File::create(&path).unwrap();
+        file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+        file.write_all(&header).unwrap();
+        file.set_len(8 + header.len() as u64 + end).unwrap();
+        path
+    }
+
+    #[test]
+    fn scarce_memory_is_a_message_and_leaves_nothing() {
+        let folder = Folder::new("scarce-memory");
+        let checkpoint = zeros(&folder, 768, 16384);
+        let out = folder.file("out.kinglet");
+        let mut refused = 0;
+        // In KiB; the checkpoint's map alone takes 133 MB of the address space.
+        for limit in [140_000, 150_000, 170_000, 200_000, 2_000_000] {
+            let limited = format!("ulimit -v {limit} && exec \"$@\"");
+            let output = Command::new("sh")
+                .args(["-c", &limited, "sh", env!("CARGO_BIN_EXE_kinglet"), "quantize"])
+                .args([&checkpoint, "-o", &out, "-q"])
+                .output()
+                .unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            if output.status.success() {
+                fs::remove_file(&out).unwrap();
+                continue;
+            }
+            refused += 1;
+            assert!(said.contains("memory"), "{limit}: {said}");
+            assert!(!said.contains("panicked"), "{limit}: {said}");
+            let left = fs::read_dir(folder.file("")).unwrap().count();
+            assert_eq!(left, 1, "{limit}: more than the checkpoint is there");
+        }
+        assert!((1..5).contains(&refused), "{refused} of 5 had too little memory");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn refused_threads_make_fewer_threads() {
+        use std::os::unix::process::CommandExt;
+        let folder = Folder::new("refused-threads");
+        let checkpoint = case("no-stop-string/model.pth");
+        let out = folder.file("out.kinglet");
+        fs::set_permissions(folder.file(""), fs::Permissions::from_mode(0o777)).unwrap();
+        for limit in [1, 2, 3, 4, 5] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_kinglet"));
+            command.args(["quantize", &checkpoint, "-o", &out, "-q", "--force"]);
+            // SAFETY: between fork and exec only system calls are made, on a local value.
+            unsafe {
+                // The limit does not count for the superuser, who becomes nobody.
+                if libc::geteuid() == 0 {
+                    command.uid(65534);
+                }
+                command.pre_exec(move || {
+                    let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+                    match libc::setrlimit(libc::RLIMIT_NPROC, &limit) {
+                        0 => Ok(()),
+                        _ => Err(std::io::Error::last_os_error()),
+                    }
+                });
+            }
+            let output = command.output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(!said.contains("panicked"), "{limit}: {said}");
+            let told = output.status.success()
+                || output.status.code() == Some(2) && said.contains("thread");
+            assert!(told, "{limit}: {said}");
+        }
     }
 
     #[test]

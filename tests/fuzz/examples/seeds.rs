@@ -15,7 +15,9 @@ use kinglet::engine::Engine;
 use kinglet::format::state_file::StateSection;
 use kinglet::num::state_dtype::{StateElement, f16};
 use kinglet::tokenizer::layout::{Header, Kind};
-use kinglet::{Cpu, Model, Requirements, Sampler, SamplerOptions, Scalar, Section, StateFile, Tokenizer};
+use kinglet::{
+    Cpu, Model, Requirements, Sampler, SamplerOptions, Scalar, Section, StateFile, Tokenizer,
+};
 use kinglet_fuzz::state::MODEL;
 use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::vocabulary::Vocabulary;
@@ -26,8 +28,7 @@ use kinglet_tests::random::{Dims, checkpoint, write_safetensors};
 use support::{Meta, StateDict, gguf, le_bytes, legacy_pth, pth, rwkv_cpp, safetensors_f32};
 
 const F32: u32 = 0;
-const DIMS: Dims =
-    Dims { layers: 2, width: 8, head_size: 4, ffn: 8, vocab: 32, ranks: [2; 6] };
+const DIMS: Dims = Dims { layers: 2, width: 8, head_size: 4, ffn: 8, vocab: 32, ranks: [2; 6] };
 const VERSIONS: [(&str, Version); 7] = [
     ("v4", Version::V4),
     ("v5_0", Version::V5_0),
@@ -52,7 +53,8 @@ impl Seeds {
 
     /// Files of the tests' data, by the ends of their names.
     fn put_data(&self, target: &str, ends: &[&str], most: u64) {
-        let mut folders = vec![PathBuf::from("../data"), PathBuf::from("../../quantize/tests/data")];
+        let mut folders =
+            vec![PathBuf::from("../data"), PathBuf::from("../../quantize/tests/data")];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
@@ -160,8 +162,7 @@ fn sessions(seeds: &Seeds) {
             system: Some("Be brief.".into()),
             ..SessionOptions::default()
         };
-        let mut session =
-            Session::new(&mut engine, tokenizer, template.unwrap(), options).unwrap();
+        let mut session = Session::new(&mut engine, tokenizer, template.unwrap(), options).unwrap();
         for user in ["Hi", "é?"] {
             session.ask(user).unwrap();
             while session.next_piece().unwrap().is_some() {}
@@ -195,7 +196,8 @@ fn tokenizers(seeds: &Seeds) {
         let header = Header { kind: Kind::Bytes { offset }, max_token_len: 1, vocab_len };
         seeds.put("tokenizer", &format!("bytes-{offset}"), joined(&header.to_bytes(), text));
     }
-    let stories: String = kinglet_stories::VOCABULARY.lines().take(300).collect::<Vec<_>>().join("\n");
+    let stories: String =
+        kinglet_stories::VOCABULARY.lines().take(300).collect::<Vec<_>>().join("\n");
     let id_json = r#"{"1":"a","2":[195],"3":"b\n","65":"once upon"}"#;
     let lines = "<s>\n'a'\n\"b'\"\nb'\\xff'\n'once upon a time'\n";
     let forms: [(&str, Vec<u8>); 5] = [
@@ -224,7 +226,15 @@ fn pickles(seeds: &Seeds) {
         let name = |name: &str| format!("{prefix}{name}");
         dict.tensor(&name("emb.weight"), "FloatStorage", "0", 16, 0, &[4, 4], &[4, 1]);
         dict.tensor(&name("head.weight"), "BFloat16Storage", "1", 16, 0, &[4, 4], &[1, 4]);
-        dict.parameter(&name("blocks.0.att.x_r"), "HalfStorage", "2", 16, 4, &[1, 1, 4], &[4, 4, 1]);
+        dict.parameter(
+            &name("blocks.0.att.x_r"),
+            "HalfStorage",
+            "2",
+            16,
+            4,
+            &[1, 1, 4],
+            &[4, 4, 1],
+        );
         dict.tensor(&name("blocks.0.ln0.weight"), "FloatStorage", "0", 16, 3, &[4], &[0]);
         dict
     };
@@ -236,9 +246,12 @@ fn pickles(seeds: &Seeds) {
     nested.number("epoch", 3);
     nested.nest("state_dict", &tensors(StateDict::new(), "model."));
     let legacy = tensors(StateDict::legacy(), "").finish();
-    for (name, pickle) in
-        [("plain", plain), ("ordered", ordered), ("metadata", metadata.finish()), ("nested", nested.finish())]
-    {
+    for (name, pickle) in [
+        ("plain", plain),
+        ("ordered", ordered),
+        ("metadata", metadata.finish()),
+        ("nested", nested.finish()),
+    ] {
         seeds.put("pickle", name, &pickle);
         let storages = ["0", "1", "2"].map(|key| (key, counting(16)));
         seeds.put("pth", name, pth(&pickle, &storages));
@@ -256,7 +269,9 @@ fn pickles(seeds: &Seeds) {
             let stored = member.compression() == zip::CompressionMethod::Stored;
             if stored && member.name().is_ok_and(|name| name.ends_with("data.pkl")) {
                 let start = member.data_start().unwrap() as usize;
-                let Some(pickle) = bytes.get(start..start + member.size() as usize) else { continue };
+                let Some(pickle) = bytes.get(start..start + member.size() as usize) else {
+                    continue;
+                };
                 seeds.put("pickle", &path.file_name().unwrap().to_string_lossy(), pickle);
             }
         }
@@ -306,8 +321,20 @@ fn ggml(seeds: &Seeds) {
     seeds.put("gguf", "v6", file);
     // A block or some of every type: type number, bytes of 256 values.
     let types = [
-        (2, 144), (3, 160), (6, 176), (7, 192), (8, 272), (10, 84), (11, 110), (12, 144),
-        (13, 176), (14, 210), (20, 144), (23, 136), (28, 2048), (30, 512),
+        (2, 144),
+        (3, 160),
+        (6, 176),
+        (7, 192),
+        (8, 272),
+        (10, 84),
+        (11, 110),
+        (12, 144),
+        (13, 176),
+        (14, 210),
+        (20, 144),
+        (23, 136),
+        (28, 2048),
+        (30, 512),
     ];
     let names = types.map(|(kind, _)| format!("blk.0.type_{kind}.weight"));
     let tensors: Vec<_> = types
@@ -361,8 +388,12 @@ fn adapters(seeds: &Seeds) {
         let file = safetensors_f32(&[(&*name, vec![1, d], vec![0.5; d])]);
         seeds.put("adapter", kind, joined(b"", &file));
     }
-    let factors = ["lora_A", "lora_B", "init_lora_A", "init_lora_B"]
-        .map(|part| (format!("blocks.0.att.key.{part}"), if part.ends_with('A') { vec![1, d] } else { vec![d, 1] }));
+    let factors = ["lora_A", "lora_B", "init_lora_A", "init_lora_B"].map(|part| {
+        (
+            format!("blocks.0.att.key.{part}"),
+            if part.ends_with('A') { vec![1, d] } else { vec![d, 1] },
+        )
+    });
     let tensors: Vec<_> =
         factors.iter().map(|(name, shape)| (&**name, shape.clone(), vec![0.5; d])).collect();
     seeds.put("adapter", "pissa", joined(b"", &safetensors_f32(&tensors)));
@@ -385,12 +416,30 @@ fn adapters(seeds: &Seeds) {
 
 fn templates(seeds: &Seeds) {
     for (name, source) in [
-        ("plain", "{% for m in messages %}{{ m.role }}: {{ m.content }}\n\n{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"),
-        ("marks", "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"),
-        ("g1", "{{ '<|rwkv_tokenizer_end_of_text|>' }}{%- for message in messages -%}{%- if message['role'] == 'user' -%}{{ 'User: ' + message['content'].strip() + '\\n\\n' }}{%- else -%}{{ 'Assistant: ' + message['content'] + '\\n\\n' }}{%- endif -%}{%- endfor -%}{%- if add_generation_prompt -%}{{ 'Assistant: <think' if enable_thinking else 'Assistant: <think>\\n</think>' }}{%- endif -%}"),
-        ("macro", "{%- macro turn(m) -%}{{ m.content | trim | upper }}{%- endmacro -%}{% set ns = namespace(text='') %}{% for m in messages %}{% set ns.text = ns.text ~ turn(m) %}{{ turn(m) }};{% endfor %}"),
-        ("raise", "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}{{ messages | tojson }}"),
-        ("filters", "{{ messages | map(attribute='content') | join(' ') }}{{ messages[-1].content.split('a')[0] * 3 }}{{ 'x'.join(['a','b']) | replace('a','b') | length }}"),
+        (
+            "plain",
+            "{% for m in messages %}{{ m.role }}: {{ m.content }}\n\n{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}",
+        ),
+        (
+            "marks",
+            "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+        ),
+        (
+            "g1",
+            "{{ '<|rwkv_tokenizer_end_of_text|>' }}{%- for message in messages -%}{%- if message['role'] == 'user' -%}{{ 'User: ' + message['content'].strip() + '\\n\\n' }}{%- else -%}{{ 'Assistant: ' + message['content'] + '\\n\\n' }}{%- endif -%}{%- endfor -%}{%- if add_generation_prompt -%}{{ 'Assistant: <think' if enable_thinking else 'Assistant: <think>\\n</think>' }}{%- endif -%}",
+        ),
+        (
+            "macro",
+            "{%- macro turn(m) -%}{{ m.content | trim | upper }}{%- endmacro -%}{% set ns = namespace(text='') %}{% for m in messages %}{% set ns.text = ns.text ~ turn(m) %}{{ turn(m) }};{% endfor %}",
+        ),
+        (
+            "raise",
+            "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}{{ messages | tojson }}",
+        ),
+        (
+            "filters",
+            "{{ messages | map(attribute='content') | join(' ') }}{{ messages[-1].content.split('a')[0] * 3 }}{{ 'x'.join(['a','b']) | replace('a','b') | length }}",
+        ),
     ] {
         seeds.put("template", name, source);
     }

@@ -17,7 +17,7 @@ pub(super) mod web_rwkv;
 
 use std::ops::Range;
 
-use kinglet::format::model;
+use kinglet::format::{model, state_file};
 use memmap2::Mmap;
 
 use super::Container;
@@ -103,6 +103,24 @@ pub(super) fn list(file: &[u8]) -> Result<Listing, Problem> {
     }
 }
 
+/// First bytes of files that are often given in place of a checkpoint, what they are, and what to
+/// do.
+const OTHERS: [(&[u8], &str, &str); 7] = [
+    (
+        &model::MAGIC,
+        "a model file of kinglet already",
+        "run it as it is, or give the checkpoint that it was made from",
+    ),
+    (&state_file::MAGIC, "a state of kinglet", "`kinglet run --state` goes on from it"),
+    (b"\x1f\x8b", "a gzip archive", UNPACK),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive", UNPACK),
+    (b"\xfd7zXZ\0", "an xz archive", UNPACK),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
+    (b"Rar!", "a RAR archive", UNPACK),
+];
+
+const UNPACK: &str = "unpack it first";
+
 /// Tells the container by the first bytes.
 fn detect(file: &[u8]) -> Result<Container, Problem> {
     let is_zip = file.starts_with(b"PK\x03\x04") || file.starts_with(b"PK\x05\x06");
@@ -124,6 +142,9 @@ fn detect(file: &[u8]) -> Result<Container, Problem> {
     // "ggml" and "ggjt", as little-endian numbers like rwkv.cpp's.
     if file.starts_with(b"lmgg") || file.starts_with(b"tjgg") {
         return Err(Problem::UnsupportedContainer { found: "a ggml file from before GGUF" });
+    }
+    if let Some(&(_, found, next)) = OTHERS.iter().find(|(magic, ..)| file.starts_with(magic)) {
+        return Err(Problem::OtherFile { found, next });
     }
     let start = &file[..file.len().min(512)];
     if start.get(257..262) == Some(b"ustar") {

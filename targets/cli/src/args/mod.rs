@@ -119,7 +119,8 @@ pub(crate) enum Command {
     /// Writes the dequantized weights as f32 safetensors under the official names
     ///
     /// For looking at what the model computes with: LayerNorm ln0 is folded into emb.weight and
-    /// absent, so that `quantize` refuses the file.
+    /// absent. The file keeps the grid of its weights, so that `quantize` makes the same model of
+    /// it.
     #[cfg(feature = "quantizer")]
     Export(ExportArgs),
     /// Writes the logits after every token of a list, as .npy

@@ -31,26 +31,28 @@ seeds 1 to 8). Its keys:
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = KEYS, allow_negative_numbers = true)]
 pub(crate) struct QuantizeArgs {
-    /// Checkpoint: .pth, .safetensors, .st, .gguf, rwkv.cpp .bin, or a Hugging Face directory;
-    /// a file, not standard input, because its end is read before its beginning
+    /// Checkpoint: .pth, .safetensors, .st, .gguf, rwkv.cpp .bin, or a Hugging Face directory; of a
+    /// file in parts any one. Not standard input, because its end is read before its beginning
     pub(crate) checkpoint: PathBuf,
     /// Model file to write
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: PathBuf,
-    /// Adapter to merge first: LoRA, PiSSA, DiSHA or Bone, as RWKV-PEFT saves them. For
-    /// PiSSA give the option twice: for the trained file and for init_pissa.pth
+    /// Adapter to merge first: LoRA, AdaLoRA, PiSSA, DiSHA, MiSS or Bone, as RWKV-PEFT saves
+    /// them, a file or Hugging Face PEFT's directory. For PiSSA give the option twice: for the
+    /// trained file and for init_pissa.pth
     #[arg(long, value_name = "FILE")]
     pub(crate) lora: Vec<PathBuf>,
-    /// LoRA's alpha, as training was given it; its files do not tell
-    #[arg(long, value_name = "N", requires = "lora", allow_hyphen_values = true, value_parser = finite::<f64>)]
+    /// LoRA's alpha, as training was given it; a file does not tell, PEFT's directory does
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = finite::<f64>)]
     pub(crate) alpha: Option<f64>,
     /// Tuned state (blocks.N.att.time_state) that every text shall start from
     #[arg(long, alias = "state", value_name = "FILE")]
     pub(crate) tuned_state: Option<PathBuf>,
-    /// Vocabulary: RWKV's text form (rwkv_vocab_v20230424.txt), a tokenizer.json with byte-level
-    /// BPE (20B_tokenizer.json), or `world` (that of the World and G1 models), `bytes` (ids 0 to
-    /// 255), `bytes+1` (1 to 256, 0 ends a text) or `none`; if not given the checkpoint's own, where
-    /// its container has one, and `world` where it has 65,536 outputs
+    /// Vocabulary: RWKV's text form (rwkv_vocab_v20230424.txt) or the same as JSON, vocab.txt of
+    /// transformers' RWKV-5, a tokenizer.json with byte-level BPE (20B_tokenizer.json) or of words
+    /// (the music models'), or `world` (that of the World and G1 models), `bytes` (ids 0 to 255),
+    /// `bytes+1` (1 to 256, 0 ends a text) or `none`; if not given the checkpoint's own, where its
+    /// container has one, and `world` where it has 65,536 outputs
     #[arg(long, value_name = "FILE")]
     pub(crate) vocab: Option<PathBuf>,
     /// Replaces an --output or --report that is there and of another kind

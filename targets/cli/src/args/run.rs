@@ -29,6 +29,10 @@ pub(crate) struct RunArgs {
     /// `\t` and `\\` stand for a line break, a tab and a backslash
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = stop)]
     pub(crate) stop: Vec<Stop>,
+    /// Goes on past the token that ends a turn, which models from GGUF files name: the text
+    /// otherwise ends there
+    #[arg(long)]
+    pub(crate) ignore_turns: bool,
     /// Goes on from a state that --save-state or `kinglet state` wrote
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,

@@ -78,8 +78,17 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
             text.prompt(&prompt)?;
         }
         let stops = StopMatcher::new(&args.stop);
-        let mut generation =
-            Generation { engine, tokenizer, sampler, stops, text, drawable_vocab, interrupted };
+        let end_of_turn = model.end_of_turn().filter(|_| !args.ignore_turns);
+        let mut generation = Generation {
+            engine,
+            tokenizer,
+            end_of_turn,
+            sampler,
+            stops,
+            text,
+            drawable_vocab,
+            interrupted,
+        };
         // A state is saved before its next token, so that this can be fed again.
         let hold = usize::from(args.save_state.is_some() && args.tokens == 0);
         let told = generation.tell(&tokens[..tokens.len() - hold], args.tokens);
@@ -376,6 +385,8 @@ impl<'a> TextOutput<'a> {
 struct Generation<'a> {
     engine: &'a mut dyn Engine,
     tokenizer: Tokenizer<'a>,
+    /// The token at which the model's turn is over.
+    end_of_turn: Option<u32>,
     sampler: Sampler<Vec<f32>>,
     stops: StopMatcher<'a, Stop>,
     text: TextOutput<'a>,
@@ -418,7 +429,8 @@ impl Generation<'_> {
             let token = self.sampler.sample(&mut logits[..self.drawable_vocab])?;
             times.tokens += 1;
             times.next = Some(token);
-            if Some(token) == self.tokenizer.end_of_text() {
+            let ends = [self.tokenizer.end_of_text(), self.end_of_turn];
+            if ends.contains(&Some(token)) {
                 times.ended = Ended::EndOfText;
                 break;
             }

@@ -25,6 +25,9 @@ pub(crate) fn run(args: &StateArgs) -> Result<()> {
     let model = opened.model()?;
     let state = TunedState::read(&checkpoint, model.shape())
         .with_context(|| format!("{}, for {}", args.state.display(), opened.name()))?;
+    for note in state.notes() {
+        terminal::note(&format!("note: {note}"));
+    }
     // The token that every text begins with, so that the file starts one as a model does that
     // has the state in it; most vocabularies have 0 for it.
     let next = match tokenizer(&model, opened.name()) {

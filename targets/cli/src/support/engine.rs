@@ -63,7 +63,7 @@ impl EngineArgs {
             ("--preload", residence.preload),
             ("--lock", residence.lock),
         ];
-        for (option, _) in given.into_iter().filter(|(_, given)| *given) {
+        if let Some((option, _)) = given.into_iter().find(|(_, given)| *given) {
             bail!(
                 "{option} is of the CPU, where --device {device} computes nothing; leave it out, \
                  or keep layers of the model on the CPU with --device-layers N"

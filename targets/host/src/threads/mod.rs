@@ -2,6 +2,8 @@
 
 mod contention;
 pub(crate) mod pool;
+mod spin;
+mod sync;
 mod threaded;
 
 pub use threaded::Threaded;

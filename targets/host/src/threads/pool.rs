@@ -9,7 +9,7 @@
 //! * The caller works too, and can do a whole region alone. It waits for chunks
 //!   that a worker has claimed, never for a worker: one that is not scheduled, or
 //!   wakes late, finds nothing to claim and is not missed.
-//! * Whoever waits spins for [`SPIN`] and then sleeps. A worker without work
+//! * Whoever waits [spins](Spin) for a moment and then sleeps. A worker without work
 //!   gives its core back, and so does a caller whose last chunk is in the hands
 //!   of a preempted worker: the core is then free for that worker.
 //! * Where other programs want the cores, too, nobody spins ([`Contention`]): a thread
@@ -39,23 +39,18 @@
 //!   since a thread tries only after reading a positive number.
 
 use std::any::Any;
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{self, JoinHandle, Thread};
+use std::sync::{OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::contention::Contention;
+use super::spin::Spin;
+use super::sync::thread::{self, JoinHandle, Thread};
+use super::sync::{Arc, AtomicBool, AtomicIsize, AtomicUsize, Condvar, Guarded, Mutex, MutexGuard};
 
-/// How long a thread spins before it sleeps: longer than the serial stretches
-/// between the regions of a token, and than waking a thread takes; short beside
-/// a time slice.
-const SPIN: Duration = Duration::from_micros(50);
-/// Spins between two looks at the clock.
-const SPINS_PER_LOOK: u32 = 32;
 /// In `unfinished`: the caller sleeps until the last report.
 const WAITING: usize = 1 << (usize::BITS - 1);
 
@@ -96,7 +91,7 @@ struct Queue {
     failed: AtomicBool,
     /// Whether the workers are to end.
     ending: AtomicBool,
-    job: UnsafeCell<Job>,
+    job: Guarded<Job>,
 }
 
 /// A worker as the others see it.
@@ -135,7 +130,7 @@ impl Shared {
             unclaimed: AtomicIsize::new(0),
             failed: AtomicBool::new(false),
             ending: AtomicBool::new(false),
-            job: UnsafeCell::new(Job::new(&|_| (), 0)),
+            job: Guarded::new(Job::new(&|_| (), 0)),
         };
         Self {
             queue: Line(queue),
@@ -169,7 +164,7 @@ impl Shared {
     /// `unfinished` has been read as zero, with [`Acquire`].
     unsafe fn publish(&self, job: Job) {
         // SAFETY: without an open region there is no claim, and nobody reads.
-        unsafe { *self.queue.0.job.get() = job }
+        unsafe { self.queue.0.job.set(job) }
         self.unfinished.0.store(job.chunks, Relaxed);
         self.queue.0.unclaimed.store(job.chunks as isize, Release);
     }
@@ -185,7 +180,7 @@ impl Shared {
                 break;
             }
             // SAFETY: this thread holds a claim that is not reported.
-            let job = unsafe { *queue.job.get() };
+            let job = unsafe { queue.job.get() };
             if !queue.failed.load(Relaxed) {
                 // SAFETY: the region's caller keeps the closure until the report.
                 let run = || unsafe { (job.call)(job.closure, job.chunks - left as usize) };
@@ -288,25 +283,6 @@ impl Shared {
 /// invariant that a panic could break.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A wait that is bounded in time.
-#[derive(Debug, Default)]
-struct Spin {
-    spins: u32,
-    start: Option<Instant>,
-}
-
-impl Spin {
-    /// Spins once; whether that was enough, or nearly so for the impatient.
-    fn is_over(&mut self, impatient: impl Fn() -> bool) -> bool {
-        std::hint::spin_loop();
-        self.spins += 1;
-        if !self.spins.is_multiple_of(SPINS_PER_LOOK) {
-            return false;
-        }
-        impatient() || self.start.get_or_insert_with(Instant::now).elapsed() > SPIN
-    }
 }
 
 /// A fixed number of threads, of which the caller is one.
@@ -434,11 +410,18 @@ impl Drop for Pool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::collections::HashSet;
 
+    use super::super::spin::SPIN;
+    use super::*;
+
     /// Every thread count of a small machine, and more than it has cores.
-    const THREADS: [usize; 5] = [1, 2, 3, 4, 16];
+    const THREADS: &[usize] = if cfg!(miri) { &[1, 2, 4] } else { &[1, 2, 3, 4, 16] };
+
+    /// A number of repetitions; fewer under Miri, which takes a thousand times as long.
+    fn times(many: usize) -> usize {
+        if cfg!(miri) { many.div_ceil(1000).min(20) } else { many }
+    }
 
     fn runs_each_once(pool: &Pool, chunks: usize) {
         let counts: Vec<_> = (0..chunks).map(|_| AtomicUsize::new(0)).collect();
@@ -450,10 +433,10 @@ mod tests {
 
     #[test]
     fn each_chunk_runs_once() {
-        for threads in THREADS {
+        for &threads in THREADS {
             let pool = Pool::new(threads);
             assert_eq!(pool.threads(), threads);
-            for chunks in (0..70).chain([1000]) {
+            for chunks in (0..70).step_by(if cfg!(miri) { 23 } else { 1 }).chain([times(1000)]) {
                 runs_each_once(&pool, chunks);
             }
         }
@@ -465,7 +448,7 @@ mod tests {
         // Written without atomics: a chunk that ran after its region, or a write
         // that the caller did not see, would show.
         let mut counts = [0u64; 3];
-        for region in 1..=1_000_000 {
+        for region in 1..=times(1_000_000) as u64 {
             let mut parts = counts.each_mut().map(Some);
             pool.consume(&mut parts, &|count: &mut u64| *count += 1);
             assert_eq!(counts, [region; 3]);
@@ -474,10 +457,11 @@ mod tests {
 
     #[test]
     fn more_threads_than_cores() {
-        let pool = Pool::new(4 * thread::available_parallelism().map_or(1, usize::from));
-        for region in 0..20_000 {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let pool = Pool::new(if cfg!(miri) { 3 } else { 4 * cores });
+        for region in 0..times(20_000) {
             runs_each_once(&pool, 1 + region % 40);
-            if region % 2_000 == 0 {
+            if region % times(2_000) == 0 {
                 // Long enough that the workers sleep.
                 thread::sleep(4 * SPIN);
             }
@@ -486,7 +470,10 @@ mod tests {
 
     #[test]
     fn threads_that_sleep_at_once() {
-        for threads in THREADS {
+        if cfg!(miri) {
+            return; // It has no clock that would end the disturbance.
+        }
+        for &threads in THREADS {
             let mut pool = Pool::new(threads);
             pool.contention = Mutex::new(Contention::disturbed());
             runs_each_once(&pool, 2);
@@ -533,7 +520,7 @@ mod tests {
 
     #[test]
     fn a_panic_reaches_the_caller() {
-        for threads in THREADS {
+        for &threads in THREADS {
             let pool = Pool::new(threads);
             for guilty in [0, 7, 15] {
                 let ended = AtomicUsize::new(0);
@@ -568,14 +555,14 @@ mod tests {
         pool.for_each(8, &|_| runs_each_once(&pool, 5));
         thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..2_000).for_each(|_| runs_each_once(&pool, 9)));
+                scope.spawn(|| (0..times(2_000)).for_each(|_| runs_each_once(&pool, 9)));
             }
         });
     }
 
     #[test]
     fn ends_at_any_moment() {
-        for round in 0..300 {
+        for round in 0..if cfg!(miri) { 10 } else { 300 } {
             let pool = Pool::new(1 + round % 5);
             if round % 3 > 0 {
                 runs_each_once(&pool, 8);

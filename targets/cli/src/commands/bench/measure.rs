@@ -122,7 +122,7 @@ impl Figures {
 /// The bandwidth of the memory that holds the weights.
 enum Bandwidth {
     /// Read by the CPU's threads.
-    Host(ReadBandwidth),
+    Host(Box<ReadBandwidth>),
     /// Read and written by copies within a GPU's.
     Device(Device),
 }
@@ -132,7 +132,8 @@ impl Bandwidth {
         if device != Device::Cpu {
             return Ok(Self::Device(device));
         }
-        Ok(Self::Host(ReadBandwidth::new(threads).context("measuring the memory")?))
+        let memory = ReadBandwidth::new(threads).context("measuring the memory")?;
+        Ok(Self::Host(Box::new(memory)))
     }
 
     /// Bytes per second.

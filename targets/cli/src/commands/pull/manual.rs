@@ -20,8 +20,10 @@ fn steps(source: &Source, target: &Path) -> String {
     let name = &source.name;
     let bytes = source.entry.map_or(String::new(), |entry| format!(" ({})", size(entry.bytes)));
     let folder = target.parent().unwrap_or(target).display().to_string();
-    let mut steps =
-        String::from("behind a proxy set HTTPS_PROXY, for a mirror HF_ENDPOINT; or by hand:\n");
+    let mut steps = String::from(
+        "behind a proxy set HTTPS_PROXY, and SSL_CERT_FILE where it has certificates of its own; \
+         for a mirror set HF_ENDPOINT; or by hand:\n",
+    );
     // A string takes whatever is written to it.
     let _ = writeln!(steps, "  1. get {}{bytes} with a browser, on any machine", source.page);
     let _ = writeln!(steps, "  2. kinglet quantize {} -o {name}.kinglet", quoted(&source.file));

@@ -5,7 +5,7 @@ mod report;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use kinglet::sampler::SamplerOptions;
 use kinglet_quantize::checkpoint::{Checkpoint, CheckpointError, Problem};
 use kinglet_quantize::vocabulary::Vocabulary;
@@ -22,6 +22,8 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
     let mut checkpoint = Checkpoint::open(&args.checkpoint)?;
     if !args.lora.is_empty() || checkpoint.is_base_and_adapter() {
         merge(&mut checkpoint, args)?;
+    } else if args.alpha.is_some() {
+        bail!("--alpha is for a LoRA adapter, and there is none; pass its file as --lora");
     }
     let state = args.tuned_state.as_deref().map(Checkpoint::open).transpose()?;
     let inputs = inputs(&checkpoint, state.as_ref(), args);
@@ -136,7 +138,7 @@ fn merge(checkpoint: &mut Checkpoint, args: &QuantizeArgs) -> Result<()> {
     let files = args.lora.iter().map(|path| Checkpoint::open(path));
     let merged = checkpoint.merge(files.collect::<Result<_, _>>()?, args.alpha).map_err(advise)?;
     terminal::note(&format!("merged: {merged}"));
-    if args.alpha.is_some() && merged.lora == 0 {
+    if args.alpha.is_some() && !merged.is_scaled() {
         terminal::note("note: --alpha is for LoRA only; the adapter has another kind, without one");
     }
     Ok(())
@@ -154,7 +156,9 @@ fn advise(error: CheckpointError) -> anyhow::Error {
             "pass it as the checkpoint, without --lora, and LoRA's `--alpha N`"
         }
         Problem::StartMissing => "pass it as well, with a second --lora",
-        Problem::AdapterConfig { .. } => "save an adapter of another kind",
+        Problem::AdapterConfig { .. } => {
+            "merge it into the model with the program that trained it, and quantize what it saves"
+        }
         Problem::PissaStartAlone { .. } => "pass the trained file as well, with a second --lora",
         Problem::NoAdapter { state: true } => "pass a tuned state as --tuned-state",
         Problem::NoAdapter { .. } => {

@@ -1,0 +1,85 @@
+//! What a conversion tells of itself.
+
+use std::fmt;
+use std::time::Duration;
+
+use kinglet::format::shape::Shape;
+
+use crate::note::Note;
+
+/// How one tensor was quantized.
+#[derive(Clone, Debug)]
+pub struct TensorReport {
+    /// Official name.
+    pub name: String,
+    /// Outputs.
+    pub rows: usize,
+    /// Inputs.
+    pub cols: usize,
+    /// Inputs that share a scale.
+    pub group: usize,
+    /// Bytes in the file.
+    pub bytes: u64,
+    /// Sum of the squared weights.
+    pub signal: f64,
+    /// Sum of the squared rounding errors.
+    pub noise: f64,
+    /// Largest magnitude of a weight.
+    pub largest: f32,
+}
+
+impl TensorReport {
+    /// Bits in the file per weight of the checkpoint.
+    pub fn bits_per_weight(&self) -> f64 {
+        8.0 * self.bytes as f64 / (self.rows as f64 * self.cols as f64)
+    }
+
+    /// Root mean square of the rounding errors over that of the weights; 0 for a tensor of zeros.
+    pub fn relative_error(&self) -> f64 {
+        if self.signal == 0.0 { 0.0 } else { (self.noise / self.signal).sqrt() }
+    }
+
+    /// Largest magnitude over the root mean square of the weights; 1 for a tensor of zeros.
+    pub fn outlier_ratio(&self) -> f64 {
+        let weights = self.rows as f64 * self.cols as f64;
+        if self.signal == 0.0 {
+            1.0
+        } else {
+            f64::from(self.largest) / (self.signal / weights).sqrt()
+        }
+    }
+
+    /// Signal-to-noise ratio in decibels; infinite where nothing was lost.
+    pub fn snr_db(&self) -> f64 {
+        10.0 * (self.signal / self.noise).log10()
+    }
+}
+
+/// What a conversion did.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The model's dimensions.
+    pub shape: Shape,
+    /// SHA-256 over architecture, shape and weights.
+    pub content_hash: [u8; 32],
+    /// What is no error and yet seldom meant, or was told by a guess.
+    pub notes: Vec<Note>,
+    /// Quantized tensors, in file order.
+    pub tensors: Vec<TensorReport>,
+    /// Values of the checkpoint's tensors that the model uses.
+    pub parameters: u64,
+    /// Length of the model file in bytes.
+    pub file_len: u64,
+    /// Time the conversion took.
+    pub elapsed: Duration,
+}
+
+/// A SHA-256 in hexadecimal.
+#[derive(Clone, Copy, Debug)]
+pub struct Hex<'a>(pub &'a [u8; 32]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
