@@ -316,6 +316,9 @@ fn a_pipe_gets_what_run_tells() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("kinglet: nothing was asked yet"), "{errors}");
     assert!(errors.contains("1 of the entries failed"), "{errors}");
+    // Errors are told in any case, notes are not.
+    let quiet = piped(&folder, &["-q", "-n", "4"], "One day\n/undo 2\n");
+    assert_eq!(String::from_utf8_lossy(&quiet.stderr).lines().count(), 2, "{quiet:?}");
     let answers = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(!answers.contains('\u{1b}') && !answers.contains("> "), "{answers}");
     assert!(answers.contains("last-1"), "{answers}");

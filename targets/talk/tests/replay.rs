@@ -211,6 +211,25 @@ fn a_stop_is_no_part_of_the_turn() {
 }
 
 #[test]
+fn a_token_that_ends_a_turn_is_no_part_of_it() {
+    let told = |end_of_turn| {
+        let options = SessionOptions { end_of_turn, answer_tokens: 30, ..options(4, vec![], 0) };
+        with_session(&stories(), "g1", options, |session| {
+            session.ask("Tell me of a cat.").unwrap();
+            draw(session, 60);
+            (session.finish().cloned(), session.fork().unwrap())
+        })
+    };
+    let (_, whole) = told(None);
+    let tokens = &whole.turns[0].tokens;
+    let at = (1..tokens.len()).find(|&at| !tokens[..at].contains(&tokens[at])).unwrap();
+    let (finish, branch) = told(Some(tokens[at]));
+    assert!(matches!(finish, Some(Finish::Stop(_))), "{finish:?}");
+    assert_eq!(branch.turns[0].tokens, tokens[..at]);
+    assert!(!branch.turns[0].ended && branch.state == replay(&stories(), &branch).0);
+}
+
+#[test]
 fn a_thought_ends_with_its_budget() {
     let options = SessionOptions {
         thinking: Thinking::Full(Effort::Unsaid),

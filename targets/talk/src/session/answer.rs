@@ -163,6 +163,11 @@ impl Session<'_> {
             self.turns[last].ended = true;
             return Ok(end(answer, Finish::EndOfText));
         }
+        if Some(token) == self.options.end_of_turn {
+            let text = self.tokenizer.token(token).unwrap_or_default();
+            let text = String::from_utf8_lossy(text).into_owned();
+            return Ok(end(answer, Finish::Stop(text)));
+        }
         self.accept(token);
         let bytes = self.tokenizer.token(token).unwrap_or_default();
         let thinking = answer.reading.is_thinking();

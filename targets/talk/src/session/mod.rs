@@ -60,6 +60,10 @@ pub struct SessionOptions {
     pub answer_tokens: usize,
     /// Texts that end an answer, besides the template's.
     pub stops: Vec<String>,
+    /// A token that ends an answer, and is no part of it: [`Model::end_of_turn`].
+    ///
+    /// [`Model::end_of_turn`]: kinglet::Model::end_of_turn
+    pub end_of_turn: Option<u32>,
     /// Options of the sampler.
     pub sampling: SamplerOptions,
     /// The sampler's seed.
@@ -77,6 +81,7 @@ impl Default for SessionOptions {
             thought_tokens: None,
             answer_tokens: 2048,
             stops: Vec::new(),
+            end_of_turn: None,
             sampling: SamplerOptions::default(),
             seed: 0,
             snapshot_bytes: 256 << 20,

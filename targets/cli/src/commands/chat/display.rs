@@ -172,6 +172,14 @@ impl Display {
         terminal::note(text);
     }
 
+    /// Says why something was not done.
+    pub(super) fn error(&mut self, error: &anyhow::Error) {
+        if self.is_terminal {
+            self.new_line();
+        }
+        terminal::error(error);
+    }
+
     fn new_line(&mut self) {
         if !self.at_line_start {
             self.write("\n");

@@ -31,7 +31,7 @@ pub(super) fn talk(chat: &mut Chat<'_>) -> Result<()> {
         interrupted = again;
         let flow = taken.unwrap_or_else(|error| {
             failures += 1;
-            chat.display.note(&format!("{}{error:#}", chat.voice()));
+            chat.display.error(&error);
             Flow::GoOn
         });
         chat.display.check()?;
@@ -48,11 +48,6 @@ pub(super) fn talk(chat: &mut Chat<'_>) -> Result<()> {
 }
 
 impl Chat<'_> {
-    /// What stands before an error: on a terminal it is clear who speaks.
-    fn voice(&self) -> &'static str {
-        if self.input.is_terminal() { "" } else { "kinglet: " }
-    }
-
     /// Does what an entry asks for.
     pub(super) fn take(&mut self, entry: &str) -> Result<Flow> {
         // One that came before this was meant for something else.

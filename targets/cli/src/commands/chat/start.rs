@@ -49,7 +49,8 @@ pub(crate) fn run(args: &ChatArgs) -> Result<()> {
     let batch = max_batch(&model, args.engine.prompt_batch());
     let own = SamplerOptions::for_model(&model);
     with_engine(model, &args.engine, 1, batch, |engine| {
-        let started = Start { args, own, tokenizer, branch, choice };
+        let end_of_turn = model.end_of_turn();
+        let started = Start { args, own, end_of_turn, tokenizer, branch, choice };
         let (session, seed, reason) = started.session(engine)?;
         let mut chat = Chat {
             session,
@@ -76,6 +77,7 @@ struct Start<'a, 'b> {
     args: &'b ChatArgs,
     /// The model's own.
     own: SamplerOptions,
+    end_of_turn: Option<u32>,
     tokenizer: Tokenizer<'a>,
     branch: Option<Branch>,
     choice: Choice,
@@ -84,7 +86,7 @@ struct Start<'a, 'b> {
 impl<'a> Start<'a, '_> {
     /// The session, the seed that its generator began with, and why its template is this one.
     fn session(self, engine: &'a mut dyn Engine) -> Result<(Session<'a>, Option<u64>, String)> {
-        let Self { args, own, tokenizer, branch, choice } = self;
+        let Self { args, own, end_of_turn, tokenizer, branch, choice } = self;
         let Choice { template, reason } = choice;
         let saved = branch.as_ref().and_then(|branch| branch.settings.as_ref());
         let settings = settings(args, own, saved, &template)?;
@@ -97,6 +99,7 @@ impl<'a> Start<'a, '_> {
             thought_tokens: settings.thought_tokens,
             answer_tokens: settings.answer_tokens,
             stops: settings.stops,
+            end_of_turn,
             sampling: settings.sampling,
             seed,
             snapshot_bytes: snapshot_bytes(),
