@@ -65,24 +65,27 @@ class Gpu:
         self.emulated = name == "emulated"
         self.index = None if self.emulated else int(name)
         self.option = name if self.emulated else f"cuda:{self.index}"
+        # A rehearsal takes what the tests have built.
+        self.profile = [] if self.emulated else ["--release"]
         self.features = ["--features", "cuda-emulation"] if self.emulated else []
+        self.program = REPOSITORY / "target/debug/kinglet" if self.emulated else KINGLET
         self.environment = dict(os.environ)
         if not self.emulated:
             self.environment["KINGLET_CUDA_DEVICE"] = str(self.index)
 
 
 def build(gpu):
-    call(["cargo", "build", "--release", "--locked", "-q", "-p", "kinglet-cli", *gpu.features])
+    call(["cargo", "build", *gpu.profile, "--locked", "-q", "-p", "kinglet-cli", *gpu.features])
     say("the program is built")
 
 
-def layers_of(model):
-    return run([KINGLET, "info", "--json", *model])["layers"]
+def layers_of(gpu, file):
+    return run([gpu.program, "info", "--json", "-m", file])["layers"]
 
 
 def digests(gpu):
     """Compares the digest of every fixture in every way; how many there were."""
-    found = call([KINGLET, "digest", "--device", gpu.option]).strip()
+    found = call([gpu.program, "digest", "--device", gpu.option]).strip()
     if found != DIGEST:
         sys.exit(f"device: FAILED: digest {found} on {gpu.option}, expected {DIGEST}")
     checked = 1
@@ -90,15 +93,15 @@ def digests(gpu):
         for fixture in FIXTURES:
             file = Path(folder) / f"{fixture}.kinglet"
             checkpoint = GOLDEN / fixture / "model.pth"
-            call([KINGLET, "quantize", checkpoint, "-o", file], stderr=subprocess.DEVNULL)
-            half = layers_of(["-m", file]) // 2
+            call([gpu.program, "quantize", checkpoint, "-o", file], stderr=subprocess.DEVNULL)
+            half = layers_of(gpu, file) // 2
             states = ["f32"] if fixture == "v4" else ["f32", "f16"]
             for state in states:
                 same = ["digest", "-m", file, "--state-type", state]
-                expected = call([KINGLET, *same])
+                expected = call([gpu.program, *same])
                 for how in (["--batch", 1], ["--batch", 7], ["--batch", 64],
                             ["--batch", 7, "--restore"], ["--device-layers", half]):
-                    found = call([KINGLET, *same, "--device", gpu.option, *how])
+                    found = call([gpu.program, *same, "--device", gpu.option, *how])
                     if found != expected:
                         sys.exit(f"device: FAILED: {fixture}, {state} states, {how}: "
                                  f"digest {found.strip()}, the CPU's is {expected.strip()}")
@@ -107,20 +110,22 @@ def digests(gpu):
     return checked
 
 
-TESTS = ["cargo", "test", "--release", "--locked", "-q", "-p", "kinglet-cuda",
-         "--features", "emulation", "--test", "same_bits"]
+def test_command(gpu):
+    return ["cargo", "test", *gpu.profile, "--locked", "-q", "-p", "kinglet-cuda",
+            "--features", "emulation", "--test", "same_bits"]
 
 
 def tests(gpu):
     """The crate's tests, on the GPU where there is one. A rehearsal takes the shortest."""
     only = ["--", "wrong_batches", "values_that"] if gpu.emulated else []
-    call([*TESTS, *only], env=gpu.environment)
+    call([*test_command(gpu), *only], env=gpu.environment)
     say("the tests hold")
 
 
 def test_program(gpu):
     """The path of the compiled tests."""
-    lines = call([*TESTS, "--no-run", "--message-format", "json"], env=gpu.environment).splitlines()
+    command = [*test_command(gpu), "--no-run", "--message-format", "json"]
+    lines = call(command, env=gpu.environment).splitlines()
     programs = [json.loads(line).get("executable") for line in lines if line.startswith("{")]
     return next(path for path in programs if path and "same_bits" in path)
 
@@ -142,7 +147,7 @@ def sanitize(gpu):
 def bench(gpu, shape, *options):
     """What `kinglet bench --json` says."""
     model = ["--shape", shape] if shape else []
-    command = [KINGLET, "bench", "--json", "--device", gpu.option, *model, *options]
+    command = [gpu.program, "bench", "--json", "--device", gpu.option, *model, *options]
     (found,) = run(command)
     return found
 
