@@ -39,7 +39,7 @@ int main(void) {
     check(kinglet_model_info(&model, &info));
     check(kinglet_engine_init(&engine, &model, 1, state, sizeof state,
                               workspace, sizeof workspace));
-    KingletSamplerOptions greedy = kinglet_sampler_defaults_for(&model);
+    KingletSamplerOptions greedy = kinglet_sampler_defaults();
     greedy.temperature = 0;
     check(kinglet_sampler_init(&sampler, greedy, 0, NULL, 0));
     check(kinglet_text_init(&text));

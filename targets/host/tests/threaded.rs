@@ -126,6 +126,20 @@ fn products_do_not_depend_on_threads() {
 }
 
 #[test]
+fn an_observer_sees_every_product_when_it_is_computed() {
+    use std::sync::{Arc, Mutex};
+    let data = layer(2, &mut Random(9));
+    for threads in THREADS {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let observer = Arc::clone(&seen);
+        let kernels = Threaded::new(Scalar, threads)
+            .observed(move |product| observer.lock().unwrap().push(bits(product.output)));
+        let computed = products(&kernels, &data);
+        assert!(*seen.lock().unwrap() == computed, "{threads} threads");
+    }
+}
+
+#[test]
 fn more_products_than_a_region_takes() {
     let mut random = Random(2);
     let data: Vec<_> = (0..70).map(|i| Data::new(64 + i, 96, 1, 0, &mut random)).collect();

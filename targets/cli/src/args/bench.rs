@@ -10,7 +10,7 @@ const COLUMNS: &str = "\
 Columns:
   prefill, decode   tokens per second of the prompt and of the text, median (smallest-largest)
   ms p50, p99       time of a token that half of them, and 99 of 100, do not exceed
-  MB/token          what a token reads: weights and state, without what zeros in the channel mix spare
+  MB/token          what a token reads: weights and state, but for what zeros spare
   GB/s              that, times the rate of decoding
   memory GB/s       how fast this machine reads memory with as many threads, measured in between
   ratio             share of it that decoding reaches: near 100 % nothing faster is possible with

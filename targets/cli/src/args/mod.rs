@@ -63,8 +63,8 @@ error. `-` is standard input wherever a text or a list is read.";
 /// What this build leaves out.
 #[cfg(not(feature = "quantizer"))]
 pub(crate) const LEFT_OUT: &str = "\
-This build leaves out `quantize`, `state` and `export`: convert on another machine, the model file \
-runs on all.";
+`quantize`, `state` and `export` are left out of this build: convert on another machine, the model \
+file runs on all";
 
 /// Whatever was given to a command that is left out.
 #[cfg(not(feature = "quantizer"))]

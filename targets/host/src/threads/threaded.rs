@@ -34,6 +34,7 @@
 //! hands batches on. With batches of 64 tokens it is as fast at 0.1B (1.02) and slower above
 //! (0.4B 0.96, 1.5B 0.92); it would win with small batches (`benches/examples/cascade.rs`).
 
+use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -88,6 +89,16 @@ pub struct Threaded<K> {
     terms: Mutex<Vec<f32>>,
     /// None where nobody wants to know.
     counted: Option<Counted>,
+    observer: Option<Observer>,
+}
+
+/// What looks at products that were computed.
+struct Observer(Box<dyn Fn(&Product<'_>) + Send + Sync>);
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
 }
 
 /// Inputs of sparse products: all, and those that are zero.
@@ -119,6 +130,7 @@ impl<K: SimdKernels> Threaded<K> {
             pool: (threads > 1).then(|| Pool::new(threads)),
             terms: Mutex::default(),
             counted: None,
+            observer: None,
         }
     }
 
@@ -126,6 +138,13 @@ impl<K: SimdKernels> Threaded<K> {
     /// for [`take_zero_share`](Self::take_zero_share).
     pub fn counting_zeros(self) -> Self {
         Self { counted: Some(Counted::default()), ..self }
+    }
+
+    /// The same kernel set, which shows every product of a dense matrix to `observer` when it is
+    /// computed: for tools that look into a model. One type of kernel set, because an engine is
+    /// compiled for each.
+    pub fn observed(self, observer: impl Fn(&Product<'_>) + Send + Sync + 'static) -> Self {
+        Self { observer: Some(Observer(Box::new(observer))), ..self }
     }
 
     /// The share of zeros, 0 to 1, among the inputs of all sparse products since the
@@ -290,8 +309,8 @@ impl<K: SimdKernels> Kernels for Threaded<K> {
         self.kernels.prefetch(values);
     }
 
-    fn products(&self, jobs: &mut [Product<'_>]) {
-        for jobs in jobs.chunks_mut(MAX_JOBS) {
+    fn products(&self, all: &mut [Product<'_>]) {
+        for jobs in all.chunks_mut(MAX_JOBS) {
             let cost = jobs.iter().map(|job| product_cost(&job.matrix, &job.input)).sum();
             if let Some(pool) = self.pool_for(cost, REGION_PRODUCTS) {
                 self.split_products(pool, jobs, cost);
@@ -304,6 +323,9 @@ impl<K: SimdKernels> Kernels for Threaded<K> {
                     || self.kernels.product(matrix, input, &mut part),
                 );
             }
+        }
+        if let Some(Observer(observe)) = &self.observer {
+            all.iter().for_each(observe);
         }
     }
 

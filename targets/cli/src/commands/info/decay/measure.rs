@@ -1,16 +1,16 @@
 //! The decay that a text chooses: what the low-rank product of RWKV-6 and 7 adds to the vector.
 //!
-//! The engine computes as always; a kernel set around the machine's own looks at the products and
-//! keeps those of the matrix that adds to the decay, which it knows by where its weights lie.
+//! The engine computes as always; an observer of its products adds up those of the matrix that adds
+//! to the decay, which it knows by where its weights lie.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail};
 use kinglet::engine::{BatchToken, Cpu, Engine, Requirements};
 use kinglet::format::model::{Model, Tensor};
 use kinglet::format::shape::Architecture;
-use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split};
+use kinglet::kernels::Product;
 use kinglet_host::Threaded;
 use kinglet_quantize::quality::samples;
 
@@ -30,12 +30,14 @@ const OWN_SEED: u64 = 1;
 /// tells.
 pub(super) fn over_text(model: &Model<'_>, args: &InfoArgs) -> Result<(Source, Vec<Vec<f64>>)> {
     let engine = EngineArgs::default();
+    let recording = Arc::new(Recording::new(model));
+    let observer = Arc::clone(&recording);
     let kernels = Threaded::new(engine.set()?, engine.threads());
-    let recording = Recording::new(kernels, model);
+    let kernels = kernels.observed(move |product| observer.record(product));
     let batch = max_batch(model, PROMPT_BATCH);
     let needs = Requirements::of::<f32>(model.shape(), batch);
     let (mut state, mut workspace) = (vec![0.0; needs.state], vec![0.0; needs.workspace]);
-    let mut engine = Cpu::new(*model, recording, batch, &mut state, &mut workspace)?;
+    let mut engine = Cpu::new(*model, kernels, batch, &mut state, &mut workspace)?;
     let name = match &args.text {
         Some(path) => {
             let text = input::text(path, "a text")?;
@@ -49,7 +51,7 @@ pub(super) fn over_text(model: &Model<'_>, args: &InfoArgs) -> Result<(Source, V
             "its own".to_owned()
         }
     };
-    let (tokens, rates) = engine.kernels().means();
+    let (tokens, rates) = recording.means();
     if tokens == 0 {
         bail!("{name} has no token");
     }
@@ -74,9 +76,8 @@ fn read(engine: &mut dyn Engine, model: &Model<'_>, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// A kernel set that adds up the decay of every layer.
-struct Recording<K> {
-    kernels: K,
+/// What adds up the decay of every layer.
+struct Recording {
     architecture: Architecture,
     /// The layer, by the address of the weights that add to its decay.
     layers: HashMap<usize, usize>,
@@ -93,8 +94,8 @@ struct Sum {
     rates: Vec<f64>,
 }
 
-impl<K: Kernels> Recording<K> {
-    fn new(kernels: K, model: &Model<'_>) -> Self {
+impl Recording {
+    fn new(model: &Model<'_>) -> Self {
         let shape = model.shape();
         let name = match shape.architecture {
             Architecture::Rwkv6 => "att.time_decay_w2",
@@ -106,7 +107,6 @@ impl<K: Kernels> Recording<K> {
         };
         let none = Sum { tokens: 0, rates: vec![0.0; shape.width] };
         Self {
-            kernels,
             architecture: shape.architecture,
             layers: (0..shape.layers).filter_map(address).collect(),
             bases: (0..shape.layers).map(|layer| base(model, layer)).collect(),
@@ -134,32 +134,5 @@ impl<K: Kernels> Recording<K> {
                 *sum += rate(self.architecture, base + f64::from(*added));
             }
         }
-    }
-}
-
-impl<K: Kernels> Kernels for Recording<K> {
-    fn name(&self) -> &'static str {
-        self.kernels.name()
-    }
-
-    fn pack(&self, q: &mut [i16]) {
-        self.kernels.pack(q);
-    }
-
-    fn products(&self, products: &mut [Product<'_>]) {
-        self.kernels.products(products);
-        products.iter().for_each(|product| self.record(product));
-    }
-
-    fn sparse_product(&self, product: SparseProduct<'_>) {
-        self.kernels.sparse_product(product);
-    }
-
-    fn for_parts<S: Split>(&self, whole: S, region: Region, f: impl Fn(S) + Sync) {
-        self.kernels.for_parts(whole, region, f);
-    }
-
-    fn prefetch(&self, values: &[f32]) {
-        self.kernels.prefetch(values);
     }
 }
