@@ -317,8 +317,11 @@ pub fn write_beside<E: From<io::Error>>(
     remove_stale(&folder);
     let partial = Partial::named(target, &folder, Access::Usual)?;
     let permissions = partial.file().metadata()?.permissions();
-    let Storage::Named { file, .. } = &partial.storage else { unreachable!("it has a name") };
-    let path = file.path();
+    let path = match &partial.storage {
+        Storage::Named { file, .. } => file.path(),
+        #[cfg(target_os = "linux")]
+        Storage::Unnamed { .. } => unreachable!("it has a name"),
+    };
     f(path)?;
     // `f` may have put another file there, with permissions of its own.
     fs::set_permissions(path, permissions)?;

@@ -14,11 +14,11 @@ use clap::Parser;
 use commands::chat;
 #[cfg(feature = "manual")]
 use commands::manual;
-#[cfg(all(feature = "pull", any(unix, windows)))]
-use commands::pull;
-use commands::{bench, digest, fit, info, list, logits, perplexity, rm, run, tokenize};
+use commands::{bench, digest, fit, info, logits, perplexity, run, tokenize};
 #[cfg(feature = "quantizer")]
 use commands::{export, quantize, state};
+#[cfg(all(feature = "pull", any(unix, windows)))]
+use commands::{list, pull, rm};
 #[cfg(unix)]
 use support::signals;
 use support::{stdout, terminal};
@@ -48,7 +48,9 @@ fn main() -> ExitCode {
         Command::Chat(args) => chat::run(&args),
         #[cfg(all(feature = "pull", any(unix, windows)))]
         Command::Pull(args) => pull::run(&args),
+        #[cfg(all(feature = "pull", any(unix, windows)))]
         Command::List(args) => list::run(&args),
+        #[cfg(all(feature = "pull", any(unix, windows)))]
         Command::Rm(args) => rm::run(&args),
         #[cfg(feature = "quantizer")]
         Command::Quantize(args) => quantize::run(&args),

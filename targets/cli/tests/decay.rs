@@ -1,4 +1,5 @@
 //! `kinglet info --decay`: how long each layer remembers.
+#![cfg(feature = "decay")]
 
 mod support;
 
@@ -85,7 +86,6 @@ fn vector(file: &[u8], name: &str) -> Vec<f32> {
     values.map(|value| f32::from_le_bytes(value.try_into().unwrap())).collect()
 }
 
-#[cfg(feature = "plot")]
 #[test]
 fn the_horizons_are_drawn() {
     use support::{refusal, stories};

@@ -17,7 +17,7 @@ pub(crate) struct ModelArgs {
     #[cfg_attr(
         not(feature = "built-in-model"),
         arg(
-            help = "Model file (.kinglet), or the name of one that `kinglet list` shows; this build brings none along"
+            help = "Model file (.kinglet), or a name in the models folder; this build brings none along"
         )
     )]
     pub(crate) model: Option<PathBuf>,

@@ -13,18 +13,20 @@ pub(crate) struct InfoArgs {
     #[command(flatten)]
     pub(crate) model: PlacedModelArgs,
     /// Shows how long each layer remembers: the half-life of its memory, in tokens
+    #[cfg(feature = "decay")]
     #[arg(long)]
     pub(crate) decay: bool,
     /// Text for --decay, with models whose decay depends on it (RWKV-6 and 7); `-` is standard
     /// input. One that the model tells if not given
+    #[cfg(feature = "decay")]
     #[arg(long, value_name = "FILE", requires = "decay")]
     pub(crate) text: Option<PathBuf>,
     /// Plot of --decay to write
-    #[cfg(feature = "plot")]
+    #[cfg(feature = "decay")]
     #[arg(short, long, value_name = "OUT.svg", requires = "decay")]
     pub(crate) output: Option<PathBuf>,
     /// Replaces an --output that is there and no SVG
-    #[cfg(feature = "plot")]
+    #[cfg(feature = "decay")]
     #[arg(long, requires = "output")]
     pub(crate) force: bool,
     // Shows what the model takes of this device's memory as well

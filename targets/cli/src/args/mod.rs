@@ -12,6 +12,7 @@ mod device;
 mod inspect;
 #[cfg(feature = "manual")]
 mod manual;
+#[cfg(all(feature = "pull", any(unix, windows)))]
 mod models;
 mod parse;
 #[cfg(feature = "quantizer")]
@@ -35,8 +36,7 @@ pub(crate) use self::inspect::{
 #[cfg(feature = "manual")]
 pub(crate) use self::manual::{CompletionsArgs, ManArgs};
 #[cfg(all(feature = "pull", any(unix, windows)))]
-pub(crate) use self::models::PullArgs;
-pub(crate) use self::models::{ListArgs, RmArgs};
+pub(crate) use self::models::{ListArgs, PullArgs, RmArgs};
 pub(crate) use self::parse::{MAX_THREADS, Stop};
 #[cfg(feature = "quantizer")]
 pub(crate) use self::quantizer::{ExportArgs, QuantizeArgs, StateArgs};
@@ -97,8 +97,10 @@ pub(crate) enum Command {
     #[cfg(all(feature = "pull", any(unix, windows)))]
     Pull(PullArgs),
     /// Lists the models in the models folder
+    #[cfg(all(feature = "pull", any(unix, windows)))]
     List(ListArgs),
     /// Removes models from the models folder
+    #[cfg(all(feature = "pull", any(unix, windows)))]
     Rm(RmArgs),
     /// Converts a checkpoint (.pth, .safetensors) into a model file
     #[cfg(feature = "quantizer")]
@@ -152,15 +154,17 @@ impl Command {
             #[cfg(not(feature = "quantizer"))]
             Self::LeftOut(_) => false,
             Self::Logits(_) => true,
-            #[cfg(feature = "plot")]
+            #[cfg(feature = "decay")]
             Self::Info(args) => args.output.is_some(),
-            #[cfg(not(feature = "plot"))]
+            #[cfg(not(feature = "decay"))]
             Self::Info(_) => false,
             #[cfg(all(feature = "pull", any(unix, windows)))]
             Self::Pull(args) => args.model.is_some(),
+            #[cfg(all(feature = "pull", any(unix, windows)))]
             Self::Rm(_) => true,
-            Self::List(_)
-            | Self::Fit(_)
+            #[cfg(all(feature = "pull", any(unix, windows)))]
+            Self::List(_) => false,
+            Self::Fit(_)
             | Self::Perplexity(_)
             | Self::Tokenize(_)
             | Self::Digest(_)

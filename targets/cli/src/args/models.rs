@@ -1,11 +1,9 @@
 //! Options of the commands around the models folder: `pull`, `list`, `rm`.
 
-#[cfg(all(feature = "pull", any(unix, windows)))]
 use std::path::PathBuf;
 
 use clap::Args;
 
-#[cfg(all(feature = "pull", any(unix, windows)))]
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = ENVIRONMENT)]
 pub(crate) struct PullArgs {
@@ -30,7 +28,6 @@ pub(crate) struct PullArgs {
 }
 
 /// What `pull` reads from its environment.
-#[cfg(all(feature = "pull", any(unix, windows)))]
 const ENVIRONMENT: &str = "\
 Environment:
   KINGLET_MODELS          the models folder; kinglet/models in the user's data folder if not set

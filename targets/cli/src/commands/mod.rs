@@ -8,6 +8,7 @@ pub(crate) mod digest;
 pub(crate) mod export;
 pub(crate) mod fit;
 pub(crate) mod info;
+#[cfg(all(feature = "pull", any(unix, windows)))]
 pub(crate) mod list;
 pub(crate) mod logits;
 #[cfg(feature = "manual")]
@@ -17,6 +18,7 @@ pub(crate) mod perplexity;
 pub(crate) mod pull;
 #[cfg(feature = "quantizer")]
 pub(crate) mod quantize;
+#[cfg(all(feature = "pull", any(unix, windows)))]
 pub(crate) mod rm;
 pub(crate) mod run;
 #[cfg(feature = "quantizer")]

@@ -12,6 +12,7 @@ use anyhow::{Result, bail};
 
 /// The ending of model files.
 const ENDING: &str = "kinglet";
+#[cfg(all(feature = "pull", any(unix, windows)))]
 /// The ending of what there is of a checkpoint.
 const PART: &str = ".download";
 /// Names that are at least so much like another one are shown with it, from 0 to 1.
@@ -39,11 +40,13 @@ pub(crate) fn file(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.{ENDING}"))
 }
 
+#[cfg(all(feature = "pull", any(unix, windows)))]
 /// What there is of the checkpoint that the model of that name is to be made of.
 pub(crate) fn part(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}{PART}"))
 }
 
+#[cfg(all(feature = "pull", any(unix, windows)))]
 /// What is known of [`part`].
 pub(crate) fn record(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}{PART}.json"))
@@ -66,6 +69,7 @@ pub(crate) fn names(folder: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+#[cfg(all(feature = "pull", any(unix, windows)))]
 /// Names and lengths of what there is of checkpoints that are not all there.
 pub(crate) fn parts(folder: &Path) -> Vec<(String, u64)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();

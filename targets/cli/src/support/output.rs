@@ -22,7 +22,7 @@ pub(crate) enum Kind {
     /// A NumPy array.
     Npy,
     /// A picture.
-    #[cfg(feature = "plot")]
+    #[cfg(feature = "decay")]
     Svg,
     /// A report in JSON.
     #[cfg_attr(not(feature = "quantizer"), expect(dead_code, reason = "no command writes it"))]
@@ -36,7 +36,7 @@ impl Kind {
             Self::State => "a state file",
             Self::Safetensors => "a safetensors file",
             Self::Npy => "an .npy file",
-            #[cfg(feature = "plot")]
+            #[cfg(feature = "decay")]
             Self::Svg => "an SVG picture",
             Self::Json => "a JSON file",
         }
@@ -49,7 +49,7 @@ impl Kind {
             Self::State => bytes.starts_with(&state_file::MAGIC),
             Self::Safetensors => bytes.get(8) == Some(&b'{'),
             Self::Npy => bytes.starts_with(b"\x93NUMPY"),
-            #[cfg(feature = "plot")]
+            #[cfg(feature = "decay")]
             Self::Svg => bytes.starts_with(b"<svg") || bytes.starts_with(b"<?xml"),
             Self::Json => bytes.trim_ascii_start().starts_with(b"{"),
         }

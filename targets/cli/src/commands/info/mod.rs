@@ -1,5 +1,6 @@
 //! `kinglet info`: what a model is and what it needs, or what a state file holds.
 
+#[cfg(feature = "decay")]
 mod decay;
 mod state;
 
@@ -17,7 +18,7 @@ use crate::args::InfoArgs;
 use crate::support::device::{self, Room};
 use crate::support::model::{LoadedModel, tokenizer};
 use crate::support::numbers::grouped;
-#[cfg(feature = "plot")]
+#[cfg(feature = "decay")]
 use crate::support::output;
 use crate::support::sampling::{flags, sampling_json};
 use crate::support::stdout::outln;
@@ -25,7 +26,7 @@ use crate::support::traffic::{parameters, read_per_token};
 
 pub(crate) fn run(args: &InfoArgs) -> Result<()> {
     let chosen = args.model.chosen();
-    #[cfg(feature = "plot")]
+    #[cfg(feature = "decay")]
     if let Some(output) = &args.output {
         output::refuse_overwrite(chosen.model.iter().chain(&args.text), "--output", output)?;
     }
@@ -35,6 +36,7 @@ pub(crate) fn run(args: &InfoArgs) -> Result<()> {
     args.device.check()?;
     let opened = LoadedModel::new(&chosen)?;
     let model = opened.model()?;
+    #[cfg(feature = "decay")]
     if args.decay {
         return decay::show(opened.name(), &model, args);
     }

@@ -7,7 +7,6 @@
 //! The delta rule of RWKV-7 also overwrites what a key finds, which no half-life shows.
 
 mod measure;
-#[cfg(feature = "plot")]
 mod plot;
 
 use std::io;
@@ -56,7 +55,6 @@ const NAMES: [&str; 5] = ["shortest", "10 %", "median", "90 %", "longest"];
 
 pub(super) fn show(name: &str, model: &Model<'_>, args: &InfoArgs) -> Result<()> {
     let horizons = Horizons::of(model, args)?;
-    #[cfg(feature = "plot")]
     if let Some(path) = &args.output {
         plot::write(name, &horizons, path, args.force)?;
     }
