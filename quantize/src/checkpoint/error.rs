@@ -169,11 +169,6 @@ pub enum Problem {
          again with a current PyTorch: torch.save(torch.load(path), new_path)"
     )]
     LegacyTorch,
-    /// A model file of this project.
-    #[error(
-        "is already a model file; `kinglet run -m` it, or use the checkpoint that it was made of"
-    )]
-    ModelFile,
     /// A known container that this version does not read.
     #[error("is {found}, which is not supported; expected a checkpoint in {EXPECTED}")]
     UnsupportedContainer {

@@ -130,9 +130,6 @@ fn detect(file: &[u8]) -> Result<Container, Problem> {
     if file.starts_with(b"version https://git-lfs") {
         return Err(Problem::LfsPointer);
     }
-    if file.starts_with(&model::MAGIC) {
-        return Err(Problem::ModelFile);
-    }
     if file.starts_with(gguf::MAGIC) {
         return Ok(Container::Gguf);
     }

@@ -94,7 +94,7 @@ fn conversion(checkpoint: &Path, source: &Source, target: &Path, args: &PullArgs
         #[command(flatten)]
         args: QuantizeArgs,
     }
-    let mut words: Vec<OsString> = vec!["kinglet".into(), "--quiet".into(), "--output".into()];
+    let mut words: Vec<OsString> = vec!["kinglet".into(), "--output".into()];
     words.push(target.into());
     if args.force {
         words.push("--force".into());
