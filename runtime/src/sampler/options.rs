@@ -1,4 +1,7 @@
 //! Options of the sampler: their defaults, their ranges, and the errors that name them.
+//!
+//! They are plain numbers that C and a state file have as well. A sampler checks them once, so
+//! that drawing rests on their ranges.
 
 use core::fmt;
 

@@ -1,4 +1,8 @@
 //! The steps that every architecture's layers are made of, each a launch.
+//!
+//! A step says which kernel, over which grid, with which parameters; what it computes stands in
+//! `kernels/`. Grids depend on the shape and the number of tokens alone, so that a batch of a size
+//! that was seen before can be replayed as a graph.
 
 use kinglet::format::shape::{Architecture, Shape};
 

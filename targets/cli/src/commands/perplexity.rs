@@ -1,4 +1,7 @@
 //! `kinglet perplexity`: how well a model predicts a text.
+//!
+//! Each document begins from the start state; each of its tokens is scored given those before it.
+//! Sums are in f64, in the order of the text.
 
 use anyhow::{Context, Result, bail};
 use kinglet::engine::{BatchToken, Engine, StepError};

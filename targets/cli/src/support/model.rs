@@ -1,4 +1,8 @@
 //! Opening the model that a command works on.
+//!
+//! A file is mapped, not read, so that a command begins at once and processes share its pages. A
+//! damaged one gives other text without a word, so that it is verified: a small one each time, a
+//! large one once, and again where it has changed.
 
 use std::path::PathBuf;
 

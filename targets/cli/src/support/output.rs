@@ -1,4 +1,7 @@
 //! The files that commands write.
+//!
+//! Three rules: what a command reads is never what it writes over, a file of another kind is not
+//! replaced unasked, and a file is whole or not there.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

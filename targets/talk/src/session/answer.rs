@@ -1,4 +1,8 @@
 //! Answers: drawn a token at a time, until the model or a stop ends them.
+//!
+//! Text that may begin a stop is held back, across the borders of tokens. The state before its
+//! first token is kept, because a stop's text is no part of the turn: the state goes back to it,
+//! and what the token had before the stop is read again.
 
 use kinglet::sampler::is_uncounted;
 

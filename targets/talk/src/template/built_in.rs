@@ -1,4 +1,7 @@
 //! The templates of RWKV models, as their authors publish them.
+//!
+//! A model that was trained on one text goes astray on another that differs in a blank line, so
+//! that each is followed to the byte. A turn ends with a blank line; texts are cleaned of them.
 
 use super::{END_OF_TEXT, Past, Question, Thinking};
 

@@ -1,4 +1,7 @@
 //! What `bench` measures: rates of prefill and decode, and the memory's bandwidth in between.
+//!
+//! On a shared machine clock and bandwidth change within seconds, so that the two are measured in
+//! alternation and medians are told, with the range.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,7 @@
 //! The commands of a chat, which begin with `/`.
+//!
+//! Read whole before anything is done: a wrong argument, or one too many, changes nothing. What
+//! other programs call a command is understood, and what is near to one is named.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,6 @@
 //! What is entered: on a terminal with editing, history and completion, elsewhere lines.
+//!
+//! An entry of several lines stands between `"""` and `"""`, or has a `\` at each line's end.
 
 use std::io::{self, BufRead, IsTerminal, Read, StdinLock};
 use std::path::PathBuf;

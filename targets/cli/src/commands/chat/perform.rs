@@ -1,4 +1,6 @@
 //! What the commands of a chat do.
+//!
+//! A command that fails or is interrupted leaves the conversation as it was, and says why.
 
 use std::fmt::Write;
 use std::path::Path;

@@ -1,4 +1,8 @@
 //! The start of a chat: model, template and settings, and the conversation that is gone on with.
+//!
+//! Of two that say the same thing the command line counts before the saved conversation, and that
+//! before the model's own. What cannot work (a folder, a template, a state of another model) is
+//! told before the first prompt.
 
 use std::path::Path;
 

@@ -1,4 +1,7 @@
 //! Boards that people have, with the memory that their data sheets give.
+//!
+//! Each figure names its source, so that it can be checked and mended. A bandwidth is one that
+//! somebody measured on the board; what nobody did is absent, and then there is no estimate.
 
 /// A piece of memory with addresses of its own; a buffer lies in one.
 #[derive(Clone, Copy, Debug)]

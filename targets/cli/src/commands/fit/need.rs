@@ -1,4 +1,7 @@
 //! What a model needs, where it is to lie, and whether it does.
+//!
+//! Lengths of buffers are the engine's own (`Requirements`). What no shape tells is counted
+//! generously and stands in the constants below: code, stack, what Linux keeps.
 
 use kinglet::engine::Requirements;
 use kinglet::format::shape::Shape;

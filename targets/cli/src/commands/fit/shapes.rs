@@ -1,4 +1,7 @@
 //! Shapes that models come in, and how long their files are.
+//!
+//! A length is computed from the table of tensors as the quantizer lays them out, so that `fit`
+//! answers before anything is downloaded.
 
 use kinglet::format::layout::layout;
 use kinglet::format::model::{HEADER_LEN, RECORD_LEN};

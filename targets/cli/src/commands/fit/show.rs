@@ -1,4 +1,8 @@
 //! How `fit` answers: tables for people, and JSON.
+//!
+//! A board with a system is told in GB and tokens per second, a microcontroller in bytes and banks.
+//! Decoding reads every weight once a token, so that bandwidth over bytes bounds its rate; where a
+//! model is so small that caches may hold it, that says nothing and is left out.
 
 use std::io;
 

@@ -1,4 +1,7 @@
 //! `kinglet quantize`: from a checkpoint to a model file.
+//!
+//! The quantizer says what is wrong; here it is said which option helps. Where output and report
+//! go is checked before a tensor is read, because a conversion may take minutes.
 
 mod print;
 mod report;

@@ -1,4 +1,6 @@
 //! How `quantize` tells what it wrote: totals, what is unusual, and what to do next.
+//!
+//! A line for each of hundreds of tensors would scroll the result away, so that is for `-v`.
 
 use std::io::{self, Write};
 

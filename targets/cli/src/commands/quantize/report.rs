@@ -1,4 +1,8 @@
 //! `kinglet quantize --report`: what int8 changes in what the model says.
+//!
+//! The model file that was just written runs beside a float64 reference of the checkpoint, over the
+//! same tokens: those of a text, or drawn from the reference itself. The second says nothing of how
+//! good the model is, but compares the two where the model is at home.
 
 use std::io::{self, Write};
 use std::path::Path;
