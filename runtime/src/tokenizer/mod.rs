@@ -171,12 +171,12 @@ impl<'a> Tokenizer<'a> {
         }
         let scheme = match header.kind {
             Kind::Bytes { offset } => Scheme::Bytes { offset },
-            Kind::Greedy { .. } => {
-                Scheme::Greedy(Greedy::new(&header, Tables(tables)).ok_or(length)?)
-            }
-            Kind::Words { is_lowered, .. } => {
-                let words = Greedy::new(&header, Tables(tables)).ok_or(length)?;
-                Scheme::Words { words, is_lowered }
+            Kind::Greedy { .. } | Kind::Words { .. } => {
+                let greedy = Greedy::new(&header, Tables(tables)).ok_or(length)?;
+                match header.kind {
+                    Kind::Words { is_lowered, .. } => Scheme::Words { words: greedy, is_lowered },
+                    _ => Scheme::Greedy(greedy),
+                }
             }
             Kind::BytePair { .. } if !BYTE_PAIRS => return Err(TokenizerError::BytePairs),
             Kind::BytePair { .. } => {
