@@ -198,13 +198,15 @@ impl Shared {
     #[cold]
     fn fail(&self, payload: Payload) {
         let mut first = lock(&self.payload);
-        if first.is_none() {
-            *first = Some(payload);
-        } else {
-            // Dropping it would run code that may panic again.
-            std::mem::forget(payload);
-        }
+        let later = match *first {
+            None => first.replace(payload),
+            Some(_) => Some(payload),
+        };
         drop(first);
+        // Dropping it runs code that may panic again; what that panics with is never dropped.
+        if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(later))) {
+            std::mem::forget(again);
+        }
         self.queue.0.failed.store(true, Relaxed);
     }
 
