@@ -1,6 +1,7 @@
 //! A text of the C interface ends before the first of its stop strings, wherever tokens cut them.
 
 use std::ffi::{c_char, c_void};
+use std::mem::MaybeUninit;
 use std::ptr::{null, null_mut};
 
 use KingletStatus as Status;
@@ -22,16 +23,17 @@ fn stop(text: &'static [u8]) -> KingletStop {
 
 /// A stream and what it has written.
 struct Text {
-    stream: KingletText,
+    /// What the library puts into the handle has bytes between its fields that it does not write.
+    stream: MaybeUninit<KingletText>,
     written: Vec<u8>,
 }
 
 impl Text {
     fn new(stops: &[KingletStop]) -> Self {
-        let mut stream = KingletText { opaque: [0; _] };
+        let mut stream = MaybeUninit::<KingletText>::zeroed();
+        let handle = stream.as_mut_ptr();
         // SAFETY: a handle, and stops that the tests keep.
-        let status =
-            unsafe { kinglet_text_init_with_stops(&mut stream, stops.as_ptr(), stops.len()) };
+        let status = unsafe { kinglet_text_init_with_stops(handle, stops.as_ptr(), stops.len()) };
         assert_eq!(status, Status::Ok);
         Self { stream, written: Vec::new() }
     }
@@ -39,7 +41,7 @@ impl Text {
     /// Pushes pieces until a stop: the text that is written so far, and the stop.
     fn push(&mut self, pieces: &[&[u8]]) -> (&str, u32) {
         let context: *mut c_void = (&raw mut self.written).cast();
-        let stream = &raw mut self.stream;
+        let stream = self.stream.as_mut_ptr();
         let mut stop = KINGLET_NO_STOP;
         for piece in pieces {
             // SAFETY: the stream, the piece and the context are what they say.
@@ -57,9 +59,9 @@ impl Text {
         let context: *mut c_void = (&raw mut self.written).cast();
         // SAFETY: the stream and the context are what they say.
         unsafe {
-            let status = kinglet_text_finish(&mut self.stream, Some(append), context);
+            let status = kinglet_text_finish(self.stream.as_mut_ptr(), Some(append), context);
             assert_eq!(status, Status::Ok);
-            assert_eq!(kinglet_text_stop(&self.stream), KINGLET_NO_STOP);
+            assert_eq!(kinglet_text_stop(self.stream.as_ptr()), KINGLET_NO_STOP);
         }
         std::str::from_utf8(&self.written).unwrap()
     }
