@@ -422,6 +422,12 @@ fn the_digit_reversal_model_is_read_with_its_biases() {
         let error = changed(name, f).unwrap_err();
         assert!(error.contains("ROSA layer of RWKV-8"), "{error}");
     }
+    // What is not there is not zero.
+    named.retain(|name, _| name != "rosa1.o.weight");
+    named.get_mut("rosa1.q.weight").unwrap().data[0] = 1.0;
+    let path = files.write("variant.safetensors", safetensors(&named, false, &Value::Null));
+    let error = Checkpoint::open(&path).err().expect("it is no RWKV-7").to_string();
+    assert!(error.contains("ROSA layer of RWKV-8"), "{error}");
 }
 
 #[test]

@@ -25,9 +25,8 @@ pub(super) fn is_one(entries: &[TensorEntry]) -> bool {
 
 /// Gives the tensors their official names.
 pub(super) fn rename(entries: &mut Vec<TensorEntry>, files: &[FileMap]) -> Result<(), Problem> {
-    let rosa = entries.iter().filter(|entry| entry.name.starts_with("rosa"));
-    for output in rosa.filter(|entry| entry.name.ends_with(".o.weight")) {
-        let layer = output.name.trim_end_matches(".o.weight");
+    for rosa in entries.iter().filter(|entry| entry.name.starts_with("rosa")) {
+        let layer = rosa.name.split_once('.').map_or(rosa.name.as_str(), |(layer, _)| layer);
         if !adds_nothing(layer, entries, files) {
             return Err(Problem::Rosa { layer: clip(layer) });
         }
@@ -43,14 +42,15 @@ pub(super) fn rename(entries: &mut Vec<TensorEntry>, files: &[FileMap]) -> Resul
     Ok(())
 }
 
-/// Whether a ROSA layer's output is the same for every channel, which LayerNorms take out.
+/// Whether a ROSA layer's output is the same for every channel, which LayerNorms take out. Only a
+/// tensor that is there shows it: a variant of the layer may have others.
 fn adds_nothing(layer: &str, entries: &[TensorEntry], files: &[FileMap]) -> bool {
-    let all = |part: &str, f: fn(&[f32]) -> bool| {
+    let of = |part: &str| {
         let entry = entries.iter().find(|entry| entry.name == format!("{layer}.{part}"));
-        entry.is_none_or(|entry| f(&values(entry, files)))
+        entry.map(|entry| values(entry, files))
     };
-    let is_zero = |part| all(part, |values| values.iter().all(|&x| x == 0.0));
-    let is_constant = all("o.bias", |values| values.iter().all(|&x| x == values[0]));
+    let is_zero = |part| of(part).is_some_and(|values| values.iter().all(|&x| x == 0.0));
+    let is_constant = of("o.bias").is_none_or(|values| values.iter().all(|&x| x == values[0]));
     is_constant && (is_zero("o.weight") || is_zero("rosa_qkv.emb"))
 }
 
