@@ -14,7 +14,7 @@ pub(crate) struct InfoArgs {
     pub(crate) model: PlacedModelArgs,
     /// Shows how long each layer remembers: the half-life of its memory, in tokens
     #[cfg(feature = "decay")]
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["device", "device_layers"])]
     pub(crate) decay: bool,
     /// Text for --decay, with models whose decay depends on it (RWKV-6 and 7); `-` is standard
     /// input. One that the model tells if not given

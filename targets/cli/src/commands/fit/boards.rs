@@ -225,8 +225,8 @@ pub(crate) fn board(name: &str) -> Option<&'static Board> {
 
 /// The board whose name is most like the one given, where one is.
 pub(crate) fn nearest(name: &str) -> Option<&'static Board> {
-    /// As alike as clap asks for, before it suggests an option.
-    const ALIKE: f64 = 0.7;
+    /// So alike that one is a slip of the other: `nosuch` and `stm32h743` are not.
+    const ALIKE: f64 = 0.8;
     let wanted = plain(name);
     let alike =
         |board: &&Board| names(board).map(|name| strsim::jaro(&name, &wanted)).fold(0.0, f64::max);

@@ -76,6 +76,8 @@ pub(crate) const KNOWN: &[Known] = &[
 
 /// The shape that a name stands for: `rwkv7-0.4b`, or `0.4B`.
 pub(crate) fn known(name: &str) -> Option<&'static Known> {
+    // `kinglet pull` calls them g1-0.1b and so on.
+    let name = name.strip_prefix("g1-").unwrap_or(name);
     let is = |known: &&Known| {
         let id = known.id.unwrap_or_default();
         let short = id.strip_prefix("rwkv7-").unwrap_or(id);

@@ -83,7 +83,10 @@ pub(super) fn print_all(question: &Question<'_>) -> io::Result<()> {
     }
     outln!()?;
     outln!("* no such model is to be had: train your own")?;
-    outln!("tokens/s are estimates from the memory's speed, not measured")?;
+    let estimated = |need: &Need| BOARDS.iter().any(|board| estimate(board, need).is_some());
+    if question.need.as_ref().is_some_and(estimated) {
+        outln!("tokens/s are estimates from the memory's speed, not measured")?;
+    }
     for board in BOARDS.iter().filter(|board| !board.note.is_empty()) {
         outln!("{}: {}", board.id, board.note)?;
     }
