@@ -398,11 +398,7 @@ impl fmt::Display for TokenizerError {
                 write!(f, "the tokenizer section has {found} bytes, expected {expected}")
             }
             Self::Kind { found } => {
-                write!(
-                    f,
-                    "the tokenizer is of kind {found}, expected 0 (bytes), 1 (greedy), 2 (byte \
-                     pairs) or 3 (words)"
-                )
+                write!(f, "the tokenizer is of kind {found}, expected 0 to 3")
             }
             Self::BytePairs => f.write_str(
                 "the tokenizer is of byte pairs, which were left out of this build; build with \
