@@ -437,8 +437,13 @@ fn chats_do_not_write_over_each_other() {
     second.enter("A dog");
     assert!(second.enter("/stats").contains("session-2.state"));
     assert!(refusal(&folder, &["--resume"]).contains("open in another chat"));
-    first.end();
-    second.end();
+    assert!(first.end().contains("--resume goes on with it"));
+    // `--resume` would go on with the first.
+    assert!(second.end().contains("(kept; /load session-2 goes on with it)"));
+    let mut again = Terminal::new(&folder, &["--resume"]);
+    assert!(again.enter("/load session-2").contains("A dog"));
+    assert!(again.enter("/load last-1").contains("A cat"));
+    again.end();
     // A new one leaves that of before where it can be loaded.
     let mut third = Terminal::new(&folder, &["-n", "4"]);
     third.enter("A cow");
@@ -446,6 +451,35 @@ fn chats_do_not_write_over_each_other() {
     assert!(loaded.contains("A cat"), "{loaded}");
     let state = fs::read(session(&folder)).expect("the session");
     assert!(String::from_utf8_lossy(&state).contains("\"user\":\"A cat\""));
+}
+
+#[test]
+fn a_file_of_its_own_is_of_one_chat_at_a_time() {
+    let folder = Folder::new("chat-locked");
+    let file = folder.file("talk.state");
+    let args = ["--session", &file, "-n", "4"];
+    let mut first = Terminal::new(&folder, &args);
+    first.enter("A cat");
+    let said = refusal(&folder, &["--session", &file, "--resume"]);
+    assert!(said.contains("talk.state is in use by another chat"), "{said}");
+    let left = first.end();
+    assert!(left.contains("talk.state --resume goes on with it"), "{left}");
+    // It is free again, and has what the first one kept.
+    let resumed = Terminal::new(&folder, &["--session", &file, "--resume"]).enter("/stats");
+    assert!(resumed.contains("turns     1"), "{resumed}");
+}
+
+#[test]
+fn a_conversation_that_is_loaded_answers_as_it_was_set() {
+    let folder = Folder::new("chat-load-settings");
+    let mut terminal = Terminal::new(&folder, &["-n", "4", "--temp", "0.5"]);
+    terminal.enter("A cat");
+    terminal.enter("/save cat");
+    terminal.enter("/set temp 0.9");
+    terminal.enter("/set tokens 6");
+    terminal.enter("/load cat");
+    let shown = terminal.enter("/set");
+    assert!(shown.contains("temp 0.5 ") && shown.contains("tokens 4 "), "{shown}");
 }
 
 #[test]
@@ -480,4 +514,59 @@ fn a_conversation_that_cannot_be_kept_is_talked_anyway() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("this conversation is not kept"), "{errors}");
     assert!(refusal(&folder, &["--resume"]).contains("cannot make"));
+}
+
+#[test]
+fn ctrl_c_in_an_editor_is_the_editors() {
+    let folder = Folder::new("chat-editor-ctrl-c");
+    let script =
+        "#!/bin/sh\ntrap : INT\nkill -INT $PPID\nkill -INT $PPID\nprintf 'A cow' >\"$1\"\n";
+    let editor = folder.write("editor", script);
+    let mut permissions = fs::metadata(&editor).expect("the editor").permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
+    fs::set_permissions(&editor, permissions).expect("the editor");
+    let mut command = chat(&folder, &["-n", "4"]);
+    command.env("EDITOR", &editor);
+    let mut terminal = Terminal::with(command);
+    terminal.0.send_control('g').expect("a key");
+    let answered = terminal.wait();
+    assert!(answered.contains("A cow") && !answered.contains("stopped"), "{answered}");
+    assert!(terminal.enter("/stats").contains("turns     1"));
+    // What was typed is there again where no editor is.
+    let mut command = chat(&folder, &["-n", "4"]);
+    command.env("EDITOR", folder.file("no-editor"));
+    let mut terminal = Terminal::with(command);
+    terminal.0.send("A pig\u{7}").expect("keys");
+    terminal.0.flush().expect("keys");
+    assert!(terminal.wait().contains("no-editor"));
+    terminal.enter("");
+    let state = fs::read(session(&folder)).expect("the session");
+    assert!(String::from_utf8_lossy(&state).contains("\"user\":\"A pig\""));
+}
+
+#[test]
+fn ctrl_c_ends_a_chat_of_a_pipe_by_the_signal() {
+    use std::os::unix::process::ExitStatusExt;
+
+    let folder = Folder::new("chat-pipe-ctrl-c");
+    let long = format!("{}\n", "One day a cat saw a dog. ".repeat(40_000));
+    for input in ["Hello\n", &long] {
+        let mut command = chat(&folder, &["-n", "1", "--kernel", "scalar", "--threads", "1"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the program starts");
+        let mut stdin = child.stdin.take().expect("its input");
+        // The first answer says that the handler is there; what comes then is idle, or is long.
+        stdin.write_all(b"Hi\n").expect("it reads");
+        let mut first = [0];
+        let stdout = child.stdout.as_mut().expect("its output");
+        std::io::Read::read_exact(stdout, &mut first).expect("an answer");
+        if input.len() > 10 {
+            stdin.write_all(input.as_bytes()).expect("it reads");
+        }
+        sleep(Duration::from_millis(200));
+        let id = child.id().to_string();
+        Command::new("kill").args(["-INT", &id]).status().expect("a signal");
+        let status = child.wait().expect("it ends");
+        assert_eq!(status.signal(), Some(2), "{status}");
+    }
 }

@@ -11,6 +11,10 @@
 //! DATA and STATE are the user's data and state folders (XDG, or the system's), MODEL the front of
 //! the model's content hash. All are state files with the text of a session, written whole or not
 //! at all. A conversation that another takes the place of moves to `last-1` first.
+//!
+//! A chat holds a lock as long as a file is its own: `session.lock` and so on, and for a file of
+//! `--session` one beside it, `.FILE.lock`, because the file itself is replaced after every turn.
+//! `last.lock` is held while the `last-N` move.
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
@@ -88,7 +92,12 @@ impl Storage {
         }
         // A folder that takes no files is told now, not after the first answer.
         drop(Output::private(file)?);
-        self.session = Some(file.to_owned());
+        let path = lock_beside(file);
+        let lock = lock(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        let Some(lock) = lock else {
+            bail!("--session {name} is in use by another chat; end that one, or give another file");
+        };
+        (self.session, self._lock) = (Some(file.to_owned()), Some(lock));
         Ok(())
     }
 
@@ -100,12 +109,7 @@ impl Storage {
             let name = if slot == 1 { "session".to_owned() } else { format!("session-{slot}") };
             let path = folder.join(&name).with_extension(EXTENSION);
             drop(Output::private(&path)?);
-            let lock = File::create(folder.join(name).with_extension("lock"))?;
-            match lock.try_lock() {
-                Err(TryLockError::WouldBlock) => continue,
-                // A file system without locks cannot tell of other chats.
-                Ok(()) | Err(TryLockError::Error(_)) => {}
-            }
+            let Some(lock) = lock(&folder.join(name).with_extension("lock"))? else { continue };
             (self.session, self._lock) = (Some(path), Some(lock));
             return Ok(());
         }
@@ -130,6 +134,17 @@ impl Storage {
     /// Where the conversation is kept.
     pub(super) fn session(&self) -> Option<&Path> {
         self.session.as_deref()
+    }
+
+    /// What goes on with the conversation after the chat's end.
+    pub(super) fn way_back(&self) -> String {
+        let Some(session) = self.session() else { return String::new() };
+        let name = session.file_stem().unwrap_or_default().to_string_lossy();
+        match (self.in_folder, &*name) {
+            (true, "session") => "--resume goes on with it".to_owned(),
+            (true, name) => format!("/load {name} goes on with it"),
+            (false, _) => format!("--session {} --resume goes on with it", session.display()),
+        }
     }
 
     /// The name under which it is kept, too.
@@ -177,7 +192,7 @@ impl Storage {
             true => self.rotate(),
             false => {
                 let bytes = self.session.as_ref().map(fs::read).transpose()?.unwrap_or_default();
-                self.free_last()?;
+                let _lock = self.free_last()?;
                 write(&self.path_of_last(1)?, &bytes)
             }
         }
@@ -228,7 +243,7 @@ impl Storage {
 
     fn rotate(&mut self) -> Result<()> {
         if let Some(session) = self.session.clone().filter(|session| session.is_file()) {
-            self.free_last()?;
+            let _lock = self.free_last()?;
             let last = self.path_of_last(1)?;
             fs::rename(&session, &last)
                 .with_context(|| format!("cannot write {}", last.display()))?;
@@ -241,17 +256,42 @@ impl Storage {
         self.path(&format!("last-{place}"))
     }
 
-    /// Moves the earlier conversations on, so that `last-1` is free.
-    fn free_last(&self) -> Result<()> {
-        create_private(self.folder().unwrap_or(Path::new(".")))?;
+    /// Moves the earlier conversations on, so that `last-1` is free: for no other chat as long as
+    /// what is returned is held.
+    fn free_last(&self) -> Result<File> {
+        let folder = self.folder().unwrap_or(Path::new("."));
+        create_private(folder)?;
+        let lock = File::create(folder.join("last.lock"))?;
+        // A file system without locks cannot tell of other chats.
+        let _ = lock.lock();
         for place in (1..EARLIER).rev() {
             let (from, to) = (self.path_of_last(place)?, self.path_of_last(place + 1)?);
             if from.is_file() {
                 fs::rename(&from, &to).with_context(|| format!("cannot write {}", to.display()))?;
             }
         }
-        Ok(())
+        Ok(lock)
     }
+}
+
+/// The lock of a file that the program replaces.
+fn lock_beside(file: &Path) -> PathBuf {
+    // By one name whichever way leads there.
+    let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let mut name = std::ffi::OsString::from(".");
+    name.push(file.file_name().unwrap_or_default());
+    name.push(".lock");
+    file.with_file_name(name)
+}
+
+/// Takes a lock, unless another chat holds it.
+fn lock(path: &Path) -> std::io::Result<Option<File>> {
+    let lock = File::create(path)?;
+    Ok(match lock.try_lock() {
+        Err(TryLockError::WouldBlock) => None,
+        // A file system without locks cannot tell of other chats.
+        Ok(()) | Err(TryLockError::Error(_)) => Some(lock),
+    })
 }
 
 /// Writes a conversation, whole or not at all.
