@@ -43,7 +43,10 @@ fn piped(folder: &Folder, args: &[&str], input: &str) -> Output {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
     let mut stdin = child.stdin.take().expect("its input");
-    stdin.write_all(input.as_bytes()).expect("it reads");
+    // One that refuses its options may end before it reads.
+    if let Err(error) = stdin.write_all(input.as_bytes()) {
+        assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+    }
     drop(stdin);
     child.wait_with_output().expect("it ends")
 }
@@ -73,10 +76,15 @@ impl Terminal {
     }
 
     fn with(command: Command) -> Self {
+        Self::with_greeting(command).0
+    }
+
+    /// The terminal, and what it says first.
+    fn with_greeting(command: Command) -> (Self, String) {
         let options = Options::new().timeout_ms(Some(30_000));
         let mut terminal = Self(spawn_with_options(command, options).expect("a terminal"));
-        terminal.wait();
-        terminal
+        let greeting = terminal.wait();
+        (terminal, greeting)
     }
 
     /// Waits until the program reads the next entry; what it wrote until then.
@@ -350,7 +358,9 @@ fn a_pipe_gets_what_run_tells() {
     assert_eq!(String::from_utf8_lossy(&quiet.stderr).lines().count(), 2, "{quiet:?}");
     let answers = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(!answers.contains('\u{1b}') && !answers.contains("> "), "{answers}");
-    assert!(answers.contains("last-1"), "{answers}");
+    // No person's conversation moves for a script.
+    assert!(!answers.contains("last-1"), "{answers}");
+    assert!(!fs::exists(folder.file("data")).expect("a folder"));
 }
 
 #[test]
@@ -377,7 +387,7 @@ fn commands_change_the_conversation() {
         "/system Be brief.\n/system\nHello.\n/fork left\nOne.\n/load last-1\n/clear\n/system off\n\
          /read {file}\nWhat coat?\n/stats\n/states\n/set temp 0\n/set\n"
     );
-    let shown = text(&piped(&folder, &["-n", "4", "--template", "world"], &input));
+    let shown = text(&piped(&folder, &["-n", "4", "--template", "world", "--resume"], &input));
     for part in
         ["Be brief.\n", "turns     1", "template  world: as --template says", "left ", "temp 0 "]
     {
@@ -509,10 +519,17 @@ fn templates_come_from_files() {
 fn a_conversation_that_cannot_be_kept_is_talked_anyway() {
     let folder = Folder::new("chat-unkept");
     folder.write("data", "a file where a folder should be");
-    let output = piped(&folder, &["-n", "4"], "One day\n");
-    assert!(!text(&output).trim().is_empty());
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("this conversation is not kept"), "{errors}");
+    let mut terminal = Terminal::with_greeting(chat(&folder, &["-n", "4"]));
+    assert!(terminal.1.contains("this conversation is not kept"), "{}", terminal.1);
+    assert!(!terminal.0.enter("One day").trim().is_empty());
+    // Without a home folder, as for models: none is guessed.
+    let mut command = chat(&folder, &["-n", "4", "--resume"]);
+    for variable in ["HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"] {
+        command.env_remove(variable);
+    }
+    let homeless = command.stdin(Stdio::null()).output().expect("it ends");
+    let errors = String::from_utf8_lossy(&homeless.stderr);
+    assert!(errors.contains("HOME is not set"), "{errors}");
     assert!(refusal(&folder, &["--resume"]).contains("cannot make"));
 }
 
@@ -530,8 +547,9 @@ fn ctrl_c_in_an_editor_is_the_editors() {
     let mut terminal = Terminal::with(command);
     terminal.0.send_control('g').expect("a key");
     let answered = terminal.wait();
-    assert!(answered.contains("A cow") && !answered.contains("stopped"), "{answered}");
+    assert!(answered.contains("A cow") && !answered.contains("(stopped; "), "{answered}");
     assert!(terminal.enter("/stats").contains("turns     1"));
+    terminal.end();
     // What was typed is there again where no editor is.
     let mut command = chat(&folder, &["-n", "4"]);
     command.env("EDITOR", folder.file("no-editor"));
@@ -569,4 +587,27 @@ fn ctrl_c_ends_a_chat_of_a_pipe_by_the_signal() {
         let status = child.wait().expect("it ends");
         assert_eq!(status.signal(), Some(2), "{status}");
     }
+}
+
+#[test]
+fn files_with_spaces_and_of_home_are_read() {
+    let folder = Folder::new("chat-read");
+    fs::create_dir(folder.file("home")).expect("a home");
+    folder.write("home/my notes.txt", "A red fox.");
+    let mut terminal = Terminal::new(&folder, &["-n", "4"]);
+    assert!(terminal.enter("/read ~/my n\t").contains("(10 bytes"));
+    let said = terminal.enter("/read ~/my notes.txt");
+    assert!(said.contains("(21 bytes"), "{said}");
+}
+
+#[test]
+fn names_of_files_do_not_command_a_terminal() {
+    let folder = Folder::new("chat-visible");
+    let models = folder.file("models");
+    fs::create_dir(&models).expect("a folder");
+    fs::write(format!("{models}/a\u{1b}[2Jb.kinglet"), "no model").expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kinglet"));
+    let output = command.arg("list").env("KINGLET_MODELS", &models).output().expect("it ends");
+    let shown = text(&output);
+    assert!(shown.contains("a[2Jb") && !shown.contains('\u{1b}'), "{shown}");
 }

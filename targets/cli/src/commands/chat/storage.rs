@@ -25,6 +25,7 @@ use anyhow::{Context, Result, bail};
 use etcetera::BaseStrategy;
 use kinglet_quantize::Hex;
 
+use crate::support::models;
 use crate::support::output::{self, Kind, Output};
 
 /// Chats with one model at the same time that are kept.
@@ -59,21 +60,16 @@ pub(super) struct Kept {
 }
 
 impl Storage {
+    /// The files of a chat with the model of that content hash that is kept only by name.
+    pub(super) fn unkept(hash: &[u8; 32]) -> Self {
+        Self { folder: model_folder(hash), ..Self::none() }
+    }
+
     /// The files of a chat with the model of that content hash. `resume` goes on with what is
     /// there, at `file` where one is given.
     pub(super) fn open(hash: &[u8; 32], file: Option<&Path>, resume: bool) -> Result<Self> {
-        let folder = data_folder().map(|data| {
-            let model = Hex(hash).to_string();
-            data.join("chat").join(&model[..HASH_LEN])
-        });
-        let mut storage = Self {
-            folder,
-            session: None,
-            in_folder: file.is_none(),
-            _lock: None,
-            is_earlier: false,
-            name: None,
-        };
+        let folder = model_folder(hash);
+        let mut storage = Self { folder, in_folder: file.is_none(), ..Self::none() };
         match file {
             Some(file) => storage.take_file(file, resume)?,
             None => storage.take_slot(resume)?,
@@ -318,14 +314,22 @@ pub(super) fn list(folder: &Path) -> Vec<Kept> {
 
 /// Where the history of what was entered is.
 pub(super) fn history() -> Option<PathBuf> {
+    // Where there is no place for conversations, there is none for what was entered in them.
+    data_folder()?;
     let strategy = etcetera::choose_base_strategy().ok()?;
     let state = strategy.state_dir().unwrap_or_else(|| strategy.data_dir()).join("kinglet");
     create_private(&state).ok()?;
     Some(state.join("chat-history"))
 }
 
+/// The folder of the conversations with the model of that content hash.
+fn model_folder(hash: &[u8; 32]) -> Option<PathBuf> {
+    let model = Hex(hash).to_string();
+    Some(data_folder()?.join("chat").join(&model[..HASH_LEN]))
+}
+
 fn data_folder() -> Option<PathBuf> {
-    Some(etcetera::choose_base_strategy().ok()?.data_dir().join("kinglet"))
+    models::data_folder()
 }
 
 /// Makes a folder for what its owner alone shall read.
