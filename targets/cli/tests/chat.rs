@@ -211,7 +211,10 @@ fn ctrl_c_keeps_what_there_is_of_an_answer() {
     assert!(note.contains("/continue"), "{note}");
     let partial = format!("{before}{}", rest.replace("^C", ""));
     let partial = words(&partial);
-    assert!(words(&whole).starts_with(&partial) && partial.len() < words(&whole).len());
+    assert!(
+        words(&whole).starts_with(&partial) && partial.len() < words(&whole).len(),
+        "{partial:?} of {whole:?}"
+    );
     // It is on disk, and goes on as if it had not stopped.
     drop(terminal);
     let mut terminal = Terminal::new(&folder, &["--resume", "--kernel", "scalar"]);
