@@ -43,7 +43,10 @@ fn piped(folder: &Folder, args: &[&str], input: &str) -> Output {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
     let mut stdin = child.stdin.take().expect("its input");
-    stdin.write_all(input.as_bytes()).expect("it reads");
+    // One that refuses its options may end before it reads.
+    if let Err(error) = stdin.write_all(input.as_bytes()) {
+        assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+    }
     drop(stdin);
     child.wait_with_output().expect("it ends")
 }
@@ -73,10 +76,15 @@ impl Terminal {
     }
 
     fn with(command: Command) -> Self {
+        Self::with_greeting(command).0
+    }
+
+    /// The terminal, and what it says first.
+    fn with_greeting(command: Command) -> (Self, String) {
         let options = Options::new().timeout_ms(Some(30_000));
         let mut terminal = Self(spawn_with_options(command, options).expect("a terminal"));
-        terminal.wait();
-        terminal
+        let greeting = terminal.wait();
+        (terminal, greeting)
     }
 
     /// Waits until the program reads the next entry; what it wrote until then.
@@ -196,14 +204,18 @@ fn ctrl_c_keeps_what_there_is_of_an_answer() {
     let whole = Terminal::new(&folder, &SLOW).enter(question);
     let mut terminal = Terminal::new(&folder, &SLOW);
     let before = terminal.freeze_in_answer(question);
-    terminal.0.send_control('c').expect("a key");
+    // Not the key: with it a terminal drops what was written and nobody has read yet.
+    terminal.signal(Signal::SIGINT);
     terminal.signal(Signal::SIGCONT);
     let rest = terminal.wait();
     let (rest, note) = rest.split_once("(stopped").expect("a note");
     assert!(note.contains("/continue"), "{note}");
-    let partial = format!("{before}{}", rest.replace("^C", ""));
+    let partial = format!("{before}{rest}");
     let partial = words(&partial);
-    assert!(words(&whole).starts_with(&partial) && partial.len() < words(&whole).len());
+    assert!(
+        words(&whole).starts_with(&partial) && partial.len() < words(&whole).len(),
+        "{partial:?} of {whole:?}"
+    );
     // It is on disk, and goes on as if it had not stopped.
     drop(terminal);
     let mut terminal = Terminal::new(&folder, &["--resume", "--kernel", "scalar"]);
@@ -350,7 +362,9 @@ fn a_pipe_gets_what_run_tells() {
     assert_eq!(String::from_utf8_lossy(&quiet.stderr).lines().count(), 2, "{quiet:?}");
     let answers = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(!answers.contains('\u{1b}') && !answers.contains("> "), "{answers}");
-    assert!(answers.contains("last-1"), "{answers}");
+    // No person's conversation moves for a script.
+    assert!(!answers.contains("last-1"), "{answers}");
+    assert!(!fs::exists(folder.file("data")).expect("a folder"));
 }
 
 #[test]
@@ -377,7 +391,7 @@ fn commands_change_the_conversation() {
         "/system Be brief.\n/system\nHello.\n/fork left\nOne.\n/load last-1\n/clear\n/system off\n\
          /read {file}\nWhat coat?\n/stats\n/states\n/set temp 0\n/set\n"
     );
-    let shown = text(&piped(&folder, &["-n", "4", "--template", "world"], &input));
+    let shown = text(&piped(&folder, &["-n", "4", "--template", "world", "--resume"], &input));
     for part in
         ["Be brief.\n", "turns     1", "template  world: as --template says", "left ", "temp 0 "]
     {
@@ -437,8 +451,13 @@ fn chats_do_not_write_over_each_other() {
     second.enter("A dog");
     assert!(second.enter("/stats").contains("session-2.state"));
     assert!(refusal(&folder, &["--resume"]).contains("open in another chat"));
-    first.end();
-    second.end();
+    assert!(first.end().contains("--resume goes on with it"));
+    // `--resume` would go on with the first.
+    assert!(second.end().contains("(kept; /load session-2 goes on with it)"));
+    let mut again = Terminal::new(&folder, &["--resume"]);
+    assert!(again.enter("/load session-2").contains("A dog"));
+    assert!(again.enter("/load last-1").contains("A cat"));
+    again.end();
     // A new one leaves that of before where it can be loaded.
     let mut third = Terminal::new(&folder, &["-n", "4"]);
     third.enter("A cow");
@@ -446,6 +465,35 @@ fn chats_do_not_write_over_each_other() {
     assert!(loaded.contains("A cat"), "{loaded}");
     let state = fs::read(session(&folder)).expect("the session");
     assert!(String::from_utf8_lossy(&state).contains("\"user\":\"A cat\""));
+}
+
+#[test]
+fn a_file_of_its_own_is_of_one_chat_at_a_time() {
+    let folder = Folder::new("chat-locked");
+    let file = folder.file("talk.state");
+    let args = ["--session", &file, "-n", "4"];
+    let mut first = Terminal::new(&folder, &args);
+    first.enter("A cat");
+    let said = refusal(&folder, &["--session", &file, "--resume"]);
+    assert!(said.contains("talk.state is in use by another chat"), "{said}");
+    let left = first.end();
+    assert!(left.contains("talk.state --resume goes on with it"), "{left}");
+    // It is free again, and has what the first one kept.
+    let resumed = Terminal::new(&folder, &["--session", &file, "--resume"]).enter("/stats");
+    assert!(resumed.contains("turns     1"), "{resumed}");
+}
+
+#[test]
+fn a_conversation_that_is_loaded_answers_as_it_was_set() {
+    let folder = Folder::new("chat-load-settings");
+    let mut terminal = Terminal::new(&folder, &["-n", "4", "--temp", "0.5"]);
+    terminal.enter("A cat");
+    terminal.enter("/save cat");
+    terminal.enter("/set temp 0.9");
+    terminal.enter("/set tokens 6");
+    terminal.enter("/load cat");
+    let shown = terminal.enter("/set");
+    assert!(shown.contains("temp 0.5 ") && shown.contains("tokens 4 "), "{shown}");
 }
 
 #[test]
@@ -475,9 +523,95 @@ fn templates_come_from_files() {
 fn a_conversation_that_cannot_be_kept_is_talked_anyway() {
     let folder = Folder::new("chat-unkept");
     folder.write("data", "a file where a folder should be");
-    let output = piped(&folder, &["-n", "4"], "One day\n");
-    assert!(!text(&output).trim().is_empty());
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("this conversation is not kept"), "{errors}");
+    let mut terminal = Terminal::with_greeting(chat(&folder, &["-n", "4"]));
+    assert!(terminal.1.contains("this conversation is not kept"), "{}", terminal.1);
+    assert!(!terminal.0.enter("One day").trim().is_empty());
+    // Without a home folder, as for models: none is guessed.
+    let mut command = chat(&folder, &["-n", "4", "--resume"]);
+    for variable in ["HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"] {
+        command.env_remove(variable);
+    }
+    let homeless = command.stdin(Stdio::null()).output().expect("it ends");
+    let errors = String::from_utf8_lossy(&homeless.stderr);
+    assert!(errors.contains("HOME is not set"), "{errors}");
     assert!(refusal(&folder, &["--resume"]).contains("cannot make"));
+}
+
+#[test]
+fn ctrl_c_in_an_editor_is_the_editors() {
+    let folder = Folder::new("chat-editor-ctrl-c");
+    let script =
+        "#!/bin/sh\ntrap : INT\nkill -INT $PPID\nkill -INT $PPID\nprintf 'A cow' >\"$1\"\n";
+    let editor = folder.write("editor", script);
+    let mut permissions = fs::metadata(&editor).expect("the editor").permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
+    fs::set_permissions(&editor, permissions).expect("the editor");
+    let mut command = chat(&folder, &["-n", "4"]);
+    command.env("EDITOR", &editor);
+    let mut terminal = Terminal::with(command);
+    terminal.0.send_control('g').expect("a key");
+    let answered = terminal.wait();
+    assert!(answered.contains("A cow") && !answered.contains("(stopped; "), "{answered}");
+    assert!(terminal.enter("/stats").contains("turns     1"));
+    terminal.end();
+    // What was typed is there again where no editor is.
+    let mut command = chat(&folder, &["-n", "4"]);
+    command.env("EDITOR", folder.file("no-editor"));
+    let mut terminal = Terminal::with(command);
+    terminal.0.send("A pig\u{7}").expect("keys");
+    terminal.0.flush().expect("keys");
+    assert!(terminal.wait().contains("no-editor"));
+    terminal.enter("");
+    let state = fs::read(session(&folder)).expect("the session");
+    assert!(String::from_utf8_lossy(&state).contains("\"user\":\"A pig\""));
+}
+
+#[test]
+fn ctrl_c_ends_a_chat_of_a_pipe_by_the_signal() {
+    use std::os::unix::process::ExitStatusExt;
+
+    let folder = Folder::new("chat-pipe-ctrl-c");
+    let long = format!("{}\n", "One day a cat saw a dog. ".repeat(40_000));
+    for input in ["Hello\n", &long] {
+        let mut command = chat(&folder, &["-n", "1", "--kernel", "scalar", "--threads", "1"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the program starts");
+        let mut stdin = child.stdin.take().expect("its input");
+        // The first answer says that the handler is there; what comes then is idle, or is long.
+        stdin.write_all(b"Hi\n").expect("it reads");
+        let mut first = [0];
+        let stdout = child.stdout.as_mut().expect("its output");
+        std::io::Read::read_exact(stdout, &mut first).expect("an answer");
+        if input.len() > 10 {
+            stdin.write_all(input.as_bytes()).expect("it reads");
+        }
+        sleep(Duration::from_millis(200));
+        let id = child.id().to_string();
+        Command::new("kill").args(["-INT", &id]).status().expect("a signal");
+        let status = child.wait().expect("it ends");
+        assert_eq!(status.signal(), Some(2), "{status}");
+    }
+}
+
+#[test]
+fn files_with_spaces_and_of_home_are_read() {
+    let folder = Folder::new("chat-read");
+    fs::create_dir(folder.file("home")).expect("a home");
+    folder.write("home/my notes.txt", "A red fox.");
+    let mut terminal = Terminal::new(&folder, &["-n", "4"]);
+    assert!(terminal.enter("/read ~/my n\t").contains("(10 bytes"));
+    let said = terminal.enter("/read ~/my notes.txt");
+    assert!(said.contains("(21 bytes"), "{said}");
+}
+
+#[test]
+fn names_of_files_do_not_command_a_terminal() {
+    let folder = Folder::new("chat-visible");
+    let models = folder.file("models");
+    fs::create_dir(&models).expect("a folder");
+    fs::write(format!("{models}/a\u{1b}[2Jb.kinglet"), "no model").expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kinglet"));
+    let output = command.arg("list").env("KINGLET_MODELS", &models).output().expect("it ends");
+    let shown = text(&output);
+    assert!(shown.contains("a[2Jb") && !shown.contains('\u{1b}'), "{shown}");
 }

@@ -36,7 +36,7 @@ pub(crate) struct ChatArgs {
     #[arg(long)]
     pub(crate) resume: bool,
     /// Keeps the conversation in this file; in one for each model, in the user's data folder, if
-    /// not given
+    /// not given. One of a pipe is kept with this or --resume alone
     #[arg(long, value_name = "FILE")]
     pub(crate) session: Option<PathBuf>,
     /// Most tokens of an answer, its thought included; 2048 if not given

@@ -15,6 +15,7 @@ use crate::args::ListArgs;
 use crate::support::models;
 use crate::support::numbers::{amount, size};
 use crate::support::stdout::outln;
+use crate::support::terminal::visible;
 use crate::support::traffic::parameters;
 
 pub(crate) fn run(args: &ListArgs) -> Result<()> {
@@ -34,6 +35,7 @@ pub(crate) fn run(args: &ListArgs) -> Result<()> {
         print(&folder, &entries)?;
         for (name, len) in parts {
             let bytes = size(len);
+            let name = visible(&name);
             outln!("{name}: {bytes} of its download; `kinglet rm {name}` removes that")?;
         }
     }
@@ -123,16 +125,16 @@ fn print(folder: &Path, entries: &[Entry]) -> io::Result<()> {
         "state"
     )?;
     for entry in entries {
+        let name = visible(&entry.name);
         let day = entry.day().unwrap_or_default();
         let file = size(entry.bytes);
         match &entry.facts {
             Ok(Facts { architecture, parameters, state_bytes }) => outln!(
-                "{:width$}  {architecture:12}  {:>10}  {file:>8}  {:>8}  {day}",
-                entry.name,
+                "{name:width$}  {architecture:12}  {:>10}  {file:>8}  {:>8}  {day}",
                 amount(*parameters),
                 size(*state_bytes),
             )?,
-            Err(error) => outln!("{:width$}  not usable: {error}", entry.name)?,
+            Err(error) => outln!("{name:width$}  not usable: {}", visible(error))?,
         }
     }
     outln!()?;

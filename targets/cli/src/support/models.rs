@@ -22,17 +22,26 @@ const MOST_NEAR: usize = 5;
 
 /// The folder: `$KINGLET_MODELS`, or `kinglet/models` where programs keep a user's data.
 pub(crate) fn folder() -> Result<PathBuf> {
-    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(folder) = variable("KINGLET_MODELS") {
         return Ok(folder);
     }
+    let Some(data) = data_folder() else {
+        bail!("there is no home folder for models; set KINGLET_MODELS to a folder");
+    };
+    Ok(data.join("models"))
+}
+
+/// `kinglet` where programs keep a user's data, if the environment says where that is.
+pub(crate) fn data_folder() -> Option<PathBuf> {
     let data = variable("XDG_DATA_HOME")
         .or_else(|| variable("LOCALAPPDATA").filter(|_| cfg!(windows)))
         .or_else(|| variable("HOME").map(|home| home.join(".local").join("share")));
-    let Some(data) = data else {
-        bail!("there is no home folder for models; set KINGLET_MODELS to a folder");
-    };
-    Ok(data.join("kinglet").join("models"))
+    Some(data?.join("kinglet"))
+}
+
+/// A folder that the environment names.
+fn variable(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// The file of the model of that name, in `folder`.

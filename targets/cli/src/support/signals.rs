@@ -75,7 +75,8 @@ fn handle(signals: &[c_int]) -> io::Result<()> {
     Ok(())
 }
 
-fn is_ignored(signal: c_int) -> bool {
+/// Whether the caller has the program ignore a signal.
+pub(crate) fn is_ignored(signal: c_int) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
     // SAFETY: without a new action the call only writes the present one, into room for one.
     let known = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) } == 0;

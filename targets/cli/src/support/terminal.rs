@@ -85,3 +85,18 @@ pub(crate) fn progress(len: u64, template: &str) -> ProgressBar {
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
 }
+
+/// Text of a file or a model without the characters that command a terminal.
+pub(crate) fn visible(text: &str) -> String {
+    text.chars().filter(|&c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_commands_a_terminal_is_left_out() {
+        assert_eq!(visible("a\u{1b}[2Jb\r\n\tc\u{9b}1m\u{7f}"), "a[2Jb\n\tc1m");
+    }
+}

@@ -88,7 +88,7 @@ pub(super) fn parse(name: &str, argument: &str) -> Result<Command> {
             }
         }
         "load" => Command::Load(needed(name, "NAME", argument)?),
-        "read" => Command::Read(needed(name, "FILE", argument)?.into()),
+        "read" => Command::Read(text::path(&needed(name, "FILE", argument)?)),
         _ => return without_argument(name, argument),
     };
     Ok(command)

@@ -12,7 +12,7 @@ use anstyle::{AnsiColor, Style};
 use kinglet_talk::{Piece, Turn};
 use serde_json::json;
 
-use crate::support::terminal;
+use crate::support::terminal::{self, visible};
 
 const DIM: Style = Style::new().dimmed();
 const PROMPT: Style = AnsiColor::Cyan.on_default().bold();
@@ -193,20 +193,5 @@ impl Display {
         self.at_line_start = text.ends_with('\n');
         let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
         self.failure = written.err();
-    }
-}
-
-/// Text without characters that command a terminal.
-fn visible(text: &str) -> String {
-    text.chars().filter(|&c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_commands_a_terminal_is_left_out() {
-        assert_eq!(visible("a\u{1b}[2Jb\r\n\tc\u{9b}1m\u{7f}"), "a[2Jb\n\tc1m");
     }
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::support::input;
+use crate::support::interrupt::Interrupt;
 
 /// Longest text.
 const MAX_TEXT: u64 = 16 << 20;
@@ -16,8 +17,8 @@ pub(super) fn named() -> Option<String> {
     variable("VISUAL").or_else(|| variable("EDITOR"))
 }
 
-/// Opens an editor on a text, and returns what it became.
-pub(super) fn write(begun: &str) -> Result<String> {
+/// Opens an editor on a text, and returns what it became. Ctrl-C is the editor's meanwhile.
+pub(super) fn write(begun: &str, interrupt: &Interrupt) -> Result<String> {
     let editor =
         named().context("no editor is named; set VISUAL or EDITOR, such as EDITOR=nano")?;
     let mut file = tempfile::Builder::new().prefix("kinglet-").suffix(".txt").tempfile()?;
@@ -27,7 +28,9 @@ pub(super) fn write(begun: &str) -> Result<String> {
     let path = file.into_temp_path();
     let mut words = editor.split_whitespace();
     let program = words.next().unwrap_or_default();
-    let status = Command::new(program).args(words).arg(&path).status();
+    let mut command = Command::new(program);
+    command.args(words).arg(&path);
+    let status = interrupt.leave_to(|| command.status());
     let status = status.with_context(|| format!("the editor {editor}"))?;
     if !status.success() {
         bail!("the editor {editor} ended with {status}; nothing is asked");

@@ -1,9 +1,10 @@
 //! What the line editor asks for: completions, and whether an entry is whole.
 
+use std::fs;
 use std::path::PathBuf;
 
 use kinglet_talk::Thinking;
-use rustyline::completion::{Completer, FilenameCompleter, Pair};
+use rustyline::completion::{Completer, Pair};
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
@@ -15,12 +16,11 @@ use super::{settings, storage, text};
 pub(super) struct Helper {
     /// The folder of the conversations kept by name.
     folder: Option<PathBuf>,
-    files: FilenameCompleter,
 }
 
 impl Helper {
     pub(super) fn new(folder: Option<PathBuf>) -> Self {
-        Self { folder, files: FilenameCompleter::new() }
+        Self { folder }
     }
 
     /// The words that may stand after a command.
@@ -38,15 +38,25 @@ impl Helper {
     }
 }
 
+/// The paths beside one that is begun, written as `/read` takes them: a space is a space.
+fn files(begun: &str) -> Vec<String> {
+    let (folder, name) = begun.split_at(begun.rfind('/').map_or(0, |slash| slash + 1));
+    let place = if folder.is_empty() { PathBuf::from(".") } else { text::path(folder) };
+    let entries = fs::read_dir(place).into_iter().flatten().flatten();
+    let shown = entries.filter_map(|entry| {
+        let file = entry.file_name().into_string().ok()?;
+        // Hidden ones are for whoever asks for them.
+        let is_shown = !file.starts_with('.') || name.starts_with('.');
+        let end = if entry.path().is_dir() { "/" } else { "" };
+        is_shown.then(|| format!("{folder}{file}{end}"))
+    });
+    shown.collect()
+}
+
 impl Completer for Helper {
     type Candidate = Pair;
 
-    fn complete(
-        &self,
-        line: &str,
-        pos: usize,
-        context: &Context<'_>,
-    ) -> Result<(usize, Vec<Pair>)> {
+    fn complete(&self, line: &str, pos: usize, _: &Context<'_>) -> Result<(usize, Vec<Pair>)> {
         let (Some(name), _) = text::split(line) else { return Ok((0, Vec::new())) };
         let pairs = |words: Vec<String>, begun: &str| {
             let mut words: Vec<_> =
@@ -65,7 +75,7 @@ impl Completer for Helper {
             return Ok((0, pairs(COMMANDS.iter().map(word).collect(), &line[..pos])));
         }
         if name == "read" {
-            return self.files.complete(line, pos, context);
+            return Ok((start, pairs(files(&line[start..pos]), &line[start..pos])));
         }
         Ok((start, pairs(self.arguments(name), &line[start..pos])))
     }

@@ -69,7 +69,7 @@ impl Chat<'_> {
         let text = match text {
             Some(text) => text,
             None if !self.input.is_terminal() => bail!("/edit needs more: /edit TEXT"),
-            None if editor::named().is_some() => editor::write(&last)?,
+            None if editor::named().is_some() => editor::write(&last, &self.interrupt)?,
             None => {
                 self.initial = format!("/edit {last}");
                 return Ok(Flow::GoOn);
@@ -122,6 +122,9 @@ impl Chat<'_> {
         let branch = start::load(&self.model, self.state_type, &path)?;
         self.put_aside()?;
         self.session.switch(&branch)?;
+        if let Some(settings) = &branch.settings {
+            self.session.set_settings(settings)?;
+        }
         (self.reason, self.seed) = ("that of the conversation".to_owned(), None);
         self.keep()?;
         self.show_last();

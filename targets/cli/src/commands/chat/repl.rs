@@ -6,14 +6,15 @@ use anyhow::{Result, bail};
 
 use super::input::Entry;
 use super::{Chat, Flow, command, editor, text};
+use crate::support::interrupt::Interrupt;
 
 /// Talks until the end of the input.
 pub(super) fn talk(chat: &mut Chat<'_>) -> Result<()> {
-    let (mut failures, mut interrupted) = (0, false);
+    let (mut failures, mut interrupted, mut stopped) = (0, false, false);
     loop {
         let prompt = chat.display.prompt(chat.storage.name());
         let initial = std::mem::take(&mut chat.initial);
-        let entry = chat.input.next(&prompt, &initial);
+        let entry = chat.next_entry(&prompt, &initial);
         let again = matches!(entry, Ok(Entry::Interrupt));
         let taken = match entry {
             Ok(Entry::End) => break,
@@ -36,11 +37,15 @@ pub(super) fn talk(chat: &mut Chat<'_>) -> Result<()> {
         });
         chat.display.check()?;
         // Whoever stops a chat that nobody types into wants no more of its lines.
-        if flow == Flow::End || flow == Flow::Stopped && !chat.input.is_terminal() {
+        stopped = flow == Flow::Stopped && !chat.input.is_terminal();
+        if flow == Flow::End || stopped {
             break;
         }
     }
     chat.leave();
+    if stopped {
+        Interrupt::end();
+    }
     if failures > 0 && !chat.input.is_terminal() {
         bail!("{failures} of the entries failed");
     }
@@ -48,6 +53,20 @@ pub(super) fn talk(chat: &mut Chat<'_>) -> Result<()> {
 }
 
 impl Chat<'_> {
+    /// Waits for the next entry. Of a pipe nobody knows when it comes: Ctrl-C ends the chat then.
+    fn next_entry(&mut self, prompt: &(String, String), initial: &str) -> Result<Entry> {
+        if self.input.is_terminal() {
+            return self.input.next(prompt, initial);
+        }
+        self.interrupt.set_ends(true);
+        if self.interrupt.take() {
+            Interrupt::end();
+        }
+        let entry = self.input.next(prompt, initial);
+        self.interrupt.set_ends(false);
+        entry
+    }
+
     /// Does what an entry asks for.
     pub(super) fn take(&mut self, entry: &str) -> Result<Flow> {
         // One that came before this was meant for something else.
@@ -70,7 +89,14 @@ impl Chat<'_> {
     }
 
     fn take_from_editor(&mut self, begun: &str) -> Result<Flow> {
-        let written = editor::write(begun)?;
+        let written = match editor::write(begun, &self.interrupt) {
+            Ok(written) => written,
+            Err(error) => {
+                // Nothing that was typed is lost.
+                self.initial = begun.to_owned();
+                return Err(error);
+            }
+        };
         if written.trim().is_empty() {
             return Ok(Flow::GoOn);
         }
@@ -117,7 +143,7 @@ impl Chat<'_> {
     fn leave(&mut self) {
         let kept = self.storage.is_begun() && !self.session.turns().is_empty();
         if self.input.is_terminal() && kept {
-            self.display.note("(kept; --resume goes on with it)");
+            self.display.note(&format!("(kept; {})", self.storage.way_back()));
         }
     }
 }

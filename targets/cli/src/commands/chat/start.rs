@@ -4,6 +4,7 @@
 //! before the model's own. What cannot work (a folder, a template, a state of another model) is
 //! told before the first prompt.
 
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -132,9 +133,12 @@ fn snapshot_bytes() -> usize {
 }
 
 /// The files of the conversation. One that cannot be kept where nobody asked for it is no reason
-/// not to talk.
+/// not to talk; one of a script does not take the place of a person's, unless it asks for that.
 fn storage(args: &ChatArgs, model: &Model<'_>) -> Result<Storage> {
     let hash = &model.header().content_hash;
+    if !args.resume && args.session.is_none() && !io::stdin().is_terminal() {
+        return Ok(Storage::unkept(hash));
+    }
     match Storage::open(hash, args.session.as_deref(), args.resume) {
         Err(error) if !args.resume && args.session.is_none() => {
             terminal::note(&format!("note: this conversation is not kept: {error:#}"));

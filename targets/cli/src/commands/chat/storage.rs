@@ -11,6 +11,10 @@
 //! DATA and STATE are the user's data and state folders (XDG, or the system's), MODEL the front of
 //! the model's content hash. All are state files with the text of a session, written whole or not
 //! at all. A conversation that another takes the place of moves to `last-1` first.
+//!
+//! A chat holds a lock as long as a file is its own: `session.lock` and so on, and for a file of
+//! `--session` one beside it, `.FILE.lock`, because the file itself is replaced after every turn.
+//! `last.lock` is held while the `last-N` move.
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
@@ -21,6 +25,7 @@ use anyhow::{Context, Result, bail};
 use etcetera::BaseStrategy;
 use kinglet_quantize::Hex;
 
+use crate::support::models;
 use crate::support::output::{self, Kind, Output};
 
 /// Chats with one model at the same time that are kept.
@@ -55,21 +60,16 @@ pub(super) struct Kept {
 }
 
 impl Storage {
+    /// The files of a chat with the model of that content hash that is kept only by name.
+    pub(super) fn unkept(hash: &[u8; 32]) -> Self {
+        Self { folder: model_folder(hash), ..Self::none() }
+    }
+
     /// The files of a chat with the model of that content hash. `resume` goes on with what is
     /// there, at `file` where one is given.
     pub(super) fn open(hash: &[u8; 32], file: Option<&Path>, resume: bool) -> Result<Self> {
-        let folder = data_folder().map(|data| {
-            let model = Hex(hash).to_string();
-            data.join("chat").join(&model[..HASH_LEN])
-        });
-        let mut storage = Self {
-            folder,
-            session: None,
-            in_folder: file.is_none(),
-            _lock: None,
-            is_earlier: false,
-            name: None,
-        };
+        let folder = model_folder(hash);
+        let mut storage = Self { folder, in_folder: file.is_none(), ..Self::none() };
         match file {
             Some(file) => storage.take_file(file, resume)?,
             None => storage.take_slot(resume)?,
@@ -88,7 +88,12 @@ impl Storage {
         }
         // A folder that takes no files is told now, not after the first answer.
         drop(Output::private(file)?);
-        self.session = Some(file.to_owned());
+        let path = lock_beside(file);
+        let lock = lock(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        let Some(lock) = lock else {
+            bail!("--session {name} is in use by another chat; end that one, or give another file");
+        };
+        (self.session, self._lock) = (Some(file.to_owned()), Some(lock));
         Ok(())
     }
 
@@ -100,12 +105,7 @@ impl Storage {
             let name = if slot == 1 { "session".to_owned() } else { format!("session-{slot}") };
             let path = folder.join(&name).with_extension(EXTENSION);
             drop(Output::private(&path)?);
-            let lock = File::create(folder.join(name).with_extension("lock"))?;
-            match lock.try_lock() {
-                Err(TryLockError::WouldBlock) => continue,
-                // A file system without locks cannot tell of other chats.
-                Ok(()) | Err(TryLockError::Error(_)) => {}
-            }
+            let Some(lock) = lock(&folder.join(name).with_extension("lock"))? else { continue };
             (self.session, self._lock) = (Some(path), Some(lock));
             return Ok(());
         }
@@ -130,6 +130,17 @@ impl Storage {
     /// Where the conversation is kept.
     pub(super) fn session(&self) -> Option<&Path> {
         self.session.as_deref()
+    }
+
+    /// What goes on with the conversation after the chat's end.
+    pub(super) fn way_back(&self) -> String {
+        let Some(session) = self.session() else { return String::new() };
+        let name = session.file_stem().unwrap_or_default().to_string_lossy();
+        match (self.in_folder, &*name) {
+            (true, "session") => "--resume goes on with it".to_owned(),
+            (true, name) => format!("/load {name} goes on with it"),
+            (false, _) => format!("--session {} --resume goes on with it", session.display()),
+        }
     }
 
     /// The name under which it is kept, too.
@@ -177,7 +188,7 @@ impl Storage {
             true => self.rotate(),
             false => {
                 let bytes = self.session.as_ref().map(fs::read).transpose()?.unwrap_or_default();
-                self.free_last()?;
+                let _lock = self.free_last()?;
                 write(&self.path_of_last(1)?, &bytes)
             }
         }
@@ -228,7 +239,7 @@ impl Storage {
 
     fn rotate(&mut self) -> Result<()> {
         if let Some(session) = self.session.clone().filter(|session| session.is_file()) {
-            self.free_last()?;
+            let _lock = self.free_last()?;
             let last = self.path_of_last(1)?;
             fs::rename(&session, &last)
                 .with_context(|| format!("cannot write {}", last.display()))?;
@@ -241,17 +252,42 @@ impl Storage {
         self.path(&format!("last-{place}"))
     }
 
-    /// Moves the earlier conversations on, so that `last-1` is free.
-    fn free_last(&self) -> Result<()> {
-        create_private(self.folder().unwrap_or(Path::new(".")))?;
+    /// Moves the earlier conversations on, so that `last-1` is free: for no other chat as long as
+    /// what is returned is held.
+    fn free_last(&self) -> Result<File> {
+        let folder = self.folder().unwrap_or(Path::new("."));
+        create_private(folder)?;
+        let lock = File::create(folder.join("last.lock"))?;
+        // A file system without locks cannot tell of other chats.
+        let _ = lock.lock();
         for place in (1..EARLIER).rev() {
             let (from, to) = (self.path_of_last(place)?, self.path_of_last(place + 1)?);
             if from.is_file() {
                 fs::rename(&from, &to).with_context(|| format!("cannot write {}", to.display()))?;
             }
         }
-        Ok(())
+        Ok(lock)
     }
+}
+
+/// The lock of a file that the program replaces.
+fn lock_beside(file: &Path) -> PathBuf {
+    // By one name whichever way leads there.
+    let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let mut name = std::ffi::OsString::from(".");
+    name.push(file.file_name().unwrap_or_default());
+    name.push(".lock");
+    file.with_file_name(name)
+}
+
+/// Takes a lock, unless another chat holds it.
+fn lock(path: &Path) -> std::io::Result<Option<File>> {
+    let lock = File::create(path)?;
+    Ok(match lock.try_lock() {
+        Err(TryLockError::WouldBlock) => None,
+        // A file system without locks cannot tell of other chats.
+        Ok(()) | Err(TryLockError::Error(_)) => Some(lock),
+    })
 }
 
 /// Writes a conversation, whole or not at all.
@@ -278,14 +314,22 @@ pub(super) fn list(folder: &Path) -> Vec<Kept> {
 
 /// Where the history of what was entered is.
 pub(super) fn history() -> Option<PathBuf> {
+    // Where there is no place for conversations, there is none for what was entered in them.
+    data_folder()?;
     let strategy = etcetera::choose_base_strategy().ok()?;
     let state = strategy.state_dir().unwrap_or_else(|| strategy.data_dir()).join("kinglet");
     create_private(&state).ok()?;
     Some(state.join("chat-history"))
 }
 
+/// The folder of the conversations with the model of that content hash.
+fn model_folder(hash: &[u8; 32]) -> Option<PathBuf> {
+    let model = Hex(hash).to_string();
+    Some(data_folder()?.join("chat").join(&model[..HASH_LEN]))
+}
+
 fn data_folder() -> Option<PathBuf> {
-    Some(etcetera::choose_base_strategy().ok()?.data_dir().join("kinglet"))
+    models::data_folder()
 }
 
 /// Makes a folder for what its owner alone shall read.

@@ -2,6 +2,8 @@
 //!
 //! A line that begins with `/` is a command. One with a space before it is a question.
 
+use std::path::PathBuf;
+
 const QUOTE: &str = "\"\"\"";
 
 /// The command's name without its `/`, where there is one, and the rest.
@@ -26,6 +28,15 @@ pub(super) fn meant(body: &str) -> String {
     let Some(block) = block else { return body.replace("\\\n", "\n") };
     let block = block.strip_prefix('\n').unwrap_or(block);
     block.strip_suffix('\n').unwrap_or(block).to_owned()
+}
+
+/// A path as a person writes it: `~/` is the home folder.
+pub(super) fn path(written: &str) -> PathBuf {
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+    match (written.strip_prefix("~/"), home) {
+        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
+        _ => PathBuf::from(written),
+    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::support::numbers::grouped;
 use crate::support::output;
 use crate::support::sampling::{flags, sampling_json};
 use crate::support::stdout::outln;
+use crate::support::terminal::visible;
 use crate::support::traffic::{parameters, read_per_token};
 
 pub(crate) fn run(args: &InfoArgs) -> Result<()> {
@@ -127,7 +128,7 @@ impl<'a> Facts<'a> {
     fn print(&self, name: &str) -> io::Result<()> {
         let shape = self.model.shape();
         let header = self.model.header();
-        outln!("{name}")?;
+        outln!("{}", visible(name))?;
         outln!(
             "  {}, {} layers, width {}, {} heads of {}, ffn {}, vocabulary {}",
             shape.architecture,
@@ -184,7 +185,7 @@ impl<'a> Facts<'a> {
         outln!("  `kinglet fit` with the same model says which boards have that")?;
         outln!("content hash {}", Hex(&header.content_hash))?;
         for line in self.model.provenance().lines() {
-            outln!("{line}")?;
+            outln!("{}", visible(line))?;
         }
         Ok(())
     }
