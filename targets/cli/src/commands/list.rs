@@ -34,7 +34,7 @@ pub(crate) fn run(args: &ListArgs) -> Result<()> {
         print(&folder, &entries)?;
         for (name, len) in parts {
             let bytes = size(len);
-            outln!("{name}: {bytes} of its download; `kinglet rm {name}` removes that")?;
+            outln!("{name}: {bytes} of its download; `kinglet rm {name}.download` removes that")?;
         }
     }
     Ok(())
