@@ -426,7 +426,7 @@ fn the_digit_reversal_model_is_read_with_its_biases() {
     named.retain(|name, _| name != "rosa1.o.weight");
     named.get_mut("rosa1.q.weight").unwrap().data[0] = 1.0;
     let path = files.write("variant.safetensors", safetensors(&named, false, &Value::Null));
-    let error = Checkpoint::open(&path).err().expect("it is no RWKV-7").to_string();
+    let error = Checkpoint::open(&path).expect_err("it is no RWKV-7").to_string();
     assert!(error.contains("ROSA layer of RWKV-8"), "{error}");
 }
 

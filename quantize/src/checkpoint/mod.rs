@@ -105,6 +105,8 @@ impl fmt::Display for Container {
 pub struct Source {
     role: Role,
     path: PathBuf,
+    /// What it is called where its path does not say so.
+    name: Option<String>,
     files: Vec<PathBuf>,
 }
 
@@ -130,6 +132,11 @@ impl Source {
     /// The path that was opened.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The name that it was given, where its path has another.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// The files that hold its tensors: itself, or those of the directory that it is, in the
@@ -227,6 +234,7 @@ impl Checkpoint {
             grids: Grids::new(),
             version: None,
             sources: vec![Source {
+                name: None,
                 role: Role::Base,
                 path: path.to_owned(),
                 files: paths.to_vec(),
@@ -367,6 +375,14 @@ impl Checkpoint {
     /// The path that was opened.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Names the checkpoint itself for the provenance, where its path has another name than the
+    /// published file.
+    pub fn set_source_name(&mut self, name: impl Into<String>) {
+        if let Some(base) = self.sources.iter_mut().find(|source| source.role == Role::Base) {
+            base.name = Some(name.into());
+        }
     }
 
     /// Where the tensors come from: the path that was opened, then what was merged into it.

@@ -66,6 +66,9 @@ fn source_lines(key: &str, source: &Source) -> Result<String, ConvertError> {
     // `.` and `..` have no name of their own.
     let full = source.path().canonicalize();
     let named = source.path().file_name().or(full.as_ref().ok().and_then(|path| path.file_name()));
-    let name = named.unwrap_or_default().to_string_lossy();
+    let name = match source.name() {
+        Some(name) => name.into(),
+        None => named.unwrap_or_default().to_string_lossy(),
+    };
     Ok(format!("{key}: {}\n{key}-sha256: {}\n", name.escape_debug(), Hex(&hash)))
 }

@@ -130,3 +130,43 @@ fn models_are_removed() {
     assert_eq!(out.lines().count(), 2, "{out}");
     assert!(folder.contents().is_empty());
 }
+
+#[test]
+fn a_folder_hides_no_model() {
+    let folder = folder("models-hidden");
+    let here = Folder::new("models-hidden-here");
+    fs::create_dir(here.file("tales")).expect("a folder");
+    fs::create_dir(here.file("fables")).expect("a folder");
+    let digest = |name: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kinglet"));
+        command.args(["digest", "-m", name]).env("KINGLET_MODELS", &folder.0).current_dir(&here.0);
+        command.output().expect("it starts")
+    };
+    assert_eq!(digest("tales").stdout, b"5774c7a9\n");
+    let output = digest("fables");
+    assert_eq!(output.status.code(), Some(2));
+    let errors = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(errors.contains("cannot read fables"), "{errors}");
+}
+
+#[test]
+fn a_name_that_is_given_twice_is_removed_once() {
+    let folder = folder("models-rm-twice");
+    let (status, out, errors) =
+        kinglet(&folder, &["rm", "tales", "tales.kinglet", "tales", "--yes"]);
+    assert_eq!((status, out.lines().count()), (Some(0), 1), "{errors}");
+}
+
+#[test]
+fn a_download_is_removed_without_its_model() {
+    let folder = folder("models-rm-part");
+    folder.write("tales.download", "part");
+    folder.write("tales.download.json", "{}");
+    let (_, out, _) = kinglet(&folder, &["list"]);
+    assert!(out.contains("`kinglet rm tales.download`"), "{out}");
+    let (status, out, errors) = kinglet(&folder, &["rm", "tales.download", "-y"]);
+    assert_eq!((status, out.lines().count()), (Some(0), 2), "{errors}");
+    assert!(fs::exists(folder.file("tales.kinglet")).expect("a folder"));
+    let (status, _, _) = kinglet(&folder, &["rm", "tales.download", "-y"]);
+    assert_eq!(status, Some(2));
+}

@@ -66,17 +66,32 @@ impl Machine {
 
     #[track_caller]
     fn pull(&self) -> String {
-        self.succeed(&["pull", SOURCE, "--as", "small", "--vocab", "bytes"])
+        self.notes(&["pull", SOURCE, "--as", "small", "--vocab", "bytes"])
     }
 
-    /// The file names in the models folder, sorted.
+    /// What is said beside the output of a command that must work.
+    #[track_caller]
+    fn notes(&self, args: &[&str]) -> String {
+        let output = self.kinglet(args);
+        let errors = String::from_utf8(output.stderr).expect("UTF-8");
+        assert!(output.status.success(), "{args:?}: {errors}");
+        errors
+    }
+
+    /// The file names in the models folder, sorted, without the notes on where models came from.
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.folder.file("models")).expect("the models folder");
         let mut names: Vec<_> = entries
             .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
             .collect();
+        names.retain(|name| !name.ends_with(".source"));
         names.sort();
         names
+    }
+
+    fn folder_is_empty(&self) -> bool {
+        let mut entries = fs::read_dir(self.folder.file("models")).expect("the models folder");
+        entries.next().is_none()
     }
 
     fn part(&self) -> String {
@@ -139,7 +154,7 @@ fn a_model_is_pulled_listed_run_and_removed() {
     let error = machine.refusal(&["rm", "small"]);
     assert!(error.contains("--yes"), "{error}");
     machine.succeed(&["rm", "small", "--yes"]);
-    assert!(machine.names().is_empty());
+    assert!(machine.folder_is_empty());
     let error = machine.refusal(&["info", "-m", "small"]);
     assert!(error.contains("no model of that name"), "{error}");
 }
@@ -369,8 +384,8 @@ fn what_is_no_checkpoint_stays_and_can_be_removed() {
     let machine = Machine::new("pull-no-checkpoint");
     machine.hub.change(|file| *file = File::new(b"<html>not a checkpoint</html>".to_vec()));
     let error = machine.refusal(&["pull", SOURCE, "--as", "small"]);
-    assert!(error.contains("`kinglet rm small` removes it"), "{error}");
-    machine.succeed(&["rm", "--yes", "small"]);
+    assert!(error.contains("`kinglet rm small.download` removes it"), "{error}");
+    machine.succeed(&["rm", "--yes", "small.download"]);
     assert!(machine.names().is_empty());
 }
 
@@ -471,5 +486,234 @@ fn endpoints_that_are_none_are_refused() {
         let mut command = machine.command(&["pull", SOURCE]);
         let error = refused(command.env("HF_ENDPOINT", endpoint).output().expect("it starts"));
         assert!(error.contains("HF_ENDPOINT"), "{endpoint}: {error}");
+    }
+}
+
+/// A model file that is shorter than it says.
+fn cut_model() -> Vec<u8> {
+    let mut model = fs::read(support::stories("stories.kinglet")).expect("the model");
+    model.truncate(1_000_000);
+    model
+}
+
+#[test]
+fn a_good_model_stays_where_the_new_one_is_damaged() {
+    let machine = Machine::new("pull-damaged");
+    let good = fs::read(support::stories("stories.kinglet")).expect("the model");
+    machine.hub.change(|file| *file = File::new(good.clone()));
+    machine.succeed(&["pull", "hf:owner/repo/teller.kinglet"]);
+    let mut flipped = good.clone();
+    flipped[900_000] ^= 1;
+    for damaged in [cut_model(), flipped] {
+        machine.hub.change(|file| *file = File::new(damaged));
+        let error = machine.refusal(&["pull", "hf:owner/repo/teller.kinglet", "--force"]);
+        assert!(error.contains("no whole model"), "{error}");
+        assert!(error.contains("`kinglet rm teller.download` removes it"), "{error}");
+        let there = fs::read(machine.folder.file("models/teller.kinglet")).expect("the model");
+        assert!(there == good);
+        // What is advised leaves the model.
+        assert!(machine.succeed(&["list"]).contains("kinglet rm teller.download"));
+        machine.succeed(&["rm", "teller.download", "--yes"]);
+        assert_eq!(machine.names(), ["teller.kinglet"]);
+    }
+}
+
+/// Takes from the server all that tells one file from another.
+fn tell_nothing(file: &mut File) {
+    (file.linked_etag, file.linked_size, file.etag) = (None, None, String::new());
+}
+
+#[test]
+fn a_cut_download_of_an_unknown_file_begins_again() {
+    let machine = Machine::new("pull-unknown-file");
+    let older = machine.bytes.iter().map(|byte| byte ^ 1).collect::<Vec<_>>();
+    machine.hub.change(|file| file.bytes = older);
+    machine.hub.change(tell_nothing);
+    kill_at(&machine, 500_000);
+    machine.hub.change(|file| file.bytes = machine.bytes.clone());
+    machine.hub.requests();
+    machine.pull();
+    machine.assert_is_pulled();
+    let downloads = machine.downloads();
+    assert_eq!(downloads.len(), 1);
+    assert_eq!(header(&downloads[0], "range"), None);
+}
+
+#[test]
+fn a_file_of_another_length_begins_again() {
+    let machine = Machine::new("pull-other-length");
+    machine.hub.change(|file| (file.linked_etag, file.linked_size) = (None, None));
+    // The tag stays, the length does not.
+    machine.hub.change(|file| {
+        file.bytes = file.bytes.iter().map(|byte| byte ^ 1).chain([0; 10]).collect();
+    });
+    kill_at(&machine, 500_000);
+    machine.hub.change(|file| file.bytes = machine.bytes.clone());
+    machine.hub.requests();
+    machine.pull();
+    machine.assert_is_pulled();
+    let ranges: Vec<_> =
+        machine.downloads().iter().map(|request| header(request, "range").is_some()).collect();
+    assert_eq!(ranges, [true, false]);
+}
+
+#[test]
+fn what_was_damaged_on_the_way_is_fetched_again() {
+    let machine = Machine::new("pull-damaged-on-the-way");
+    machine.hub.change(|file| (file.linked_etag, file.linked_size) = (None, None));
+    machine.hub.change(|file| file.bytes = b"<html>the proxy's own page</html>".to_vec());
+    let args = ["pull", SOURCE, "--as", "small", "--vocab", "bytes"];
+    let error = machine.refusal(&args);
+    assert!(error.contains("the next pull begins again"), "{error}");
+    machine.hub.change(|file| file.bytes = machine.bytes.clone());
+    machine.pull();
+    machine.assert_is_pulled();
+
+    // With a checksum it is what is published, and is not fetched again for a wrong vocabulary.
+    let machine = Machine::new("pull-wrong-vocabulary");
+    let error = machine.refusal(&["pull", SOURCE, "--as", "small", "--vocab", "world"]);
+    assert!(error.contains("--vocab"), "{error}");
+    machine.hub.requests();
+    machine.pull();
+    machine.assert_is_pulled();
+    assert!(machine.downloads().is_empty());
+}
+
+#[test]
+fn another_checkpoint_of_the_same_name_is_refused() {
+    let machine = Machine::new("pull-same-name");
+    machine.succeed(&["pull", SOURCE, "--vocab", "bytes"]);
+    let url = format!("{}/owner/repo/resolve/main/model.pth", machine.hub.endpoint);
+    for same in [SOURCE, "hf:owner/repo@main/model.pth", &url] {
+        let notes = machine.notes(&["pull", same]);
+        assert!(notes.contains("is there already"), "{notes}");
+    }
+    for other in ["hf:other/repo/model.pth", "hf:owner/repo@v2/model.pth", "hf:owner/repo/model.pt"]
+    {
+        let error = machine.refusal(&["pull", other]);
+        assert!(error.contains("another model") && error.contains("--as NAME"), "{error}");
+        assert!(error.contains(SOURCE) && error.contains(other), "{error}");
+    }
+    // A file that was put there by hand tells by the name of its checkpoint.
+    fs::remove_file(machine.folder.file("models/model.source")).expect("the note");
+    machine.succeed(&["pull", SOURCE]);
+    let error = machine.refusal(&["pull", "hf:owner/repo/model.safetensors"]);
+    assert!(error.contains("came from model.pth"), "{error}");
+    fs::write(machine.folder.file("models/model.kinglet"), "none").expect("a file");
+    let error = machine.refusal(&["pull", SOURCE]);
+    assert!(error.contains("cannot be used") && error.contains("--force"), "{error}");
+}
+
+#[test]
+fn without_a_vocabulary_the_checkpoint_stays() {
+    let machine = Machine::new("pull-mute");
+    let notes = machine.notes(&["pull", SOURCE, "--as", "small"]);
+    let next = format!("kinglet pull {SOURCE} --as small --vocab FILE --force");
+    assert!(notes.contains(&next) && !notes.contains("kinglet run"), "{notes}");
+    assert_eq!(machine.names(), ["small.download", "small.download.json", "small.kinglet"]);
+    machine.hub.requests();
+    machine.succeed(&["pull", SOURCE, "--as", "small", "--vocab", "bytes", "--force"]);
+    assert!(machine.hub.requests().is_empty());
+    machine.assert_is_pulled();
+    // None was asked for.
+    let notes = machine.notes(&["pull", SOURCE, "--as", "small", "--vocab", "none", "--force"]);
+    assert!(!notes.contains("next:"), "{notes}");
+    assert_eq!(machine.names(), ["small.kinglet"]);
+}
+
+#[test]
+fn kept_checkpoints_have_the_models_names_and_replace_nothing() {
+    let machine = Machine::new("pull-keep-names");
+    for name in ["one", "two"] {
+        machine.succeed(&["pull", SOURCE, "--as", name, "--vocab", "bytes", "--keep"]);
+    }
+    assert_eq!(machine.names(), ["one.kinglet", "one.pth", "two.kinglet", "two.pth"]);
+    fs::write(machine.folder.file("models/three.pth"), "mine").expect("a file");
+    machine.hub.requests();
+    let error = machine.refusal(&["pull", SOURCE, "--as", "three", "--vocab", "bytes", "--keep"]);
+    assert!(error.contains("three.pth is there already"), "{error}");
+    let error = machine.refusal(&["pull", "hf:x/A/..", "--as", "dots", "--keep"]);
+    assert!(error.contains("name of a file"), "{error}");
+    assert!(machine.hub.requests().is_empty());
+    assert_eq!(fs::read(machine.folder.file("models/three.pth")).expect("it"), b"mine");
+    let notes = machine.notes(&["rm", "one", "--yes"]);
+    assert!(notes.contains("one.pth stays"), "{notes}");
+}
+
+#[test]
+fn secrets_of_a_url_are_not_shown() {
+    use std::os::unix::fs::PermissionsExt;
+    let machine = Machine::new("pull-secrets");
+    machine.hub.change(|file| (file.cuts, file.stalls) = (vec![1000], true));
+    let url = format!("{}/model.pth?token=SEC", machine.hub.cdn).replace("://", "://user:pw@");
+    let args = ["pull", &url, "--as", "small", "--vocab", "bytes"];
+    let mut child = machine.command(&args).spawn().expect("the program starts");
+    while fs::metadata(machine.part()).map_or(0, |metadata| metadata.len()) < 1000 {
+        thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().expect("a signal");
+    child.wait().expect("a child");
+    let record = machine.folder.file("models/small.download.json");
+    let mode = fs::metadata(&record).expect("the record").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    machine.hub.change(|file| file.stalls = false);
+    machine.pull();
+    let notes = fs::read_to_string(machine.folder.file("models/small.source")).expect("a note");
+    let info = machine.succeed(&["info", "small"]);
+    // A port at which nobody listens.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = closed.local_addr().expect("an address");
+    drop(closed);
+    let away = format!("http://user:pw@{address}/other.pth?token=SEC");
+    let error = machine.refusal(&["pull", &away]);
+    assert!(error.contains(&format!("get http://{address}/other.pth with")), "{error}");
+    let bad = machine.refusal(&["pull", "http://user:pw@a b/other.pth?token=SEC"]);
+    for said in [notes, info, error, bad] {
+        assert!(!said.contains("SEC") && !said.contains("pw"), "{said}");
+    }
+}
+
+#[test]
+fn what_a_plain_server_refuses_has_nothing_to_do_with_the_hub() {
+    let machine = Machine::new("pull-plain-refusals");
+    // Another server than the endpoint, which answers as the hub does.
+    let url = format!("{}/model.pth", machine.hub.endpoint);
+    for status in ["401 Unauthorized", "403 Forbidden", "404 Not Found"] {
+        machine.hub.change(|file| file.refuses = Some(status));
+        let mut command = machine.command(&["pull", &url]);
+        let error = refused(command.env("HF_ENDPOINT", "http://hub.invalid").output().unwrap());
+        assert!(error.contains(status) && error.contains("URL"), "{error}");
+        assert!(!error.contains("HF_TOKEN") && !error.contains("repository"), "{error}");
+    }
+}
+
+#[test]
+fn the_provenance_has_the_published_name() {
+    let machine = Machine::new("pull-provenance");
+    machine.pull();
+    let info: Value = serde_json::from_str(&machine.succeed(&["info", "small", "--json"])).unwrap();
+    let provenance = info["provenance"].as_str().expect("a text");
+    assert!(provenance.starts_with("source: model.pth\n"), "{provenance}");
+}
+
+#[test]
+fn one_hint_ends_it_and_quiet_silences_it() {
+    let machine = Machine::new("pull-hints");
+    let output = machine.kinglet(&["pull", SOURCE, "--as", "small", "--vocab", "bytes"]);
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("UTF-8"));
+    let hints = said.concat().matches("kinglet run").count();
+    assert_eq!(hints, 1, "{said:?}");
+    for again in [&["--force"][..], &[]] {
+        let mut args = vec!["-q", "pull", SOURCE, "--as", "small", "--vocab", "bytes"];
+        args.extend(again);
+        let output = machine.kinglet(&args);
+        assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("kinglet"), "{output:?}");
+    }
+    for alone in [&["--as", "x"][..], &["--vocab", "bytes"], &["--keep"], &["--force"]] {
+        let mut args = vec!["pull"];
+        args.extend(alone);
+        let error = machine.refusal(&args);
+        assert!(error.contains("required arguments"), "{error}");
     }
 }

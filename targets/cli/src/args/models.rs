@@ -11,16 +11,16 @@ pub(crate) struct PullArgs {
     /// hf:OWNER/REPO@REVISION/FILE for another revision than main), or the URL of a checkpoint
     pub(crate) model: Option<String>,
     /// Name of the model in the models folder; that of the list or of the file if not given
-    #[arg(long = "as", value_name = "NAME")]
+    #[arg(long = "as", value_name = "NAME", requires = "model")]
     pub(crate) name: Option<String>,
     /// Vocabulary, as `quantize --vocab` takes it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "model")]
     pub(crate) vocab: Option<PathBuf>,
-    /// Keeps the checkpoint beside the model
-    #[arg(long)]
+    /// Keeps the checkpoint beside the model, as NAME.pth or what its ending is
+    #[arg(long, requires = "model")]
     pub(crate) keep: bool,
     /// Replaces a model of that name, and does without the checks of memory and disk
-    #[arg(long)]
+    #[arg(long, requires = "model")]
     pub(crate) force: bool,
     /// Prints the list as JSON
     #[arg(long, conflicts_with = "model")]
@@ -47,7 +47,7 @@ pub(crate) struct ListArgs {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RmArgs {
-    /// Names, as `kinglet list` shows them
+    /// Names, as `kinglet list` shows them; NAME.download is what there is of a download alone
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
     /// Does not ask

@@ -34,6 +34,9 @@ pub(crate) struct QuantizeArgs {
     /// Checkpoint: .pth, .safetensors, .st, .gguf, rwkv.cpp .bin, or a Hugging Face directory; of a
     /// file in parts any one. Not standard input, because its end is read before its beginning
     pub(crate) checkpoint: PathBuf,
+    /// The published name of the checkpoint that `pull` has under another one
+    #[arg(skip)]
+    pub(crate) pulled: Option<String>,
     /// Model file to write
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: PathBuf,

@@ -36,7 +36,7 @@ pub(crate) fn run(args: &ListArgs) -> Result<()> {
         for (name, len) in parts {
             let bytes = size(len);
             let name = visible(&name);
-            outln!("{name}: {bytes} of its download; `kinglet rm {name}` removes that")?;
+            outln!("{name}: {bytes} of its download; `kinglet rm {name}.download` removes that")?;
         }
     }
     Ok(())

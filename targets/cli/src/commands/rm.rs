@@ -7,16 +7,21 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::args::RmArgs;
-use crate::support::models;
+use crate::support::models::{self, ENDINGS};
 use crate::support::numbers::size;
 use crate::support::stdout::outln;
+use crate::support::terminal;
 
 pub(crate) fn run(args: &RmArgs) -> Result<()> {
     let folder = models::folder()?;
     // All names stand for something before anything is removed.
     let mut files = Vec::new();
     for name in &args.names {
-        files.extend(files_of(&folder, name)?);
+        for file in files_of(&folder, name)? {
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
     }
     if !args.yes && !agreed(&files)? {
         outln!("nothing was removed")?;
@@ -26,18 +31,27 @@ pub(crate) fn run(args: &RmArgs) -> Result<()> {
         fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))?;
         outln!("removed {}", file.display())?;
     }
+    for kept in kept(&files) {
+        terminal::note(&format!("note: {} stays", kept.display()));
+    }
     Ok(())
 }
 
-/// The files of the model of that name.
+/// The files of the model of that name, or of its download alone where the name is `NAME.download`.
 fn files_of(folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     if !models::is_name(name) {
         bail!("`{name}` is no name of a model; `kinglet list` shows the names");
     }
     let name = name.strip_suffix(".kinglet").unwrap_or(name);
-    let files =
-        [models::file(folder, name), models::part(folder, name), models::record(folder, name)];
-    let files: Vec<_> = files.into_iter().filter(|file| file.is_file()).collect();
+    let of_part = |name| [models::part(folder, name), models::record(folder, name)];
+    let there = |files: Vec<PathBuf>| -> Vec<PathBuf> {
+        files.into_iter().filter(|file| file.is_file()).collect()
+    };
+    let model = [models::file(folder, name), models::origin(folder, name)];
+    let mut files = there(model.into_iter().chain(of_part(name)).collect());
+    if let (true, Some(name)) = (files.is_empty(), models::of_part(name)) {
+        files = there(of_part(name).into());
+    }
     if files.is_empty() {
         let known = models::names(folder).unwrap_or_default();
         let near = models::near(name, known.iter().map(String::as_str));
@@ -48,6 +62,13 @@ fn files_of(folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
         bail!("no model `{name}` in {}; {next}", folder.display());
     }
     Ok(files)
+}
+
+/// The checkpoints that `pull --keep` keeps beside the models among the files.
+fn kept(files: &[PathBuf]) -> Vec<PathBuf> {
+    let models = files.iter().filter(|file| file.extension().is_some_and(|it| it == "kinglet"));
+    let beside = models.flat_map(|file| ENDINGS.map(|ending| file.with_extension(ending)));
+    beside.filter(|file| file.is_file()).collect()
 }
 
 /// Asks whether the files are to go.

@@ -1,6 +1,6 @@
 //! The models folder: what `kinglet pull` fills, `list` and `rm` look after, and `-m NAME` reads.
 //!
-//! A model has the name of its file without `.kinglet`. A path that is there goes before a name.
+//! A model has the name of its file without `.kinglet`. A file that is there goes before a name.
 
 use std::env;
 use std::ffi::OsStr;
@@ -15,6 +15,11 @@ const ENDING: &str = "kinglet";
 #[cfg(all(feature = "pull", any(unix, windows)))]
 /// The ending of what there is of a checkpoint.
 const PART: &str = ".download";
+#[cfg(all(feature = "pull", any(unix, windows)))]
+/// Endings of the checkpoints that `pull --keep` keeps. Others get the last one, for they may be
+/// those of the folder's own files.
+pub(crate) const ENDINGS: [&str; 7] =
+    ["pth", "pt", "safetensors", "st", "gguf", "bin", "checkpoint"];
 /// Names that are at least so much like another one are shown with it, from 0 to 1.
 const NEAR: f64 = 0.75;
 /// Names that are shown at most.
@@ -61,6 +66,18 @@ pub(crate) fn record(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}{PART}.json"))
 }
 
+#[cfg(all(feature = "pull", any(unix, windows)))]
+/// What is known of where the model of that name came from.
+pub(crate) fn origin(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.source"))
+}
+
+#[cfg(all(feature = "pull", any(unix, windows)))]
+/// The name whose download `name` stands for, as `list` shows it.
+pub(crate) fn of_part(name: &str) -> Option<&str> {
+    name.strip_suffix(PART)
+}
+
 /// Names of the models in `folder`, sorted; none where there is no such folder.
 pub(crate) fn names(folder: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(folder) {
@@ -100,12 +117,14 @@ pub(crate) fn is_name(name: &str) -> bool {
         && !name.contains(['/', '\\', ':'])
 }
 
-/// The file that `-m GIVEN` means: the path itself where it is there, or the model of that name.
+/// The file that `-m GIVEN` means: the path itself where a file is there, or the model of that name.
 ///
 /// A name that stands for nothing is an error that says what is near. Any other path is returned as
 /// it is, for opening it says what is wrong with it.
 pub(crate) fn resolve(given: &Path) -> Result<PathBuf> {
-    let Some(name) = given.to_str().filter(|name| is_name(name) && !given.exists()) else {
+    let is_folder = given.is_dir();
+    let is_file = given.exists() && !is_folder;
+    let Some(name) = given.to_str().filter(|name| is_name(name) && !is_file) else {
         return Ok(given.to_owned());
     };
     let folder = folder()?;
@@ -114,6 +133,10 @@ pub(crate) fn resolve(given: &Path) -> Result<PathBuf> {
     let mut files = known.into_iter().flatten().map(|name| file(&folder, name));
     if let Some(found) = files.find(|file| file.is_file()) {
         return Ok(found);
+    }
+    // Opening says what it is.
+    if is_folder {
+        return Ok(given.to_owned());
     }
     bail!(
         "cannot read {name}: there is no such file, and no model of that name in {}; {}",

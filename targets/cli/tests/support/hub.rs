@@ -17,7 +17,7 @@ pub(crate) struct File {
     /// The tag in the hub's redirection; none for a small file.
     pub(crate) linked_etag: Option<String>,
     pub(crate) linked_size: Option<u64>,
-    /// The tag of the CDN.
+    /// The tag of the CDN; none where it is empty.
     pub(crate) etag: String,
     /// After how many bytes each answer of the CDN is cut, one after the other; the rest are whole.
     pub(crate) cuts: Vec<usize>,
@@ -212,7 +212,10 @@ impl Shared {
         if file.surplus == 0 {
             head += &format!("Content-Length: {}\r\n", body.len());
         }
-        write!(stream, "{head}ETag: {etag}\r\nConnection: close\r\n\r\n")?;
+        if !etag.is_empty() {
+            head += &format!("ETag: {etag}\r\n");
+        }
+        write!(stream, "{head}Connection: close\r\n\r\n")?;
         let sent = cut.unwrap_or(body.len()).min(body.len());
         stream.write_all(&body[..sent])?;
         stream.write_all(&vec![0; file.surplus])?;

@@ -13,7 +13,7 @@ use ureq::http::{HeaderMap, Response, StatusCode, Uri, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 use ureq::{Agent, Body};
 
-use super::source::HUB;
+use super::source::{HUB, without_secrets};
 
 /// Redirections that are followed.
 const MAX_REDIRECTIONS: usize = 10;
@@ -72,6 +72,7 @@ impl Client {
         let endpoint = endpoint.trim_end_matches('/').to_owned();
         let origin = endpoint.parse().ok().and_then(|uri| Origin::of(&uri));
         let origin = origin.with_context(|| {
+            let endpoint = without_secrets(&endpoint);
             format!("HF_ENDPOINT is {endpoint}, which is not the URL of a server such as {HUB}")
         })?;
         let config = Agent::config_builder()
@@ -95,7 +96,9 @@ impl Client {
 
     /// Asks for the file at `url`.
     pub(super) fn get(&self, url: &str, from: Start<'_>) -> Result<Answer, Failure> {
-        let mut url: Uri = url.parse().with_context(|| format!("{url} is not a URL"))?;
+        let parsed = url.parse();
+        let mut url: Uri =
+            parsed.with_context(|| format!("{} is not a URL", without_secrets(url)))?;
         let (mut linked_etag, mut linked_size) = (None, None);
         for _ in 0..=MAX_REDIRECTIONS {
             let response = self.once(&url, from)?;
@@ -218,7 +221,9 @@ fn next(from: &Uri, headers: &HeaderMap) -> Result<Uri> {
         let folder = from.path().rsplit_once('/').map_or("", |(folder, _)| folder);
         format!("{}{folder}/{location}", host(from))
     };
-    let to: Uri = to.parse().with_context(|| format!("{} redirects to {to}", host(from)))?;
+    let parsed = to.parse();
+    let to: Uri =
+        parsed.with_context(|| format!("{} redirects to {}", host(from), without_secrets(&to)))?;
     if from.scheme_str() == Some("https") && to.scheme_str() != Some("https") {
         bail!("{} redirects to {}, which is not encrypted", host(from), host(&to));
     }

@@ -58,6 +58,13 @@ struct Record {
     whole: bool,
 }
 
+impl Record {
+    /// Whether it says if a server has the same file still.
+    fn tells_files_apart(&self) -> bool {
+        self.identity.is_some() || self.etag.is_some()
+    }
+}
+
 impl Part {
     /// What an earlier download left; an empty part where there was none.
     pub(super) fn open(folder: &Path, name: &str) -> Result<Self> {
@@ -90,6 +97,20 @@ impl Part {
         self.forget();
     }
 
+    /// Whether the bytes were compared with a checksum.
+    pub(super) fn is_compared(&self) -> bool {
+        sha256(&self.record).is_some()
+    }
+
+    /// Has the bytes compared again before they are used again, or fetched again where there is
+    /// nothing to compare them with.
+    pub(super) fn distrust(&mut self) {
+        self.record.whole = false;
+        if !self.is_compared() || self.save().is_err() {
+            self.forget();
+        }
+    }
+
     fn begin_again(&mut self) {
         self.len = 0;
         self.record = Record::default();
@@ -110,7 +131,7 @@ impl Part {
 
     fn save(&self) -> Result<()> {
         let json = serde_json::to_vec_pretty(&self.record)?;
-        fs::write(&self.record_path, json)
+        write_private(&self.record_path, &json)
             .with_context(|| format!("cannot write {}", self.record_path.display()))
     }
 
@@ -152,7 +173,8 @@ pub(super) fn download(
         return Ok(part);
     }
     // Without the hub's tag the same file is one of the same URL.
-    if part.record.whole || (part.record.identity.is_none() && part.record.url != source.url) {
+    let is_other = part.record.identity.is_none() && part.record.url != source.url;
+    if part.record.whole || is_other || !part.record.tells_files_apart() {
         part.begin_again();
     }
     let mut transfer =
@@ -201,6 +223,9 @@ enum Outcome {
 impl Transfer<'_> {
     /// Asks for what is missing, and takes what comes.
     fn attempt(&mut self, client: &Client) -> Result<Outcome, Failure> {
+        if self.part.len > 0 && !self.part.record.tells_files_apart() {
+            self.begin_again("the server, which tells no file from another,")?;
+        }
         let etag = self.part.record.etag.as_deref();
         let start = Start { byte: self.part.len, etag };
         let answer = client.get(&self.source.url, start)?;
@@ -214,7 +239,7 @@ impl Transfer<'_> {
                 if self.part.record.size == Some(self.part.len) {
                     return Ok(Outcome::Whole);
                 }
-                self.begin_again(&answer)?;
+                self.begin_again(&answer.host)?;
                 return Ok(Outcome::Other);
             }
             _ => return Err(refused(&answer, self.source).into()),
@@ -223,25 +248,27 @@ impl Transfer<'_> {
             let (host, len) = (&answer.host, self.part.len);
             return Err(anyhow!("{host} sends from byte {begin}, asked for byte {len}").into());
         }
-        let is_other = answer.linked_etag != self.part.record.identity;
+        let total = range(&answer).and_then(|(_, all)| all).or(answer.linked_size);
+        let known = self.part.record.size;
+        let is_longer = total.zip(known).is_some_and(|(total, known)| total != known);
+        let is_other = answer.linked_etag != self.part.record.identity || is_longer;
         if begin != 0 && is_other {
-            self.begin_again(&answer)?;
+            self.begin_again(&answer.host)?;
             return Ok(Outcome::Other);
         }
         if begin == 0 {
-            self.begin_again(&answer)?;
+            self.begin_again(&answer.host)?;
         }
         self.note(&answer)?;
         self.take(answer).map(|()| Outcome::Whole)
     }
 
     /// Gives up the part: the file is another one by now, or the server sends no ranges.
-    fn begin_again(&mut self, answer: &Answer) -> Result<()> {
+    fn begin_again(&mut self, host: &str) -> Result<()> {
         self.restarts += u32::from(self.part.len > 0);
         if self.restarts > RESTARTS {
             bail!(
-                "{} sends {} from its beginning each time, and never all of it",
-                answer.host,
+                "{host} sends {} from its beginning each time, and never all of it",
                 self.source.file
             );
         }
@@ -266,7 +293,8 @@ impl Transfer<'_> {
                 self.source.file
             ));
         }
-        let strong = text(&answer.headers, "etag").filter(|etag| !etag.starts_with("W/"));
+        let strong = text(&answer.headers, "etag")
+            .filter(|etag| !etag.is_empty() && !etag.starts_with("W/"));
         let record = Record {
             url: self.source.url.clone(),
             identity: answer.linked_etag.clone(),
@@ -399,6 +427,18 @@ fn write(file: &mut File, piece: &[u8]) -> Result<(), (usize, io::Error)> {
     Ok(())
 }
 
+/// Writes what its owner alone shall read: a URL may have a password in it.
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    file.write_all(bytes)
+}
+
 /// The SHA-256 that the hub states, where its tag is one.
 fn sha256(record: &Record) -> Option<&str> {
     let tag = record.identity.as_deref()?;
@@ -418,6 +458,11 @@ fn range(answer: &Answer) -> Option<(u64, Option<u64>)> {
 fn refused(answer: &Answer, source: &Source) -> anyhow::Error {
     let (host, status) = (&answer.host, answer.status);
     match status.as_u16() {
+        401 | 403 if !source.of_hub => anyhow!(
+            "{host} does not give {} to everyone ({status}); check the user or the signature in \
+             its URL, or get it with a browser and convert it by `kinglet quantize`",
+            source.file
+        ),
         401 | 403 => anyhow!(
             "{host} wants to know who asks for {} ({status}); set HF_TOKEN to a token of an \
              account that may read it",
@@ -438,6 +483,7 @@ fn elsewhere(source: &Source) -> String {
             entry.repository,
             entry.repository
         ),
+        None if !source.of_hub => "check its URL".to_owned(),
         None => "check owner, repository and file, or a private repository's HF_TOKEN".to_owned(),
     }
 }

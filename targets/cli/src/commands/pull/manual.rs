@@ -33,8 +33,8 @@ fn steps(source: &Source, target: &Path) -> String {
 }
 
 /// A name as a shell takes it.
-fn quoted(name: &str) -> String {
-    let plain = |character: char| character.is_alphanumeric() || "._-".contains(character);
+pub(super) fn quoted(name: &str) -> String {
+    let plain = |character: char| character.is_alphanumeric() || "._-:/@".contains(character);
     match name.chars().all(plain) {
         true => name.to_owned(),
         false => format!("'{}'", name.replace('\'', r"'\''")),

@@ -13,9 +13,14 @@ pub(super) const HUB: &str = "https://huggingface.co";
 pub(super) struct Source {
     /// The name that the model gets.
     pub(super) name: String,
+    /// With what is secret in it: it is asked for, and never shown.
     pub(super) url: String,
     /// Where people find it with a browser.
     pub(super) page: String,
+    /// What names it among all others: `hf:OWNER/REPO/FILE`, or the URL without its secrets.
+    pub(super) from: String,
+    /// Whether the hub or its mirror has it.
+    pub(super) of_hub: bool,
     /// The name of the file.
     pub(super) file: String,
     pub(super) entry: Option<&'static Entry>,
@@ -34,6 +39,9 @@ impl Source {
         };
         if let Some(name) = name {
             source.name = name.strip_suffix(".kinglet").unwrap_or(name).to_owned();
+        }
+        if matches!(&*source.file, "." | "..") {
+            bail!("{} does not end in the name of a file", source.from);
         }
         if !is_name(&source.name) {
             bail!("`{}` cannot be the name of a model; give another with --as NAME", source.name);
@@ -58,6 +66,8 @@ impl Source {
             name: entry.name.to_owned(),
             url: format!("{endpoint}/{path}"),
             page: format!("{HUB}/{path}"),
+            from: of_path(&path),
+            of_hub: true,
             file: entry.file.to_owned(),
             entry: Some(entry),
         })
@@ -79,6 +89,8 @@ impl Source {
             name: stem(file),
             url: format!("{endpoint}/{path}"),
             page: format!("{HUB}/{path}"),
+            from: of_path(&path),
+            of_hub: true,
             file: (*file).to_owned(),
             entry: None,
         })
@@ -89,13 +101,42 @@ impl Source {
         let file = path.rsplit('/').next().unwrap_or_default();
         let file = file.replace("%20", " ");
         if file.is_empty() || path.matches('/').count() < 3 {
-            bail!("{url} does not end in the name of a file");
+            bail!("{} does not end in the name of a file", without_secrets(url));
         }
         // A browser shows pages about files, which lie elsewhere.
-        let of_hub = [HUB, endpoint].into_iter().any(|hub| path.starts_with(&format!("{hub}/")));
-        let url = if of_hub { path.replacen("/blob/", "/resolve/", 1) } else { url.to_owned() };
-        Ok(Self { name: stem(&file), page: url.clone(), url, file, entry: None })
+        let within = [HUB, endpoint].into_iter().find_map(|hub| {
+            let within = path.strip_prefix(hub)?.strip_prefix('/')?;
+            Some((hub, within.replacen("/blob/", "/resolve/", 1)))
+        });
+        let (url, from) = match &within {
+            Some((hub, within)) => (format!("{hub}/{within}"), of_path(within)),
+            None => (url.to_owned(), without_secrets(url)),
+        };
+        let (page, of_hub) = (without_secrets(&url), within.is_some());
+        Ok(Self { name: stem(&file), page, url, from, of_hub, file, entry: None })
     }
+}
+
+/// `hf:OWNER/REPO[@REVISION]/FILE` for a path of the hub.
+fn of_path(path: &str) -> String {
+    let parts = path.split_once("/resolve/").and_then(|(repository, rest)| {
+        let (revision, file) = rest.split_once('/')?;
+        Some((repository, revision, file))
+    });
+    match parts {
+        Some((repository, "main", file)) => format!("hf:{repository}/{file}"),
+        Some((repository, revision, file)) => format!("hf:{repository}@{revision}/{file}"),
+        None => format!("{HUB}/{path}"),
+    }
+}
+
+/// A URL without user, query and fragment, where passwords and signatures are.
+pub(super) fn without_secrets(url: &str) -> String {
+    let path = url.split(['?', '#']).next().unwrap_or(url);
+    let Some((scheme, rest)) = path.split_once("://") else { return path.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
 }
 
 /// The name of a file without its ending, with what no name of a model has replaced.
@@ -144,10 +185,12 @@ mod tests {
     #[test]
     fn repositories_have_revisions_and_folders() {
         let source = parse("hf:a/b@refs/c.pth");
+        assert_eq!(source.from, "hf:a/b@refs/c.pth");
         assert_eq!(source.url, "https://mirror.example/a/b/resolve/refs/c.pth");
         let source = parse("hf:a/b/sub/50%_x.pth");
         assert_eq!(source.url, "https://mirror.example/a/b/resolve/main/sub/50%25_x.pth");
         assert_eq!(source.name, "50-_x");
+        assert!(Source::parse("hf:x/A/..", Some("dots"), MIRROR).is_err());
         for wrong in ["hf:a", "hf:a/b", "hf:a/b/", "hf:/b/c", "hf:a/@x/c"] {
             assert!(Source::parse(wrong, None, MIRROR).is_err(), "{wrong}");
         }
@@ -157,6 +200,10 @@ mod tests {
     fn pages_about_files_become_files() {
         let source = parse("https://huggingface.co/a/b/blob/main/c.pth?x=1");
         assert_eq!(source.url, "https://huggingface.co/a/b/resolve/main/c.pth");
+        assert_eq!((&*source.from, source.of_hub), ("hf:a/b/c.pth", true));
+        let source = parse("http://user:pw@elsewhere:1/blob/d.safetensors?x=1#y");
+        assert_eq!(source.from, "http://elsewhere:1/blob/d.safetensors");
+        assert_eq!((&source.page, source.of_hub), (&source.from, false));
         let source = parse("http://elsewhere/blob/d.safetensors?x=1");
         assert_eq!(source.url, "http://elsewhere/blob/d.safetensors?x=1");
         assert_eq!(source.name, "d");

@@ -23,6 +23,9 @@ use crate::support::terminal;
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
     input::refuse_standard_input(&args.checkpoint)?;
     let mut checkpoint = Checkpoint::open(&args.checkpoint)?;
+    if let Some(name) = &args.pulled {
+        checkpoint.set_source_name(name);
+    }
     if !args.lora.is_empty() || checkpoint.is_base_and_adapter() {
         merge(&mut checkpoint, args)?;
     } else if args.alpha.is_some() {

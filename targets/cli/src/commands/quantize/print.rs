@@ -38,7 +38,7 @@ pub(super) fn print(report: &Report, args: &QuantizeArgs, read: u64) -> Result<(
     }
     if !terminal::is_quiet() {
         totals.print(&mut out, report, args)?;
-        if !model.section(Section::Tokenizer).is_empty() {
+        if args.pulled.is_none() && !model.section(Section::Tokenizer).is_empty() {
             let name = args.output.display();
             terminal::note(&format!("next: kinglet run -m {name} \"Once upon a time\""));
         }
