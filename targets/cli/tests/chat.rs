@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -34,6 +35,14 @@ fn chat(folder: &Folder, args: &[&str]) -> Command {
         command.env_remove(variable);
     }
     command.env("TERM", "xterm");
+    // A shell without job control lets what it puts into the background ignore the signal.
+    // SAFETY: `signal` may be called between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            Ok(())
+        });
+    }
     command
 }
 
