@@ -1,7 +1,7 @@
 //! What the ecosystem's programs write, each made of official tensors by the steps of that
 //! program's own code: names, order, precision and layout.
 //!
-//! Precision is part of a form, so a checkpoint to compare with is made by [`half`] of the same
+//! Precision is part of a form, so a checkpoint to compare with is made by [`half()`] of the same
 //! tensors where a program rounds.
 
 use half::f16;
