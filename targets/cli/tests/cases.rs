@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use support::{Folder, refusal, stories, succeed};
+use support::{Folder, kinglet, refusal, stories, succeed};
 
 fn case(file: &str) -> String {
     format!("{}/tests/data/{file}", env!("CARGO_MANIFEST_DIR"))
@@ -185,6 +185,18 @@ fn text_becomes_tokens_and_tokens_text() {
 fn a_model_file_is_no_prompt() {
     let error = refusal(&["run", &stories("stories.kinglet"), "-n", "3"]);
     assert!(error.contains("did you mean `-m "), "{error}");
+    let error = refusal(&["run", "world.kinglet", "-n", "3"]);
+    assert!(error.contains("names a model file, and there is none; see `-m MODEL`"), "{error}");
+}
+
+#[test]
+fn a_text_file_is_a_prompt_only_where_it_is_asked_for() {
+    let folder = Folder::new("prompt-file");
+    let file = folder.write("prompt.txt", b"Once upon a time");
+    let output = kinglet(&["run", &file, "-n", "1"]);
+    assert!(output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(&format!("--file {file} takes that file's")), "{said}");
 }
 
 #[test]

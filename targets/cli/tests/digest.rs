@@ -111,3 +111,29 @@ fn a_negative_number_is_an_argument() {
         assert!(errors.contains(&format!("invalid value '{}'", args.last().unwrap())), "{errors}");
     }
 }
+
+/// A record that people send each other says what computed what, and how fast.
+#[test]
+fn a_record_is_a_line_with_the_digest() {
+    let program = env!("CARGO_BIN_EXE_kinglet");
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/stories/stories.kinglet");
+    let args = ["bench", "--record", "-m", model, "-p", "4", "-n", "2", "-r", "1", "-t", "1,2"];
+    let output = Command::new(program).args(args).output().expect("the program");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).expect("UTF-8");
+    let records: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(records.len(), 2, "one for each thread count: {lines}");
+    for (record, threads) in records.iter().zip([1, 2]) {
+        assert_eq!(record["digest"], DIGEST);
+        assert_eq!(record["threads"], threads);
+        assert_eq!(record["model"], "stories.kinglet", "no path of this machine");
+        assert_eq!(record["arch"], std::env::consts::ARCH);
+        for rate in ["prefill_tps", "decode_tps", "load_ms", "first_token_ms", "memory_gbps"] {
+            assert!(record[rate].as_f64().is_some_and(|rate| rate > 0.0), "{rate}: {lines}");
+        }
+        for told in ["board", "cpu", "mhz", "celsius", "throttled", "peak_memory", "model_hash"] {
+            assert!(record.get(told).is_some(), "{told} is told, if as unknown: {lines}");
+        }
+    }
+}

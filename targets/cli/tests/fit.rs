@@ -60,6 +60,7 @@ fn a_shape_is_answered_before_the_download() {
     assert_eq!(status(&["--shape", "rwkv7-0.4b", "--board", "pi4"]), Some(0));
     assert_eq!(status(&["--shape", "0.4B", "--board", "rp2350"]), Some(1));
     assert_eq!(status(&["--shape", "rwkv7-7.2b", "--board", "pi-5-4gb"]), Some(1));
+    assert_eq!(status(&["--shape", "rwkv7-7.2b", "--board", "pi-5-8gb"]), Some(1), "too tight");
     assert_eq!(status(&["--shape", "rwkv7-7.2b", "--board", "Raspberry Pi 5, 16 GB"]), Some(0));
     assert_eq!(status(&["--shape", "0.1b", "-m", "x"]), Some(2), "a shape or a file");
     let fit = json(&["--shape", "rwkv7-1.5b", "--board", "pi-4"]);

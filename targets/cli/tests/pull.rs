@@ -438,7 +438,7 @@ fn without_a_network_the_way_by_hand_is_shown() {
         "1. get https://huggingface.co/BlinkDL/rwkv7-g1/resolve/main/rwkv7-g1d-0.1b-20260129-ctx8192.pth (382 MB)",
         "2. kinglet quantize rwkv7-g1d-0.1b-20260129-ctx8192.pth -o g1-0.1b.kinglet",
         &format!("3. put g1-0.1b.kinglet into {folder}"),
-        "4. kinglet run -m g1-0.1b",
+        "4. kinglet chat g1-0.1b",
     ] {
         assert!(error.contains(said), "{said} is not in\n{error}");
     }

@@ -62,6 +62,10 @@ pub(crate) struct BenchArgs {
     /// Prints comma-separated values
     #[arg(long, group = "format")]
     pub(crate) csv: bool,
+    /// Prints a line of JSON for each thread count that others can compare: the machine, its clock
+    /// and what holds it back, the model, rates, memory, time to the first token, digest
+    #[arg(long, group = "format")]
+    pub(crate) record: bool,
     /// Prints a Markdown table
     #[arg(long, group = "format")]
     pub(crate) md: bool,
@@ -140,6 +144,7 @@ mod tests {
             ("-t 1,0", "not in 1 to 256"),
             ("-t 1,x", "not a whole number from 0"),
             ("--json --csv", "cannot be used with"),
+            ("--json --record", "cannot be used with"),
         ] {
             let error = bench(line).unwrap_err();
             assert!(error.contains(said), "{line}: {error}");

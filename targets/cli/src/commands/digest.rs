@@ -6,10 +6,11 @@ use anyhow::Result;
 use indicatif::ProgressBar;
 use kinglet::engine::{BatchToken, Engine};
 use kinglet::format::crc32::Crc32;
+use kinglet::format::model::Model;
 use kinglet_simd::SimdKernels;
 use serde_json::json;
 
-use crate::args::{DigestArgs, StateType};
+use crate::args::{DigestArgs, EngineArgs, StateType};
 use crate::support::engine::{memory, with_engine};
 use crate::support::model::LoadedModel;
 use crate::support::stdout::outln;
@@ -56,13 +57,25 @@ pub(crate) fn run(args: &DigestArgs) -> Result<()> {
         outln!("{}", serde_json::to_string_pretty(&json)?)?;
         return Ok(());
     }
-    // The label keeps the checksum of other numbers from being taken for this machine's fault.
-    let label = match args.engine.state.state_type {
+    outln!("{}", labelled(args.engine.state.state_type, crc))?;
+    Ok(())
+}
+
+/// The digest of `tokens` tokens, fed one by one.
+pub(crate) fn of(model: Model<'_>, args: &EngineArgs, tokens: usize) -> Result<String> {
+    let crc = with_engine(model, args, 1, 1, |engine| {
+        feed(engine, 0..tokens, Crc32::new(), &ProgressBar::hidden())
+    })?;
+    Ok(labelled(args.state.state_type, crc))
+}
+
+/// The label keeps the checksum of other numbers from being taken for this machine's fault.
+fn labelled(state: StateType, crc: Crc32) -> String {
+    let label = match state {
         StateType::F32 => "",
         StateType::F16 => "f16:",
     };
-    outln!("{label}{:08x}", crc.finish())?;
-    Ok(())
+    format!("{label}{:08x}", crc.finish())
 }
 
 /// Feeds the tokens of `range` and adds the logits after each to `crc`.

@@ -23,6 +23,7 @@ pub(crate) mod models;
 pub(crate) mod npy;
 pub(crate) mod numbers;
 pub(crate) mod output;
+pub(crate) mod ram;
 pub(crate) mod sampling;
 #[cfg(unix)]
 pub(crate) mod signals;

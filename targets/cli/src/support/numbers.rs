@@ -31,6 +31,11 @@ pub(crate) fn amount(number: u64) -> String {
     scaled(number, &["", "k", "M", "B", "T"]).trim_end().to_owned()
 }
 
+/// A measurement with four significant digits, so that a record holds no false ones.
+pub(crate) fn rounded(value: f64) -> f64 {
+    format!("{value:.3e}").parse().unwrap_or(value)
+}
+
 fn scaled(number: u64, units: &[&str]) -> String {
     let (mut value, mut unit) = (number as f64, 0);
     // What would be rounded to 1000 has the next unit.
@@ -68,6 +73,15 @@ mod tests {
             (u64::MAX, "18.4 EB"),
         ] {
             assert_eq!(size(bytes), said);
+        }
+    }
+
+    #[test]
+    fn measurements_have_four_digits() {
+        for (value, said) in
+            [(0.0, 0.0), (0.123_449, 0.1234), (17_123.4, 17_120.0), (9.999_96, 10.0), (-1.5, -1.5)]
+        {
+            assert_eq!(rounded(value), said);
         }
     }
 

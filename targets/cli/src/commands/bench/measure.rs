@@ -11,6 +11,7 @@ use kinglet::format::model::Model;
 use kinglet_host::{ReadBandwidth, ResidentMemory, Threaded};
 use serde_json::{Value, json};
 
+use super::machine::Machine;
 use super::{COUNTED, PASSES, WARM_UP};
 use crate::args::{BenchArgs, Device, EngineArgs};
 use crate::support::device;
@@ -74,6 +75,8 @@ pub(super) struct Figures {
     pub(super) p99: f64,
     /// Bytes per second that memory was read with in between.
     pub(super) bandwidth: f64,
+    /// MHz of the fastest core right after each repeat, where it is known how to ask.
+    pub(super) clock: Option<Spread>,
     /// Bytes, where it is known how to ask.
     pub(super) peak_memory: Option<u64>,
 }
@@ -101,8 +104,10 @@ impl Figures {
             let memory = Bandwidth::new(device, threads)?;
             memory.pass()?;
             let (mut rates, mut steps, mut bandwidths) = (Vec::new(), Vec::new(), Vec::new());
+            let (machine, mut clocks) = (Machine::this(), Vec::new());
             for _ in 0..args.repeats {
                 let times = decode(engine, args.tokens, &mut logits)?;
+                clocks.extend(machine.clock());
                 rates.push(rate(sequences * args.tokens, times.iter().sum()));
                 steps.extend(times.iter().map(|time| 1e3 * time.as_secs_f64()));
                 for _ in 0..PASSES {
@@ -116,6 +121,7 @@ impl Figures {
                 p50: quantile(&steps, 0.50),
                 p99: quantile(&steps, 0.99),
                 bandwidth: Spread::of(bandwidths).median,
+                clock: (!clocks.is_empty()).then(|| Spread::of(clocks)),
                 peak_memory,
             })
         })

@@ -3,8 +3,10 @@
 //! Prefill and decode are timed in turn with readings of the memory's bandwidth, because decoding
 //! is bound by it and a shared machine's bandwidth changes from minute to minute.
 
+mod machine;
 mod measure;
 mod print;
+mod record;
 
 use std::time::Instant;
 
@@ -16,6 +18,7 @@ use serde_json::{Value, json};
 
 use self::measure::{Figures, Spread, zero_share};
 use self::print::{COLUMNS, print_csv, print_markdown, print_table};
+use self::record::FirstToken;
 use crate::args::{BenchArgs, EngineArgs};
 use crate::support::device;
 use crate::support::model::LoadedModel;
@@ -36,7 +39,7 @@ const PASSES: usize = 3;
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let Some((name, shape)) = args.shape else {
         let opened = LoadedModel::resident(&args.model.chosen(), &args.residence)?;
-        return measure(args, opened.name(), opened.model()?);
+        return measure(args, opened.name(), opened.model()?, false);
     };
     let start = Instant::now();
     let synthetic = SyntheticModel::new(&shape, args.ffn_sparsity, SEED).context(name)?;
@@ -48,11 +51,11 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         start.elapsed().as_secs_f64(),
         groups.collect::<Vec<_>>().join(", "),
     ));
-    measure(args, name, model)
+    measure(args, name, model, true)
 }
 
-/// Measures with every thread count, and prints.
-fn measure(args: &BenchArgs, name: &str, model: Model<'_>) -> Result<()> {
+/// Measures with every thread count, and prints. `made`: the model has no file.
+fn measure(args: &BenchArgs, name: &str, model: Model<'_>, made: bool) -> Result<()> {
     let threads = args.threads.first().copied();
     let (kernel, device, state) = (args.kernel.clone(), args.device, args.state);
     let one = EngineArgs { kernel, threads, device, state };
@@ -75,7 +78,7 @@ fn measure(args: &BenchArgs, name: &str, model: Model<'_>) -> Result<()> {
         let figures = Figures::measure(args, model, engine, threads)?;
         let state = args.state.state_type.name();
         let device = device.as_deref().unwrap_or("cpu");
-        results.push(Measured {
+        let measured = Measured {
             model: name,
             device,
             kernel,
@@ -85,7 +88,15 @@ fn measure(args: &BenchArgs, name: &str, model: Model<'_>) -> Result<()> {
             zeros,
             traffic,
             figures,
-        });
+        };
+        if args.record {
+            let first = FirstToken::measure(args, made.then_some(model), engine)?;
+            record::print(args, model, engine, &measured, first)?;
+        }
+        results.push(measured);
+    }
+    if args.record {
+        return Ok(());
     }
     if args.json {
         let array: Vec<Value> = results.iter().map(Measured::json).collect();
@@ -128,7 +139,7 @@ impl Measured<'_> {
     }
 
     fn json(&self) -> Value {
-        let Figures { prefill, decode, p50, p99, bandwidth, peak_memory } = &self.figures;
+        let Figures { prefill, decode, p50, p99, bandwidth, clock, peak_memory } = &self.figures;
         json!({
             "model": self.model,
             "device": self.device,
@@ -145,13 +156,14 @@ impl Measured<'_> {
             "achieved_gbps": self.achieved() / 1e9,
             "machine_gbps": bandwidth / 1e9,
             "bandwidth_ratio": self.ratio(),
+            "clock_mhz": clock.as_ref().map(|clock| clock.median),
             "peak_rss_bytes": peak_memory,
         })
     }
 
     /// The figures under [`COLUMNS`].
     fn cells(&self) -> [String; COLUMNS.len()] {
-        let Figures { prefill, decode, p50, p99, bandwidth, peak_memory } = &self.figures;
+        let Figures { prefill, decode, p50, p99, bandwidth, peak_memory, .. } = &self.figures;
         let spread = |s: &Spread| format!("{:.1} ({:.1}-{:.1})", s.median, s.min, s.max);
         [
             self.threads.to_string(),
@@ -236,6 +248,7 @@ mod tests {
             p50: 0.5,
             p99: 0.6,
             bandwidth: 4.0 * Traffic::new(&model, 0.5, StateType::F32).read as f64,
+            clock: None,
             peak_memory: None,
         };
         let traffic = Traffic::new(&model, 0.5, StateType::F32);

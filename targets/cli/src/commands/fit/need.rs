@@ -10,6 +10,7 @@ use kinglet::num::state_dtype::f16;
 use super::boards::{Bank, Board};
 use super::shapes::{KNOWN, Known};
 use crate::args::{FitArgs, StateType};
+use crate::support::ram::system_share;
 
 /// Flash for the library's code and constants, built for one architecture: what
 /// the C program in `targets/c/examples/story.c` takes on a Cortex-M4, rounded
@@ -21,9 +22,6 @@ pub(super) const BYTE_PAIRS: u64 = 52 << 10;
 /// Stack: 4 KiB for a token, the bound that `.ci/c` measures against, and 4 KiB
 /// for interrupts and the program around.
 const STACK: u64 = 8 << 10;
-/// RAM that Linux and its services keep, where the model shares it with them:
-/// an assumption, generous for a system without a desktop.
-const LINUX: u64 = 128 << 20;
 
 /// Where a model is to fit.
 pub(super) struct Place {
@@ -42,7 +40,10 @@ impl From<&'static Board> for Place {
             name: board.name.to_owned(),
             flash: board.flash,
             ram: board.ram.to_vec(),
-            kept: if board.flash.is_none() { LINUX } else { 0 },
+            kept: match board.flash {
+                None => system_share(board.ram.iter().map(|bank| bank.bytes).sum()),
+                Some(_) => 0,
+            },
             board: Some(board),
         }
     }

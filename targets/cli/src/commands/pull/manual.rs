@@ -28,7 +28,9 @@ fn steps(source: &Source, target: &Path) -> String {
     let _ = writeln!(steps, "  1. get {}{bytes} with a browser, on any machine", source.page);
     let _ = writeln!(steps, "  2. kinglet quantize {} -o {name}.kinglet", quoted(&source.file));
     let _ = writeln!(steps, "  3. put {name}.kinglet into {folder}");
-    let _ = write!(steps, "  4. kinglet run -m {name}");
+    let chat = cfg!(feature = "chat") && source.entry.is_some();
+    let next = if chat { "chat" } else { "run -m" };
+    let _ = write!(steps, "  4. kinglet {next} {name}");
     steps
 }
 

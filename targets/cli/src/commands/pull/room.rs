@@ -8,13 +8,11 @@ use kinglet_host::total_memory;
 use super::source::Source;
 use crate::catalogue::{ENTRIES, Entry};
 use crate::support::numbers::size;
-
-/// RAM that the system and its services keep, as `fit` assumes it.
-const SYSTEM: u64 = 128 << 20;
+use crate::support::ram::system_share;
 
 /// Whether this machine has the RAM for a model; `None` where it is not known.
 pub(super) fn fits(entry: &Entry) -> Option<bool> {
-    total_memory().map(|total| entry.ram() + SYSTEM <= total)
+    total_memory().map(|total| entry.ram() + system_share(total) <= total)
 }
 
 /// Refuses a model of the list that this machine has too little RAM for.

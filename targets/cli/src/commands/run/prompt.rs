@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use kinglet::format::model::MAGIC;
 
 use crate::args::RunArgs;
-use crate::support::input;
+use crate::support::{input, terminal};
 
 /// The prompt's bytes: text, or for a vocabulary of bytes whatever standard input has.
 pub(super) fn prompt(args: &RunArgs) -> Result<Vec<u8>> {
@@ -18,23 +18,33 @@ pub(super) fn prompt(args: &RunArgs) -> Result<Vec<u8>> {
         None => Ok(Vec::new()),
         Some("-") => input::standard_input("the prompt"),
         Some(text) => {
-            if is_model_file(text) {
-                bail!("the prompt {text} is a model file; did you mean `-m {text}`?");
-            }
+            refuse_file(text)?;
             Ok(text.as_bytes().to_vec())
         }
     }
 }
 
-/// Whether a prompt is the path of a model file.
-fn is_model_file(prompt: &str) -> bool {
+/// Refuses a prompt that is a model's path, and says of another file's that it is taken as text.
+fn refuse_file(prompt: &str) -> Result<()> {
     // A path is short, and has no line breaks.
     if prompt.len() > 4096 || prompt.contains('\n') {
-        return false;
+        return Ok(());
     }
     let path = Path::new(prompt);
     let named = path.extension().is_some_and(|end| end == "kinglet");
-    path.is_file() && (named || begins_like_a_model(path))
+    match path.is_file() {
+        true if named || begins_like_a_model(path) => {
+            bail!("the prompt {prompt} is a model file; did you mean `-m {prompt}`?")
+        }
+        true => terminal::note(&format!(
+            "the prompt is the text `{prompt}`; --file {prompt} takes that file's"
+        )),
+        false if named && !prompt.contains(' ') => {
+            bail!("the prompt {prompt} names a model file, and there is none; see `-m MODEL`")
+        }
+        false => {}
+    }
+    Ok(())
 }
 
 fn begins_like_a_model(path: &Path) -> bool {
