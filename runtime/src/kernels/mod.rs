@@ -19,6 +19,7 @@ pub mod testing;
 pub use self::partition::{ChunksOf, Split};
 use crate::kernels::activations::Quantized;
 use crate::kernels::matrix::{Matrix, SparseMatrix};
+use crate::num::state_dtype::{StateElement, f16};
 
 /// A product of a matrix with each token of a batch.
 ///
@@ -101,6 +102,20 @@ pub trait Kernels: Sync {
     /// A set compiles `f` with its target's vector instructions where `f` is
     /// inlined, so callers mark the closure `#[inline(always)]`.
     fn for_parts<S: Split>(&self, whole: S, region: Region, f: impl Fn(S) + Sync);
+
+    /// Elements of a state as f32: [`StateElement::widen`] of each, by instructions where a target
+    /// has them for it.
+    #[inline(always)]
+    fn widen_f16<const C: usize>(&self, elements: &[f16; C]) -> [f32; C] {
+        elements.map(StateElement::widen)
+    }
+
+    /// `out = values`, rounded: [`StateElement::narrow`] of each, of the same bits for any value,
+    /// infinities and NaN too.
+    #[inline(always)]
+    fn narrow_f16<const C: usize>(&self, values: &[f32; C], out: &mut [f16; C]) {
+        *out = values.map(StateElement::narrow);
+    }
 
     /// Asks for values that are read soon, a few cache lines at a time, so that
     /// memory is not idle while this thread computes. Changes no result; does

@@ -35,6 +35,12 @@ pub trait StateElement: bytemuck::Pod + Send + Sync + private::Sealed {
     /// The elements themselves, if they are f32.
     fn as_f32_mut(elements: &mut [Self]) -> Option<&mut [f32]>;
 
+    /// The elements themselves, if they are f16.
+    fn as_f16(elements: &[Self]) -> Option<&[f16]>;
+
+    /// The elements themselves, if they are f16.
+    fn as_f16_mut(elements: &mut [Self]) -> Option<&mut [f16]>;
+
     /// `out = narrow(values)`, elementwise.
     #[inline(always)]
     fn narrow_all(values: &[f32], out: &mut [Self]) {
@@ -94,6 +100,16 @@ impl StateElement for f32 {
     #[inline(always)]
     fn as_f32_mut(elements: &mut [Self]) -> Option<&mut [f32]> {
         Some(elements)
+    }
+
+    #[inline(always)]
+    fn as_f16(_: &[Self]) -> Option<&[f16]> {
+        None
+    }
+
+    #[inline(always)]
+    fn as_f16_mut(_: &mut [Self]) -> Option<&mut [f16]> {
+        None
     }
 
     #[inline(always)]
@@ -162,6 +178,16 @@ impl StateElement for f16 {
     #[inline(always)]
     fn as_f32_mut(_: &mut [Self]) -> Option<&mut [f32]> {
         None
+    }
+
+    #[inline(always)]
+    fn as_f16(elements: &[Self]) -> Option<&[f16]> {
+        Some(elements)
+    }
+
+    #[inline(always)]
+    fn as_f16_mut(elements: &mut [Self]) -> Option<&mut [f16]> {
+        Some(elements)
     }
 }
 

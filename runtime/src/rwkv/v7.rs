@@ -51,7 +51,7 @@ use crate::rwkv::channel_mix;
 use crate::rwkv::cost::{self, region};
 use crate::rwkv::prefetch::{NextHead, Prefetcher};
 use crate::rwkv::scratch::{ScratchArena, max, scratch};
-use crate::rwkv::wkv::{HEAD_NORM_EPS, Recurrence, first, first_mut, wkv};
+use crate::rwkv::wkv::{HEAD_NORM_EPS, Recurrence, first, first_mut, narrow, widened, wkv};
 
 /// -e^-0.5, which training code rounds to -0.606531.
 const DECAY: f32 = -0.606_530_66;
@@ -334,7 +334,7 @@ impl TimeMix<'_> {
                         let state = &mut state[name.sequence * n * n..][..n * n];
                         let input = inputs.at(token * shape.width + head.channel, n);
                         let next = next.while_first(token);
-                        head.step(&input, state, v_first, vectors, y, next);
+                        head.step(*kernels, &input, state, v_first, vectors, y, next);
                     }
                 }
             },
@@ -394,8 +394,10 @@ impl Head<'_> {
     /// * `v_first`: `[channel]`, written by layer 0
     /// * `vectors`: `[HEAD_VECTORS][channel]`, scratch
     #[inline(always)]
-    fn step<S: StateElement>(
+    #[expect(clippy::too_many_arguments, reason = "a head's buffers of a token")]
+    fn step<K: Kernels, S: StateElement>(
         &self,
+        kernels: &K,
         input: &WkvInputs<'_>,
         state: &mut [S],
         v_first: &mut [f32],
@@ -438,7 +440,7 @@ impl Head<'_> {
                 }
             }
         }
-        wkv(&HeadVectors { w, kk, b, k, v, r, next }, state, y);
+        wkv(&HeadVectors { w, kk, b, k, v, r, next }, kernels, state, y);
         let LayerNorm { weight, bias } = self.ln_x;
         reduce::layer_norm_in_place(y, weight, bias, HEAD_NORM_EPS);
         let bonus = reduce::dot3(r, k, self.r_k);
@@ -464,32 +466,38 @@ struct HeadVectors<'a, N> {
 impl<N: NextHead> Recurrence for HeadVectors<'_, N> {
     /// `p = -S^T kk`, then `S = S diag(w) + p b + v k` and `y = S r`.
     #[inline(always)]
-    fn lanes<S: StateElement, const C: usize>(&self, state: &mut [S], at: usize, y: &mut [f32]) {
+    fn lanes<K: Kernels, S: StateElement, const C: usize>(
+        &self,
+        kernels: &K,
+        state: &mut [S],
+        at: usize,
+        y: &mut [f32],
+    ) {
         let n = y.len();
         let Self { w, kk, b, k, v, r, .. } = *self;
         // Copies, because a write to the state could otherwise change them, for all that the
         // compiler knows.
         let v: [f32; C] = *first(&v[at..]);
         let mut p = [0.0; C];
-        for (s, kk) in state.chunks_exact(n).zip(kk) {
-            let s: &[S; C] = first(&s[at..]);
+        for (s, &kk) in state.chunks_exact(n).zip(kk) {
+            let s = widened(kernels, first::<S, C>(&s[at..]));
             for j in 0..C {
-                p[j] += s[j].widen() * kk;
+                p[j] += s[j] * kk;
             }
         }
         let p = p.map(|p| -p);
         let mut sum = [0.0; C];
         let keys = w.iter().zip(r).zip(b.iter().zip(k));
         let rows = self.next.fetch_along(at, state.chunks_exact_mut(n));
-        for (s, ((w, r), (b, k))) in rows.zip(keys) {
+        for (s, ((&w, &r), (&b, &k))) in rows.zip(keys) {
             let s: &mut [S; C] = first_mut(&mut s[at..]);
-            let mut next = *s;
+            let old = widened(kernels, s);
+            let mut new = [0.0; C];
             for j in 0..C {
-                let new = (next[j].widen() * w + p[j] * b) + v[j] * k;
-                sum[j] += new * r;
-                next[j] = S::narrow(new);
+                new[j] = (old[j] * w + p[j] * b) + v[j] * k;
+                sum[j] += new[j] * r;
             }
-            *s = next;
+            narrow(kernels, &new, s);
         }
         y[at..at + C].copy_from_slice(&sum);
     }

@@ -36,22 +36,58 @@ const LANES: usize = if cfg!(target_pointer_width = "64") { 32 } else { 8 };
 pub(crate) trait Recurrence {
     /// Advances the value channels `at..at + C` of `state`, `[key][value]`, and writes theirs of
     /// y, `[value]`.
-    fn lanes<S: StateElement, const C: usize>(&self, state: &mut [S], at: usize, y: &mut [f32]);
+    fn lanes<K: Kernels, S: StateElement, const C: usize>(
+        &self,
+        kernels: &K,
+        state: &mut [S],
+        at: usize,
+        y: &mut [f32],
+    );
 }
 
 /// One head and token: advances `state`, `[key][value]`, and writes y, `[value]`.
 #[inline(always)]
-pub(crate) fn wkv<S: StateElement>(step: &impl Recurrence, state: &mut [S], y: &mut [f32]) {
+pub(crate) fn wkv<K: Kernels, S: StateElement>(
+    step: &impl Recurrence,
+    kernels: &K,
+    state: &mut [S],
+    y: &mut [f32],
+) {
     let n = y.len();
     let whole = n / LANES * LANES;
     let mut at = 0;
     while at < whole {
-        step.lanes::<S, LANES>(state, at, y);
+        step.lanes::<K, S, LANES>(kernels, state, at, y);
         at += LANES;
     }
     while at < n {
-        step.lanes::<S, 1>(state, at, y);
+        step.lanes::<K, S, 1>(kernels, state, at, y);
         at += 1;
+    }
+}
+
+/// Elements of a state as the recurrence computes with them.
+#[inline(always)]
+pub(crate) fn widened<S: StateElement, const C: usize>(
+    kernels: &impl Kernels,
+    elements: &[S; C],
+) -> [f32; C] {
+    match S::as_f16(elements) {
+        Some(elements) => kernels.widen_f16::<C>(first(elements)),
+        None => elements.map(S::widen),
+    }
+}
+
+/// `elements = values`, rounded as the state keeps them.
+#[inline(always)]
+pub(crate) fn narrow<S: StateElement, const C: usize>(
+    kernels: &impl Kernels,
+    values: &[f32; C],
+    elements: &mut [S; C],
+) {
+    match S::as_f16_mut(elements) {
+        Some(elements) => kernels.narrow_f16::<C>(values, first_mut(elements)),
+        None => *elements = values.map(S::narrow),
     }
 }
 
@@ -111,7 +147,7 @@ impl Wkv<'_> {
                     let tokens = tokens.iter().enumerate();
                     for ((token, name), y) in tokens.zip(y.chunks_exact_mut(n)) {
                         let state = &mut state[name.sequence * n * n..][..n * n];
-                        self.step(token * shape.width, head * n, state, y);
+                        self.step(*kernels, token * shape.width, head * n, state, y);
                     }
                 }
             },
@@ -121,7 +157,14 @@ impl Wkv<'_> {
     /// One head, whose first channel is `channel`, and one token, whose inputs start at `token`:
     /// advances `state`, `[key][value]`, and writes y, `[channel]`.
     #[inline(always)]
-    fn step<S: StateElement>(&self, token: usize, channel: usize, state: &mut [S], y: &mut [f32]) {
+    fn step<K: Kernels, S: StateElement>(
+        &self,
+        kernels: &K,
+        token: usize,
+        channel: usize,
+        state: &mut [S],
+        y: &mut [f32],
+    ) {
         let n = y.len();
         let of_token = |x: &'_ [f32]| -> core::ops::Range<usize> {
             let at = token % x.len() + channel;
@@ -130,7 +173,7 @@ impl Wkv<'_> {
         let (r, k) = (&self.r[of_token(self.r)], &self.k[of_token(self.k)]);
         let (v, w) = (&self.v[of_token(self.v)], &self.w[of_token(self.w)]);
         let u = &self.u[channel..channel + n];
-        wkv(&HeadVectors { r, k, v, w }, state, y);
+        wkv(&HeadVectors { r, k, v, w }, kernels, state, y);
         let bonus = reduce::dot3(r, u, k);
         for (y, v) in y.iter_mut().zip(v) {
             *y += bonus * v;
@@ -157,7 +200,13 @@ struct HeadVectors<'a> {
 impl Recurrence for HeadVectors<'_> {
     /// `y = S r`, then `S = S diag(w) + v k`.
     #[inline(always)]
-    fn lanes<S: StateElement, const C: usize>(&self, state: &mut [S], at: usize, y: &mut [f32]) {
+    fn lanes<K: Kernels, S: StateElement, const C: usize>(
+        &self,
+        kernels: &K,
+        state: &mut [S],
+        at: usize,
+        y: &mut [f32],
+    ) {
         let n = y.len();
         let Self { r, k, v, w } = *self;
         // A copy, because a write to the state could otherwise change it, for all that the
@@ -165,15 +214,15 @@ impl Recurrence for HeadVectors<'_> {
         let v: [f32; C] = *first(&v[at..]);
         let mut sum = [0.0; C];
         let keys = r.iter().zip(k).zip(w);
-        for (s, ((r, k), w)) in state.chunks_exact_mut(n).zip(keys) {
+        for (s, ((&r, &k), &w)) in state.chunks_exact_mut(n).zip(keys) {
             let s: &mut [S; C] = first_mut(&mut s[at..]);
-            let mut next = *s;
+            let old = widened(kernels, s);
+            let mut new = [0.0; C];
             for j in 0..C {
-                let old = next[j].widen();
-                sum[j] += old * r;
-                next[j] = S::narrow(old * w + k * v[j]);
+                sum[j] += old[j] * r;
+                new[j] = old[j] * w + k * v[j];
             }
-            *s = next;
+            narrow(kernels, &new, s);
         }
         y[at..at + C].copy_from_slice(&sum);
     }

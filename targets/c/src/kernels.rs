@@ -37,6 +37,7 @@ mod target {
 mod target {
     use kinglet::kernels::scalar::Scalar;
     use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split};
+    use kinglet::num::state_dtype::f16;
     use kinglet_cortex_m::Best;
 
     /// The kernel sets for bare metal.
@@ -79,6 +80,16 @@ mod target {
 
         fn sparse_product(&self, job: SparseProduct<'_>) {
             either!(self, kernels => kernels.sparse_product(job));
+        }
+
+        #[inline(always)]
+        fn widen_f16<const C: usize>(&self, elements: &[f16; C]) -> [f32; C] {
+            either!(self, kernels => kernels.widen_f16(elements))
+        }
+
+        #[inline(always)]
+        fn narrow_f16<const C: usize>(&self, values: &[f32; C], out: &mut [f16; C]) {
+            either!(self, kernels => kernels.narrow_f16(values, out));
         }
 
         /// The float loops are the same for both: one thread, no vectors.

@@ -7,7 +7,11 @@
 
 use kinglet::kernels::matrix::TILE_ROWS;
 use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split};
+#[cfg(all(dsp, target_abi = "eabihf"))]
+use kinglet::num::state_dtype::f16;
 
+#[cfg(all(dsp, target_abi = "eabihf"))]
+use crate::f16_fpu;
 use crate::fpu::fp_mode_is_ieee;
 use crate::quads::{self, List, PAIRS, QuadArith, ROWS, WEIGHTS};
 
@@ -49,6 +53,20 @@ impl Kernels for Dsp {
     #[inline(never)]
     fn sparse_product(&self, job: SparseProduct<'_>) {
         quads::sparse_product::<Self>(job);
+    }
+
+    /// The FPU's own conversions.
+    #[cfg(all(dsp, target_abi = "eabihf"))]
+    #[inline(always)]
+    fn widen_f16<const C: usize>(&self, elements: &[f16; C]) -> [f32; C] {
+        f16_fpu::widen(elements)
+    }
+
+    /// The FPU's own conversions, whose infinities and NaN are made the largest numbers.
+    #[cfg(all(dsp, target_abi = "eabihf"))]
+    #[inline(always)]
+    fn narrow_f16<const C: usize>(&self, values: &[f32; C], out: &mut [f16; C]) {
+        f16_fpu::narrow(values, out);
     }
 
     #[inline(always)]

@@ -6,8 +6,8 @@
 pub(crate) fn fp_mode_is_ieee() -> bool {
     #[cfg(all(target_arch = "arm", target_abi = "eabihf"))]
     {
-        /// Rounding mode, flush to zero, default NaN.
-        const MODES: u32 = 0b11 << 22 | 1 << 24 | 1 << 25;
+        /// Rounding mode, flush to zero, default NaN, f16 without infinities.
+        const MODES: u32 = 0b11 << 22 | 1 << 24 | 1 << 25 | 1 << 26;
         let fpscr: u32;
         // SAFETY: reads a register that code for this ABI may use; without the
         // unit switched on, none of it would have come so far.

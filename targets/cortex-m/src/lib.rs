@@ -34,6 +34,8 @@
 extern crate std;
 
 mod dsp;
+#[cfg(all(dsp, target_abi = "eabihf"))]
+mod f16_fpu;
 mod fpu;
 mod quad_scalar;
 mod quads;

@@ -1,7 +1,7 @@
 //! The self-test: proofs that a board gives before it is believed.
 //!
 //! The smallest comes first, so that a failure names the part that is broken: a product of each
-//! kind beside plain Rust (the kernels), then the digest of 64 tokens (a whole model). Both go
+//! kind beside plain Rust (the kernels), the conversions of an f16 state, then the digest of 64 tokens (a whole model). Both go
 //! through the image's own buffers, because there is no room for others.
 
 use kinglet::engine::Cpu;
@@ -13,6 +13,8 @@ use kinglet::kernels::activations::Quantized;
 use kinglet::kernels::matrix::{INPUT_PAD, Matrix, SparseMatrix, padded_inputs};
 use kinglet::kernels::scalar::Scalar;
 use kinglet::kernels::{Kernels, Product, SparseProduct};
+#[cfg(all(feature = "f16-state", target_abi = "eabihf"))]
+use kinglet::num::state_dtype::{StateElement, f16};
 
 use crate::console::{Failed, fail, say};
 use crate::memory::Element;
@@ -136,6 +138,42 @@ fn sparse<K: Kernels>(
     Scalar.sparse_product(SparseProduct { matrix, input, output: expected });
     kernels.sparse_product(SparseProduct { matrix, input, output: found });
     same(kernels, found, expected)
+}
+
+/// Whether the kernels convert elements of an f16 state as the reference does: each f16, and of
+/// f32 each sign, exponent and upper fraction with lower fractions about a place to round at.
+/// Without an FPU all kernels have the reference's conversions.
+#[cfg(all(feature = "f16-state", target_abi = "eabihf"))]
+#[inline(never)]
+pub(crate) fn conversions<K: Kernels>(kernels: &K) -> Result<(), Failed> {
+    let same = |upper: &u16| {
+        let values = [0x0FFF, 0x1000, 0x1001, 0x3000];
+        let values = values.map(|lower| f32::from_bits(u32::from(*upper) << 16 | lower));
+        let mut narrow = [f16::ZERO; 4];
+        kernels.narrow_f16(&values, &mut narrow);
+        let mut pairs = values.iter().zip(&narrow);
+        let element = f16::from_bits(*upper);
+        let [wide, ..] = kernels.widen_f16(&[element; 4]);
+        // A state holds nothing that is not finite.
+        (!element.is_finite() || wide.to_bits() == widened(element).to_bits())
+            && pairs.all(|(value, found)| narrowed(*value).to_bits() == found.to_bits())
+    };
+    match (0..=u16::MAX).find(|upper| !same(upper)) {
+        None => Ok(()),
+        Some(upper) => fail!("the {} kernels convert {} wrong", kernels.name(), upper),
+    }
+}
+
+#[cfg(all(feature = "f16-state", target_abi = "eabihf"))]
+#[inline(never)]
+fn narrowed(value: f32) -> f16 {
+    StateElement::narrow(value)
+}
+
+#[cfg(all(feature = "f16-state", target_abi = "eabihf"))]
+#[inline(never)]
+fn widened(element: f16) -> f32 {
+    element.widen()
 }
 
 /// Values with both ends of the range; one in `every` is not zero.

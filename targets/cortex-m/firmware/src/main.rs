@@ -52,6 +52,8 @@ fn run() -> Result<(), Failed> {
         return fail!("the model's vocabulary is larger than this image is for");
     };
     check::kernels(engine.kernels(), engine.model(), logits)?;
+    #[cfg(all(feature = "f16-state", target_abi = "eabihf"))]
+    check::conversions(engine.kernels())?;
     say!("kernels {}: as the reference", engine.kernels().name());
     check_digest(engine, logits)?;
     let mut cost = Cost::default();

@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use kinglet::kernels::{Kernels, Phase, Product, Region, SparseProduct, Split};
+use kinglet::num::state_dtype::f16;
 
 use crate::clock::Clock;
 
@@ -82,6 +83,16 @@ impl<K: Kernels> Kernels for Measured<K> {
 
     fn sparse_product(&self, job: SparseProduct<'_>) {
         self.measure(Part::Sparse, || self.kernels.sparse_product(job));
+    }
+
+    #[inline(always)]
+    fn widen_f16<const C: usize>(&self, elements: &[f16; C]) -> [f32; C] {
+        self.kernels.widen_f16(elements)
+    }
+
+    #[inline(always)]
+    fn narrow_f16<const C: usize>(&self, values: &[f32; C], out: &mut [f16; C]) {
+        self.kernels.narrow_f16(values, out);
     }
 
     #[inline(always)]
