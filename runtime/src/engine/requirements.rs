@@ -156,6 +156,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_rank_that_no_tensor_has_takes_no_memory() {
+        for architecture in [Architecture::Rwkv7, Architecture::Rwkv7a] {
+            let one_layer = |value| {
+                let shape = shape(architecture, 64, 64, 8);
+                let shape = Shape { layers: 1, ranks: Ranks { value, ..shape.ranks }, ..shape };
+                checked_workspace_len(&shape, 1)
+            };
+            assert_eq!(one_layer(1 << 20), one_layer(0));
+        }
+    }
+
     /// Ranks alone make a workspace too large.
     #[test]
     fn workspaces_beyond_32_bits_are_told() {

@@ -278,6 +278,12 @@ impl Shape {
         2 * self.width + pieces * len
     }
 
+    /// Rank of RWKV-7's blend with the first layer's values. A single layer has none, and so no
+    /// tensor bounds what its header says.
+    pub const fn value_rank(&self) -> usize {
+        if self.layers > 1 { self.ranks.value } else { 0 }
+    }
+
     /// The recurrence's part of a layer's state, as a number of pieces and the
     /// elements of each; a piece is what one head owns.
     pub(crate) const fn recurrent_pieces(&self) -> (usize, usize) {

@@ -132,7 +132,7 @@ scratch! {
         /// `w1 n_w` and its like: `[token][rank]` each.
         w_hidden: floats(tokens * shape.ranks.decay),
         a_hidden: floats(tokens * shape.ranks.iclr),
-        v_hidden: floats(tokens * shape.ranks.value),
+        v_hidden: floats(tokens * shape.value_rank()),
         g_hidden: floats(tokens * shape.ranks.gate),
     }
 }
@@ -164,7 +164,7 @@ scratch! {
         /// `tanh(w1 n_w)` and its like.
         w_input: quantized(tokens, shape.ranks.decay),
         a_input: quantized(tokens, shape.ranks.iclr),
-        v_input: quantized(tokens, shape.ranks.value),
+        v_input: quantized(tokens, shape.value_rank()),
         g_input: quantized(tokens, shape.ranks.gate),
     }
 }

@@ -39,9 +39,15 @@ int main(void) {
     check(kinglet_model_info(&model, &info));
     check(kinglet_engine_init(&engine, &model, 1, state, sizeof state,
                               workspace, sizeof workspace));
+#ifdef SEED
+    // The story of `kinglet run --seed SEED`.
+    KingletSamplerOptions options = kinglet_sampler_defaults_for(&model);
+    check(kinglet_sampler_init(&sampler, options, SEED, NULL, 0));
+#else
     KingletSamplerOptions greedy = kinglet_sampler_defaults();
     greedy.temperature = 0;
     check(kinglet_sampler_init(&sampler, greedy, 0, NULL, 0));
+#endif
     check(kinglet_text_init(&text));
 
     uint32_t token = info.end_of_text;

@@ -204,6 +204,11 @@ const char *kinglet_error_string(int32_t status);
 // The version of this library, such as "0.1.0": a string that always lives.
 const char *kinglet_version(void);
 
+// The id that ends a turn of a conversation, where the checkpoint's file named one, or
+// KINGLET_NO_TOKEN; also when `model` is not an open model. A text ends at it as at the
+// end of a text.
+uint32_t kinglet_model_end_of_turn(const struct KingletModel *model);
+
 // Opens a model file of `size` bytes at `bytes`, a multiple of
 // KINGLET_MODEL_ALIGN. The bytes are read in place, in flash or in a memory
 // map; they stay there, unchanged, as long as anything made from the model is

@@ -116,6 +116,20 @@ impl KingletModelInfo {
     }
 }
 
+/// The id that ends a turn of a conversation, where the checkpoint's file named one, or
+/// KINGLET_NO_TOKEN; also when `model` is not an open model. A text ends at it as at the
+/// end of a text.
+///
+/// # Safety
+///
+/// The pointer is to a model.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_model_end_of_turn(model: *const KingletModel) -> u32 {
+    // SAFETY: the caller's promise.
+    let loaded = unsafe { get(model) };
+    loaded.ok().and_then(|loaded| loaded.model.end_of_turn()).unwrap_or(KINGLET_NO_TOKEN)
+}
+
 /// Opens a model file of `size` bytes at `bytes`, a multiple of
 /// KINGLET_MODEL_ALIGN. The bytes are read in place, in flash or in a memory
 /// map; they stay there, unchanged, as long as anything made from the model is

@@ -607,6 +607,9 @@ fn the_model_tells_what_it_is() {
     assert_eq!(info.end_of_text, 0);
     assert!(info.drawable > 256 && info.drawable <= info.vocab);
     assert_eq!(info.content_hash, core.header().content_hash);
+    // SAFETY: an open model, and none.
+    let turns = unsafe { [kinglet_model_end_of_turn(&model), kinglet_model_end_of_turn(null())] };
+    assert_eq!(turns, [KINGLET_NO_TOKEN; 2], "the story teller has no turns");
 }
 
 #[test]

@@ -113,6 +113,7 @@ static void null_pointers(World *w) {
     REFUSED(NULL_POINTER, kinglet_model_verify(NULL));
     REFUSED(NULL_POINTER, kinglet_model_info(NULL, &info));
     REFUSED(NULL_POINTER, kinglet_model_info(w->model, NULL));
+    if (kinglet_model_end_of_turn(NULL) != KINGLET_NO_TOKEN) abort();
     REFUSED(NULL_POINTER, kinglet_encode(NULL, text, 3, tokens, 4, &count));
     REFUSED(NULL_POINTER, kinglet_encode(w->model, NULL, 3, tokens, 4, &count));
     REFUSED(NULL_POINTER, kinglet_encode(w->model, text, 3, NULL, 4, &count));

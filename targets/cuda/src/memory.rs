@@ -177,7 +177,7 @@ impl Buffers {
                 *wide_buffer = memory.floats(wide)?;
             }
         }
-        let pairs = [ranks.decay, ranks.iclr, ranks.value, ranks.gate];
+        let pairs = [ranks.decay, ranks.iclr, shape.value_rank(), ranks.gate];
         let low_rank = buffers.low_rank.iter_mut().zip(&mut buffers.low_rank_input);
         for ((hidden, input), rank) in low_rank.zip(pairs) {
             if rank != 0 {

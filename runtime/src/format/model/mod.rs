@@ -244,9 +244,13 @@ impl<'a> Model<'a> {
     /// line `end-of-turn` of its [`provenance`](Self::provenance). It ends a turn as the token that
     /// ends a text ends that.
     pub fn end_of_turn(&self) -> Option<u32> {
-        let lines = self.provenance().lines();
-        let id = lines.filter_map(|line| line.strip_prefix("end-of-turn: ")).next()?;
-        id.parse().ok().filter(|&id: &u32| (id as usize) < self.shape().vocab)
+        // Bytes, because firmware that asks for nothing else here has no use for what checks UTF-8.
+        let mut lines = self.section(Section::Provenance).split(|byte| *byte == b'\n');
+        let digits = lines.find_map(|line| line.strip_prefix(b"end-of-turn: "))?;
+        let id = digits.iter().try_fold(0_u32, |id, digit| {
+            id.checked_mul(10)?.checked_add(char::from(*digit).to_digit(10)?)
+        })?;
+        (!digits.is_empty() && (id as usize) < self.shape().vocab).then_some(id)
     }
 
     /// Checks the CRC-32 of every section, that vectors are finite, and that
