@@ -327,6 +327,23 @@ fn shells_and_man_know_the_command_line() {
     assert!(refusal(&["man", &file]).contains("cannot make the folder"));
 }
 
+#[cfg(not(feature = "quantizer"))]
+#[test]
+fn what_a_build_leaves_out_is_said() {
+    for command in ["quantize", "state", "export", "pull", "list", "rm"] {
+        let error = refusal(&[command, "a", "--json"]);
+        assert!(error.contains("Left out of this build: `quantize`"), "{command}: {error}");
+    }
+    #[cfg(not(feature = "chat"))]
+    assert!(refusal(&["chat", "g1-0.1b"]).contains("`chat`"));
+    #[cfg(not(feature = "manual"))]
+    assert!(refusal(&["man", "folder"]).contains("`completions`, `man`"));
+    #[cfg(not(feature = "decay"))]
+    assert!(refusal(&["info", "--decay"]).contains("`info --decay` is left out"));
+    #[cfg(not(feature = "built-in-model"))]
+    assert!(!succeed(&["run", "--help"]).contains("tells a story"));
+}
+
 #[test]
 fn perplexity_counts_one_document() {
     let folder = Folder::new("voice-plural");
