@@ -148,6 +148,7 @@ impl Chat<'_> {
         let aside = self.put_aside()?;
         self.storage.follow(name);
         self.keep()?;
+        let aside = aside.filter(|old| old != name);
         let aside = aside.map_or(String::new(), |old| format!("; what it goes on from is {old}"));
         self.display.note(&format!("(goes on as {name}{aside})"));
         Ok(())

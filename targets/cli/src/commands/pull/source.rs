@@ -60,7 +60,7 @@ impl Source {
             let meant = shape.and_then(|shape| ENTRIES.iter().find(|entry| entry.shape == shape));
             let near = near(name, ENTRIES.iter().map(|entry| entry.name));
             let near = match (meant, near.is_empty()) {
-                (Some(meant), _) => format!("; did you mean {}?", meant.name),
+                (Some(meant), _) => format!(" (did you mean {}?)", meant.name),
                 (None, true) => String::new(),
                 (None, false) => format!(", near is {}", near.join(", ")),
             };
