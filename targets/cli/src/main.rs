@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "quantizer")]
         Command::State(args) => state::run(&args),
         #[cfg(not(feature = "quantizer"))]
-        Command::LeftOut(_) => Err(anyhow::anyhow!(args::LEFT_OUT)),
+        Command::LeftOut(_) => Err(anyhow::anyhow!(args::left_out())),
         Command::Info(args) => info::run(&args),
         Command::Fit(args) => match fit::run(&args) {
             Ok(false) if stdout::flush().is_ok() => return ExitCode::from(UNFIT),

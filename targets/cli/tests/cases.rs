@@ -187,6 +187,11 @@ fn a_model_file_is_no_prompt() {
     assert!(error.contains("did you mean `-m "), "{error}");
     let error = refusal(&["run", "world.kinglet", "-n", "3"]);
     assert!(error.contains("names a model file, and there is none; see `-m MODEL`"), "{error}");
+    #[cfg(feature = "pull")]
+    {
+        let error = refusal(&["run", "g1-0.1b", "-n", "3"]);
+        assert!(error.contains("the name of a model; did you mean `-m g1-0.1b`?"), "{error}");
+    }
 }
 
 #[test]

@@ -271,6 +271,7 @@ fn wrong_commands_say_what_is_right_and_end_nothing() {
         ("/save ../a", "no name"),
         ("/save last-1", "the program's own"),
         ("/set temp x", "temp x: not a number from 0"),
+        ("/set tokens 0", "tokens 0 does nothing"),
         ("/set top-p 9", "top-p 9: not in 0 to 1"),
         ("/set colour 1", "there is no option colour"),
         ("/think full", "has no thoughts"),
@@ -281,6 +282,8 @@ fn wrong_commands_say_what_is_right_and_end_nothing() {
         assert!(said.contains(part), "{line}: {said}");
     }
     assert!(terminal.enter("/help").contains("/undo [N]"));
+    let retry = terminal.enter("/help retry");
+    assert!(retry.contains("in another way") && !retry.contains("/undo"), "{retry}");
     assert!(!terminal.enter("A cat").is_empty());
     terminal.begin("/exit");
     terminal.0.exp_eof().expect("the end");
@@ -379,7 +382,7 @@ fn a_pipe_gets_what_run_tells() {
 #[test]
 fn answers_are_lines_of_json() {
     let folder = Folder::new("chat-json");
-    let args = ["--json", "--seed", "3", "-n", "12", "--template", "g1"];
+    let args = ["--json", "--seed", "3", "-n", "24", "--template", "g1"];
     let args = [&args[..], &["--think", "full", "--think-budget", "6"]].concat();
     let lines = text(&piped(&folder, &args, "Why?\n/think\n"));
     let lines: Vec<serde_json::Value> =
@@ -443,6 +446,9 @@ fn a_file_of_its_own_keeps_a_conversation() {
     support::succeed(&["quantize", &checkpoint, "--vocab", "bytes", "-o", &model, "-q"]);
     let said = refusal(&folder, &[&model, "--session", &file, "--resume"]);
     assert!(said.contains("talk.state: ") && said.contains("model"), "{said}");
+    assert!(said.contains("another file of --session begins"), "{said}");
+    assert!(!fs::exists(folder.file(".talk.state.lock")).unwrap(), "a lock of no chat");
+    assert!(refusal(&folder, &["--session", "-"]).contains("no output for a pipe"));
     // Options that are given count for more than those of the conversation.
     let args = ["--session", &file, "--resume", "--temp", "0", "-n", "3", "--seed", "5"];
     let shown = text(&piped(&folder, &args, "/set\n"));
@@ -493,6 +499,27 @@ fn a_file_of_its_own_is_of_one_chat_at_a_time() {
 }
 
 #[test]
+fn a_conversation_that_is_kept_by_name_is_not_kept_twice() {
+    let folder = Folder::new("chat-twins");
+    let mut terminal = Terminal::new(&folder, &["-n", "4"]);
+    terminal.enter("A cat");
+    terminal.enter("/fork tom");
+    for _ in 0..3 {
+        terminal.enter("/load tom");
+    }
+    assert!(terminal.enter("/stats").contains("kB of f32"));
+    let states = terminal.enter("/states");
+    assert!(states.contains("tom ") && !states.contains("last-2"), "{states}");
+    // One that went on is another.
+    terminal.enter("A dog");
+    terminal.enter("/load tom");
+    terminal.enter("/load last-1");
+    let cleared = terminal.enter("/clear");
+    assert!(cleared.contains("the one before is last-1"), "{cleared}");
+    assert!(!terminal.enter("/states").contains("last-3"));
+}
+
+#[test]
 fn a_conversation_that_is_loaded_answers_as_it_was_set() {
     let folder = Folder::new("chat-load-settings");
     let mut terminal = Terminal::new(&folder, &["-n", "4", "--temp", "0.5"]);
@@ -522,10 +549,25 @@ fn templates_come_from_files() {
     assert!(refusal(&folder, &["--template", &wrong]).contains("wrong.jinja: the chat template"));
     let empty = folder.write("c.json", "{}");
     assert!(refusal(&folder, &["--template", &empty]).contains("has no text \"chat_template\""));
+    let named = |name: &str| {
+        serde_json::json!({ "chat_template": [{ "name": name, "template": source }] }).to_string()
+    };
+    let default = folder.write("d.json", named("default"));
+    let args = ["--template", &default, "-n", "8", "--seed", "2"];
+    assert_eq!(a.lines().next(), text(&piped(&folder, &args, "Hello\n")).lines().next());
+    let other = folder.write("e.json", named("tool_use"));
+    let said = refusal(&folder, &["--template", &other]);
+    assert!(said.contains("name \"default\"; there are tool_use"), "{said}");
+    for (name, bytes) in [("plain.txt", "Hello there"), ("empty.txt", "")] {
+        let said = refusal(&folder, &["--template", &folder.write(name, bytes)]);
+        assert!(said.contains(name) && said.contains("never uses `messages`"), "{said}");
+    }
+    assert!(refusal(&folder, &["--template", "-"]).contains("cannot come from standard input"));
     assert!(refusal(&folder, &["--template", "g2"]).contains("none of g1, world"));
     assert!(refusal(&folder, &["--think", "full"]).contains("has no thoughts"));
     let model = stories("stories.kinglet");
-    assert_eq!(text(&piped(&folder, &[&model, "-n", "0"], "Hi\n")), "\n");
+    assert!(!text(&piped(&folder, &[&model, "-n", "3"], "Hi\n")).is_empty());
+    assert!(refusal(&folder, &["-n", "0"]).contains("0 does nothing"));
 }
 
 #[test]

@@ -105,4 +105,9 @@ fn the_horizons_are_drawn() {
     let error = refusal(&["info", "--decay", "-m", &model, "-o", &model]);
     assert!(error.contains("would replace"), "{error}");
     assert!(refusal(&["info", "-o", &svg]).contains("--decay"));
+    let png = folder.file("horizon.PNG");
+    assert!(refusal(&["info", "--decay", "-o", &png]).contains("ends in .svg"));
+    let state = folder.file("a.state");
+    succeed(&["run", "-n", "1", "--save-state", &state]);
+    assert!(refusal(&["info", "--decay", &state]).contains("a.state is a state"));
 }

@@ -49,6 +49,7 @@ fn errors_say_what_is_accepted() {
     assert!(near.contains("not known; did you mean `rp2350`? Known are nrf52840"), "{near}");
     let shape = error(&["--shape", "rwkv7-3b"]);
     assert!(shape.contains("known are stories, rwkv7-0.1b, rwkv7-0.4b"), "{shape}");
+    assert!(!error(&["--board", "pi6"]).contains("did you mean"));
 }
 
 fn text(args: &[&str]) -> String {
@@ -66,6 +67,37 @@ fn a_shape_is_answered_before_the_download() {
     let fit = json(&["--shape", "rwkv7-1.5b", "--board", "pi-4"]);
     assert_eq!((&fit["model"], &fit["place"]["board"]), (&"1.5B".into(), &"pi-4-4gb".into()));
     assert_eq!(fit["place"]["largest_to_have"], "2.9B");
+    let large = json(&["--shape", "rwkv7-13.3b", "--board", "pi-5-16gb"]);
+    let place = &large["place"];
+    assert_eq!(
+        (&place["largest_known"], &place["largest_to_have"]),
+        (&"13.3B".into(), &"7.2B".into())
+    );
+}
+
+#[cfg(feature = "pull")]
+#[test]
+fn what_pull_lists_is_answered_before_the_download() {
+    for args in [&["g1-0.4b"][..], &["-m", "g1-0.4b"], &["--shape", "g1-0.4b"]] {
+        let json = json(&[args, &["--board", "pi-4"]].concat());
+        assert_eq!(json["fits"], true, "{args:?}");
+        assert!(json["model_bytes"].as_u64() > Some(450_000_000), "{args:?}");
+    }
+    let output = fit(&["world6-1.6b", "--ram", "4G"]);
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(said.contains("not here yet") && said.contains("`kinglet pull world6-1.6b`"), "{said}");
+    let told = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(told.contains("GB model") && told.contains("in all, of 4 GB"), "{told}");
+    assert_eq!(status(&["--shape", "world4-7b", "--board", "pi-4"]), Some(1));
+}
+
+#[test]
+fn the_table_is_no_wider_than_a_wide_terminal() {
+    let all = text(&["--shape", "rwkv7-7.2b", "--penalties"]);
+    let table = all.lines().skip_while(|line| !line.starts_with("--board"));
+    let rows: Vec<_> = table.take_while(|line| !line.is_empty()).collect();
+    let column = rows[0].find("largest").expect("a heading");
+    assert!(rows.iter().all(|row| row.len() <= 120 && row.as_bytes()[column - 1] == b' '), "{all}");
 }
 
 #[test]

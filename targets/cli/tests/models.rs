@@ -125,6 +125,12 @@ fn models_are_removed() {
     let (status, _, errors) = kinglet(&folder, &["rm", "tales"]);
     assert_eq!(status, Some(2));
     assert!(errors.contains("`--yes`"), "{errors}");
+    // No prompt either, unless a model is chosen.
+    let (status, _, errors) = kinglet(&folder, &["run", "tales"]);
+    assert_eq!(status, Some(2));
+    assert!(errors.contains("did you mean `-m tales`?"), "{errors}");
+    let (status, out, _) = kinglet(&folder, &["run", "-m", "stories", "tales", "-n", "1"]);
+    assert!(status == Some(0) && out.starts_with("tales"), "{out}");
     let (status, out, _) = kinglet(&folder, &["rm", "tales", "stories.kinglet", "-y"]);
     assert_eq!(status, Some(0));
     assert_eq!(out.lines().count(), 2, "{out}");

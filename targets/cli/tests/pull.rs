@@ -151,6 +151,14 @@ fn a_model_is_pulled_listed_run_and_removed() {
     );
     assert_eq!(entry["bytes"], info["file_bytes"]);
 
+    let args = ["pull", SOURCE, "--as", "small", "--json"];
+    let pulled: Value = serde_json::from_str(&machine.succeed(&args)).expect("JSON");
+    assert_eq!((&pulled["name"], &pulled["source"]), (&"small".into(), &SOURCE.into()));
+    assert_eq!(pulled["bytes"], info["file_bytes"]);
+    assert_eq!(pulled["content_hash"], info["content_hash"]);
+    let again = [&args[..], &["--vocab", "bytes", "--force"]].concat();
+    assert_eq!(machine.succeed(&again), machine.succeed(&args));
+
     let error = machine.refusal(&["rm", "small"]);
     assert!(error.contains("--yes"), "{error}");
     machine.succeed(&["rm", "small", "--yes"]);
@@ -385,6 +393,8 @@ fn what_is_no_checkpoint_stays_and_can_be_removed() {
     machine.hub.change(|file| *file = File::new(b"<html>not a checkpoint</html>".to_vec()));
     let error = machine.refusal(&["pull", SOURCE, "--as", "small"]);
     assert!(error.contains("`kinglet rm small.download` removes it"), "{error}");
+    let (cause, rest) = error.split_once("; what was downloaded stays").expect("both");
+    assert!(cause.contains("small.download") && !rest.contains("format"), "{error}");
     machine.succeed(&["rm", "--yes", "small.download"]);
     assert!(machine.names().is_empty());
 }
@@ -442,6 +452,29 @@ fn without_a_network_the_way_by_hand_is_shown() {
     ] {
         assert!(error.contains(said), "{said} is not in\n{error}");
     }
+}
+
+#[test]
+fn a_proxy_that_refuses_is_named() {
+    let machine = Machine::new("pull-proxy-refuses");
+    // It closes each connection before it answers.
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = proxy.local_addr().expect("an address");
+    thread::spawn(move || proxy.incoming().for_each(drop));
+    let mut command = machine.command(&["pull", "g1-0.1b", "--force"]);
+    command.env("HTTPS_PROXY", format!("http://me:secret@{address}"));
+    command.env("HF_ENDPOINT", "https://hub.invalid");
+    let error = refused(command.output().expect("it starts"));
+    assert!(error.contains(&format!("by the proxy http://{address}")), "{error}");
+    assert!(!error.contains("secret"), "{error}");
+}
+
+#[test]
+fn what_is_here_is_not_pulled() {
+    let machine = Machine::new("pull-here");
+    let file = machine.folder.write("here.pth", "x");
+    let error = machine.refusal(&["pull", &file]);
+    assert!(error.contains(&format!("`kinglet quantize {file} -o NAME.kinglet`")), "{error}");
 }
 
 #[test]
@@ -636,8 +669,17 @@ fn kept_checkpoints_have_the_models_names_and_replace_nothing() {
     assert!(error.contains("name of a file"), "{error}");
     assert!(machine.hub.requests().is_empty());
     assert_eq!(fs::read(machine.folder.file("models/three.pth")).expect("it"), b"mine");
-    let notes = machine.notes(&["rm", "one", "--yes"]);
-    assert!(notes.contains("one.pth stays"), "{notes}");
+    let list = machine.succeed(&["list"]);
+    assert!(list.contains("`kinglet rm two.pth` removes that alone"), "{list}");
+    machine.succeed(&["rm", "two.pth", "--yes"]);
+    let list: Value = serde_json::from_str(&machine.succeed(&["list", "--json"])).expect("JSON");
+    assert_eq!(list["checkpoints"].as_array().map(Vec::len), Some(2));
+    let removed: Value =
+        serde_json::from_str(&machine.succeed(&["rm", "one", "--yes", "--json"])).expect("JSON");
+    let paths: Vec<_> = removed["removed"].as_array().into_iter().flatten().collect();
+    let ends = |end: &str| paths.iter().any(|file| file["path"].as_str().unwrap().ends_with(end));
+    assert!(ends("one.kinglet") && ends("one.pth"), "{removed}");
+    assert_eq!(machine.names(), ["three.pth", "two.kinglet"]);
 }
 
 #[test]

@@ -248,7 +248,7 @@ fn only_a_file_can_be_read_in_or_locked() {
     };
     for option in ["--preload", "--lock"] {
         let said = kinglet(&["run", option]);
-        assert!(said.contains("--model"), "{said}");
+        assert!(said.contains("is for a model file; give one with -m"), "{said}");
         let said = kinglet(&["run", option, "-m", "Cargo.toml"]);
         assert!(said.contains("not a Kinglet model"), "{said}");
     }

@@ -77,6 +77,15 @@ fn every_command_has_json() {
     assert_eq!(written["parameters"], json(&["info", "--json"])["parameters"]);
     assert_eq!(written["file_bytes"], std::fs::metadata(&model).unwrap().len());
     assert!(written["tensors"].as_array().unwrap().len() > 30);
+    // What none of these is run for.
+    let help = succeed(&["help"]);
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    for command in commands.take_while(|line| !line.is_empty()) {
+        let name = command.split_whitespace().next().expect("a name");
+        if !["completions", "man", "help"].contains(&name) {
+            assert!(succeed(&["help", name]).contains("--json"), "{name}");
+        }
+    }
 }
 
 #[test]
@@ -119,6 +128,36 @@ fn standard_input_is_a_hyphen_everywhere() {
         let error = refusal(&[command, "-", "-o", &folder.file("m.kinglet")]);
         assert!(error.contains("standard input"), "{command}: {error}");
     }
+    // What is a file alone says so.
+    let checkpoint = stories("stories.pth");
+    for args in [
+        &["info", "-"][..],
+        &["run", "--state", "-"],
+        &["quantize", &checkpoint, "--vocab", "-", "-o", &folder.file("m.kinglet")],
+        &["quantize", &checkpoint, "--lora", "-", "-o", &folder.file("m.kinglet")],
+    ] {
+        let error = refusal(args);
+        assert!(error.contains("cannot come from standard input; give a file"), "{error}");
+    }
+    for args in [
+        &["quantize", &checkpoint, "-o", "-"][..],
+        &["export", "-o", "-"],
+        &["logits", "--ids", &ids, "-o", "-"],
+        &["run", "--save-state", "-"],
+    ] {
+        let error = refusal(args);
+        assert!(error.contains("give a file, or ./- for one of that name"), "{error}");
+    }
+}
+
+#[test]
+fn what_keeps_a_model_in_memory_needs_its_file() {
+    for option in ["--preload", "--lock"] {
+        for command in ["run", "digest", "bench"] {
+            let error = refusal(&[command, option]);
+            assert!(error.contains(&format!("{option} is for a model file; give")), "{error}");
+        }
+    }
 }
 
 #[test]
@@ -144,9 +183,9 @@ fn numbers_are_refused_in_one_voice() {
         (&["run", "--seed", "abc"][..], "--seed <N>': not a whole number from 0"),
         (&["run", "-n", "-5"], "--tokens <N>': not a whole number from 0"),
         (&["run", "-n", "1e6"], "--tokens <N>': not a whole number from 0"),
-        (&["run", "-t", "1,2"], "--threads <N>': not a whole number from 0"),
-        (&["run", "-t", "0"], "--threads <N>': not in 1 to 256"),
-        (&["bench", "-t", "1,0"], "--threads <LIST>': not in 1 to 256"),
+        (&["run", "-t", "1,2"], "--threads <N>': not a number from 1 to 256"),
+        (&["run", "-t", "0"], "--threads <N>': not a number from 1 to 256"),
+        (&["bench", "-t", "1,0"], "--threads <LIST>': not a number from 1 to 256"),
         (&["run", "--top-k", "-1"], "--top-k <K>': not a whole number from 0"),
         (&["run", "--top-p", "90"], "--top-p <P>': not in 0 to 1"),
         (&["run", "--temp", "-1"], "--temp <T>': below 0"),
@@ -282,7 +321,27 @@ fn shells_and_man_know_the_command_line() {
     assert!(page("kinglet.1").contains("Status:"));
     let run = page("kinglet-run.1");
     assert!(run.contains("save\\-state") && run.contains("kinglet\\-run"), "{run}");
-    assert!(refusal(&["man", &folder.file("none")]).contains("does not exist"));
+    succeed(&["man", &folder.file("new/man1")]);
+    assert!(std::fs::exists(folder.file("new/man1/kinglet.1")).unwrap());
+    let file = folder.write("file", "");
+    assert!(refusal(&["man", &file]).contains("cannot make the folder"));
+}
+
+#[cfg(not(feature = "quantizer"))]
+#[test]
+fn what_a_build_leaves_out_is_said() {
+    for command in ["quantize", "state", "export", "pull", "list", "rm"] {
+        let error = refusal(&[command, "a", "--json"]);
+        assert!(error.contains("Left out of this build: `quantize`"), "{command}: {error}");
+    }
+    #[cfg(not(feature = "chat"))]
+    assert!(refusal(&["chat", "g1-0.1b"]).contains("`chat`"));
+    #[cfg(not(feature = "manual"))]
+    assert!(refusal(&["man", "folder"]).contains("`completions`, `man`"));
+    #[cfg(not(feature = "decay"))]
+    assert!(refusal(&["info", "--decay"]).contains("`info --decay` is left out"));
+    #[cfg(not(feature = "built-in-model"))]
+    assert!(!succeed(&["run", "--help"]).contains("tells a story"));
 }
 
 #[test]

@@ -256,6 +256,28 @@ fn a_thought_ends_with_its_budget() {
 }
 
 #[test]
+fn a_budget_of_nothing_ends_a_thought_before_it_begins() {
+    let options = SessionOptions {
+        thinking: Thinking::Full(Effort::Unsaid),
+        thought_tokens: Some(0),
+        answer_tokens: 24,
+        ..options(2, vec![], 0)
+    };
+    with_session(&stories(), "g1", options, |session| {
+        session.ask("Why?").unwrap();
+        let (thought, answer) = draw(session, 100);
+        session.settle().unwrap();
+        let turn = &session.turns()[0];
+        assert!(thought.trim().is_empty() && turn.thought.is_empty(), "{thought}");
+        assert!(!answer.is_empty());
+        // The end of the thought is among the tokens of the answer.
+        let ends = usize::from(turn.ended);
+        assert_eq!(session.stats().drawn, turn.tokens.len() + ends);
+        assert!(turn.tokens.len() <= 24);
+    });
+}
+
+#[test]
 fn a_text_that_is_not_read_leaves_the_session_as_it_was() {
     with_session(&stories(), "g1", options(1, vec![], 0), |session| {
         session.ask("Hello.").unwrap();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use kinglet_talk::Thinking;
 
-use super::parse::{Stop, stop, whole};
+use super::parse::{Stop, positive, stop, whole};
 use super::{EngineArgs, PlacedModelArgs, ResidenceArgs, SamplingArgs};
 
 #[derive(Args, Clone, Debug)]
@@ -29,7 +29,8 @@ pub(crate) struct ChatArgs {
     /// a-bit and a-lot, which ask for it; fast if not given and the template has thoughts
     #[arg(long, value_name = "MODE", value_parser = thinking)]
     pub(crate) think: Option<Thinking>,
-    /// Ends a thought after this many tokens
+    /// Ends a thought after this many tokens, 0 before it begins. The `</think>` that does so comes
+    /// on top, and counts as tokens of the answer
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = whole::<usize>)]
     pub(crate) think_budget: Option<usize>,
     /// Goes on with the last conversation with this model, or that of --session
@@ -40,14 +41,15 @@ pub(crate) struct ChatArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) session: Option<PathBuf>,
     /// Most tokens of an answer, its thought included; 2048 if not given
-    #[arg(short = 'n', long = "tokens", value_name = "N", allow_hyphen_values = true, value_parser = whole::<usize>)]
+    #[arg(short = 'n', long = "tokens", value_name = "N", allow_hyphen_values = true, value_parser = positive)]
     pub(crate) tokens: Option<usize>,
     /// Ends an answer where this text comes, which is not shown; may be given several times. `\n`,
     /// `\t` and `\\` stand for a line break, a tab and a backslash
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = stop)]
     pub(crate) stop: Vec<Stop>,
-    /// Prints a line of JSON for each answer: question, thought, answer, tokens, and its end, which
-    /// is end, stop, length or interrupt
+    /// Prints a line of JSON for each answer: question, thought, answer, tokens (all that the model
+    /// wrote, its thought included, but for one that ends the text), and its end, which is end,
+    /// stop, length or interrupt
     #[arg(long)]
     pub(crate) json: bool,
     // Last, for its options have a heading of their own.

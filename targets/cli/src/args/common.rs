@@ -21,7 +21,8 @@ pub(crate) struct ModelArgs {
         )
     )]
     pub(crate) model: Option<PathBuf>,
-    /// Checks the checksums of the whole file first; done anyway below 64 MB
+    /// Checks the checksums of the whole file and its content hash first. Without it the checksums
+    /// of a file below 64 MB are checked each time, those of a larger one once
     #[arg(long)]
     pub(crate) verify: bool,
 }
@@ -48,11 +49,11 @@ impl PlacedModelArgs {
 /// Where the model's file is while a command computes.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ResidenceArgs {
-    /// Reads the whole model file into memory first, so that no token waits for the disk
-    #[arg(long, requires = "chosen")]
+    /// Reads the whole file of -m into memory first, so that no token waits for the disk
+    #[arg(long)]
     pub(crate) preload: bool,
-    /// Reads the model file in and keeps it there (mlock); `ulimit -l` must allow its size
-    #[arg(long, requires = "chosen")]
+    /// Reads the file of -m in and keeps it there (mlock); `ulimit -l` must allow its size
+    #[arg(long)]
     pub(crate) lock: bool,
 }
 

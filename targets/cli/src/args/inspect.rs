@@ -16,6 +16,10 @@ pub(crate) struct InfoArgs {
     #[cfg(feature = "decay")]
     #[arg(long, conflicts_with_all = ["device", "device_layers"])]
     pub(crate) decay: bool,
+    /// What this build leaves out
+    #[cfg(not(feature = "decay"))]
+    #[arg(long, hide = true)]
+    pub(crate) decay: bool,
     /// Text for --decay, with models whose decay depends on it (RWKV-6 and 7); `-` is standard
     /// input. One that the model tells if not given
     #[cfg(feature = "decay")]
@@ -44,6 +48,7 @@ pub(crate) struct FitArgs {
     pub(crate) model: PlacedModelArgs,
     /// An official shape instead of a file, before it is downloaded: rwkv7-0.1b, rwkv7-0.4b,
     /// rwkv7-1.5b, rwkv7-2.9b, rwkv7-7.2b, rwkv7-13.3b
+    #[cfg_attr(feature = "pull", doc = "and all that `kinglet pull` lists, such as world6-1.6b")]
     #[arg(long, value_name = "SHAPE", conflicts_with_all = ["chosen", "verify"])]
     pub(crate) shape: Option<String>,
     /// A known board; `kinglet fit` alone lists them. The usual names are taken as well
@@ -137,7 +142,7 @@ pub(crate) struct TokenizeArgs {
     /// Shows the text of token ids
     #[arg(short, long)]
     pub(crate) decode: bool,
-    /// Prints JSON: the ids as a list, which `logits --tokens` takes; with --decode the text
+    /// Prints JSON: the ids as a list, which `logits --ids` takes; with --decode the text
     #[arg(long)]
     pub(crate) json: bool,
 }

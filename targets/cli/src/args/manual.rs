@@ -13,6 +13,6 @@ pub(crate) struct CompletionsArgs {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ManArgs {
-    /// Folder to write kinglet.1 and kinglet-COMMAND.1 into, which is there
+    /// Folder to write kinglet.1 and kinglet-COMMAND.1 into, which is made where there is none
     pub(crate) folder: PathBuf,
 }

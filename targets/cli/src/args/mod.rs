@@ -62,9 +62,25 @@ error. `-` is standard input wherever a text or a list is read.";
 
 /// What this build leaves out.
 #[cfg(not(feature = "quantizer"))]
-pub(crate) const LEFT_OUT: &str = "\
-`quantize`, `state` and `export` are left out of this build: convert on another machine, the model \
-file runs on all";
+const LEFT_OUT: &[&str] = &[
+    "`quantize`, `state`, `export`, `pull`, `list`, `rm`",
+    #[cfg(not(all(feature = "chat", any(unix, windows))))]
+    "`chat`",
+    #[cfg(not(feature = "manual"))]
+    "`completions`, `man`",
+    #[cfg(not(feature = "decay"))]
+    "`info --decay`",
+];
+
+/// What this build leaves out, and what to do about it.
+#[cfg(not(feature = "quantizer"))]
+pub(crate) fn left_out() -> String {
+    format!(
+        "Left out of this build: {}. Do it on another machine with a full build: a model file runs \
+         on all",
+        LEFT_OUT.join(", ")
+    )
+}
 
 /// Whatever was given to a command that is left out.
 #[cfg(not(feature = "quantizer"))]
@@ -77,7 +93,7 @@ pub(crate) struct LeftOutArgs {
 /// Runs RWKV language models: the same text from the same seed on every machine.
 #[derive(Debug, Parser)]
 #[command(name = "kinglet", version, after_long_help = STATUS)]
-#[cfg_attr(not(feature = "quantizer"), command(after_help = LEFT_OUT))]
+#[cfg_attr(not(feature = "quantizer"), command(after_help = left_out()))]
 pub(crate) struct Cli {
     /// Says nothing beside the results and errors: no progress, notes or summaries
     #[arg(short, long, global = true)]
@@ -89,6 +105,10 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Writes text that continues a prompt; without one, tells a story
+    #[cfg_attr(
+        not(feature = "built-in-model"),
+        command(about = "Writes text that continues a prompt")
+    )]
     Run(RunArgs),
     /// Talks with a model, and keeps the conversation
     #[cfg(all(feature = "chat", any(unix, windows)))]
@@ -110,7 +130,13 @@ pub(crate) enum Command {
     State(StateArgs),
     /// The commands that this build leaves out
     #[cfg(not(feature = "quantizer"))]
-    #[command(name = "quantize", aliases = ["state", "export"], hide = true)]
+    #[command(
+        name = "quantize",
+        aliases = ["state", "export", "pull", "list", "rm"],
+        hide = true
+    )]
+    #[cfg_attr(not(all(feature = "chat", any(unix, windows))), command(alias = "chat"))]
+    #[cfg_attr(not(feature = "manual"), command(aliases = ["completions", "man"]))]
     LeftOut(LeftOutArgs),
     /// Shows a model's shape, sizes and provenance, or what a state file holds
     Info(InfoArgs),

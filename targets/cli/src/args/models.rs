@@ -22,8 +22,8 @@ pub(crate) struct PullArgs {
     /// Replaces a model of that name, and does without the checks of memory and disk
     #[arg(long, requires = "model")]
     pub(crate) force: bool,
-    /// Prints the list as JSON
-    #[arg(long, conflicts_with = "model")]
+    /// Prints JSON: the list, or what was pulled
+    #[arg(long)]
     pub(crate) json: bool,
 }
 
@@ -47,10 +47,14 @@ pub(crate) struct ListArgs {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RmArgs {
-    /// Names, as `kinglet list` shows them; NAME.download is what there is of a download alone
+    /// Names, as `kinglet list` shows them; with a model goes the checkpoint that `pull --keep` kept.
+    /// NAME.download is what there is of a download alone, NAME.pth a kept checkpoint alone
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
     /// Does not ask
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// Prints the files that were removed as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }

@@ -70,12 +70,8 @@ pub(super) fn measured(text: &str) -> Result<usize, String> {
 pub(crate) const MAX_THREADS: usize = 256;
 
 pub(super) fn threads(text: &str) -> Result<usize, String> {
-    match whole(text) {
-        Ok(number) if !(1..=MAX_THREADS).contains(&number) => {
-            Err(format!("not in 1 to {MAX_THREADS}"))
-        }
-        number => number,
-    }
+    let number = text.parse().ok().filter(|number| (1..=MAX_THREADS).contains(number));
+    number.ok_or_else(|| format!("not a number from 1 to {MAX_THREADS}"))
 }
 
 /// Bytes of a stop string.
@@ -125,7 +121,9 @@ mod tests {
         }
         assert_eq!(whole::<u64>("18446744073709551616"), Err("too large".to_owned()));
         assert_eq!(positive("0"), Err("0 does nothing; give 1 or more".to_owned()));
-        assert_eq!(threads("0"), Err("not in 1 to 256".to_owned()));
+        for text in ["0", "257", "1,2", "2-4"] {
+            assert_eq!(threads(text), Err("not a number from 1 to 256".to_owned()), "{text}");
+        }
         assert_eq!(share::<f32>("90"), Err("not in 0 to 1".to_owned()));
         assert_eq!(share::<f64>("nan"), Err("not in 0 to 1".to_owned()));
         assert_eq!(not_negative("-1"), Err("below 0".to_owned()));

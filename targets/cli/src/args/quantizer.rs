@@ -37,6 +37,9 @@ pub(crate) struct QuantizeArgs {
     /// The published name of the checkpoint that `pull` has under another one
     #[arg(skip)]
     pub(crate) pulled: Option<String>,
+    /// Whether something else is said of the result
+    #[arg(skip)]
+    pub(crate) unsaid: bool,
     /// Model file to write
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: PathBuf,
@@ -79,8 +82,10 @@ pub(crate) struct QuantizeArgs {
     /// Documents stand apart by lines `<|endoftext|>`. The model's own texts if not given
     #[arg(long, value_name = "FILE", requires = "report")]
     pub(crate) text: Option<PathBuf>,
-    /// The model file states those that are given, and `run` begins with them
-    #[command(flatten)]
+    #[command(
+        flatten,
+        next_help_heading = "How tokens are to be drawn: the model file states it, and `run` and `chat` begin with it"
+    )]
     pub(crate) sampler: SamplerArgs,
 }
 

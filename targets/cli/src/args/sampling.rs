@@ -11,7 +11,10 @@ use super::parse::{not_negative, share, whole};
 /// How tokens are drawn, and from which seed.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SamplingArgs {
-    #[command(flatten)]
+    #[command(
+        flatten,
+        next_help_heading = "How tokens are drawn (what is not given is the model's own: `kinglet info` shows it)"
+    )]
     pub(crate) sampler: SamplerArgs,
     /// Seed of the choice; drawn, and shown at the end, if not given
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = whole::<u64>)]
@@ -20,12 +23,8 @@ pub(crate) struct SamplingArgs {
 
 /// How tokens are drawn.
 #[derive(Args, Clone, Debug, Default)]
-#[command(
-    next_help_heading = "How tokens are drawn (`kinglet info` shows the model's own options)"
-)]
 pub(crate) struct SamplerArgs {
-    /// Spread of the choice; 0 always takes the most probable token. The model's own if not
-    /// given, as with all of these
+    /// Spread of the choice; 0 always takes the most probable token
     #[arg(long = "temp", value_name = "T", allow_hyphen_values = true, value_parser = not_negative)]
     pub(crate) temperature: Option<f32>,
     /// Keeps the most probable tokens that together have this probability; 1 keeps all

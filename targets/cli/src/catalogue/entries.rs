@@ -95,7 +95,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
         sha256: "966f3420f833532aae3fb1fd6326533b08d43d23b7b03eaa2f0694a30b64a239",
         licence: APACHE,
         shape: rwkv7(32, 2560, [96, 96, 64, 320]),
-        good_for: "boards and laptops with 8 GB",
+        good_for: "4 GB with little to spare, or 8 GB",
     },
     Entry {
         name: "g1-7.2b",

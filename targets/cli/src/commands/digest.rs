@@ -27,7 +27,7 @@ pub(crate) fn run(args: &DigestArgs) -> Result<()> {
     let max_batch = args.batch.min(args.tokens);
     let bar = terminal::progress(
         args.tokens as u64,
-        "{bar:30} {percent}% · {human_pos} of {human_len} tokens · {eta} left",
+        "{bar:30} {percent}% · {human_pos} of {human_len} tokens{left}",
     );
     let crc = with_engine(model, &args.engine, 1, max_batch, |engine| {
         let crc = feed(engine, 0..half, Crc32::new(), &bar)?;

@@ -23,13 +23,18 @@ pub(crate) fn run(args: &ListArgs) -> Result<()> {
     let names = models::names(&folder);
     let names = names.with_context(|| format!("cannot read {}", folder.display()))?;
     let entries: Vec<_> = names.into_iter().map(|name| Entry::new(&folder, name)).collect();
-    let parts = models::parts(&folder);
+    let (parts, checkpoints) = (models::parts(&folder), models::checkpoints(&folder));
     if args.json {
         let models: Vec<_> = entries.iter().map(Entry::json).collect();
-        let parts: Vec<_> =
-            parts.iter().map(|(name, len)| json!({ "name": name, "bytes": len })).collect();
-        let folder = folder.display().to_string();
-        let json = json!({ "folder": folder, "models": models, "downloads": parts });
+        let files = |files: &[(String, u64)]| -> Vec<_> {
+            files.iter().map(|(name, len)| json!({ "name": name, "bytes": len })).collect()
+        };
+        let json = json!({
+            "folder": folder.display().to_string(),
+            "models": models,
+            "downloads": files(&parts),
+            "checkpoints": files(&checkpoints),
+        });
         outln!("{}", serde_json::to_string_pretty(&json)?)?;
     } else {
         print(&folder, &entries)?;
@@ -37,6 +42,10 @@ pub(crate) fn run(args: &ListArgs) -> Result<()> {
             let bytes = size(len);
             let name = visible(&name);
             outln!("{name}: {bytes} of its download; `kinglet rm {name}.download` removes that")?;
+        }
+        for (name, len) in checkpoints {
+            let (name, bytes) = (visible(&name), size(len));
+            outln!("{name}: a checkpoint, {bytes}; `kinglet rm {name}` removes that alone")?;
         }
     }
     Ok(())

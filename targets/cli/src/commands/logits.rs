@@ -59,7 +59,7 @@ fn write(engine: &mut dyn Engine, tokens: &[u32], out: &mut impl Write) -> Resul
     let mut logits = vec![0.0f32; engine.max_batch() * vocab];
     let bar = terminal::progress(
         tokens.len() as u64,
-        "{bar:30} {percent}% · {human_pos} of {human_len} tokens · {eta} left",
+        "{bar:30} {percent}% · {human_pos} of {human_len} tokens{left}",
     );
     for chunk in tokens.chunks(engine.max_batch()) {
         let batch: Vec<_> =

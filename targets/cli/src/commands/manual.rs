@@ -2,12 +2,12 @@
 
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::CommandFactory;
 use clap_mangen::Man;
 
 use crate::args::{Cli, CompletionsArgs, ManArgs};
-use crate::support::output::Output;
+use crate::support::output::{self, Output};
 use crate::support::stdout::Stdout;
 
 /// Prints the completions of a shell.
@@ -19,6 +19,9 @@ pub(crate) fn completions(args: &CompletionsArgs) -> Result<()> {
 
 /// Writes a page for the program and one for each command.
 pub(crate) fn man(args: &ManArgs) -> Result<()> {
+    output::refuse_standard_output("man", &args.folder)?;
+    std::fs::create_dir_all(&args.folder)
+        .with_context(|| format!("cannot make the folder {}", args.folder.display()))?;
     let mut program = Cli::command().disable_help_subcommand(true);
     // Gives the commands their names for display, `kinglet-run`.
     program.build();

@@ -48,7 +48,7 @@ pub(crate) fn run(args: &PerplexityArgs) -> Result<()> {
     let figures = with_engine(model, &args.engine, 1, batch, |engine| {
         let bar = terminal::progress(
             text.len() as u64,
-            "{bar:30} {percent}% · {bytes} of {total_bytes} · {msg} · {eta} left",
+            "{bar:30} {percent}% · {decimal_bytes} of {decimal_total_bytes} · {msg}{left}",
         );
         let mut sum = Sum { nats: 0.0, tokens: 0, bytes: 0 };
         for (index, document) in documents.iter().enumerate() {

@@ -5,12 +5,12 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 
 use crate::args::RmArgs;
-use crate::support::models::{self, ENDINGS};
+use crate::support::models;
 use crate::support::numbers::size;
 use crate::support::stdout::outln;
-use crate::support::terminal;
 
 pub(crate) fn run(args: &RmArgs) -> Result<()> {
     let folder = models::folder()?;
@@ -24,15 +24,22 @@ pub(crate) fn run(args: &RmArgs) -> Result<()> {
         }
     }
     if !args.yes && !agreed(&files)? {
-        outln!("nothing was removed")?;
-        return Ok(());
+        files.clear();
     }
+    let mut removed = Vec::new();
     for file in &files {
+        let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
         fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))?;
-        outln!("removed {}", file.display())?;
+        if args.json {
+            removed.push(json!({ "path": file.display().to_string(), "bytes": bytes }));
+        } else {
+            outln!("removed {}", file.display())?;
+        }
     }
-    for kept in kept(&files) {
-        terminal::note(&format!("note: {} stays", kept.display()));
+    if args.json {
+        outln!("{}", serde_json::to_string_pretty(&json!({ "removed": removed }))?)?;
+    } else if files.is_empty() {
+        outln!("nothing was removed")?;
     }
     Ok(())
 }
@@ -49,8 +56,14 @@ fn files_of(folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     };
     let model = [models::file(folder, name), models::origin(folder, name)];
     let mut files = there(model.into_iter().chain(of_part(name)).collect());
+    if files.first().is_some_and(|file| *file == models::file(folder, name)) {
+        files.extend(there(models::kept(folder, name).into()));
+    }
     if let (true, Some(name)) = (files.is_empty(), models::of_part(name)) {
         files = there(of_part(name).into());
+    }
+    if files.is_empty() && models::is_checkpoint(name) {
+        files = there(vec![folder.join(name)]);
     }
     if files.is_empty() {
         let known = models::names(folder).unwrap_or_default();
@@ -62,13 +75,6 @@ fn files_of(folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
         bail!("no model `{name}` in {}; {next}", folder.display());
     }
     Ok(files)
-}
-
-/// The checkpoints that `pull --keep` keeps beside the models among the files.
-fn kept(files: &[PathBuf]) -> Vec<PathBuf> {
-    let models = files.iter().filter(|file| file.extension().is_some_and(|it| it == "kinglet"));
-    let beside = models.flat_map(|file| ENDINGS.map(|ending| file.with_extension(ending)));
-    beside.filter(|file| file.is_file()).collect()
 }
 
 /// Asks whether the files are to go.

@@ -16,7 +16,7 @@ use crate::support::stdout::outln;
 use crate::support::terminal;
 
 pub(crate) fn run(args: &StateArgs) -> Result<()> {
-    input::refuse_standard_input(&args.state)?;
+    input::refuse_checkpoint(&args.state)?;
     let checkpoint = Checkpoint::open(&args.state)?;
     let files = checkpoint.inputs();
     output::refuse_overwrite(files.iter().chain(&args.model.model), "--output", &args.output)?;

@@ -159,8 +159,8 @@ fn upload<'a, D: kinglet_cuda::Device, R>(
 ) -> Result<R> {
     let mut bar = None;
     let engine = DeviceEngine::new(device, &model, options, host, &mut |done, total| {
-        let template = "{bar:30} {percent}% · copying the model to the GPU · {bytes_per_sec} · \
-                        {eta} left";
+        let template =
+            "{bar:30} {percent}% · copying the model to the GPU · {decimal_bytes_per_sec}{left}";
         bar.get_or_insert_with(|| terminal::progress(total, template)).set_position(done);
     });
     if let Some(bar) = bar {

@@ -14,6 +14,7 @@ pub(crate) const MAX_TEXT: u64 = 1 << 30;
 
 /// Reads the file at `path`, of at most `most` bytes, for a purpose that `what` names.
 pub(crate) fn read(path: &Path, most: u64, what: &str) -> Result<Vec<u8>> {
+    refuse_standard_input(path, what)?;
     let name = path.display();
     let metadata = fs::metadata(path).with_context(|| format!("cannot read {name}"))?;
     if metadata.is_dir() {
@@ -35,16 +36,20 @@ pub(crate) fn text(path: &Path, what: &str) -> Result<Vec<u8>> {
     if path.as_os_str() == "-" { standard_input(what) } else { read(path, MAX_TEXT, what) }
 }
 
-/// Refuses a checkpoint from standard input.
-#[cfg(feature = "quantizer")]
-pub(crate) fn refuse_standard_input(path: &Path) -> Result<()> {
+/// Refuses `-` for what is read from files alone.
+pub(crate) fn refuse_standard_input(path: &Path, what: &str) -> Result<()> {
     if path.as_os_str() == "-" {
         bail!(
-            "a checkpoint cannot come from standard input, because its end is read before its \
-             beginning; give a file"
+            "{what} cannot come from standard input; give a file, or ./- for one of the name `-`"
         );
     }
     Ok(())
+}
+
+/// Refuses a checkpoint from standard input: its end is read before its beginning.
+#[cfg(feature = "quantizer")]
+pub(crate) fn refuse_checkpoint(path: &Path) -> Result<()> {
+    refuse_standard_input(path, "a checkpoint, whose end is read before its beginning,")
 }
 
 /// What to call the text at `path`.

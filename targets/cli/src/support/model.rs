@@ -13,7 +13,7 @@ use kinglet_host::ModelFile;
 use kinglet_quantize::{Hex, content_hash};
 
 use crate::args::{ModelArgs, ResidenceArgs};
-use crate::support::{models, terminal, verified};
+use crate::support::{input, models, terminal, verified};
 
 /// The model that the program brings along.
 #[cfg(feature = "built-in-model")]
@@ -61,6 +61,7 @@ impl LoadedModel {
                 ("the built-in model".to_owned(), Bytes::BuiltIn(bytes))
             }
             Some(given) => {
+                input::refuse_standard_input(given, "a model")?;
                 let path = models::resolve(given)?;
                 let map = ModelFile::open(&path);
                 let map = map.with_context(|| format!("cannot read {}", path.display()))?;
@@ -74,6 +75,10 @@ impl LoadedModel {
 
     /// [`new`](Self::new), with the model's file in memory where that is asked for.
     pub(crate) fn resident(args: &ModelArgs, residence: &ResidenceArgs) -> Result<Self> {
+        let asked = [("--preload", residence.preload), ("--lock", residence.lock)];
+        if let (None, Some((option, _))) = (&args.model, asked.into_iter().find(|(_, on)| *on)) {
+            bail!("{option} is for a model file; give one with -m MODEL");
+        }
         let mut opened = Self::new(args)?;
         opened.resident = residence.lock || residence.preload;
         // The program's own memory holds the built-in model.
@@ -141,7 +146,7 @@ impl LoadedModel {
         let len = model.bytes().len() as u64;
         let bar = terminal::progress(
             len,
-            "{bar:30} {percent}% · checking the model, once · {bytes_per_sec} · {eta} left",
+            "{bar:30} {percent}% · checking the model, once · {decimal_bytes_per_sec}{left}",
         );
         let verified = model.verify_with(|section: &[u8]| {
             let mut crc = crc32fast::Hasher::new();
@@ -198,7 +203,7 @@ fn front(bytes: &[u8]) -> Option<Box<([u8; HEADER_LEN], Vec<u8>)>> {
 fn preload(map: &ModelFile) {
     let bar = terminal::progress(
         map.bytes().len() as u64,
-        "{bar:30} {percent}% · {bytes} of {total_bytes} · {bytes_per_sec} · {eta} left",
+        "{bar:30} {percent}% · {decimal_bytes} of {decimal_total_bytes} · {decimal_bytes_per_sec}{left}",
     );
     map.preload(|done| bar.set_position(done as u64));
     bar.finish_and_clear();

@@ -78,6 +78,19 @@ pub(crate) fn of_part(name: &str) -> Option<&str> {
     name.strip_suffix(PART)
 }
 
+/// Where the checkpoint of the model of that name may be kept.
+#[cfg(all(feature = "pull", any(unix, windows)))]
+pub(crate) fn kept(folder: &Path, name: &str) -> [PathBuf; ENDINGS.len()] {
+    ENDINGS.map(|ending| folder.join(format!("{name}.{ending}")))
+}
+
+/// Whether a name is that of a checkpoint, as `pull --keep` names it.
+#[cfg(all(feature = "pull", any(unix, windows)))]
+pub(crate) fn is_checkpoint(name: &str) -> bool {
+    let ending = Path::new(name).extension().and_then(OsStr::to_str);
+    ending.is_some_and(|ending| ENDINGS.contains(&ending))
+}
+
 /// Names of the models in `folder`, sorted; none where there is no such folder.
 pub(crate) fn names(folder: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(folder) {
@@ -107,6 +120,20 @@ pub(crate) fn parts(folder: &Path) -> Vec<(String, u64)> {
         .collect();
     parts.sort();
     parts
+}
+
+/// Names and lengths of the checkpoints in `folder`, sorted.
+#[cfg(all(feature = "pull", any(unix, windows)))]
+pub(crate) fn checkpoints(folder: &Path) -> Vec<(String, u64)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut kept: Vec<_> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name().to_str().filter(|name| is_checkpoint(name))?.to_owned();
+            Some((name, entry.metadata().ok().filter(fs::Metadata::is_file)?.len()))
+        })
+        .collect();
+    kept.sort();
+    kept
 }
 
 /// Whether a file may have the name: a single part of a path that hides nothing.
@@ -143,6 +170,15 @@ pub(crate) fn resolve(given: &Path) -> Result<PathBuf> {
         folder.display(),
         advice(stem, &names(&folder).unwrap_or_default())
     );
+}
+
+/// Whether a word is the name of a model that is in the folder or that `pull` knows.
+pub(crate) fn is_known(word: &str) -> bool {
+    if !is_name(word) || word.contains(char::is_whitespace) {
+        return false;
+    }
+    let stem = word.strip_suffix(".kinglet").unwrap_or(word);
+    listed_name(stem).is_some() || folder().is_ok_and(|folder| file(&folder, stem).is_file())
 }
 
 /// What to do about a name that stands for no model in the folder.

@@ -59,6 +59,17 @@ impl Kind {
     }
 }
 
+/// Refuses `-` as a file to write: what a command writes there takes its place whole.
+pub(crate) fn refuse_standard_output(option: &str, output: &Path) -> Result<()> {
+    if output.as_os_str() == "-" {
+        bail!(
+            "{option} -: this is no output for a pipe, because it is written whole or not at all; \
+             give a file, or ./- for one of that name"
+        );
+    }
+    Ok(())
+}
+
 /// Refuses to replace a file that is not of the kind written, unless `force` says so.
 pub(crate) fn refuse_foreign(kind: Kind, option: &str, output: &Path, force: bool) -> Result<()> {
     let mut front = [0; 64];
@@ -130,12 +141,14 @@ fn cannot_write(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot write {}: {error}", path.display()))
 }
 
-/// Refuses `output`, which `option` names, where writing it would replace one of `inputs`.
+/// Refuses `output`, which `option` names, where writing it would replace one of `inputs`, and
+/// standard output.
 pub(crate) fn refuse_overwrite<'a>(
     inputs: impl IntoIterator<Item = &'a PathBuf>,
     option: &str,
     output: &Path,
 ) -> Result<()> {
+    refuse_standard_output(option, output)?;
     let resolved = resolve(output);
     if let Some(input) = inputs.into_iter().find(|input| resolve(input) == resolved) {
         bail!(
@@ -176,6 +189,13 @@ mod tests {
         for free in ["src/Cargo.toml", "not-there", "no/such/folder"] {
             assert!(refuse_overwrite(&inputs, "-o", Path::new(free)).is_ok(), "{free}");
         }
+    }
+
+    #[test]
+    fn a_hyphen_is_no_file() {
+        let error = refuse_overwrite(&[PathBuf::from("-")], "-o", Path::new("-")).unwrap_err();
+        assert!(error.to_string().contains("./- for one of that name"), "{error}");
+        assert!(refuse_overwrite(&[], "-o", Path::new("./-")).is_ok());
     }
 
     #[test]

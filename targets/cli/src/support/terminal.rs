@@ -1,9 +1,11 @@
 //! What goes to standard error: messages and progress.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// Whether `--quiet` was given.
 static QUIET: AtomicBool = AtomicBool::new(false);
@@ -73,8 +75,19 @@ impl<W: Write> Write for IgnoreBrokenPipe<W> {
     }
 }
 
+/// How long nothing is said of the time that is left: the first steps tell too little of it.
+const ESTIMATED_AFTER: Duration = Duration::from_secs(2);
+
+/// What there is to say of the time that is left.
+fn left(elapsed: Duration, eta: Duration) -> String {
+    match elapsed < ESTIMATED_AFTER {
+        true => String::new(),
+        false => format!(" · {:#} left", HumanDuration(eta)),
+    }
+}
+
 /// A progress bar over `len` units on a terminal, nothing elsewhere.
-/// `template` shows the position; indicatif's placeholders.
+/// `template` shows the position; indicatif's placeholders, and `{left}` for the time.
 pub(crate) fn progress(len: u64, template: &str) -> ProgressBar {
     let bar = if io::stderr().is_terminal() && !is_quiet() {
         ProgressBar::with_draw_target(Some(len), ProgressDrawTarget::stderr_with_hz(10))
@@ -82,7 +95,11 @@ pub(crate) fn progress(len: u64, template: &str) -> ProgressBar {
         ProgressBar::hidden()
     };
     let style = ProgressStyle::with_template(template);
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_style(style.with_key("left", |state: &ProgressState, out: &mut dyn fmt::Write| {
+        // A bar without it is one still.
+        let _ = out.write_str(&left(state.elapsed(), state.eta()));
+    }));
     bar
 }
 
@@ -94,6 +111,14 @@ pub(crate) fn visible(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_left_is_told_once_it_is_known() {
+        let second = Duration::from_secs(1);
+        assert_eq!(left(second, 660 * second), "");
+        assert_eq!(left(2 * second, 60 * second), " · 60s left");
+        assert_eq!(left(9 * second, 660 * second), " · 11m left");
+    }
 
     #[test]
     fn what_commands_a_terminal_is_left_out() {

@@ -158,6 +158,12 @@ impl Session<'_> {
             return Ok(end(answer, Finish::Length));
         }
         let last = self.last_turn()?;
+        let mut shown = Shown::default();
+        // A budget of no token is spent before the first.
+        if self.is_thought_spent(answer) {
+            self.end_thought(last, answer, &mut shown)?;
+            return Ok(Some(shown.into()));
+        }
         let drawable = self.tokenizer.vocab_len().min(self.logits.len());
         let token = self.sampler.sample(&mut self.logits[..drawable])?;
         self.stats.drawn += 1;
@@ -176,7 +182,6 @@ impl Session<'_> {
         let bytes = self.tokenizer.token(token).unwrap_or_default();
         let thinking = answer.reading.is_thinking();
         let before = answer.reading.bytes;
-        let mut shown = Shown::default();
         if let Some((stop, at)) = answer.reading.push(bytes, &self.stops, &mut shown) {
             self.take_back(last, answer, (before, bytes), at)?;
             let stop = String::from_utf8_lossy(&self.stops[stop]).into_owned();
@@ -187,15 +192,21 @@ impl Session<'_> {
         self.feed(&[token], true, &mut uncancelled)?;
         self.turns[last].tokens.push(token);
         answer.thought_tokens += usize::from(thinking);
-        let spent = self.options.thought_tokens.is_some_and(|most| answer.thought_tokens >= most);
-        if spent && answer.reading.can_end_thought() {
+        if self.is_thought_spent(answer) {
             self.end_thought(last, answer, &mut shown)?;
         }
         answer.ready = true;
         Ok(Some(shown.into()))
     }
 
-    /// Ends a thought whose tokens are spent: the model goes on as if it had written the end.
+    /// Whether the answer is in a thought whose tokens are spent, where it can end.
+    fn is_thought_spent(&self, answer: &Answer) -> bool {
+        let spent = self.options.thought_tokens.is_some_and(|most| answer.thought_tokens >= most);
+        spent && answer.reading.can_end_thought()
+    }
+
+    /// Ends a thought whose tokens are spent: the model goes on as if it had written the end, whose
+    /// tokens count as drawn ones.
     fn end_thought(
         &mut self,
         turn: usize,
@@ -212,6 +223,8 @@ impl Session<'_> {
             let bytes = self.tokenizer.token(token).unwrap_or_default();
             answer.reading.push(bytes, &self.stops, shown);
         }
+        answer.tokens += tokens.len();
+        self.stats.drawn += tokens.len();
         self.turns[turn].tokens.extend(tokens);
         Ok(())
     }

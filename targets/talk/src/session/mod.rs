@@ -95,7 +95,7 @@ impl Default for SessionOptions {
 pub struct Stats {
     /// Tokens read that the model did not write, those read again included.
     pub read: usize,
-    /// Tokens drawn.
+    /// Tokens drawn, those that end an answer and a thought whose budget is spent included.
     pub drawn: usize,
     /// States kept for going back.
     pub snapshots: usize,

@@ -136,7 +136,7 @@ impl Reading<'_> {
         if self.bar.is_none() && takes > PATIENCE {
             self.bar = Some(terminal::progress(
                 all as u64,
-                "{bar:30} {percent}% · reading, {human_pos} of {human_len} tokens · {eta} left",
+                "{bar:30} {percent}% · reading, {human_pos} of {human_len} tokens{left}",
             ));
         }
         if let Some(bar) = &self.bar {

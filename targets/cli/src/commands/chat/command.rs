@@ -11,7 +11,7 @@ use super::text;
 
 /// Names, arguments, and what they do, as `/help` lists them.
 pub(super) const COMMANDS: [(&str, &str, &str); 16] = [
-    ("help", "", "lists the commands"),
+    ("help", "[COMMAND]", "lists the commands, or explains one"),
     ("retry", "", "answers the last question again, in another way"),
     ("undo", "[N]", "takes back the last turn, or the last N"),
     ("edit", "[TEXT]", "asks TEXT in the place of the last question; without it, opens that one"),
@@ -45,7 +45,7 @@ const ALIASES: [(&str, &str); 6] = [
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Command {
-    Help,
+    Help(Option<String>),
     Retry,
     Undo(usize),
     Edit(Option<String>),
@@ -65,13 +65,15 @@ pub(super) enum Command {
 
 /// The command of that name with its argument.
 pub(super) fn parse(name: &str, argument: &str) -> Result<Command> {
-    let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
-    let name = alias.map_or(name, |(_, name)| name);
+    let name = unaliased(name);
     let argument = text::meant(argument);
     let argument = argument.trim();
     let given = (!argument.is_empty()).then(|| argument.to_owned());
     let command = match name {
         "undo" => return Ok(Command::Undo(turns(argument)?)),
+        "help" => {
+            Command::Help(given.map(|given| known(given.trim_start_matches('/'))).transpose()?)
+        }
         "edit" => Command::Edit(given),
         "system" => Command::System(given),
         "think" => Command::Think(given),
@@ -94,9 +96,23 @@ pub(super) fn parse(name: &str, argument: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// The name of a command that other programs may call otherwise.
+fn unaliased(name: &str) -> &str {
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
+    alias.map_or(name, |(_, name)| name)
+}
+
+/// The name of a command that `/help` is to explain.
+fn known(name: &str) -> Result<String> {
+    let name = unaliased(name);
+    if !COMMANDS.iter().any(|(known, ..)| *known == name) {
+        bail!("there is no command /{name}; {}", advice(name));
+    }
+    Ok(name.to_owned())
+}
+
 fn without_argument(name: &str, argument: &str) -> Result<Command> {
     let command = match name {
-        "help" => Command::Help,
         "retry" => Command::Retry,
         "continue" => Command::Continue,
         "states" => Command::States,
@@ -105,7 +121,7 @@ fn without_argument(name: &str, argument: &str) -> Result<Command> {
         "exit" => Command::Exit,
         _ => bail!("there is no command /{name}; {}", advice(name)),
     };
-    if !argument.is_empty() && command != Command::Help {
+    if !argument.is_empty() {
         bail!("/{name} takes nothing after it, but there is \"{argument}\"");
     }
     Ok(command)
@@ -180,6 +196,8 @@ mod tests {
         let set = Command::Set(Some(("temp".into(), "1".into())));
         assert_eq!(read("/set temp=1").unwrap(), set);
         assert_eq!(read("/q").unwrap(), Command::Exit);
+        assert_eq!(read("/?").unwrap(), Command::Help(None));
+        assert_eq!(read("/help /regen").unwrap(), Command::Help(Some("retry".into())));
     }
 
     #[test]
@@ -193,6 +211,7 @@ mod tests {
             ("/save", "/save NAME"),
             ("/set temp", "/set temp 0.7"),
             ("/retry now", "takes nothing"),
+            ("/help udno", "did you mean /undo?"),
         ] {
             let error = read(line).unwrap_err().to_string();
             assert!(error.contains(part), "{line}: {error}");

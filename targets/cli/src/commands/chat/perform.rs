@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use kinglet_talk::Thinking;
 
 use super::command::{COMMANDS, Command};
@@ -21,7 +21,8 @@ impl Chat<'_> {
     /// Does what a command says.
     pub(super) fn perform(&mut self, command: Command) -> Result<Flow> {
         match command {
-            Command::Help => self.display.line(&help()),
+            Command::Help(None) => self.display.line(&help()),
+            Command::Help(Some(name)) => self.display.line(&help_of(&name)),
             Command::Retry => {
                 self.need_turn()?;
                 self.session.retry()?;
@@ -119,7 +120,8 @@ impl Chat<'_> {
                 _ => bail!("{name} is not there; there are {}", kept.join(", ")),
             }
         }
-        let branch = start::load(&self.model, self.state_type, &path)?;
+        let branch = start::load(&self.model, self.state_type, &path)
+            .map_err(|error| anyhow!("{error}; /states lists the others"))?;
         self.put_aside()?;
         self.session.switch(&branch)?;
         if let Some(settings) = &branch.settings {
@@ -146,16 +148,16 @@ impl Chat<'_> {
         let aside = self.put_aside()?;
         self.storage.follow(name);
         self.keep()?;
-        let aside = if aside { "; what it goes on from is last-1" } else { "" };
+        let aside = aside.filter(|old| old != name);
+        let aside = aside.map_or(String::new(), |old| format!("; what it goes on from is {old}"));
         self.display.note(&format!("(goes on as {name}{aside})"));
         Ok(())
     }
 
-    /// Keeps the conversation for later, because another takes its place; whether there is one.
-    fn put_aside(&mut self) -> Result<bool> {
-        let is_one = !self.session.turns().is_empty() && self.storage.session().is_some();
-        self.storage.leave(is_one)?;
-        Ok(is_one)
+    /// Keeps the conversation for later, because another takes its place; its name, if there is
+    /// one.
+    fn put_aside(&mut self) -> Result<Option<String>> {
+        self.storage.leave(!self.session.turns().is_empty())
     }
 
     fn system(&mut self, text: Option<String>) -> Result<Flow> {
@@ -222,20 +224,31 @@ impl Chat<'_> {
         self.attached.clear();
         self.session.undo(self.session.turns().len())?;
         self.keep()?;
-        let aside = if aside { "; the one before is last-1" } else { "" };
+        let aside = aside.map_or(String::new(), |old| format!("; the one before is {old}"));
         self.display.note(&format!("(a new conversation{aside})"));
         Ok(())
     }
 }
 
-/// The commands, a line each.
-fn help() -> String {
+/// The lines of the commands that `wanted` chooses.
+fn lines(wanted: impl Fn(&str) -> bool) -> String {
     let mut text = String::new();
-    for (name, argument, what) in COMMANDS {
+    for (name, argument, what) in COMMANDS.into_iter().filter(|(name, ..)| wanted(name)) {
         // Writing to a string does not fail.
         let _ = writeln!(text, "{:<24}{what}", format!("/{name} {argument}"));
     }
-    text + "\nA question has several lines after \"\"\" and up to \"\"\", after a \\ at the end of a line, \
+    text
+}
+
+/// What a command is for.
+fn help_of(command: &str) -> String {
+    lines(|name| name == command).trim_end().to_owned()
+}
+
+/// The commands, a line each.
+fn help() -> String {
+    lines(|_| true)
+        + "\nA question has several lines after \"\"\" and up to \"\"\", after a \\ at the end of a line, \
             with Alt-Enter,\nor where they are pasted. Ctrl-G opens $EDITOR. Ctrl-C stops an answer; \
             twice, or Ctrl-D: the end."
 }

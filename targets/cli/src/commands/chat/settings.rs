@@ -67,7 +67,7 @@ pub(super) fn set(session: &mut Session<'_>, key: &str, value: &str) -> Result<(
         "presence" => sampling.presence = not_negative(key, value)?,
         "frequency" => sampling.frequency = not_negative(key, value)?,
         "penalty-decay" => sampling.penalty_decay = share(key, value)?,
-        "tokens" => settings.answer_tokens = whole(key, value)?,
+        "tokens" => settings.answer_tokens = positive(key, value)?,
         "think-budget" if value == "none" => settings.thought_tokens = None,
         "think-budget" => settings.thought_tokens = Some(whole(key, value)?),
         _ => bail!("there is no option {key}; there are {}", KEYS.map(|(key, _)| key).join(", ")),
@@ -80,6 +80,13 @@ pub(super) fn set(session: &mut Session<'_>, key: &str, value: &str) -> Result<(
 
 fn whole<T: std::str::FromStr>(key: &str, value: &str) -> Result<T> {
     value.parse().map_err(|_| anyhow!("{key} {value}: not a whole number from 0, or too large"))
+}
+
+fn positive(key: &str, value: &str) -> Result<usize> {
+    match whole(key, value)? {
+        0 => bail!("{key} 0 does nothing; give 1 or more"),
+        number => Ok(number),
+    }
 }
 
 fn not_negative(key: &str, value: &str) -> Result<f32> {

@@ -16,8 +16,10 @@ use kinglet::sampler::SamplerOptions;
 use kinglet::tokenizer::Tokenizer;
 use kinglet_talk::template::{ChatTemplate, MAX_SOURCE};
 use kinglet_talk::{
-    Branch, Choice, SaveError, Session, SessionOptions, Settings, Template, Thinking, choose,
+    Branch, Choice, SaveError, Session, SessionOptions, Settings, Template, TemplateError,
+    Thinking, choose,
 };
+use serde_json::Value;
 
 use super::answer::Times;
 use super::display::Display;
@@ -48,8 +50,16 @@ pub(crate) fn run(args: &ChatArgs) -> Result<()> {
     let storage = storage(args, &model)?;
     let state_type = args.engine.state.state_type;
     let saved = storage.saved().filter(|_| args.resume);
-    let branch = saved.map(|path| load(&model, state_type, path)).transpose()?;
-    let choice = template(args, &model, branch.as_ref())?;
+    let branch = saved.map(|path| load(&model, state_type, path)).transpose();
+    let branch = branch.map_err(|error| anyhow!("{error}; {}", anew(args)));
+    let begun = branch.and_then(|branch| Ok((template(args, &model, branch.as_ref())?, branch)));
+    let (choice, branch) = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            storage.abandon();
+            return Err(error);
+        }
+    };
     let interrupt = Interrupt::new();
     let batch = max_batch(&model, args.engine.prompt_batch());
     let own = SamplerOptions::for_model(&model);
@@ -75,6 +85,14 @@ pub(crate) fn run(args: &ChatArgs) -> Result<()> {
         chat.greet(args.resume);
         repl::talk(&mut chat)
     })
+}
+
+/// How to talk where a conversation cannot be gone on with.
+fn anew(args: &ChatArgs) -> &'static str {
+    match args.session {
+        Some(_) => "another file of --session begins a new conversation",
+        None => "a chat without --resume begins a new one, and keeps this as last-1",
+    }
 }
 
 /// What a session begins with.
@@ -185,23 +203,50 @@ fn template(args: &ChatArgs, model: &Model<'_>, branch: Option<&Branch>) -> Resu
 /// A template in a file: the program itself, or the JSON of a tokenizer that has it.
 fn template_file(name: &str) -> Result<Template> {
     let path = Path::new(name);
+    input::refuse_standard_input(path, "a chat_template")?;
     if !path.exists() {
         let names = kinglet_talk::template::BuiltIn::ALL.map(|template| template.name());
         bail!("--template {name} is no file, and none of {}", names.join(", "));
     }
     let bytes = input::read(path, MAX_TEMPLATE_FILE, "a chat_template")?;
-    let source = match serde_json::from_slice::<serde_json::Value>(&bytes) {
-        Ok(json) => {
-            let source = json.get("chat_template").and_then(|source| source.as_str());
-            source.with_context(|| format!("{name} has no text \"chat_template\""))?.to_owned()
-        }
+    let source = match serde_json::from_slice::<Value>(&bytes) {
+        Ok(json) => template_in(&json).with_context(|| name.to_owned())?,
         Err(_) if bytes.len() > MAX_SOURCE => {
             bail!("{name} has {} bytes; a chat_template has at most {MAX_SOURCE}", bytes.len())
         }
         Err(_) => String::from_utf8(bytes).with_context(|| format!("{name} is not UTF-8"))?,
     };
-    let template = ChatTemplate::new(&source).with_context(|| name.to_owned())?;
-    Ok(Template::HuggingFace(template))
+    let template = ChatTemplate::new(&source);
+    // A text that is no Jinja says so itself.
+    let is_jinja = !matches!(template, Err(TemplateError::Jinja(_)));
+    if is_jinja && !source.contains("messages") {
+        bail!(
+            "{name}: this is no chat_template, for it never uses `messages`: no question would be \
+             in its text; give a Jinja template of Hugging Face"
+        );
+    }
+    Ok(Template::HuggingFace(template.with_context(|| name.to_owned())?))
+}
+
+/// The template in the JSON of a tokenizer: a text, or that of the name "default" in a list.
+fn template_in(json: &Value) -> Result<String> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let Some(named) = json.get("chat_template").and_then(Value::as_array) else {
+        return json
+            .get("chat_template")
+            .and_then(text)
+            .context("it has no text \"chat_template\"");
+    };
+    let name = |entry: &Value| entry.get("name").and_then(text);
+    let usual = named.iter().find(|entry| name(entry).as_deref() == Some("default"));
+    usual.and_then(|entry| text(entry.get("template")?)).with_context(|| {
+        let names: Vec<_> = named.iter().filter_map(name).collect();
+        format!(
+            "none of its templates has the name \"default\"; there are {}: put the text of one \
+             into a file",
+            names.join(", ")
+        )
+    })
 }
 
 /// How the session answers: as the command line says, or as the conversation did.

@@ -7,7 +7,7 @@ use super::Chat;
 use super::answer::Rate;
 use super::repl::plural;
 use super::storage::Kept;
-use crate::support::numbers::grouped;
+use crate::support::numbers::{grouped, size};
 
 impl Chat<'_> {
     /// Model, template, speed, memory and file, a line each.
@@ -33,9 +33,13 @@ impl Chat<'_> {
         line("turns", self.session.turns().len().to_string());
         line("read", format!("{}; {} in all", rate(self.times.read), stats.read));
         line("written", format!("{}; {} in all", rate(self.times.drawn), stats.drawn));
-        line("undo", format!("{} states, {}", stats.snapshots, megabytes(stats.snapshot_bytes)));
+        let states = plural(stats.snapshots, "state");
+        line(
+            "undo",
+            format!("{} {states}, {}", stats.snapshots, size(stats.snapshot_bytes as u64)),
+        );
         let state = shape.state_len() * self.state_type.size();
-        line("state", format!("{} of {}", megabytes(state), self.state_type.name()));
+        line("state", format!("{} of {}", size(state as u64), self.state_type.name()));
         let seed = self.seed.map_or("that of the conversation".to_owned(), |seed| seed.to_string());
         line("seed", seed);
         let kept = self.storage.session().map(|path| path.display().to_string());
@@ -54,15 +58,11 @@ fn rate(Rate { tokens, time }: Rate) -> String {
     }
 }
 
-fn megabytes(bytes: usize) -> String {
-    format!("{:.1} MB", bytes as f64 / 1e6)
-}
-
 /// A conversation that was kept, as a line.
 pub(super) fn kept(kept: &Kept) -> String {
     let age = kept.changed.and_then(|changed| SystemTime::now().duration_since(changed).ok());
     let age = age.map_or_else(|| "now".to_owned(), age_of);
-    format!("{:<20} {age:<16} {}", kept.name, megabytes(kept.len as usize))
+    format!("{:<20} {age:<16} {}", kept.name, size(kept.len))
 }
 
 fn age_of(age: Duration) -> String {

@@ -46,6 +46,8 @@ pub(super) struct Storage {
     in_folder: bool,
     /// Held as long as the file is this chat's.
     _lock: Option<File>,
+    /// The file of the lock, beside a file of `--session`.
+    lock_file: Option<PathBuf>,
     /// Whether an earlier conversation is at `session`, and not this one yet.
     is_earlier: bool,
     /// A name under which the conversation is kept, too.
@@ -79,6 +81,7 @@ impl Storage {
     }
 
     fn take_file(&mut self, file: &Path, resume: bool) -> Result<()> {
+        output::refuse_standard_output("--session", file)?;
         let name = file.display();
         if output::refuse_foreign(Kind::State, "--session", file, false).is_err() {
             bail!("--session {name} is there and not a conversation; give another file");
@@ -94,7 +97,15 @@ impl Storage {
             bail!("--session {name} is in use by another chat; end that one, or give another file");
         };
         (self.session, self._lock) = (Some(file.to_owned()), Some(lock));
+        self.lock_file = Some(path);
         Ok(())
+    }
+
+    /// Leaves no lock beside a file of `--session`, because the chat does not begin.
+    pub(super) fn abandon(self) {
+        if let Some(path) = &self.lock_file {
+            let _ = fs::remove_file(path);
+        }
     }
 
     fn take_slot(&mut self, resume: bool) -> Result<()> {
@@ -122,6 +133,7 @@ impl Storage {
             session: None,
             in_folder: false,
             _lock: None,
+            lock_file: None,
             is_earlier: false,
             name: None,
         }
@@ -178,20 +190,13 @@ impl Storage {
     }
 
     /// Keeps the conversation at `session` for later, if that is `wanted`, because another takes
-    /// its place.
-    pub(super) fn leave(&mut self, wanted: bool) -> Result<()> {
+    /// its place; the name that it has then.
+    pub(super) fn leave(&mut self, wanted: bool) -> Result<Option<String>> {
         self.name = None;
         if !wanted || !self.is_begun() {
-            return Ok(());
+            return Ok(None);
         }
-        match self.in_folder {
-            true => self.rotate(),
-            false => {
-                let bytes = self.session.as_ref().map(fs::read).transpose()?.unwrap_or_default();
-                let _lock = self.free_last()?;
-                write(&self.path_of_last(1)?, &bytes)
-            }
-        }
+        self.rotate()
     }
 
     /// Keeps it under `name` as well, from now on.
@@ -237,30 +242,58 @@ impl Storage {
         kept
     }
 
-    fn rotate(&mut self) -> Result<()> {
-        if let Some(session) = self.session.clone().filter(|session| session.is_file()) {
-            let _lock = self.free_last()?;
-            let last = self.path_of_last(1)?;
-            fs::rename(&session, &last)
-                .with_context(|| format!("cannot write {}", last.display()))?;
-        }
+    /// Moves the conversation at `session` to `last-1`, or copies it there from a file of
+    /// `--session`. One that is kept by name already stays that alone. Its name.
+    fn rotate(&mut self) -> Result<Option<String>> {
         self.is_earlier = false;
-        Ok(())
+        let Some(session) = self.saved().map(Path::to_owned) else { return Ok(None) };
+        let bytes = fs::read(&session)?;
+        let twin = self.twin(&bytes);
+        let place = twin.as_ref().map(|name| name.strip_prefix("last-").map(str::parse));
+        let name = match (twin, place) {
+            (Some(name), Some(None | Some(Err(_)))) => name,
+            (_, place) => {
+                // Its own copy makes way for it.
+                let up_to = place.flatten().and_then(Result::ok).unwrap_or(EARLIER);
+                let _lock = self.free_last(up_to)?;
+                write(&self.path_of_last(1)?, &bytes)?;
+                "last-1".to_owned()
+            }
+        };
+        if self.in_folder {
+            fs::remove_file(&session)
+                .with_context(|| format!("cannot remove {}", session.display()))?;
+        }
+        Ok(Some(name))
+    }
+
+    /// The name under which a conversation is kept, to the byte, and not as that of another chat.
+    fn twin(&self, bytes: &[u8]) -> Option<String> {
+        let kept = self.folder().map(list).unwrap_or_default().into_iter();
+        let is_twin = |kept: &Kept| {
+            kept.len == bytes.len() as u64
+                && !kept.name.starts_with("session")
+                && self
+                    .path(&kept.name)
+                    .and_then(|path| Ok(fs::read(path)?))
+                    .is_ok_and(|other| other == bytes)
+        };
+        kept.filter(is_twin).map(|kept| kept.name).next()
     }
 
     fn path_of_last(&self, place: usize) -> Result<PathBuf> {
         self.path(&format!("last-{place}"))
     }
 
-    /// Moves the earlier conversations on, so that `last-1` is free: for no other chat as long as
-    /// what is returned is held.
-    fn free_last(&self) -> Result<File> {
+    /// Moves the earlier conversations on, up to that place, so that `last-1` is free: for no other
+    /// chat as long as what is returned is held.
+    fn free_last(&self, up_to: usize) -> Result<File> {
         let folder = self.folder().unwrap_or(Path::new("."));
         create_private(folder)?;
         let lock = File::create(folder.join("last.lock"))?;
         // A file system without locks cannot tell of other chats.
         let _ = lock.lock();
-        for place in (1..EARLIER).rev() {
+        for place in (1..up_to.min(EARLIER)).rev() {
             let (from, to) = (self.path_of_last(place)?, self.path_of_last(place + 1)?);
             if from.is_file() {
                 fs::rename(&from, &to).with_context(|| format!("cannot write {}", to.display()))?;

@@ -228,9 +228,14 @@ pub(crate) fn nearest(name: &str) -> Option<&'static Board> {
     /// So alike that one is a slip of the other: `nosuch` and `stm32h743` are not.
     const ALIKE: f64 = 0.8;
     let wanted = plain(name);
-    let alike =
-        |board: &&Board| names(board).map(|name| strsim::jaro(&name, &wanted)).fold(0.0, f64::max);
-    BOARDS.iter().filter(|board| alike(board) > ALIKE).max_by(|a, b| alike(a).total_cmp(&alike(b)))
+    // A short name has its letters in many a long one.
+    let is_as_long = |name: &String| name.len().abs_diff(wanted.len()) <= 2;
+    let alike = |board: &&Board| {
+        let names = names(board).filter(is_as_long);
+        names.map(|name| strsim::jaro(&name, &wanted)).fold(0.0, f64::max)
+    };
+    let near = BOARDS.iter().filter(|board| alike(board) > ALIKE);
+    near.max_by(|a, b| alike(a).total_cmp(&alike(b)))
 }
 
 /// The names of a board, plain.
@@ -241,7 +246,8 @@ fn names(board: &Board) -> impl Iterator<Item = String> {
 /// A name as it is compared: letters and digits alone, without what goes without saying.
 fn plain(name: &str) -> String {
     let lower = name.to_lowercase().replace("raspberry", "").replace("model", "");
-    lower.chars().filter(char::is_ascii_alphanumeric).collect()
+    let plain: String = lower.chars().filter(char::is_ascii_alphanumeric).collect();
+    plain.strip_prefix("rpi").map(|rest| format!("pi{rest}")).unwrap_or(plain)
 }
 
 #[cfg(test)]
@@ -270,6 +276,9 @@ mod tests {
             ("Raspberry Pi 4 Model B", "pi-4-4gb"),
             ("Raspberry Pi 5, 16 GB", "pi-5-16gb"),
             ("pi5", "pi-5-8gb"),
+            ("rpi4", "pi-4-4gb"),
+            ("RPi 5", "pi-5-8gb"),
+            ("raspberry pi zero 2", "pi-zero-2w"),
             ("PI_ZERO_2W", "pi-zero-2w"),
             ("pico2", "rp2350"),
             ("ESP32S3", "esp32-s3"),
@@ -282,6 +291,6 @@ mod tests {
             assert!(board(name).is_none(), "{name}");
             assert_eq!(nearest(name).map(|board| board.id), Some(id), "{name}");
         }
-        assert!(nearest("abacus").is_none());
+        assert!(nearest("abacus").is_none() && nearest("pi6").is_none());
     }
 }

@@ -5,17 +5,21 @@ mod need;
 pub(crate) mod shapes;
 mod show;
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use kinglet::format::model::Section;
 use kinglet::format::shape::Shape;
 
 use self::boards::{BOARDS, Bank, board, nearest};
 use self::need::{BYTE_PAIRS, Fit, Need, Place, Use};
-use self::shapes::{KNOWN, Known, known};
+use self::shapes::{KNOWN, Known, known, listed};
 use self::show::{Question, all_json, fit_json, print_all, print_fit};
 use crate::args::{FitArgs, StateType};
 use crate::support::model::{HAS_BUILT_IN, LoadedModel};
+use crate::support::models;
 use crate::support::stdout::outln;
+use crate::support::terminal;
 use crate::support::traffic::read_per_token;
 
 /// Says whether the model fits; with nothing to fit into, shows all boards.
@@ -23,8 +27,11 @@ pub(crate) fn run(args: &FitArgs) -> Result<bool> {
     let chosen = args.model.chosen();
     let place = place(args)?;
     let how = Use::from(args);
-    if let Some(name) = &args.shape {
-        let shape = shape(name)?;
+    let shape = match &args.shape {
+        Some(name) => Some(shape(name)?),
+        None => chosen.model.as_deref().and_then(not_here),
+    };
+    if let Some(shape) = &shape {
         refuse_f16(shape.name, &shape.shape, args)?;
         let need = Some(Need::of(shape, how));
         return answer(&Question { name: shape.name, need, how }, place, args.json);
@@ -98,10 +105,21 @@ fn place(args: &FitArgs) -> Result<Option<Place>> {
 }
 
 /// The shape that `--shape` names.
-fn shape(name: &str) -> Result<&'static Known> {
-    let Some(known) = known(name) else {
+fn shape(name: &str) -> Result<Known> {
+    let Some(known) = known(name).copied().or_else(|| listed(name)) else {
         let names: Vec<_> = KNOWN.iter().filter_map(|known| known.id).collect();
-        bail!("shape `{name}` is not known; known are {}", names.join(", "));
+        let others = if cfg!(feature = "pull") { " and the names of `kinglet pull`" } else { "" };
+        bail!("shape `{name}` is not known; known are {}{others}", names.join(", "));
     };
     Ok(known)
+}
+
+/// The shape of a model that `pull` would get, and that is not here.
+fn not_here(given: &Path) -> Option<Known> {
+    let shape = listed(given.to_str()?).filter(|_| models::resolve(given).is_err())?;
+    terminal::note(&format!(
+        "note: {0} is not here yet, so that its shape is what counts; `kinglet pull {0}` gets it",
+        shape.name
+    ));
+    Some(shape)
 }

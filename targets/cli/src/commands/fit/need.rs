@@ -23,6 +23,9 @@ pub(super) const BYTE_PAIRS: u64 = 52 << 10;
 /// for interrupts and the program around.
 const STACK: u64 = 8 << 10;
 
+/// Least RAM of a system with Linux, where nobody counts bytes.
+const LARGE: u64 = 64 << 20;
+
 /// Where a model is to fit.
 pub(super) struct Place {
     pub(super) name: String,
@@ -50,9 +53,9 @@ impl From<&'static Board> for Place {
 }
 
 impl Place {
-    /// Whether one memory holds the model and the system.
-    pub(super) fn is_linux(&self) -> bool {
-        self.kept > 0
+    /// Whether one memory, as large as that of a system with Linux, holds the model.
+    pub(super) fn is_large(&self) -> bool {
+        self.flash.is_none() && self.ram.iter().any(|bank| bank.bytes >= LARGE)
     }
 }
 
@@ -161,6 +164,7 @@ impl Fit {
         match (self.flash, homeless) {
             (false, None) => Some("too little flash".to_owned()),
             (false, Some(_)) => Some("too little flash and RAM".to_owned()),
+            (true, Some(("model and code", _, _))) => Some("too little RAM".to_owned()),
             (true, Some((name, _, _))) => Some(format!("no RAM for the {name}")),
             (true, None) => None,
         }

@@ -50,9 +50,14 @@ const fn rwkv7(
     Known { id: None, name, shape, tokenizer, is_to_have: false }
 }
 
-/// An official model, or the one that ships.
+/// An official shape.
+const fn named(id: &'static str, known: Known) -> Known {
+    Known { id: Some(id), ..known }
+}
+
+/// One of which `kinglet pull` gets a model, or that of the model that ships.
 const fn to_have(id: &'static str, known: Known) -> Known {
-    Known { id: Some(id), is_to_have: true, ..known }
+    Known { is_to_have: true, ..named(id, known) }
 }
 
 /// The smallest first: sizes for microcontrollers, the shipped model, and the
@@ -71,7 +76,7 @@ pub(crate) const KNOWN: &[Known] = &[
     to_have("rwkv7-1.5b", rwkv7("1.5B", [24, 2048, 65536], [96, 96, 64, 256], WORLD)),
     to_have("rwkv7-2.9b", rwkv7("2.9B", [32, 2560, 65536], [96, 96, 64, 320], WORLD)),
     to_have("rwkv7-7.2b", rwkv7("7.2B", [32, 4096, 65536], [128, 128, 96, 480], WORLD)),
-    to_have("rwkv7-13.3b", rwkv7("13.3B", [61, 4096, 65536], [192, 192, 128, 384], WORLD)),
+    named("rwkv7-13.3b", rwkv7("13.3B", [61, 4096, 65536], [192, 192, 128, 384], WORLD)),
 ];
 
 /// The shape that a name stands for: `rwkv7-0.4b`, or `0.4B`.
@@ -84,6 +89,22 @@ pub(crate) fn known(name: &str) -> Option<&'static Known> {
         [id, short].iter().any(|known| !known.is_empty() && known.eq_ignore_ascii_case(name))
     };
     KNOWN.iter().find(is)
+}
+
+/// The shape of a model that `kinglet pull` knows by that name.
+#[cfg(all(feature = "pull", any(unix, windows)))]
+pub(super) fn listed(name: &str) -> Option<Known> {
+    crate::catalogue::find(name).map(|entry| Known {
+        id: Some(entry.name),
+        name: entry.name,
+        shape: entry.shape,
+        tokenizer: WORLD,
+        is_to_have: true,
+    })
+}
+#[cfg(not(all(feature = "pull", any(unix, windows))))]
+pub(super) fn listed(_: &str) -> Option<Known> {
+    None
 }
 
 impl Known {
@@ -181,6 +202,20 @@ mod tests {
         // What a token reads of an official model, from measurements of its file.
         let read = known("0.1b").unwrap().read_per_token() as f64;
         assert!((1.0..1.08).contains(&(read / 149e6)), "{read}");
+    }
+
+    #[cfg(all(feature = "pull", any(unix, windows)))]
+    #[test]
+    fn what_is_to_be_had_is_what_pull_gets() {
+        let pulled = |known: &Known| {
+            crate::catalogue::ENTRIES.iter().any(|entry| entry.shape == known.shape)
+        };
+        let ships = |known: &Known| known.name == stories().name;
+        for known in KNOWN {
+            assert_eq!(known.is_to_have, pulled(known) || ships(known), "{}", known.name);
+        }
+        let world = listed("world6-1.6b").unwrap();
+        assert_eq!(world.shape.architecture, Architecture::Rwkv6);
     }
 
     #[test]

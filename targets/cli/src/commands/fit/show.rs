@@ -62,7 +62,7 @@ pub(super) fn print_all(question: &Question<'_>) -> io::Result<()> {
     }
     outln!()?;
     outln!(
-        "{:11} {:33} {:>8} {:>8}  {:30} largest to be had",
+        "{:11} {:33} {:>8} {:>8}  {:33} largest to be had",
         "--board",
         "",
         "flash",
@@ -74,7 +74,7 @@ pub(super) fn print_all(question: &Question<'_>) -> io::Result<()> {
         let flash = board.flash.map_or("in RAM".to_owned(), short);
         let ram = short(board.ram.iter().map(|bank| bank.bytes).sum());
         outln!(
-            "{:11} {:33} {flash:>8} {ram:>8}  {:30} {}",
+            "{:11} {:33} {flash:>8} {ram:>8}  {:33} {}",
             board.id,
             board.name,
             question.need.as_ref().map_or(String::new(), |need| answer(board, need, &place)),
@@ -106,8 +106,8 @@ pub(super) fn print_fit(question: &Question<'_>, need: &Need, place: &Place) -> 
     let fit = Fit::new(need, place);
     let answer = fit.problem().map_or("fits".to_owned(), |why| format!("does not fit: {why}"));
     outln!("{} on {}: {answer}", question.name, place.name)?;
-    if place.is_linux() {
-        print_linux(need, place)?;
+    if place.is_large() {
+        print_large(need, place)?;
     } else {
         print_banks(need, place, &fit)?;
     }
@@ -118,11 +118,11 @@ pub(super) fn print_fit(question: &Question<'_>, need: &Need, place: &Place) -> 
     let name = |known: Option<&Known>| known.map_or("none", |known| known.name);
     outln!("largest model to be had that fits: {}", name(to_have))?;
     if known.map(|known| known.name) != to_have.map(|known| known.name) {
-        outln!(
-            "largest shape that fits: {} (none to download; train your own, \
-             https://github.com/BlinkDL/RWKV-LM)",
-            name(known)
-        )?;
+        let why = match known.and_then(|known| known.id) {
+            Some(_) => "not in the list of `kinglet pull`",
+            None => "none to download; train your own, https://github.com/BlinkDL/RWKV-LM",
+        };
+        outln!("largest shape that fits: {} ({why})", name(known))?;
     }
     Ok(())
 }
@@ -145,13 +145,15 @@ fn print_banks(need: &Need, place: &Place, fit: &Fit) -> io::Result<()> {
     outln!("  {:>14} in all, of {}", grouped(ram), grouped(has))
 }
 
-/// What a system with Linux holds in its one memory.
-fn print_linux(need: &Need, place: &Place) -> io::Result<()> {
+/// What a system with Linux, or one memory as large, holds.
+fn print_large(need: &Need, place: &Place) -> io::Result<()> {
     let has: u64 = place.ram.iter().map(|bank| bank.bytes).sum();
     outln!("RAM")?;
     outln!("  {:>8} model", size(need.model))?;
     outln!("  {:>8} state, workspace, logits", size(need.ram()))?;
-    outln!("  {:>8} kept for Linux", size(place.kept))?;
+    if place.kept > 0 {
+        outln!("  {:>8} kept for Linux", size(place.kept))?;
+    }
     outln!(
         "  {:>8} in all, of {}B",
         size(need.model + need.ram() + place.kept),

@@ -7,6 +7,8 @@ mod state;
 use std::io;
 
 use anyhow::Result;
+#[cfg(feature = "decay")]
+use anyhow::bail;
 use kinglet::engine::Requirements;
 use kinglet::format::model::{Model, Section};
 use kinglet::format::shape::{Ranks, Shape};
@@ -26,12 +28,26 @@ use crate::support::terminal::visible;
 use crate::support::traffic::{parameters, read_per_token};
 
 pub(crate) fn run(args: &InfoArgs) -> Result<()> {
+    #[cfg(not(feature = "decay"))]
+    if args.decay {
+        anyhow::bail!(
+            "`info --decay` is left out of this build; another machine's full one has it"
+        );
+    }
     let chosen = args.model.chosen();
     #[cfg(feature = "decay")]
     if let Some(output) = &args.output {
         output::refuse_overwrite(chosen.model.iter().chain(&args.text), "--output", output)?;
+        decay::refuse_other_pictures(output)?;
     }
     if let Some(path) = chosen.model.as_ref().filter(|path| state::begins_like_one(path)) {
+        #[cfg(feature = "decay")]
+        if args.decay {
+            bail!(
+                "{} is a state; --decay is of a model's weights: give the model file",
+                path.display()
+            );
+        }
         return state::show(path, args.json);
     }
     args.device.check()?;

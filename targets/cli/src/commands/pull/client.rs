@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use ureq::http::{HeaderMap, Response, StatusCode, Uri, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, Proxy};
 
 use super::source::{HUB, without_secrets};
 
@@ -143,9 +143,12 @@ impl Client {
                     | ureq::Error::Timeout(_)
                     | ureq::Error::HostNotFound
                     | ureq::Error::ConnectionFailed
+                    | ureq::Error::ConnectProxyFailed(_)
                     | ureq::Error::Protocol(_)
             );
-            let error = anyhow::Error::new(error).context(format!("cannot reach {}", host(url)));
+            let by = proxy_of(url).map_or(String::new(), |proxy| format!(" by the proxy {proxy}"));
+            let error = anyhow::Error::new(error);
+            let error = error.context(format!("cannot reach {}{by}", host(url)));
             if network { Failure::Network(error) } else { Failure::Lasting(error) }
         })
     }
@@ -205,6 +208,12 @@ fn host(url: &Uri) -> String {
     let authority =
         authority.map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default());
     format!("{}://{}", scheme.unwrap_or_default(), authority.unwrap_or_default())
+}
+
+/// The proxy that the environment names for a URL, without its password.
+fn proxy_of(url: &Uri) -> Option<String> {
+    let proxy = Proxy::try_from_env().filter(|proxy| !proxy.is_no_proxy(url))?;
+    Some(host(proxy.uri()))
 }
 
 /// Where a redirection leads.

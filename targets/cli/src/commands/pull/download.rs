@@ -33,7 +33,7 @@ const TRIES: u32 = 5;
 const RESTARTS: u32 = 2;
 /// Bytes that are read at a time.
 const PIECE: usize = 1 << 20;
-const BAR: &str = "{bar:30} {percent}% · {bytes} of {total_bytes} · {bytes_per_sec} · {eta} left";
+const BAR: &str = "{bar:30} {percent}% · {decimal_bytes} of {decimal_total_bytes} · {decimal_bytes_per_sec}{left}";
 
 /// What there is of a file, for this process alone.
 pub(super) struct Part {
@@ -143,7 +143,7 @@ impl Part {
         }
         let bar = terminal::progress(
             self.len,
-            "{bar:30} {percent}% · reading the part that is there · {eta} left",
+            "{bar:30} {percent}% · reading the part that is there{left}",
         );
         let cannot_read = || format!("cannot read {}", self.path.display());
         self.file.rewind().with_context(cannot_read)?;

@@ -19,8 +19,13 @@ mod source;
 mod table;
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
+use kinglet::format::model::Model;
+use kinglet_host::ModelFile;
+use kinglet_quantize::Hex;
+use serde_json::json;
 
 use self::client::Client;
 use self::download::Part;
@@ -46,6 +51,9 @@ pub(crate) fn run(args: &PullArgs) -> Result<()> {
             "{} is there already, as {path}; --force gets it again",
             source.name
         ));
+        if args.json {
+            print_json(&source, &target, None)?;
+        }
         return Ok(());
     }
     let kept = args.keep.then(|| place::kept(&folder, &source)).transpose()?;
@@ -58,8 +66,27 @@ pub(crate) fn run(args: &PullArgs) -> Result<()> {
     let part = download::download(&client, &source, part, args.force)
         .map_err(|error| manual::explain(error, &source, &target))?;
     place::place(part, &source, &target, kept.as_deref(), args)?;
-    if !terminal::is_quiet() {
+    if args.json {
+        print_json(&source, &target, kept.as_deref())?;
+    } else if !terminal::is_quiet() {
         outln!("{}: {}", target.display(), size(fs::metadata(&target)?.len()))?;
     }
     Ok(())
+}
+
+/// Prints what the model is, and what it was made of.
+fn print_json(source: &Source, target: &Path, kept: Option<&Path>) -> Result<()> {
+    let file = ModelFile::open(target)?;
+    let model = Model::open(file.bytes())?;
+    let sha256 = model.provenance().lines().find_map(|line| line.strip_prefix("source-sha256: "));
+    let json = json!({
+        "name": source.name,
+        "path": target.display().to_string(),
+        "bytes": file.bytes().len(),
+        "content_hash": Hex(&model.header().content_hash).to_string(),
+        "source": source.from,
+        "sha256": sha256,
+        "kept": kept.filter(|kept| kept.is_file()).map(|kept| kept.display().to_string()),
+    });
+    Ok(outln!("{}", serde_json::to_string_pretty(&json)?)?)
 }

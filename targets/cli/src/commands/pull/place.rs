@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::Parser;
 use kinglet::format::model::{MAGIC, Model, ModelError, Section};
 use kinglet_host::ModelFile;
@@ -124,11 +124,12 @@ fn stays(part: &mut Part, source: &Source, error: Error) -> Error {
             again = ", and the next pull begins again, for no checksum says that it is whole";
         }
     }
-    error.context(format!(
-        "what was downloaded stays as {}{again}; `kinglet rm {}.download` removes it",
+    // What is wrong comes first, then what becomes of the file.
+    anyhow!(
+        "{error:#}; what was downloaded stays as {}{again}; `kinglet rm {}.download` removes it",
         part.path().display(),
         quoted(&source.name)
-    ))
+    )
 }
 
 /// Whether the bytes of the download may be what is wrong.
@@ -182,8 +183,9 @@ fn conversion(checkpoint: &Path, source: &Source, target: &Path, args: &PullArgs
         words.extend(["--licence".into(), entry.licence.into()]);
     }
     words.extend(["--".into(), checkpoint.into()]);
+    let json = args.json;
     let args = Alone::parse_from(words).args;
-    QuantizeArgs { pulled: Some(source.file.clone()), ..args }
+    QuantizeArgs { pulled: Some(source.file.clone()), unsaid: json, ..args }
 }
 
 /// Whether the file says that it is a model.

@@ -1,9 +1,12 @@
 //! What is to be pulled.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 
 use crate::catalogue::{self, ENTRIES, Entry};
-use crate::support::models::{is_name, near};
+use crate::commands::fit::shapes::known;
+use crate::support::models::{folder, is_name, near};
 
 /// The hub itself, whatever the endpoint is.
 pub(super) const HUB: &str = "https://huggingface.co";
@@ -51,10 +54,15 @@ impl Source {
 
     fn of_catalogue(name: &str, endpoint: &str) -> Result<Self> {
         let Some(entry) = catalogue::find(name) else {
+            refuse_file(name)?;
+            // A shape's name says which model is meant.
+            let shape = known(name).map(|known| known.shape);
+            let meant = shape.and_then(|shape| ENTRIES.iter().find(|entry| entry.shape == shape));
             let near = near(name, ENTRIES.iter().map(|entry| entry.name));
-            let near = match near.is_empty() {
-                true => String::new(),
-                false => format!(", near is {}", near.join(", ")),
+            let near = match (meant, near.is_empty()) {
+                (Some(meant), _) => format!(" (did you mean {}?)", meant.name),
+                (None, true) => String::new(),
+                (None, false) => format!(", near is {}", near.join(", ")),
             };
             bail!(
                 "`{name}` is not in the list of models{near}; `kinglet pull` alone shows the list, \
@@ -115,6 +123,22 @@ impl Source {
         let (page, of_hub) = (without_secrets(&url), within.is_some());
         Ok(Self { name: stem(&file), page, url, from, of_hub, file, entry: None })
     }
+}
+
+/// Refuses a file of this machine, and says what makes a model of it.
+fn refuse_file(name: &str) -> Result<()> {
+    let path = Path::new(name);
+    if !path.exists() {
+        return Ok(());
+    }
+    if path.extension().is_some_and(|ending| ending == "kinglet") {
+        bail!("{name} is a model file that is here: `-m {name}` runs it");
+    }
+    bail!(
+        "{name} is here already: `kinglet quantize {name} -o NAME.kinglet` makes a model of a \
+         checkpoint, and {} is the folder for it",
+        folder()?.display()
+    );
 }
 
 /// `hf:OWNER/REPO[@REVISION]/FILE` for a path of the hub.
@@ -180,6 +204,9 @@ mod tests {
         assert!(source.page.starts_with("https://huggingface.co/BlinkDL/rwkv7-g1/"));
         let error = Source::parse("g1-0.2b", None, MIRROR).unwrap_err().to_string();
         assert!(error.contains("near is g1-0.1b") || error.contains("near is g1-2.9b"), "{error}");
+        let refused = |name: &str| Source::parse(name, None, MIRROR).unwrap_err().to_string();
+        assert!(refused("rwkv7-0.1b").contains("did you mean g1-0.1b?"));
+        assert!(refused("./Cargo.toml").contains("`kinglet quantize ./Cargo.toml -o"));
     }
 
     #[test]

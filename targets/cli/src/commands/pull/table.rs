@@ -89,5 +89,6 @@ fn lines(folder: &Path) -> io::Result<()> {
         }
         None => outln!("fits: this machine's RAM is not known; here: in {}", folder.display())?,
     }
-    outln!("`kinglet pull NAME` gets one; hf:OWNER/REPO/FILE or a URL what is not in the list")
+    outln!("`kinglet pull NAME` gets one; hf:OWNER/REPO/FILE or a URL what is not in the list")?;
+    outln!("`kinglet pull --json` has their files and repositories: {HUB}/BlinkDL and others")
 }

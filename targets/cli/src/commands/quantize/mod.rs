@@ -21,7 +21,9 @@ use crate::support::output::{self, Kind, Output};
 use crate::support::terminal;
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
-    input::refuse_standard_input(&args.checkpoint)?;
+    for path in [&args.checkpoint].into_iter().chain(&args.lora).chain(&args.tuned_state) {
+        input::refuse_checkpoint(path)?;
+    }
     let mut checkpoint = Checkpoint::open(&args.checkpoint)?;
     if let Some(name) = &args.pulled {
         checkpoint.set_source_name(name);
@@ -88,10 +90,8 @@ fn convert_and_print(
     options: &Options<'_>,
 ) -> Result<Report> {
     let all = checkpoint.tensors().map(|tensor| tensor.elements() as u64).sum();
-    let bar = terminal::progress(
-        all,
-        "{bar:30} {percent}% · {human_pos} of {human_len} weights · {eta} left",
-    );
+    let bar =
+        terminal::progress(all, "{bar:30} {percent}% · {human_pos} of {human_len} weights{left}");
     let report = convert(checkpoint, &args.output, options, &mut |done, _| {
         bar.set_position(done);
     });

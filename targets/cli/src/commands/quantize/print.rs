@@ -36,7 +36,7 @@ pub(super) fn print(report: &Report, args: &QuantizeArgs, read: u64) -> Result<(
     if args.verbose {
         print_tensors(&mut out, &report.tensors)?;
     }
-    if !terminal::is_quiet() {
+    if !terminal::is_quiet() && !args.unsaid {
         totals.print(&mut out, report, args)?;
         if args.pulled.is_none() && !model.section(Section::Tokenizer).is_empty() {
             let name = args.output.display();

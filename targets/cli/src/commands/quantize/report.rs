@@ -217,7 +217,7 @@ fn compare(args: &QuantizeArgs, checkpoint: &Checkpoint, texts: &Texts) -> Resul
         let all: usize = texts.iter().map(Vec::len).sum();
         let bar = terminal::progress(
             all as u64,
-            "{bar:30} {percent}% · compared at {human_pos} of {human_len} tokens · {eta} left",
+            "{bar:30} {percent}% · compared at {human_pos} of {human_len} tokens{left}",
         );
         let quality = quality::measure(&mut reference, engine, texts, &mut |done| {
             bar.set_position(done as u64);

@@ -93,7 +93,7 @@ impl Generation<'_> {
         let bar = (prompt.len() >= LONG_PROMPT).then(|| {
             terminal::progress(
                 prompt.len() as u64,
-                "{bar:30} {percent}% · reading the prompt, {human_pos} of {human_len} tokens · {eta} left",
+                "{bar:30} {percent}% · reading the prompt, {human_pos} of {human_len} tokens{left}",
             )
         });
         let vocab = self.engine.shape().vocab;

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use kinglet::format::model::MAGIC;
 
 use crate::args::RunArgs;
-use crate::support::{input, terminal};
+use crate::support::{input, models, terminal};
 
 /// The prompt's bytes: text, or for a vocabulary of bytes whatever standard input has.
 pub(super) fn prompt(args: &RunArgs) -> Result<Vec<u8>> {
@@ -19,6 +19,12 @@ pub(super) fn prompt(args: &RunArgs) -> Result<Vec<u8>> {
         Some("-") => input::standard_input("the prompt"),
         Some(text) => {
             refuse_file(text)?;
+            if args.model.model.is_none() && models::is_known(text) {
+                bail!(
+                    "the prompt {text} is the name of a model; did you mean `-m {text}`? As a text to \
+                     go on with, `--file -` takes it from standard input"
+                );
+            }
             Ok(text.as_bytes().to_vec())
         }
     }

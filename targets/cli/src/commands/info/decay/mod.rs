@@ -10,8 +10,9 @@ mod measure;
 mod plot;
 
 use std::io;
+use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use kinglet::format::model::{Model, Tensor};
 use kinglet::format::shape::{Architecture, Shape};
 use kinglet::format::tensors;
@@ -52,6 +53,20 @@ struct Horizons {
 const SHARES: [f64; 5] = [0.0, 0.1, 0.5, 0.9, 1.0];
 /// The columns' names.
 const NAMES: [&str; 5] = ["shortest", "10 %", "median", "90 %", "longest"];
+
+/// Refuses a file whose ending is that of another picture than is written.
+pub(super) fn refuse_other_pictures(output: &Path) -> Result<()> {
+    const OTHERS: [&str; 7] = ["png", "jpg", "jpeg", "gif", "webp", "bmp", "pdf"];
+    let ending = output.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    if OTHERS.contains(&&*ending.to_lowercase()) {
+        bail!(
+            "--output {}: the plot is an SVG; give a name that ends in .svg, and another program \
+             makes .{ending} of it",
+            output.display()
+        );
+    }
+    Ok(())
+}
 
 pub(super) fn show(name: &str, model: &Model<'_>, args: &InfoArgs) -> Result<()> {
     let horizons = Horizons::of(model, args)?;
