@@ -1,5 +1,14 @@
 //! RWKV-5.0, 5.1 and 5.2 (Eagle; Peng et al. 2024, arXiv 2404.05892). 5.1 adds
 //! the gate; 5.2 makes decay and bonus per channel, where they were per head.
+//!
+//! ```text
+//! w    = exp(-exp(time_decay)),  u = time_faaaa, or exp(time_first) in the first files
+//! y_j  = sum_i r_i (S_ij + u_i k_i v_j)           per head, i of key and j of value
+//! S_ij = w_i S_ij + k_i v_j
+//! out  = output (group_norm(y) silu(gate x_g))    without a gate before 5.1
+//! ```
+//!
+//! RWKV-6 computes the same [`wkv`] with a decay of each token, and takes it from here.
 
 use super::math::{Batch, Matrix, Norm, map, map_each, mix_current, mul, silu};
 use super::rwkv4::ChannelMix;

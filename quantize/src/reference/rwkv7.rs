@@ -1,5 +1,17 @@
 //! RWKV-7 (Goose; Peng et al. 2025, arXiv 2503.14456): the state is edited by a
-//! generalised delta rule.
+//! generalised delta rule. Per head of N channels, in float64 and in the paper's order:
+//!
+//! ```text
+//! w  = exp(-e^-0.5 s(w0 + tanh(x_w w1) w2))       decay
+//! a  = s(a0 + (x_a a1) a2)                        in-context learning rate
+//! v  = v + (v_first - v) s(v0 + (x_v v1) v2)      but in layer 0, whose v is v_first
+//! kk = k k_k / |k k_k|,  k = k (1 + (a - 1) k_a)
+//! S  = S (diag(w) - kk (a kk)^T) + v k^T          S is [value][key]
+//! y  = group_norm(S r) + (r . k r_k) v            times the gate s(x_g g1) g2
+//! ```
+//!
+//! Written from the paper and the 150-line example apart from the runtime's `rwkv/v7.rs`, which
+//! tests compare with it; what both share is the tensors' names.
 
 use super::math::{
     Batch, Matrix, Norm, add, dot, map, map_each, mix_previous, mul, relu_squared, sigmoid, towards,

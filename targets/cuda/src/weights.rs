@@ -1,5 +1,9 @@
 //! The model's tensors on the device, as they lie in the model file: the layout of a tile of 16
 //! rows by 4 inputs suits the kernels as it is, so nothing is packed again.
+//!
+//! [`weights_bytes`] counts first what a number of layers takes, with the device's rounding, so that
+//! what has no room stays on the processor before anything is allocated; an [`Uploader`] copies then,
+//! in pieces whose progress shows. Which tensors a layer has is the runtime's table alone.
 
 use kinglet::format::model::{LayerNorm as HostNorm, Model, Tensor};
 use kinglet::format::shape::{Architecture, Shape};

@@ -1,4 +1,7 @@
-//! `kinglet list`: the models in the models folder.
+//! `kinglet list`: the models in the models folder, parts of downloads and kept checkpoints.
+//!
+//! A model's header is read and nothing else, so that a folder of many gigabytes is listed at once.
+//! A file that is no model is listed with the reason.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,7 @@
-//! Questions and their answers.
+//! Questions and their answers: reading a text into the state, then drawing tokens.
+//!
+//! Ctrl-C is looked at between batches of the text and between tokens. A text that is stopped is
+//! taken back whole; an answer that is stopped keeps what it has, and `/continue` goes on with it.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};

@@ -1,4 +1,7 @@
 //! The loop of a chat: an entry, what it asks for, and the next one.
+//!
+//! An entry that fails is told and the loop goes on; what was said before stays. Only where the
+//! input is no terminal do failures count: they become the status at the end.
 
 use std::io;
 

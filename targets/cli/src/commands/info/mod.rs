@@ -1,4 +1,8 @@
 //! `kinglet info`: what a model is and what it needs, or what a state file holds.
+//!
+//! The facts are collected first and printed as text or JSON from one struct, so that neither
+//! tells what the other leaves out. Texts of the file (its provenance) are shown with control
+//! characters made visible: they come from whoever wrote it.
 
 #[cfg(feature = "decay")]
 mod decay;

@@ -1,4 +1,7 @@
-//! What is to be pulled.
+//! What is to be pulled: a name of the catalogue, a file of a repository, or a URL.
+//!
+//! Each becomes a URL to ask, a page to show and a name for the model. A URL's secrets (a token in
+//! its query, a password) go into the first alone.
 
 use std::path::Path;
 
