@@ -7,8 +7,8 @@ use kinglet::format::shape::Shape;
 use kinglet::kernels::matrix::GROUPS;
 
 pub(crate) use self::entries::ENTRIES;
-use crate::commands::fit::shapes::{WORLD, weights_len};
 use crate::support::engine::PROMPT_BATCH;
+use crate::support::shapes::{WORLD, weights_len};
 
 /// A checkpoint that is published, and what becomes of it.
 #[derive(Clone, Copy, Debug)]

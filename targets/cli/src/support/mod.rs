@@ -25,6 +25,7 @@ pub(crate) mod numbers;
 pub(crate) mod output;
 pub(crate) mod ram;
 pub(crate) mod sampling;
+pub(crate) mod shapes;
 #[cfg(unix)]
 pub(crate) mod signals;
 pub(crate) mod state_file;

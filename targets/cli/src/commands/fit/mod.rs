@@ -2,7 +2,6 @@
 
 mod boards;
 mod need;
-pub(crate) mod shapes;
 mod show;
 
 use std::path::Path;
@@ -13,11 +12,13 @@ use kinglet::format::shape::Shape;
 
 use self::boards::{BOARDS, Bank, board, nearest};
 use self::need::{BYTE_PAIRS, Fit, Need, Place, Use};
-use self::shapes::{KNOWN, Known, known, listed};
 use self::show::{Question, all_json, fit_json, print_all, print_fit};
 use crate::args::{FitArgs, StateType};
 use crate::support::model::{HAS_BUILT_IN, LoadedModel};
 use crate::support::models;
+#[cfg(all(feature = "pull", any(unix, windows)))]
+use crate::support::shapes::WORLD;
+use crate::support::shapes::{KNOWN, Known, known};
 use crate::support::stdout::outln;
 use crate::support::terminal;
 use crate::support::traffic::read_per_token;
@@ -112,6 +113,22 @@ fn shape(name: &str) -> Result<Known> {
         bail!("shape `{name}` is not known; known are {}{others}", names.join(", "));
     };
     Ok(known)
+}
+
+/// The shape of a model that `kinglet pull` knows by that name.
+#[cfg(all(feature = "pull", any(unix, windows)))]
+fn listed(name: &str) -> Option<Known> {
+    crate::catalogue::find(name).map(|entry| Known {
+        id: Some(entry.name),
+        name: entry.name,
+        shape: entry.shape,
+        tokenizer: WORLD,
+        is_to_have: true,
+    })
+}
+#[cfg(not(all(feature = "pull", any(unix, windows))))]
+fn listed(_: &str) -> Option<Known> {
+    None
 }
 
 /// The shape of a model that `pull` would get, and that is not here.

@@ -8,9 +8,9 @@ use kinglet::format::shape::Shape;
 use kinglet::num::state_dtype::f16;
 
 use super::boards::{Bank, Board};
-use super::shapes::{KNOWN, Known};
 use crate::args::{FitArgs, StateType};
 use crate::support::ram::system_share;
+use crate::support::shapes::{KNOWN, Known};
 
 /// Flash for the library's code and constants, built for one architecture: what
 /// the C program in `targets/c/examples/story.c` takes on a Cortex-M4, rounded

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::boards::{BOARDS, Board};
 use super::need::{Fit, Need, Place, Use, largest, largest_to_have};
-use super::shapes::Known;
 use crate::support::numbers::{grouped, short, size};
+use crate::support::shapes::Known;
 use crate::support::stdout::outln;
 
 /// What is asked about.

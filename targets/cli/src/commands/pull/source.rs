@@ -8,8 +8,8 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use crate::catalogue::{self, ENTRIES, Entry};
-use crate::commands::fit::shapes::known;
 use crate::support::models::{folder, is_name, near};
+use crate::support::shapes::known;
 
 /// The hub itself, whatever the endpoint is.
 pub(super) const HUB: &str = "https://huggingface.co";

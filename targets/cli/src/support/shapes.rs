@@ -91,22 +91,6 @@ pub(crate) fn known(name: &str) -> Option<&'static Known> {
     KNOWN.iter().find(is)
 }
 
-/// The shape of a model that `kinglet pull` knows by that name.
-#[cfg(all(feature = "pull", any(unix, windows)))]
-pub(super) fn listed(name: &str) -> Option<Known> {
-    crate::catalogue::find(name).map(|entry| Known {
-        id: Some(entry.name),
-        name: entry.name,
-        shape: entry.shape,
-        tokenizer: WORLD,
-        is_to_have: true,
-    })
-}
-#[cfg(not(all(feature = "pull", any(unix, windows))))]
-pub(super) fn listed(_: &str) -> Option<Known> {
-    None
-}
-
 impl Known {
     /// Bytes of the file that a token reads, nothing skipped: all but the other rows of the
     /// embedding.
@@ -214,8 +198,6 @@ mod tests {
         for known in KNOWN {
             assert_eq!(known.is_to_have, pulled(known) || ships(known), "{}", known.name);
         }
-        let world = listed("world6-1.6b").unwrap();
-        assert_eq!(world.shape.architecture, Architecture::Rwkv6);
     }
 
     #[test]
