@@ -84,7 +84,9 @@ pub const fn slot(left: u16, right: u16, log2_slots: u8, probe: u32) -> usize {
     let pair = (left as u32) << 16 | right as u32;
     // Multiplicative hashing; xor with the shifted pair lets both ids reach the upper bits.
     let hash = (pair ^ pair >> 15).wrapping_mul(0x9E37_79B1);
-    let hash = (hash ^ hash >> 13).wrapping_mul(0x85EB_CA6B) >> (32 - log2_slots as u32);
+    let hash = (hash ^ hash >> 13).wrapping_mul(0x85EB_CA6B);
+    // Of a single slot the mask below leaves nothing, whatever a shift by 32 gives.
+    let hash = hash.wrapping_shr(32 - log2_slots as u32);
     // Triangular numbers visit every slot once.
     (hash.wrapping_add(probe * (probe + 1) / 2) & ((1 << log2_slots) - 1)) as usize
 }

@@ -222,6 +222,16 @@ fn byte_pairs() -> Vec<u8> {
 }
 
 #[test]
+fn one_slot_is_that_of_every_pair() {
+    for probe in 0..4 {
+        assert_eq!(
+            [slot(0, 0, 0, probe), slot(1, 2, 0, probe), slot(65535, 65534, 0, probe)],
+            [0; 3]
+        );
+    }
+}
+
+#[test]
 fn a_section_of_byte_pairs_by_the_specification_is_read() {
     let section = byte_pairs();
     let tokenizer = Tokenizer::parse(&section).unwrap();
