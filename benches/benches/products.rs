@@ -5,6 +5,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kinglet::kernels::matrix::{Matrix, SparseMatrix, padded_inputs, padded_rows};
 use kinglet::kernels::testing::{Activity, Case, Problem};
+use kinglet::kernels::weights::Weights;
 use kinglet::kernels::{Kernels, Product, SparseProduct};
 use kinglet_desktop::KernelSet;
 use kinglet_host::Threaded;
@@ -54,13 +55,15 @@ fn decode(criterion: &mut Criterion) {
             let scales = padded_rows(rows) * problem.matrix().groups() * 2;
             bench.throughput(Throughput::BytesDecimal((bytes + scales) as u64));
             for (place, total) in [("memory", FAR), ("cache", 0)] {
-                let mut copies = Copies::new(&problem.matrix().weights()[..bytes], total);
+                let weights = problem.matrix().weights().int8().expect("int8");
+                let mut copies = Copies::new(&weights[..bytes], total);
                 for kernels in sets() {
                     let q = problem.packed(&kernels);
                     let mut output = problem.output();
                     bench.bench_function(format!("{place}/{}", name(&kernels, &case)), |bench| {
                         bench.iter(|| {
-                            let (scales, weights) = (problem.matrix().scales(), copies.next());
+                            let scales = problem.matrix().scales();
+                            let weights = Weights::Int8(copies.next());
                             let matrix = Matrix::new(rows, inputs, group, 1.0, weights, scales);
                             let matrix = matrix.expect("all of a matrix");
                             let input = problem.input(&q);
@@ -115,12 +118,13 @@ fn sparse(criterion: &mut Criterion) {
                 let bytes = padded_rows(rows) * padded_inputs(inputs);
                 let total = if tokens == 1 { FAR } else { 0 };
                 let sparse = problem.sparse_matrix();
-                let mut copies = Copies::new(&sparse.weights()[..bytes], total);
+                let weights = sparse.weights().int8().expect("int8");
+                let mut copies = Copies::new(&weights[..bytes], total);
                 for kernels in sets() {
                     let mut output = problem.output();
                     bench.bench_function(format!("{zeros}/{}", name(&kernels, &case)), |bench| {
                         bench.iter(|| {
-                            let (scales, weights) = (sparse.scales(), copies.next());
+                            let (scales, weights) = (sparse.scales(), Weights::Int8(copies.next()));
                             let group = sparse.group();
                             let matrix =
                                 SparseMatrix::new(rows, inputs, group, 1.0, weights, scales);

@@ -139,8 +139,8 @@ fn values(tensor: &Tensor<'_>, spec: &TensorSpec) -> Vec<f32> {
             })
         }
         Tensor::Embedding(table) => {
-            let mut values = vec![0.0; table.rows * table.width];
-            for (row, values) in values.chunks_mut(table.width).enumerate() {
+            let mut values = vec![0.0; table.rows() * table.width()];
+            for (row, values) in values.chunks_mut(table.width()).enumerate() {
                 table.read(row, values);
             }
             values

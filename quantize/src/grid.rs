@@ -52,11 +52,12 @@ impl Grid {
                 Some(Self { group: m.group(), multiplier: m.multiplier(), zeros })
             }
             Tensor::Embedding(table) => {
-                let width = padded_inputs(table.width);
+                let width = padded_inputs(table.width());
                 let scale =
-                    |row: usize, group: usize| table.scales[row * (width / ROW_GROUP) + group];
-                let weight = |row: usize, i: usize| f32::from(table.weights[row * width + i]);
-                let zeros = zeros(table.rows, [table.width, ROW_GROUP], scale, weight);
+                    |row: usize, group: usize| table.scales()[row * (width / ROW_GROUP) + group];
+                let weights = table.weights().int8()?;
+                let weight = |row: usize, i: usize| f32::from(weights[row * width + i]);
+                let zeros = zeros(table.rows(), [table.width(), ROW_GROUP], scale, weight);
                 Some(Self { group: ROW_GROUP, multiplier: 1.0, zeros })
             }
             _ => None,

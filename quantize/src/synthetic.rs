@@ -16,6 +16,7 @@ use kinglet::format::model::{HEADER_LEN, Header, RECORD_LEN, Record, Section, Se
 use kinglet::format::shape::{Architecture, Ranks, Shape};
 use kinglet::format::tensors::{self, Storage, TensorSpec};
 use kinglet::kernels::matrix::{ALIGN, GROUPS, INPUT_PAD, ROW_GROUP, TILE_ROWS};
+use kinglet::kernels::weights::WeightType;
 use kinglet::tokenizer::layout::{Header as TokenizerHeader, Kind};
 use memmap2::MmapMut;
 use rayon::prelude::*;
@@ -214,9 +215,10 @@ impl<'a> Recipe<'a> {
         let seed = Random::stream(self.seed, index as u64).next();
         let mut panel = Panel {
             spec,
-            layout: layout(spec, self.shape, 32),
+            layout: layout(spec, self.shape, WeightType::Int8, 32),
             record: Record {
                 storage: Some(spec.storage),
+                weights: WeightType::Int8,
                 rows: rows as u32,
                 cols: inputs as u32,
                 group: 0,
@@ -256,7 +258,7 @@ impl<'a> Recipe<'a> {
         };
         panel.record.group = group as u32;
         panel.record.multiplier = factor;
-        panel.layout = layout(spec, self.shape, group);
+        panel.layout = layout(spec, self.shape, WeightType::Int8, group);
         // A sparse matrix has its groups of inputs outermost: its panel is some of them.
         let (panel_rows, panel_inputs) = match spec.storage {
             Storage::Sparse => (rows, inputs.min(SPARSE_GROUPS * group)),
@@ -520,7 +522,8 @@ impl Plan {
         for entry in &mut self.sections {
             entry.crc = crc(&bytes[entry.offset as usize..][..entry.len as usize]);
         }
-        let header = Header { shape: self.shape, content_hash: [0; 32], sections: self.sections };
+        let header =
+            Header { minor: 0, shape: self.shape, content_hash: [0; 32], sections: self.sections };
         bytes[..HEADER_LEN].copy_from_slice(&header.emit());
     }
 }

@@ -14,6 +14,7 @@ use kinglet::format::model::{Record, Section};
 use kinglet::format::shape::Shape;
 use kinglet::format::tensors::{self, Storage, TensorName, TensorSpec};
 use kinglet::kernels::matrix::{ROW_GROUP, padded_inputs};
+use kinglet::kernels::weights::WeightType;
 
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::int8::{self, Errors, MAX_IN_TABLE, Measured, Packing, multiplier};
@@ -111,6 +112,7 @@ impl<'a> Conversion<'a> {
     fn record(&self, spec: &TensorSpec, group: usize, multiplier: f32) -> Record {
         Record {
             storage: Some(spec.storage),
+            weights: WeightType::Int8,
             rows: spec.rows.of(&self.shape) as u32,
             cols: spec.cols.of(&self.shape) as u32,
             group: group as u32,
@@ -348,7 +350,7 @@ impl<'a> Conversion<'a> {
             rows: spec.rows.of(&self.shape),
             cols: spec.cols.of(&self.shape),
             group,
-            bytes: layout(spec, &self.shape, group).len(),
+            bytes: layout(spec, &self.shape, WeightType::Int8, group).len(),
             signal: errors.signal,
             noise: errors.noise_of(group),
             largest,

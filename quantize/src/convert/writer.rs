@@ -15,10 +15,13 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::{self, JoinHandle};
 
-use kinglet::format::model::{HEADER_LEN, Header, RECORD_LEN, Record, Section, SectionEntry};
+use kinglet::format::model::{
+    HEADER_LEN, Header, MINOR, RECORD_LEN, Record, Section, SectionEntry,
+};
 use kinglet::format::shape::Shape;
 use kinglet::format::tensors;
 use kinglet::kernels::matrix::ALIGN;
+use kinglet::kernels::weights::WeightType;
 use sha2::{Digest, Sha256};
 
 use crate::files::Partial;
@@ -138,8 +141,10 @@ impl Writer {
         }
         let directory: Vec<u8> = self.records.iter().flat_map(Record::emit).collect();
         self.sections[Section::Directory as usize].crc = crc32fast::hash(&directory);
+        let int8 = self.records.iter().all(|record| record.weights == WeightType::Int8);
+        let minor = if int8 { 0 } else { MINOR };
         let mut header =
-            Header { shape: self.shape, content_hash: [0; 32], sections: self.sections };
+            Header { minor, shape: self.shape, content_hash: [0; 32], sections: self.sections };
         header.content_hash = self.content_hash(&header, &sums);
         file.rewind()?;
         file.write_all(&header.emit())?;

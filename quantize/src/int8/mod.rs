@@ -20,6 +20,7 @@ use kinglet::format::tensors::Storage;
 use kinglet::kernels::matrix::{
     GROUPS, ROW_GROUP, TILE, TILE_INPUTS, TILE_ROWS, padded_inputs, padded_rows,
 };
+use kinglet::kernels::weights::WeightType;
 use rayon::prelude::*;
 
 use crate::multiversion::vectorized;
@@ -608,7 +609,7 @@ impl Packed {
             scales = turn_scales(&scales, scales_of, padded);
             values = turned;
         }
-        let layout = TensorLayout::new(storage, rows, inputs, group);
+        let layout = TensorLayout::new(storage, WeightType::Int8, rows, inputs, group);
         debug_assert_eq!(layout.values as usize, values.len());
         debug_assert_eq!(layout.scales as usize, scales.len());
         Self { values, scales }
@@ -619,6 +620,7 @@ impl Packed {
 mod tests {
     use super::*;
     use kinglet::kernels::matrix::{Matrix, RowTable, SparseMatrix};
+    use kinglet::kernels::weights::Weights;
     use proptest::prelude::*;
 
     fn multiplier_of(storage: Storage, w: &[f32]) -> f32 {
@@ -641,7 +643,7 @@ mod tests {
     fn read(storage: Storage, inputs: usize, group: usize, w: &[f32]) -> Vec<f32> {
         let (rows, multiplier) = (w.len() / inputs, multiplier_of(storage, w));
         let packed = Packed::new(storage, inputs, group, multiplier, w);
-        let (weights, scales) = (&*packed.values, &*packed.scales);
+        let (weights, scales) = (Weights::Int8(&packed.values), &*packed.scales);
         let at = |f: &dyn Fn(usize, usize) -> f32| {
             (0..rows)
                 .flat_map(|row| (0..inputs).map(move |i| (row, i)))
@@ -659,7 +661,7 @@ mod tests {
                 at(&|row, input| matrix.weight(row, input))
             }
             _ => {
-                let table = RowTable { rows, width: inputs, weights, scales };
+                let table = RowTable::new(rows, inputs, weights, scales).unwrap();
                 let mut out = vec![0.0; rows * inputs];
                 let lines = out.chunks_mut(inputs).enumerate();
                 lines.for_each(|(row, out)| table.read(row, out));

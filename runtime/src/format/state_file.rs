@@ -678,6 +678,7 @@ mod tests {
             ranks: Ranks { decay: 1, iclr: 1, value: 1, gate: 1, ..Ranks::NONE },
         };
         Header {
+            minor: 0,
             shape,
             content_hash: [0x5A; 32],
             sections: [SectionEntry::default(); Section::ALL.len()],

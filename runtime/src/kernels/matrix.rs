@@ -1,10 +1,13 @@
 //! Views of quantized weights, as they lie in a model file.
 //!
-//! A weight is `q * scale * multiplier`: q an int8 in [-127, 127], `scale` an
+//! A weight is `q * scale * multiplier`: q an integer of eight or four bits, `scale` an
 //! f16 (normal or zero) shared by one output and a group of inputs,
 //! `multiplier` a power of two for the whole tensor.
 
 use half::f16;
+
+use super::weights::{self, Stored};
+pub use super::weights::{GROUPS, WeightType, Weights};
 
 /// Rows of a tile.
 pub const TILE_ROWS: usize = 16;
@@ -16,8 +19,11 @@ pub const TILE: usize = TILE_ROWS * TILE_INPUTS;
 pub const INPUT_PAD: usize = 32;
 /// Inputs that share a scale in a [`RowTable`].
 pub const ROW_GROUP: usize = 32;
-/// The group sizes that a matrix may have.
-pub const GROUPS: [usize; 5] = [32, 64, 128, 256, 512];
+/// Rows of a [`SparseMatrix`] of int4 are padded to a multiple of this: a pair of blocks.
+pub const INT4_ROWS: usize = 2 * LINE_BLOCK;
+/// Weights of an int4 block in a [`SparseMatrix`] and a [`RowTable`]; in a [`Matrix`] it is a
+/// [`TILE`].
+pub const LINE_BLOCK: usize = 16;
 /// Tensors and sections start at multiples of this many bytes.
 pub const ALIGN: usize = 64;
 
@@ -40,53 +46,66 @@ pub fn f16_scale_to_f32(scale: f16) -> f32 {
     f32::from_bits(if bits == 0 { 0 } else { wide })
 }
 
-/// Whether weights and scales are all that a matrix of these dimensions has, padding included.
+/// Rows (outputs) of a sparse matrix with padding.
+pub const fn padded_sparse_rows(weights: WeightType, rows: usize) -> usize {
+    match weights {
+        WeightType::Int8 => padded_rows(rows),
+        WeightType::Int4 => rows.next_multiple_of(INT4_ROWS),
+    }
+}
+
+/// Whether weights and scales are all that a matrix of these dimensions has, padding included:
+/// rows to a multiple of `row_pad`, inputs to [`INPUT_PAD`].
 const fn is_complete(
     rows: usize,
+    row_pad: usize,
     inputs: usize,
     group: usize,
-    weights: usize,
+    weights: Weights<'_>,
     scales: usize,
 ) -> bool {
+    let groups = weights.weight_type().groups();
     let mut known = false;
     let mut i = 0;
-    while i < GROUPS.len() {
-        known |= group == GROUPS[i];
+    while i < groups.len() {
+        known |= group == groups[i];
         i += 1;
     }
-    let (Some(out), Some(padded), true) = (
-        rows.checked_next_multiple_of(TILE_ROWS),
-        inputs.checked_next_multiple_of(INPUT_PAD),
-        known,
-    ) else {
+    let (Some(out), Some(padded), true) =
+        (rows.checked_next_multiple_of(row_pad), inputs.checked_next_multiple_of(INPUT_PAD), known)
+    else {
         return false;
     };
     match (out.checked_mul(padded), out.checked_mul(padded.div_ceil(group))) {
-        (Some(all), Some(all_scales)) => weights == all && scales == all_scales,
+        (Some(all), Some(all_scales)) => weights.are(all) && scales == all_scales,
         _ => false,
     }
 }
 
 /// What dense and sparse matrices have in common: dimensions, checked construction, access.
 macro_rules! quantized_matrix {
-    ($name:ident, $weights:literal, $scales:literal) => {
+    ($name:ident, $row_pad:expr, $weights:literal, $scales:literal) => {
         impl<'a> $name<'a> {
             #[doc = concat!("A matrix of `rows` outputs and `inputs` inputs: weights ", $weights, " and scales ", $scales, ", with all padding.")]
             ///
-            /// `None` when the slices are not exactly that long, or `group` is none of
-            /// [`GROUPS`]: kernels that do not check each access rest on it.
+            /// `None` when the slices are not exactly that long, or `group` is none of those
+            /// that the [weights may have](WeightType::groups): kernels that do not check each
+            /// access rest on it. Also where this build does not [read](WeightType::enabled) them.
             pub const fn new(
                 rows: usize,
                 inputs: usize,
                 group: usize,
                 multiplier: f32,
-                weights: &'a [i8],
+                weights: Weights<'a>,
                 scales: &'a [f16],
             ) -> Option<Self> {
-                if is_complete(rows, inputs, group, weights.len(), scales.len()) {
-                    Some(Self { rows, inputs, group, multiplier, weights, scales })
-                } else {
-                    None
+                let row_pad = $row_pad(weights.weight_type());
+                if !is_complete(rows, row_pad, inputs, group, weights, scales.len()) {
+                    return None;
+                }
+                match Stored::new(weights) {
+                    Some(weights) => Some(Self { rows, inputs, group, multiplier, weights, scales }),
+                    None => None,
                 }
             }
 
@@ -102,7 +121,7 @@ macro_rules! quantized_matrix {
                 self.inputs
             }
 
-            /// Inputs that share a scale: one of [`GROUPS`].
+            /// Inputs that share a scale: one of [`WeightType::groups`].
             #[inline(always)]
             pub const fn group(&self) -> usize {
                 self.group
@@ -122,8 +141,8 @@ macro_rules! quantized_matrix {
 
             #[doc = concat!("All weights: ", $weights, ".")]
             #[inline(always)]
-            pub const fn weights(&self) -> &'a [i8] {
-                self.weights
+            pub const fn weights(&self) -> Weights<'a> {
+                self.weights.get()
             }
 
             #[doc = concat!("All scales: ", $scales, ".")]
@@ -146,12 +165,20 @@ pub struct Matrix<'a> {
     group: usize,
     multiplier: f32,
     /// `[row/16][input/4][16][4]`
-    weights: &'a [i8],
+    weights: Stored<'a>,
     /// `[row/16][input/group][16]`
     scales: &'a [f16],
 }
 
-quantized_matrix!(Matrix, "`[row/16][input/4][16][4]`", "`[row/16][input/group][16]`");
+const fn tile_rows(_: WeightType) -> usize {
+    TILE_ROWS
+}
+
+const fn sparse_row_pad(weights: WeightType) -> usize {
+    padded_sparse_rows(weights, 1)
+}
+
+quantized_matrix!(Matrix, tile_rows, "`[row/16][input/4][16][4]`", "`[row/16][input/group][16]`");
 
 impl<'a> Matrix<'a> {
     /// Number of tiles of 16 rows.
@@ -162,11 +189,11 @@ impl<'a> Matrix<'a> {
 
     /// Tiles and scales of row tile `tile`: `[input/4][16][4]` and `[group][16]`.
     #[inline(always)]
-    pub fn row_tile(&self, tile: usize) -> (&'a [i8], &'a [f16]) {
+    pub fn row_tile(&self, tile: usize) -> (Weights<'a>, &'a [f16]) {
         let weights = TILE_ROWS * padded_inputs(self.inputs);
         let scales = TILE_ROWS * self.groups();
         (
-            &self.weights[tile * weights..(tile + 1) * weights],
+            self.weights().part(tile * weights, (tile + 1) * weights),
             &self.scales[tile * scales..(tile + 1) * scales],
         )
     }
@@ -175,9 +202,9 @@ impl<'a> Matrix<'a> {
     pub fn weight(&self, row: usize, input: usize) -> f32 {
         let (weights, scales) = self.row_tile(row / TILE_ROWS);
         let lane = row % TILE_ROWS;
-        let q = weights[input / TILE_INPUTS * TILE + lane * TILE_INPUTS + input % TILE_INPUTS];
+        let at = input / TILE_INPUTS * TILE + lane * TILE_INPUTS + input % TILE_INPUTS;
         let scale = f16_scale_to_f32(scales[input / self.group * TILE_ROWS + lane]);
-        f32::from(q) * (scale * self.multiplier)
+        weights.get(at, TILE) as f32 * (scale * self.multiplier)
     }
 }
 
@@ -191,26 +218,32 @@ pub struct SparseMatrix<'a> {
     inputs: usize,
     group: usize,
     multiplier: f32,
-    /// `[input][row]`, rows padded to 16, inputs to 32.
-    weights: &'a [i8],
-    /// `[input/group][row]`, rows padded to 16.
+    /// `[input][row]`, rows padded to 16, of int4 to 32, inputs to 32.
+    weights: Stored<'a>,
+    /// `[input/group][row]`, rows padded as those of weights.
     scales: &'a [f16],
 }
 
-quantized_matrix!(SparseMatrix, "`[input][row]`", "`[input/group][row]`");
+quantized_matrix!(SparseMatrix, sparse_row_pad, "`[input][row]`", "`[input/group][row]`");
 
 impl<'a> SparseMatrix<'a> {
+    /// Rows with padding: weights between inputs, and scales between groups.
+    #[inline(always)]
+    pub const fn stride(&self) -> usize {
+        padded_sparse_rows(self.weights().weight_type(), self.rows)
+    }
+
     /// The weights of one input: `[row]`.
     #[inline(always)]
-    pub fn input(&self, input: usize) -> &'a [i8] {
-        let rows = padded_rows(self.rows);
-        &self.weights[input * rows..(input + 1) * rows]
+    pub fn input(&self, input: usize) -> Weights<'a> {
+        let rows = self.stride();
+        self.weights().part(input * rows, (input + 1) * rows)
     }
 
     /// The scales of one group of inputs: `[row]`.
     #[inline(always)]
     pub fn group_scales(&self, group: usize) -> &'a [f16] {
-        let rows = padded_rows(self.rows);
+        let rows = self.stride();
         &self.scales[group * rows..(group + 1) * rows]
     }
 
@@ -220,12 +253,14 @@ impl<'a> SparseMatrix<'a> {
     ///
     /// When there is no such group.
     pub fn one_group(&self, group: usize) -> Self {
-        let (start, stride) = (group * self.group, padded_rows(self.rows));
+        let (start, stride) = (group * self.group, self.stride());
         let end = padded_inputs(self.inputs).min(start + self.group);
+        let weights = self.weights().part(start * stride, end * stride);
+        let Some(weights) = Stored::new(weights) else { panic!("weights of the same type") };
         Self {
             inputs: self.inputs.min(end) - start,
             multiplier: 1.0,
-            weights: &self.weights[start * stride..end * stride],
+            weights,
             scales: self.group_scales(group),
             ..*self
         }
@@ -234,24 +269,63 @@ impl<'a> SparseMatrix<'a> {
     /// The value of one weight.
     pub fn weight(&self, row: usize, input: usize) -> f32 {
         let scale = f16_scale_to_f32(self.group_scales(input / self.group)[row]);
-        f32::from(self.input(input)[row]) * (scale * self.multiplier)
+        self.input(input).get(row, LINE_BLOCK) as f32 * (scale * self.multiplier)
     }
 }
 
 /// A table that is read one row at a time: the embedding.
+///
+/// A value is complete, like a [`Matrix`].
 #[derive(Clone, Copy, Debug)]
 pub struct RowTable<'a> {
-    /// Number of rows.
-    pub rows: usize,
-    /// Length of a row.
-    pub width: usize,
+    rows: usize,
+    width: usize,
     /// `[row][width]`, rows padded to 32.
-    pub weights: &'a [i8],
+    weights: Stored<'a>,
     /// `[row][width/32]`
-    pub scales: &'a [f16],
+    scales: &'a [f16],
 }
 
-impl RowTable<'_> {
+impl<'a> RowTable<'a> {
+    /// A table of `rows` rows of `width` values: weights `[row][width]`, rows padded to 32, and
+    /// scales `[row][width/32]`.
+    ///
+    /// `None` as for a [`Matrix`].
+    pub const fn new(
+        rows: usize,
+        width: usize,
+        weights: Weights<'a>,
+        scales: &'a [f16],
+    ) -> Option<Self> {
+        if !is_complete(rows, 1, width, ROW_GROUP, weights, scales.len()) {
+            return None;
+        }
+        match Stored::new(weights) {
+            Some(weights) => Some(Self { rows, width, weights, scales }),
+            None => None,
+        }
+    }
+
+    /// Number of rows.
+    pub const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Length of a row.
+    pub const fn width(&self) -> usize {
+        self.width
+    }
+
+    /// All weights: `[row][width]`, rows padded to 32.
+    pub const fn weights(&self) -> Weights<'a> {
+        self.weights.get()
+    }
+
+    /// All scales: `[row][width/32]`.
+    pub const fn scales(&self) -> &'a [f16] {
+        self.scales
+    }
+
     /// Writes row `row` to `out`: `x = f32(q) * scale`.
     ///
     /// # Panics
@@ -261,15 +335,34 @@ impl RowTable<'_> {
     pub fn read(&self, row: usize, out: &mut [f32]) {
         let width = padded_inputs(self.width);
         let groups = width / ROW_GROUP;
-        let weights = &self.weights[row * width..(row + 1) * width];
+        let weights = self.weights().part(row * width, (row + 1) * width);
         let scales = &self.scales[row * groups..(row + 1) * groups];
-        for ((out, q), scale) in
-            out.chunks_mut(ROW_GROUP).zip(weights.chunks(ROW_GROUP)).zip(scales)
-        {
-            let scale = f16_scale_to_f32(*scale);
-            for (out, q) in out.iter_mut().zip(q) {
-                *out = f32::from(*q) * scale;
+        match weights {
+            Weights::Int8(weights) => {
+                let groups = weights.as_chunks::<ROW_GROUP>().0.iter().copied();
+                read_groups(groups, scales, out);
             }
+            Weights::Int4(bytes) => {
+                let groups = bytes.as_chunks::<LINE_BLOCK>().0.iter();
+                read_groups(groups.map(weights::unpack_int4), scales, out);
+            }
+        }
+    }
+}
+
+/// `x = f32(q) * scale`, of the groups of a row; of each group all weights in one array, or in
+/// several.
+#[inline(always)]
+fn read_groups<G: bytemuck::NoUninit>(
+    groups: impl Iterator<Item = G>,
+    scales: &[f16],
+    out: &mut [f32],
+) {
+    for ((out, weights), scale) in out.chunks_mut(ROW_GROUP).zip(groups).zip(scales) {
+        let scale = f16_scale_to_f32(*scale);
+        let weights: &[i8] = bytemuck::cast_slice(bytemuck::bytes_of(&weights));
+        for (out, q) in out.iter_mut().zip(weights) {
+            *out = f32::from(*q) * scale;
         }
     }
 }
@@ -291,6 +384,7 @@ mod tests {
         let (weights, scales) = ([0; 32 * 64], [f16::ONE; 32 * 2]);
         let (weights, scales) = (weights.as_slice(), scales.as_slice());
         let complete = |rows, inputs, group, weights, scales| {
+            let weights = Weights::Int8(weights);
             let dense = Matrix::new(rows, inputs, group, 1.0, weights, scales).is_some();
             let sparse = SparseMatrix::new(rows, inputs, group, 1.0, weights, scales).is_some();
             assert_eq!(sparse, dense);
@@ -311,10 +405,32 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "q4")]
+    #[test]
+    fn only_complete_matrices_of_nibbles_can_be_made() {
+        let (bytes, scales) = ([0x88; 64 * 64 / 2], [f16::ONE; 64 * 2]);
+        let dense = |rows, group, bytes: usize| {
+            let weights = Weights::Int4(&[0x88; 48 * 64][..bytes]);
+            Matrix::new(rows, 64, group, 1.0, weights, &scales[..96]).is_some()
+        };
+        assert!(dense(40, 32, 48 * 32));
+        assert!(!dense(40, 32, 48 * 64));
+        assert!(!dense(40, 32, 48 * 32 - 1));
+        assert!(!dense(40, 256, 48 * 32));
+        let sparse =
+            |rows| SparseMatrix::new(rows, 64, 32, 1.0, Weights::Int4(&bytes), &scales).is_some();
+        // Rows are padded to 32.
+        assert!(sparse(33) && sparse(64));
+        assert!(!sparse(32) && !sparse(65));
+        let table = |rows| RowTable::new(rows, 64, Weights::Int4(&bytes), &scales).is_some();
+        assert!(table(64) && !table(63));
+    }
+
     #[test]
     fn the_groups_of_a_sparse_matrix_are_matrices() {
         let (weights, scales) = ([3; 16 * 96], [f16::ONE; 16 * 2]);
-        let matrix = SparseMatrix::new(5, 70, 64, 0.5, &weights, &scales).unwrap();
+        let weights = Weights::Int8(&weights);
+        let matrix = SparseMatrix::new(5, 70, 64, 0.5, weights, &scales).unwrap();
         let last = matrix.one_group(1);
         assert_eq!((last.rows(), last.inputs(), last.groups()), (5, 6, 1));
         assert_eq!((last.multiplier(), last.weight(4, 5)), (1.0, 3.0));
@@ -322,6 +438,26 @@ mod tests {
             let one = matrix.one_group(group);
             let (weights, scales) = (one.weights(), one.scales());
             assert!(SparseMatrix::new(5, one.inputs(), 64, 1.0, weights, scales).is_some());
+        }
+    }
+
+    #[cfg(feature = "q4")]
+    #[test]
+    fn a_table_of_nibbles_reads_like_one_of_bytes() {
+        use crate::kernels::weights::pack_int4;
+        let q: [i8; 3 * 64] = core::array::from_fn(|i| (i * 5 % 16) as i8 - 8);
+        let scales: [f16; 6] = core::array::from_fn(|i| f16::from_f32(0.25 * (i + 1) as f32));
+        let mut nibbles = [0; 3 * 32];
+        pack_int4::<LINE_BLOCK>(&q, &mut nibbles);
+        let bytes = RowTable::new(3, 50, Weights::Int8(&q), &scales).unwrap();
+        let nibbles = RowTable::new(3, 50, Weights::Int4(&nibbles), &scales).unwrap();
+        for row in 0..3 {
+            let (mut expected, mut found) = ([0.0; 50], [0.0; 50]);
+            bytes.read(row, &mut expected);
+            nibbles.read(row, &mut found);
+            assert_eq!(found, expected);
+            let last = f32::from(q[row * 64 + 49]) * scales[2 * row + 1].to_f32();
+            assert_eq!(found[49], last);
         }
     }
 }

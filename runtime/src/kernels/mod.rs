@@ -1,12 +1,12 @@
 //! The seam under the CPU engine: what a target's instructions do for the core.
 //!
-//! A kernel set computes products of int8 matrices with quantized activations, and
+//! A kernel set computes products of matrices of int8 and int4 with quantized activations, and
 //! runs the core's float loops over parts that it may give to several threads.
 //! The numbers do not depend on the set: integer sums are exact, and the float
 //! operations stand in the core, in one order.
 //!
 //! * [`Kernels`]: the trait of a set; [`Product`] and [`Region`] are its units of work
-//! * [`matrix`], [`activations`]: how weights and activations lie in memory
+//! * [`matrix`], [`weights`], [`activations`]: how weights and activations lie in memory
 //! * [`scalar`]: the set in plain Rust, which runs anywhere and defines the numbers
 
 pub mod activations;
@@ -15,6 +15,7 @@ mod partition;
 pub mod scalar;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod weights;
 
 pub use self::partition::{ChunksOf, Split};
 use crate::kernels::activations::Quantized;

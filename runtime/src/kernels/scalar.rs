@@ -2,8 +2,9 @@
 //! better is known.
 
 use crate::kernels::matrix::{
-    Matrix, SparseMatrix, TILE, TILE_INPUTS, TILE_ROWS, f16_scale_to_f32, padded_rows,
+    LINE_BLOCK, Matrix, SparseMatrix, TILE, TILE_INPUTS, TILE_ROWS, f16_scale_to_f32,
 };
+use crate::kernels::weights::{Weights, unpack_int4};
 use crate::kernels::{Kernels, Product, Region, SparseProduct, Split};
 
 /// Plain Rust, one thread.
@@ -60,14 +61,24 @@ pub fn row_tile(matrix: &Matrix<'_>, tile: usize, q: &[i16]) -> [f32; TILE_ROWS]
     let (weights, scales) = matrix.row_tile(tile);
     let group = matrix.group();
     let mut acc = [0.0; TILE_ROWS];
-    let groups = weights.chunks(group * TILE_ROWS).zip(q.chunks(group));
-    for ((weights, q), scales) in groups.zip(scales.as_chunks::<TILE_ROWS>().0) {
+    let groups = q.chunks(group).zip(scales.as_chunks::<TILE_ROWS>().0).enumerate();
+    for (number, (q, scales)) in groups {
         let mut sums = [0i32; TILE_ROWS];
-        let tiles = weights.as_chunks::<TILE>().0.iter();
-        for (tile, q) in tiles.zip(q.as_chunks::<TILE_INPUTS>().0) {
-            for (sum, w) in sums.iter_mut().zip(tile.as_chunks::<TILE_INPUTS>().0) {
-                for (w, q) in w.iter().zip(q) {
-                    *sum += i32::from(*w) * i32::from(*q);
+        let start = number * group * TILE_ROWS;
+        match weights.part(start, start + q.len() * TILE_ROWS) {
+            Weights::Int8(weights) => {
+                let tiles = weights.as_chunks::<TILE>().0.iter();
+                for (tile, q) in tiles.zip(q.as_chunks::<TILE_INPUTS>().0) {
+                    add_tile(&mut sums, tile, q);
+                }
+            }
+            Weights::Int4(bytes) => {
+                let pairs = bytes.as_chunks::<TILE>().0.iter().map(unpack_int4);
+                let q = q.as_chunks::<TILE_INPUTS>().0.as_chunks::<2>().0;
+                for (tiles, q) in pairs.zip(q) {
+                    for (tile, q) in tiles.iter().zip(q) {
+                        add_tile(&mut sums, tile, q);
+                    }
                 }
             }
         }
@@ -76,10 +87,20 @@ pub fn row_tile(matrix: &Matrix<'_>, tile: usize, q: &[i16]) -> [f32; TILE_ROWS]
     acc
 }
 
+/// Adds the products of a tile with four activations to the sums of its rows.
+#[inline(always)]
+fn add_tile(sums: &mut [i32; TILE_ROWS], tile: &[i8; TILE], q: &[i16; TILE_INPUTS]) {
+    for (sum, w) in sums.iter_mut().zip(tile.as_chunks::<TILE_INPUTS>().0) {
+        for (w, q) in w.iter().zip(q) {
+            *sum += i32::from(*w) * i32::from(*q);
+        }
+    }
+}
+
 /// Sixteen rows of a sparse matrix times one token, before its scale: `[16]`.
 #[inline(always)]
 pub fn sparse_row_tile(matrix: &SparseMatrix<'_>, tile: usize, q: &[i16]) -> [f32; TILE_ROWS] {
-    let rows = padded_rows(matrix.rows());
+    let rows = tile * TILE_ROWS..(tile + 1) * TILE_ROWS;
     let mut acc = [0.0; TILE_ROWS];
     for (group, q) in q.chunks(matrix.group()).enumerate() {
         let mut sums = [0i32; TILE_ROWS];
@@ -89,14 +110,22 @@ pub fn sparse_row_tile(matrix: &SparseMatrix<'_>, tile: usize, q: &[i16]) -> [f3
                 continue;
             }
             active = true;
-            let start = (group * matrix.group() + i) * rows + tile * TILE_ROWS;
-            for (sum, w) in sums.iter_mut().zip(&matrix.weights()[start..start + TILE_ROWS]) {
-                *sum += i32::from(*w) * i32::from(*q);
+            let mut add = |weights: &[i8]| {
+                for (sum, w) in sums.iter_mut().zip(weights) {
+                    *sum += i32::from(*w) * i32::from(*q);
+                }
+            };
+            match matrix.input(group * matrix.group() + i) {
+                Weights::Int8(weights) => add(&weights[rows.clone()]),
+                Weights::Int4(bytes) => {
+                    // A block of 16 bytes has the rows of two tiles.
+                    let block = &bytes.as_chunks::<LINE_BLOCK>().0[tile / 2];
+                    add(&unpack_int4(block)[tile % 2]);
+                }
             }
         }
         if active {
-            let scales = &matrix.group_scales(group)[tile * TILE_ROWS..(tile + 1) * TILE_ROWS];
-            fold(&mut acc, &sums, scales);
+            fold(&mut acc, &sums, &matrix.group_scales(group)[rows.clone()]);
         }
     }
     acc

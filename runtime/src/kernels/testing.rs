@@ -13,9 +13,10 @@ use half::f16;
 
 use crate::kernels::activations::{MAX_Q, Quantized};
 use crate::kernels::matrix::{
-    GROUPS, INPUT_PAD, Matrix, SparseMatrix, TILE, TILE_INPUTS, TILE_ROWS, padded_inputs,
-    padded_rows,
+    INPUT_PAD, LINE_BLOCK, Matrix, SparseMatrix, TILE, TILE_INPUTS, TILE_ROWS, padded_inputs,
+    padded_rows, padded_sparse_rows,
 };
+use crate::kernels::weights::{INT4_ZEROS, WeightType, Weights, pack_int4};
 use crate::kernels::{ChunksOf, Kernels, Phase, Product, Region, SparseProduct};
 use crate::{num::math, num::reduce};
 
@@ -35,14 +36,32 @@ macro_rules! kernel_tests {
         #[test]
         fn products_have_the_bits_of_the_reference() {
             if let Some(kernels) = $kernels {
-                $crate::kernels::testing::check_products(&kernels);
+                let int8 = $crate::kernels::weights::WeightType::Int8;
+                $crate::kernels::testing::check_products(&kernels, int8);
+            }
+        }
+
+        #[test]
+        fn int4_products_have_the_bits_of_the_reference() {
+            if let Some(kernels) = $kernels {
+                let int4 = $crate::kernels::weights::WeightType::Int4;
+                $crate::kernels::testing::check_products(&kernels, int4);
             }
         }
 
         #[test]
         fn sparse_products_have_the_bits_of_the_reference() {
             if let Some(kernels) = $kernels {
-                $crate::kernels::testing::check_sparse_products(&kernels);
+                let int8 = $crate::kernels::weights::WeightType::Int8;
+                $crate::kernels::testing::check_sparse_products(&kernels, int8);
+            }
+        }
+
+        #[test]
+        fn int4_sparse_products_have_the_bits_of_the_reference() {
+            if let Some(kernels) = $kernels {
+                let int4 = $crate::kernels::weights::WeightType::Int4;
+                $crate::kernels::testing::check_sparse_products(&kernels, int4);
             }
         }
 
@@ -79,10 +98,10 @@ pub const TOKENS: [usize; 6] = [1, 2, 3, 7, 8, 64];
 pub enum Fill {
     /// Weights and activations from their whole range.
     Uniform,
-    /// Weights of ±127 with activations of ±32639: where an intermediate that
-    /// saturates, or sums in 16 bits, shows.
+    /// Weights of the largest magnitudes, of both signs, with activations of ±32639: where an
+    /// intermediate that saturates, or sums in 16 bits, shows.
     Extreme,
-    /// All weights 127 and activations 32639: the largest sums.
+    /// All weights of the largest magnitude, and activations 32639: the largest sums.
     Largest,
 }
 
@@ -102,6 +121,8 @@ pub enum Activity {
 /// The dimensions and values of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Case {
+    /// Type of the weights.
+    pub weights: WeightType,
     /// Number of outputs.
     pub rows: usize,
     /// Number of inputs.
@@ -119,10 +140,11 @@ pub struct Case {
 }
 
 impl Case {
-    /// A problem of uniform values without zeros.
+    /// A problem of int8 weights, of uniform values without zeros.
     pub fn new(rows: usize, inputs: usize, tokens: usize, group: usize) -> Self {
         let (fill, activity) = (Fill::Uniform, Activity::All);
-        Self { rows, inputs, tokens, group, fill, activity, nan: false }
+        let weights = WeightType::Int8;
+        Self { weights, rows, inputs, tokens, group, fill, activity, nan: false }
     }
 }
 
@@ -145,6 +167,9 @@ pub struct Problem {
     /// One byte, then `[input][row]`.
     transposed: Vec<i8>,
     transposed_scales: Vec<f16>,
+    /// [`Self::tiles`] and [`Self::transposed`] in nibbles, where the weights are int4: one byte,
+    /// then pairs of blocks.
+    nibbles: [Vec<u8>; 2],
 }
 
 /// The multiplier of every problem.
@@ -158,12 +183,16 @@ fn mix(stream: u64, index: usize) -> u64 {
     z ^ z >> 31
 }
 
-fn weight(fill: Fill, index: usize) -> i8 {
+fn weight(weights: WeightType, fill: Fill, index: usize) -> i8 {
     let random = mix(1, index);
+    let (least, largest) = match weights {
+        WeightType::Int8 => (-127, 127),
+        WeightType::Int4 => (-8, 7),
+    };
     match fill {
-        Fill::Uniform => ((random % 255) as i32 - 127) as i8,
-        Fill::Extreme => [127, -127][random as usize % 2],
-        Fill::Largest => 127,
+        Fill::Uniform => ((random % (largest - least + 1) as u64) as i32 + least) as i8,
+        Fill::Extreme => [largest, least][random as usize % 2] as i8,
+        Fill::Largest => least as i8,
     }
 }
 
@@ -192,13 +221,20 @@ fn scale(index: usize) -> f16 {
     f16::from_bits(if random.is_multiple_of(61) { 0 } else { exponent << 10 | random >> 6 & 0x3FF })
 }
 
+/// One byte, then these weights in pairs of blocks of `N`.
+fn nibbles<const N: usize>(weights: &[i8]) -> Vec<u8> {
+    let mut bytes = vec![INT4_ZEROS; 1 + weights.len() / 2];
+    pack_int4::<N>(weights, &mut bytes[1..]);
+    bytes
+}
+
 impl Problem {
     /// Makes the values of a case; the same for the same case.
     pub fn new(case: Case) -> Self {
         let Case { rows, inputs, tokens, group, .. } = case;
-        let padded = padded_inputs(inputs);
+        let (padded, stride) = (padded_inputs(inputs), padded_sparse_rows(case.weights, rows));
         let groups = padded.div_ceil(group);
-        let weights = (0..rows * inputs).map(|i| weight(case.fill, i)).collect();
+        let weights = (0..rows * inputs).map(|i| weight(case.weights, case.fill, i)).collect();
         let scales = (0..rows * groups).map(scale).collect();
         let mut q = vec![0; tokens * padded];
         for (token, q) in q.chunks_exact_mut(padded).enumerate() {
@@ -223,16 +259,23 @@ impl Problem {
             token_scales,
             tiles: vec![0; 1 + padded_rows(rows) * padded],
             tile_scales: vec![f16::ZERO; padded_rows(rows) * groups],
-            transposed: vec![0; 1 + padded_rows(rows) * padded],
-            transposed_scales: vec![f16::ZERO; padded_rows(rows) * groups],
+            transposed: vec![0; 1 + stride * padded],
+            transposed_scales: vec![f16::ZERO; stride * groups],
+            nibbles: [Vec::new(), Vec::new()],
         };
         problem.lay_out();
+        if case.weights == WeightType::Int4 {
+            problem.nibbles = [
+                nibbles::<TILE>(&problem.tiles[1..]),
+                nibbles::<LINE_BLOCK>(&problem.transposed[1..]),
+            ];
+        }
         problem
     }
 
     fn lay_out(&mut self) {
-        let Case { rows, inputs, .. } = self.case;
-        let (padded, stride) = (padded_inputs(inputs), padded_rows(rows));
+        let Case { weights, rows, inputs, .. } = self.case;
+        let (padded, stride) = (padded_inputs(inputs), padded_sparse_rows(weights, rows));
         for row in 0..rows {
             let (tile, lane) = (row / TILE_ROWS, row % TILE_ROWS);
             for input in 0..inputs {
@@ -252,17 +295,27 @@ impl Problem {
         }
     }
 
+    /// Weights in the order of int8, after one byte, as those of the case's type.
+    fn view<'a>(&self, int8: &'a [i8], int4: &'a [u8]) -> Weights<'a> {
+        match self.case.weights {
+            WeightType::Int8 => Weights::Int8(&int8[1..]),
+            WeightType::Int4 => Weights::Int4(&int4[1..]),
+        }
+    }
+
     /// The weights in tiles.
     pub fn matrix(&self) -> Matrix<'_> {
         let Case { rows, inputs, group, .. } = self.case;
-        let (weights, scales) = (&self.tiles[1..], &self.tile_scales[..]);
+        let scales = &self.tile_scales[..];
+        let weights = self.view(&self.tiles, &self.nibbles[0]);
         Matrix::new(rows, inputs, group, MULTIPLIER, weights, scales).expect("all of a matrix")
     }
 
     /// The weights by input.
     pub fn sparse_matrix(&self) -> SparseMatrix<'_> {
         let Case { rows, inputs, group, .. } = self.case;
-        let (weights, scales) = (&self.transposed[1..], &self.transposed_scales[..]);
+        let scales = &self.transposed_scales[..];
+        let weights = self.view(&self.transposed, &self.nibbles[1]);
         SparseMatrix::new(rows, inputs, group, MULTIPLIER, weights, scales)
             .expect("all of a matrix")
     }
@@ -348,16 +401,16 @@ fn check_sparse_product<K: Kernels>(kernels: &K, case: Case) {
 }
 
 /// Every combination of sizes whose reference is cheap enough; `thin` keeps one of so many.
-fn for_cases(thin: usize, mut f: impl FnMut(Case)) {
+fn for_cases(weights: WeightType, thin: usize, mut f: impl FnMut(Case)) {
     let mut count = 0usize;
     for rows in ROWS {
         for inputs in INPUTS {
-            for group in GROUPS {
+            for &group in weights.groups() {
                 for tokens in TOKENS {
                     count += 1;
                     if count.is_multiple_of(thin) || tokens == 1 {
                         let nan = count.is_multiple_of(5);
-                        f(Case { nan, ..Case::new(rows, inputs, tokens, group) });
+                        f(Case { weights, nan, ..Case::new(rows, inputs, tokens, group) });
                     }
                 }
             }
@@ -370,16 +423,16 @@ fn for_cases(thin: usize, mut f: impl FnMut(Case)) {
 /// # Panics
 ///
 /// When an output differs.
-pub fn check_products<K: Kernels>(kernels: &K) {
-    for_cases(3, |case| check_product(kernels, case));
+pub fn check_products<K: Kernels>(kernels: &K, weights: WeightType) {
+    for_cases(weights, 3, |case| check_product(kernels, case));
     for tokens in [1, 7] {
-        check_product(kernels, Case::new(LARGEST_ROWS, 96, tokens, 64));
+        check_product(kernels, Case { weights, ..Case::new(LARGEST_ROWS, 96, tokens, 64) });
     }
     for fill in [Fill::Extreme, Fill::Largest] {
         for tokens in TOKENS {
-            for group in GROUPS {
+            for &group in weights.groups() {
                 let case = Case::new(97, 1056, tokens, group);
-                check_product(kernels, Case { fill, ..case });
+                check_product(kernels, Case { weights, fill, ..case });
             }
         }
     }
@@ -391,7 +444,7 @@ pub fn check_products<K: Kernels>(kernels: &K) {
 /// # Panics
 ///
 /// When an output differs.
-pub fn check_sparse_products<K: Kernels>(kernels: &K) {
+pub fn check_sparse_products<K: Kernels>(kernels: &K, weights: WeightType) {
     let activities = [
         Activity::None,
         Activity::Of64(1),
@@ -401,22 +454,21 @@ pub fn check_sparse_products<K: Kernels>(kernels: &K) {
         Activity::All,
     ];
     for activity in activities {
-        for_cases(11, |case| check_sparse_product(kernels, Case { activity, ..case }));
+        for_cases(weights, 11, |case| check_sparse_product(kernels, Case { activity, ..case }));
+        let check = |case| check_sparse_product(kernels, Case { weights, activity, ..case });
         for tokens in [1, 2, 8] {
-            let case = Case::new(LARGEST_ROWS, 96, tokens, 64);
-            check_sparse_product(kernels, Case { activity, ..case });
+            check(Case::new(LARGEST_ROWS, 96, tokens, 64));
         }
         for rows in SPARSE_ROWS {
-            check_sparse_product(kernels, Case { activity, ..Case::new(rows, 160, 1, 128) });
+            check(Case::new(rows, 160, 1, 128));
         }
         for tokens in [8, 70, 130] {
-            check_sparse_product(kernels, Case { activity, ..Case::new(100, 96, tokens, 64) });
+            check(Case::new(100, 96, tokens, 64));
         }
         for fill in [Fill::Extreme, Fill::Largest] {
             for tokens in [1, 3, 64] {
-                for group in GROUPS {
-                    let case = Case::new(97, 1056, tokens, group);
-                    check_sparse_product(kernels, Case { fill, activity, ..case });
+                for &group in weights.groups() {
+                    check(Case { fill, ..Case::new(97, 1056, tokens, group) });
                 }
             }
         }
@@ -429,8 +481,12 @@ pub fn check_sparse_products<K: Kernels>(kernels: &K) {
 ///
 /// When an output differs.
 pub fn check_jobs<K: Kernels>(kernels: &K) {
-    let problems = [(33, 64), (1, 100), (257, 257), (64, 32)]
-        .map(|(rows, inputs)| Problem::new(Case::new(rows, inputs, 5, 64)));
+    let types = [WeightType::Int8, WeightType::Int4];
+    let problems =
+        [(33, 64, 0), (1, 100, 1), (257, 257, 1), (64, 32, 0)].map(|(rows, inputs, weights)| {
+            let weights = types[weights];
+            Problem::new(Case { weights, ..Case::new(rows, inputs, 5, 64) })
+        });
     let packed = problems.each_ref().map(|problem| problem.packed(kernels));
     let mut outputs = problems.each_ref().map(Problem::output);
     let mut jobs = Vec::new();
@@ -500,22 +556,28 @@ mod tests {
 
     #[test]
     fn the_views_agree_with_the_plain_weights() {
-        let problem = Problem::new(Case::new(33, 100, 1, 64));
-        let (matrix, sparse) = (problem.matrix(), problem.sparse_matrix());
-        for row in 0..33 {
-            for input in 0..100 {
-                let scale = problem.scales[row * problem.groups + input / 64].to_f32() * MULTIPLIER;
-                let expected = f32::from(problem.weights[row * 100 + input]) * scale;
-                assert_eq!(matrix.weight(row, input), expected);
-                assert_eq!(sparse.weight(row, input), expected);
+        for weights in [WeightType::Int8, WeightType::Int4] {
+            let problem = Problem::new(Case { weights, ..Case::new(33, 100, 1, 64) });
+            let (matrix, sparse) = (problem.matrix(), problem.sparse_matrix());
+            for row in 0..33 {
+                for input in 0..100 {
+                    let scale =
+                        problem.scales[row * problem.groups + input / 64].to_f32() * MULTIPLIER;
+                    let expected = f32::from(problem.weights[row * 100 + input]) * scale;
+                    assert_eq!(matrix.weight(row, input), expected);
+                    assert_eq!(sparse.weight(row, input), expected);
+                }
             }
         }
     }
 
     #[test]
     fn the_values_cover_their_range() {
-        let weights: Vec<i8> = (0..10_000).map(|i| weight(Fill::Uniform, i)).collect();
-        assert_eq!((weights.iter().min(), weights.iter().max()), (Some(&-127), Some(&127)));
+        for (weights, range) in [(WeightType::Int8, -127..=127), (WeightType::Int4, -8..=7)] {
+            let values: Vec<i8> = (0..10_000).map(|i| weight(weights, Fill::Uniform, i)).collect();
+            let ends = (values.iter().min(), values.iter().max());
+            assert_eq!(ends, (Some(range.start()), Some(range.end())));
+        }
         let case = Case { activity: Activity::Of64(8), ..Case::new(1, 10_000, 1, 32) };
         let active = (0..10_000).filter(|&i| activation(&case, 0, i) != 0).count();
         assert!((1000..1500).contains(&active), "{active}");

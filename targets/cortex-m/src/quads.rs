@@ -153,7 +153,8 @@ pub(crate) fn products<A: QuadArith>(jobs: &mut [Product<'_>]) {
 #[inline(always)]
 fn dense<A: QuadArith>(matrix: &Matrix<'_>, q: &[i16], scale: f32, output: &mut [f32]) {
     let scale = scale * matrix.multiplier();
-    let words = (words(matrix.weights()), words(matrix.scales()), words(q));
+    let Some(weights) = matrix.weights().int8() else { unimplemented!() };
+    let words = (words(weights), words(matrix.scales()), words(q));
     let (Some(weights), Some(scales), Some(q)) = words else {
         return dense_unaligned::<A>(matrix, q, scale, output);
     };
@@ -183,6 +184,7 @@ fn dense<A: QuadArith>(matrix: &Matrix<'_>, q: &[i16], scale: f32, output: &mut 
 fn dense_unaligned<A: QuadArith>(matrix: &Matrix<'_>, q: &[i16], scale: f32, output: &mut [f32]) {
     for (tile, output) in output.chunks_mut(TILE_ROWS).enumerate() {
         let (weights, scales) = matrix.row_tile(tile);
+        let Some(weights) = weights.int8() else { unimplemented!() };
         for (quad, output) in output.chunks_mut(ROWS).enumerate() {
             let acc = four_rows_unaligned::<A>(weights, q, scales, quad, matrix.group() / SEGMENT);
             for (y, acc) in output.iter_mut().zip(acc) {
@@ -261,7 +263,8 @@ fn sparse<A: QuadArith>(matrix: &SparseMatrix<'_>, q: &[i16], scale: f32, output
     let scale = scale * matrix.multiplier();
     let stride = padded_rows(matrix.rows());
     output.fill(0.0);
-    let groups = matrix.weights().chunks(matrix.group() * stride).zip(q.chunks(matrix.group()));
+    let Some(weights) = matrix.weights().int8() else { unimplemented!() };
+    let groups = weights.chunks(matrix.group() * stride).zip(q.chunks(matrix.group()));
     let mut room = [Entry::default(); MAX_NONZERO];
     for (group, (weights, values)) in groups.enumerate() {
         let list = List::new(values, stride, &mut room);

@@ -7,6 +7,7 @@ use half::f16;
 use kinglet::kernels::activations::{MAX_Q, Quantized};
 use kinglet::kernels::matrix::{INPUT_PAD, Matrix, SparseMatrix, padded_inputs, padded_rows};
 use kinglet::kernels::scalar::Scalar;
+use kinglet::kernels::weights::Weights;
 use kinglet::kernels::{Kernels, Product, SparseProduct};
 use proptest::prelude::*;
 
@@ -89,8 +90,15 @@ impl Case {
 
     fn dense(&self, kernels: &impl Kernels) -> Vec<u32> {
         let (weights, scales) = (&self.weights[self.shift..], &self.scales[self.shift..]);
-        let matrix = Matrix::new(self.rows, self.inputs, self.group, MULTIPLIER, weights, scales)
-            .expect("all of a matrix");
+        let matrix = Matrix::new(
+            self.rows,
+            self.inputs,
+            self.group,
+            MULTIPLIER,
+            Weights::Int8(weights),
+            scales,
+        )
+        .expect("all of a matrix");
         let mut q = self.q.clone();
         kernels.pack(&mut q[self.shift..]);
         let mut output = vec![f32::NAN; TOKENS * self.rows];
@@ -101,9 +109,15 @@ impl Case {
 
     fn sparse(&self, kernels: &impl Kernels) -> Vec<u32> {
         let (weights, scales) = (&self.weights[self.shift..], &self.scales[self.shift..]);
-        let matrix =
-            SparseMatrix::new(self.rows, self.inputs, self.group, MULTIPLIER, weights, scales)
-                .expect("all of a matrix");
+        let matrix = SparseMatrix::new(
+            self.rows,
+            self.inputs,
+            self.group,
+            MULTIPLIER,
+            Weights::Int8(weights),
+            scales,
+        )
+        .expect("all of a matrix");
         let mut output = vec![f32::NAN; TOKENS * self.rows];
         let input = self.input(&self.q[self.shift..]);
         kernels.sparse_product(SparseProduct { matrix, input, output: &mut output });

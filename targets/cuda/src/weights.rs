@@ -9,6 +9,7 @@ use kinglet::format::model::{LayerNorm as HostNorm, Model, Tensor};
 use kinglet::format::shape::{Architecture, Shape};
 use kinglet::format::tensors;
 use kinglet::kernels::matrix::padded_inputs;
+use kinglet::kernels::weights::Weights as HostWeights;
 
 use crate::device::{Address, Device};
 use crate::error::DeviceError;
@@ -71,6 +72,11 @@ struct Describe {
     group: usize,
 }
 
+/// The kernels read int8 alone.
+fn int8(weights: HostWeights<'_>) -> Result<&[u8], DeviceError> {
+    weights.int8().map(bytemuck::cast_slice).ok_or(DeviceError::Storage)
+}
+
 fn source<'a>(tensor: &Tensor<'a>) -> Result<Source<'a>, DeviceError> {
     Ok(match *tensor {
         Tensor::Vector(x) => Source {
@@ -79,7 +85,7 @@ fn source<'a>(tensor: &Tensor<'a>) -> Result<Source<'a>, DeviceError> {
             describe: Describe { multiplier: 1.0, rows: 1, inputs: x.len(), group: 0 },
         },
         Tensor::Matrix(m) => Source {
-            values: bytemuck::cast_slice(m.weights()),
+            values: int8(m.weights())?,
             scales: bytemuck::cast_slice(m.scales()),
             describe: Describe {
                 multiplier: m.multiplier(),
@@ -89,7 +95,7 @@ fn source<'a>(tensor: &Tensor<'a>) -> Result<Source<'a>, DeviceError> {
             },
         },
         Tensor::Sparse(m) => Source {
-            values: bytemuck::cast_slice(m.weights()),
+            values: int8(m.weights())?,
             scales: bytemuck::cast_slice(m.scales()),
             describe: Describe {
                 multiplier: m.multiplier(),
@@ -99,9 +105,9 @@ fn source<'a>(tensor: &Tensor<'a>) -> Result<Source<'a>, DeviceError> {
             },
         },
         Tensor::Embedding(t) => Source {
-            values: bytemuck::cast_slice(t.weights),
-            scales: bytemuck::cast_slice(t.scales),
-            describe: Describe { multiplier: 1.0, rows: t.rows, inputs: t.width, group: 32 },
+            values: int8(t.weights())?,
+            scales: bytemuck::cast_slice(t.scales()),
+            describe: Describe { multiplier: 1.0, rows: t.rows(), inputs: t.width(), group: 32 },
         },
         _ => return Err(DeviceError::Storage),
     })

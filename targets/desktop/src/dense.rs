@@ -50,6 +50,7 @@ const TOKENS: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Dense<'a> {
     matrix: &'a Matrix<'a>,
+    weights: &'a [i8],
     input: &'a Quantized<'a>,
     /// Inputs with padding.
     padded: usize,
@@ -76,7 +77,14 @@ impl<'a> Dense<'a> {
         assert!(input.tokens() >= out.tokens(), "too few tokens");
         assert!(out.rows().end <= matrix.rows(), "rows beyond the matrix");
         assert!(out.rows().start.is_multiple_of(TILE_ROWS), "rows within a tile");
-        Self { matrix, input, padded: padded_inputs(matrix.inputs()), groups: matrix.groups() }
+        let Some(weights) = matrix.weights().int8() else { unimplemented!() };
+        Self {
+            matrix,
+            weights,
+            input,
+            padded: padded_inputs(matrix.inputs()),
+            groups: matrix.groups(),
+        }
     }
 
     /// Weights and scales of the `LANES` rows from `row` on, of which the
@@ -94,7 +102,7 @@ impl<'a> Dense<'a> {
         // SAFETY: `new` found `row_tiles` tiles in both, and this is one of them.
         unsafe {
             let scales = self.matrix.scales().as_ptr().add(scales).cast();
-            (self.matrix.weights().as_ptr().add(weights), scales)
+            (self.weights.as_ptr().add(weights), scales)
         }
     }
 

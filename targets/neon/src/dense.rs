@@ -83,6 +83,7 @@ fn register_tile<D: Dense, const C: usize>(
     out: &mut OutputRows<'_>,
 ) {
     let (weights, scales) = matrix.row_tile(at.first + at.tile);
+    let Some(weights) = weights.int8() else { unimplemented!() };
     let q: [&[i16]; C] = from_fn(|c| input.token(token + c));
     let mut acc = [fold::zero(); C];
     let groups = weights.chunks(matrix.group() * TILE_ROWS).zip(scales.as_chunks().0);

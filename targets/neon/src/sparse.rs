@@ -88,7 +88,8 @@ fn accumulate<S: Sparse>(
     acc: &mut [f32],
 ) {
     let stride = padded_rows(matrix.rows());
-    let weights = &matrix.weights()[group * matrix.group() * stride..];
+    let Some(weights) = matrix.weights().int8() else { unimplemented!() };
+    let weights = &weights[group * matrix.group() * stride..];
     let scales = &matrix.group_scales(group)[first..];
     let mut row = 0;
     while row < acc.len() {

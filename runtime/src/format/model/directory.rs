@@ -6,7 +6,8 @@ use super::section::SectionEntry;
 use crate::format::layout::TensorLayout;
 use crate::format::shape::Shape;
 use crate::format::tensors::{Storage, TensorSpec};
-use crate::kernels::matrix::{ALIGN, GROUPS, ROW_GROUP};
+use crate::kernels::matrix::{ALIGN, ROW_GROUP};
+use crate::kernels::weights::WeightType;
 
 /// Bytes of a directory record.
 pub const RECORD_LEN: usize = 32;
@@ -16,6 +17,8 @@ pub const RECORD_LEN: usize = 32;
 pub struct Record {
     /// How the tensor is stored; `None` where the layer does not have it.
     pub storage: Option<Storage>,
+    /// Type of the weights; int8 where there are none.
+    pub weights: WeightType,
     /// Outputs of a matrix, rows of a row table, 1 for a vector.
     pub rows: u32,
     /// Inputs of a matrix, length of a row or a vector.
@@ -30,21 +33,32 @@ pub struct Record {
 
 impl Record {
     /// The record of a tensor that its layer does not have.
-    pub const ABSENT: Self =
-        Self { storage: None, rows: 0, cols: 0, group: 0, multiplier: 0.0, offset: 0 };
+    pub const ABSENT: Self = Self {
+        storage: None,
+        weights: WeightType::Int8,
+        rows: 0,
+        cols: 0,
+        group: 0,
+        multiplier: 0.0,
+        offset: 0,
+    };
 
     /// Reads a record; `None` when its storage is not known.
     pub const fn parse(bytes: &[u8; RECORD_LEN]) -> Option<Self> {
-        let storage = match u32_at(bytes, 8) {
-            0 => None,
-            1 => Some(Storage::Vector),
-            2 => Some(Storage::Matrix),
-            3 => Some(Storage::Sparse),
-            4 => Some(Storage::Embedding),
+        let (storage, weights) = match u32_at(bytes, 8) {
+            0 => (None, WeightType::Int8),
+            1 => (Some(Storage::Vector), WeightType::Int8),
+            2 => (Some(Storage::Matrix), WeightType::Int8),
+            3 => (Some(Storage::Sparse), WeightType::Int8),
+            4 => (Some(Storage::Embedding), WeightType::Int8),
+            5 => (Some(Storage::Matrix), WeightType::Int4),
+            6 => (Some(Storage::Sparse), WeightType::Int4),
+            7 => (Some(Storage::Embedding), WeightType::Int4),
             _ => return None,
         };
         Some(Self {
             storage,
+            weights,
             rows: u32_at(bytes, 0),
             cols: u32_at(bytes, 4),
             group: u32_at(bytes, 12),
@@ -55,12 +69,15 @@ impl Record {
 
     /// The record's bytes.
     pub fn emit(&self) -> [u8; RECORD_LEN] {
-        let storage: u32 = match self.storage {
-            None => 0,
-            Some(Storage::Vector) => 1,
-            Some(Storage::Matrix) => 2,
-            Some(Storage::Sparse) => 3,
-            Some(Storage::Embedding) => 4,
+        let storage: u32 = match (self.storage, self.weights) {
+            (None, _) => 0,
+            (Some(Storage::Vector), _) => 1,
+            (Some(Storage::Matrix), WeightType::Int8) => 2,
+            (Some(Storage::Sparse), WeightType::Int8) => 3,
+            (Some(Storage::Embedding), WeightType::Int8) => 4,
+            (Some(Storage::Matrix), WeightType::Int4) => 5,
+            (Some(Storage::Sparse), WeightType::Int4) => 6,
+            (Some(Storage::Embedding), WeightType::Int4) => 7,
         };
         let mut bytes = [0; RECORD_LEN];
         bytes[0..4].copy_from_slice(&self.rows.to_le_bytes());
@@ -74,7 +91,8 @@ impl Record {
 
     /// Where the parts of the tensor lie.
     pub(super) const fn layout(&self, storage: Storage) -> TensorLayout {
-        TensorLayout::new(storage, self.rows as usize, self.cols as usize, self.group as usize)
+        let (rows, cols) = (self.rows as usize, self.cols as usize);
+        TensorLayout::new(storage, self.weights, rows, cols, self.group as usize)
     }
 
     pub(super) fn check(
@@ -93,13 +111,18 @@ impl Record {
         if storage != spec.storage {
             return Some(TensorProblem::Storage);
         }
+        if !self.weights.enabled() {
+            return Some(TensorProblem::WeightsDisabled);
+        }
         let expected = (spec.rows.of(shape), spec.cols.of(shape));
         if (self.rows as usize, self.cols as usize) != expected {
             return Some(TensorProblem::Shape);
         }
         let group_known = match storage {
             Storage::Vector => self.group == 0,
-            Storage::Matrix | Storage::Sparse => GROUPS.contains(&(self.group as usize)),
+            Storage::Matrix | Storage::Sparse => {
+                self.weights.groups().contains(&(self.group as usize))
+            }
             Storage::Embedding => self.group as usize == ROW_GROUP,
         };
         if !group_known {

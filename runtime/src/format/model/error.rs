@@ -159,6 +159,8 @@ pub enum TensorProblem {
     Unused,
     /// Its storage is another one than the architecture's table says.
     Storage,
+    /// Its weights have four bits, and the feature `q4` is not on.
+    WeightsDisabled,
     /// Its dimensions are others than the header's shape says.
     Shape,
     /// Its group size is none of the format's.
@@ -185,6 +187,9 @@ impl fmt::Display for TensorProblem {
             Self::Absent => "is absent",
             Self::Unused => "is not used by its layer",
             Self::Storage => "is stored in another way than its architecture has it",
+            Self::WeightsDisabled => {
+                "has weights of four bits, which were left out of this build; build with the feature `q4`"
+            }
             Self::Shape => "has another shape than the header says",
             Self::Group => "has a group size that the format does not have",
             Self::Multiplier => "has a multiplier that is not a power of two",

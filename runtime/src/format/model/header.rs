@@ -14,8 +14,8 @@ use crate::kernels::matrix::ALIGN;
 pub const MAGIC: [u8; 8] = *b"KINGLET\0";
 /// Major version that this crate reads and writes.
 pub const MAJOR: u16 = 1;
-/// Minor version that this crate writes.
-pub const MINOR: u16 = 0;
+/// Minor version that this crate writes where a matrix has weights of four bits; 0 otherwise.
+pub const MINOR: u16 = 1;
 /// Bytes of the header.
 pub const HEADER_LEN: usize = 512;
 
@@ -55,6 +55,8 @@ pub(super) const fn u64_at(bytes: &[u8], at: usize) -> u64 {
 /// The header of a model file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Header {
+    /// Minor version of the format: 0, or [`MINOR`], or a newer one.
+    pub minor: u16,
     /// The model's dimensions.
     pub shape: Shape,
     /// SHA-256 over architecture, shape and weights.
@@ -102,8 +104,8 @@ impl Header {
             return Err(ModelError::TooShort { found: bytes.len() });
         }
         let major = u16::from_le_bytes(bytes_at(bytes, 8));
+        let minor = u16::from_le_bytes(bytes_at(bytes, 10));
         if major > MAJOR {
-            let minor = u16::from_le_bytes(bytes_at(bytes, 10));
             return Err(ModelError::Version { major, minor });
         }
         let found = crc32(bytes.split_at(HEADER_CRC).0);
@@ -113,7 +115,7 @@ impl Header {
         }
         let shape = check!(Self::parse_shape(bytes));
         let sections = check!(Self::parse_sections(bytes, file));
-        Ok(Self { shape, content_hash: bytes_at(bytes, 72), sections })
+        Ok(Self { minor, shape, content_hash: bytes_at(bytes, 72), sections })
     }
 
     const fn parse_shape(bytes: &[u8]) -> Result<Shape, ModelError> {
@@ -183,7 +185,7 @@ impl Header {
         let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
         put(0, &MAGIC);
         put(8, &MAJOR.to_le_bytes());
-        put(10, &MINOR.to_le_bytes());
+        put(10, &self.minor.to_le_bytes());
         put(12, &(HEADER_LEN as u32).to_le_bytes());
         let Shape { architecture, layers, width, head_size, ffn, vocab, ranks } = self.shape;
         put(16, &architecture.code().to_le_bytes());

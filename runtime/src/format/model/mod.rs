@@ -1,6 +1,6 @@
 //! The model file, `.kinglet`, read in place.
 //!
-//! # The format, version 1.0
+//! # The format, version 1.1
 //!
 //! All numbers are little-endian. The file starts with a header of 512 bytes;
 //! then come the sections, each at a multiple of 64 bytes, in the order of
@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | 0 | `[u8; 8]` | magic, `KINGLET\0` |
 //! | 8 | u16 | major version, 1: a reader refuses a newer one |
-//! | 10 | u16 | minor version, 0: a reader accepts a newer one |
+//! | 10 | u16 | minor version: 1 where a matrix has weights of four bits, 0 otherwise; a reader accepts a newer one |
 //! | 12 | u32 | length of the header, 512 |
 //! | 16 | u32 | architecture: 4, 6, 7 are RWKV-4, 6, 7; 0x50, 0x51, 0x52 are 5.0, 5.1, 5.2; 0x7A is 7a |
 //! | 20 | u32 | layers |
@@ -33,7 +33,8 @@
 //! **Directory.** One record of 32 bytes for each tensor, first those of
 //! [`GLOBAL`](crate::format::tensors::GLOBAL), then those of each layer, in the order of
 //! the architecture's table in [`tensors`]: rows u32, cols u32,
-//! storage u32 (0 absent, 1 vector, 2 matrix, 3 sparse, 4 rows), group u32
+//! storage u32 (0 absent, 1 vector, 2 matrix, 3 sparse, 4 rows; with weights of four bits
+//! 5 matrix, 6 sparse, 7 rows, which a reader of 1.0 refuses as unknown), group u32
 //! (inputs per scale; 0 for a vector), multiplier f32 (a power of two; 1 where
 //! the storage has none), reserved u32, offset u64 from the start of the file,
 //! a multiple of 64. A tensor that its layer does not have is a record of zeros.
@@ -44,7 +45,8 @@
 //! computes `exp(-exp(time_decay))` and its like, with its own `exp`. The five
 //! matrices that RWKV-6 stacks in `time_maa_w2` are five tensors here. How a tensor's bytes lie is told by
 //! [`Matrix`], [`SparseMatrix`] and [`RowTable`]: values, then at the next
-//! multiple of 64 the f16 scales. int8 values lie in [-127, 127]; scales are +0
+//! multiple of 64 the f16 scales. int8 values lie in [-127, 127], int4 values are
+//! [nibbles](crate::kernels::weights); scales are +0
 //! or positive normal numbers.
 //!
 //! **Start state** is empty or one state, `[f32]` of
@@ -82,6 +84,7 @@ use crate::format::tensors::{self, Storage, TensorName};
 pub use crate::format::weights::LayerNorm;
 use crate::format::weights::LayerTensors;
 use crate::kernels::matrix::{ALIGN, Matrix, RowTable, SparseMatrix};
+use crate::kernels::weights::{WeightType, Weights};
 use crate::tokenizer::layout;
 
 #[cfg(target_endian = "big")]
@@ -306,7 +309,7 @@ impl<'a> Model<'a> {
             return (!finite).then_some(TensorProblem::NonFinite);
         }
         let (values, scales) = self.quantized(&record, storage);
-        if values.contains(&i8::MIN) {
+        if values.int8().is_some_and(|values| values.contains(&i8::MIN)) {
             return Some(TensorProblem::Int8Bounds);
         }
         let bounded =
@@ -325,14 +328,16 @@ impl<'a> Model<'a> {
         bytemuck::cast_slice(&self.bytes[start..start + len])
     }
 
-    fn quantized(&self, record: &Record, storage: Storage) -> (&'a [i8], &'a [f16]) {
+    fn quantized(&self, record: &Record, storage: Storage) -> (Weights<'a>, &'a [f16]) {
         let start = record.offset as usize;
         let layout = record.layout(storage);
         let scales = start + layout.scales_offset() as usize;
-        (
-            bytemuck::cast_slice(&self.bytes[start..start + layout.values as usize]),
-            bytemuck::cast_slice(&self.bytes[scales..scales + 2 * layout.scales as usize]),
-        )
+        let values = &self.bytes[start..start + layout.values as usize];
+        let values = match record.weights {
+            WeightType::Int8 => Weights::Int8(bytemuck::cast_slice(values)),
+            WeightType::Int4 => Weights::Int4(values),
+        };
+        (values, bytemuck::cast_slice(&self.bytes[scales..scales + 2 * layout.scales as usize]))
     }
 
     /// Tensor `index` of the directory, whatever its storage; `None` where the
@@ -351,9 +356,7 @@ impl<'a> Model<'a> {
             Storage::Sparse => {
                 Tensor::Sparse(SparseMatrix::new(rows, cols, group, multiplier, weights, scales)?)
             }
-            Storage::Embedding => {
-                Tensor::Embedding(RowTable { rows, width: cols, weights, scales })
-            }
+            Storage::Embedding => Tensor::Embedding(RowTable::new(rows, cols, weights, scales)?),
             _ => Tensor::Matrix(Matrix::new(rows, cols, group, multiplier, weights, scales)?),
         })
     }

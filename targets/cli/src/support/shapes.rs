@@ -8,6 +8,7 @@ use kinglet::format::model::{HEADER_LEN, RECORD_LEN};
 use kinglet::format::shape::{Architecture, Ranks, Shape};
 use kinglet::format::tensors::{self, Storage, TensorSpec};
 use kinglet::kernels::matrix::{ALIGN, GROUPS};
+use kinglet::kernels::weights::WeightType;
 
 /// A shape that a model may have.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +102,7 @@ impl Known {
             if !has(layer, spec) {
                 return 0;
             }
-            let len = layout(spec, shape, scale_group(spec, GROUPS[0])).len();
+            let len = layout(spec, shape, WeightType::Int8, scale_group(spec, GROUPS[0])).len();
             if spec.storage == Storage::Embedding { len / spec.rows.of(shape) as u64 } else { len }
         });
         tensors.sum()
@@ -121,7 +122,7 @@ pub(crate) fn weights_len(shape: &Shape, group: impl Fn(usize) -> usize) -> u64 
     let tensors = (0..count).map(|index| {
         let (layer, spec) = tensors::tensor(shape, index);
         if has(layer, spec) {
-            layout(spec, shape, scale_group(spec, group(index))).len()
+            layout(spec, shape, WeightType::Int8, scale_group(spec, group(index))).len()
         } else {
             0
         }

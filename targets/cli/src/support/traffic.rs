@@ -3,6 +3,7 @@
 use kinglet::format::layout::layout;
 use kinglet::format::model::{Model, Tensor};
 use kinglet::format::tensors;
+use kinglet::kernels::weights::WeightType;
 
 use crate::args::StateType;
 
@@ -27,10 +28,17 @@ pub(crate) fn read_per_token(model: &Model<'_>) -> u64 {
             let (_, spec) = tensors::tensor(shape, index);
             match model.tensor(index) {
                 None => 0,
-                Some(Tensor::Embedding(table)) => layout(spec, shape, 0).len() / table.rows as u64,
-                Some(Tensor::Matrix(matrix)) => layout(spec, shape, matrix.group()).len(),
-                Some(Tensor::Sparse(matrix)) => layout(spec, shape, matrix.group()).len(),
-                Some(_) => layout(spec, shape, 0).len(),
+                Some(Tensor::Embedding(table)) => {
+                    layout(spec, shape, table.weights().weight_type(), 0).len()
+                        / table.rows() as u64
+                }
+                Some(Tensor::Matrix(matrix)) => {
+                    layout(spec, shape, matrix.weights().weight_type(), matrix.group()).len()
+                }
+                Some(Tensor::Sparse(matrix)) => {
+                    layout(spec, shape, matrix.weights().weight_type(), matrix.group()).len()
+                }
+                Some(_) => layout(spec, shape, WeightType::Int8, 0).len(),
             }
         })
         .sum()
@@ -53,7 +61,9 @@ impl Traffic {
         let dense = read_per_token(model) + state as u64;
         let spared: u64 = (0..tensors::tensor_count(model.shape()))
             .map(|index| match model.tensor(index) {
-                Some(Tensor::Sparse(matrix)) => (matrix.weights().len() as f64 * zeros) as u64,
+                Some(Tensor::Sparse(matrix)) => {
+                    (matrix.weights().bytes().len() as f64 * zeros) as u64
+                }
                 _ => 0,
             })
             .sum();

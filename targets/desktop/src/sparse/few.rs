@@ -73,7 +73,7 @@ pub(super) unsafe fn add_group<D: DotProduct>(
     // are readable to the end of the padded row.
     unsafe {
         let input = group * job.matrix.group();
-        let mut weights = job.matrix.weights().as_ptr().add(input * job.stride + row);
+        let mut weights = job.weights.as_ptr().add(input * job.stride + row);
         let mut scales = job.matrix.scales().as_ptr().cast::<u16>().add(group * job.stride + row);
         let (pairs, rest) = acc.split_at_mut(acc.len() / (2 * unit) * (2 * unit));
         for acc in pairs.chunks_exact_mut(2 * unit) {

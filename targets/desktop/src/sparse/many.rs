@@ -115,7 +115,7 @@ impl Strip {
         // strip has room for MAX_GROUP inputs of `unit` rows. Prefetching does not
         // access memory.
         unsafe {
-            let mut weights = job.matrix.weights().as_ptr().add(start * job.stride + row);
+            let mut weights = job.weights.as_ptr().add(start * job.stride + row);
             for copy in self.0.chunks_exact_mut(unit).take(len) {
                 let bytes = if short {
                     D::Simd::load_short(weights, job.stride - row)

@@ -77,6 +77,7 @@ const WINDOW: usize = 1 << 18;
 #[derive(Debug)]
 pub(crate) struct Sparse<'a> {
     matrix: &'a SparseMatrix<'a>,
+    weights: &'a [i8],
     input: &'a Quantized<'a>,
     /// Inputs with padding.
     padded: usize,
@@ -102,7 +103,8 @@ impl<'a> Sparse<'a> {
         assert!(rows.end <= matrix.rows(), "rows beyond the matrix");
         assert!(rows.start.is_multiple_of(TILE_ROWS), "rows within a tile");
         let (padded, stride) = (padded_inputs(matrix.inputs()), padded_rows(matrix.rows()));
-        Self { matrix, input, padded, stride }
+        let Some(weights) = matrix.weights().int8() else { unimplemented!() };
+        Self { matrix, weights, input, padded, stride }
     }
 
     /// Rows of a window: those that are worked on together for several tokens.

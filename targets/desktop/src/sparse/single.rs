@@ -203,7 +203,7 @@ impl GroupTask<'_> {
         if four >= active.fours {
             return [core::ptr::null(); 4];
         }
-        let weights = self.job.matrix.weights().as_ptr().wrapping_add(self.first);
+        let weights = self.job.weights.as_ptr().wrapping_add(self.first);
         let group = active.group * self.job.matrix.group();
         let inputs: [i16; 4] = active.inputs.as_chunks().0[four];
         inputs.map(|input| weights.wrapping_add((group + input as usize) * self.job.stride))

@@ -102,7 +102,7 @@ impl Recording {
             _ => "att.w2",
         };
         let address = |layer| match tensor(model, layer, name) {
-            Some(Tensor::Matrix(matrix)) => Some((matrix.weights().as_ptr().addr(), layer)),
+            Some(Tensor::Matrix(matrix)) => Some((matrix.weights().bytes().as_ptr().addr(), layer)),
             _ => None,
         };
         let none = Sum { tokens: 0, rates: vec![0.0; shape.width] };
@@ -123,7 +123,7 @@ impl Recording {
     }
 
     fn record(&self, product: &Product<'_>) {
-        let address = product.matrix.weights().as_ptr().addr();
+        let address = product.matrix.weights().bytes().as_ptr().addr();
         let Some(&layer) = self.layers.get(&address) else { return };
         let mut sums = self.sums.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let sum = &mut sums[layer];
