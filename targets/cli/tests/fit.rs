@@ -151,3 +151,22 @@ fn the_numbers_are_those_of_the_model() {
     let counts = json(&["--board", "rp2350", "--penalties"]);
     assert_eq!(counts["ram"]["sampler_counts_bytes"], 4096);
 }
+
+#[test]
+fn four_bits_are_offered_where_eight_do_not_fit() {
+    let eight = json(&["--shape", "rwkv7-2.9b", "--ram", "2500M"]);
+    assert_eq!(eight["fits"], false);
+    let four = json(&["--shape", "rwkv7-2.9b", "--ram", "2500M", "--bits", "4"]);
+    assert_eq!(four["fits"], true);
+    assert_eq!(four["in_4_bits"], serde_json::Value::Null);
+    assert_eq!(eight["in_4_bits"]["model_bytes"], four["model_bytes"]);
+    let share = four["model_bytes"].as_f64().unwrap() / eight["model_bytes"].as_f64().unwrap();
+    assert!((0.52..0.54).contains(&share), "{share}");
+
+    let text = text(&["--shape", "rwkv7-2.9b", "--ram", "2500M"]);
+    assert!(text.contains("it fits in 4 bits"), "{text}");
+    // A file is asked about as it is, or as it would be.
+    assert_eq!(status(&["--board", "stm32f746"]), Some(1));
+    let smaller = json(&["--flash", "1200K", "--ram", "256K", "--bits", "4"]);
+    assert_eq!(smaller["fits"], true);
+}

@@ -6,7 +6,9 @@ use clap::Args;
 
 use super::parse::positive;
 use super::size::parse_size;
-use super::{DeviceArgs, EngineArgs, ModelArgs, PlacedModelArgs, ResidenceArgs, StateTypeArgs};
+use super::{
+    Bits, DeviceArgs, EngineArgs, ModelArgs, PlacedModelArgs, ResidenceArgs, StateTypeArgs,
+};
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct InfoArgs {
@@ -60,6 +62,9 @@ pub(crate) struct FitArgs {
     /// RAM, such as 512K
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) ram: Option<u64>,
+    /// Bits of a weight, where there is no file yet: what `kinglet quantize --bits` would write
+    #[arg(long, value_name = "BITS")]
+    pub(crate) bits: Option<Bits>,
     /// Counts the memory that presence and frequency penalties need
     #[arg(long)]
     pub(crate) penalties: bool,

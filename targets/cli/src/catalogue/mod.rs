@@ -5,6 +5,7 @@ mod entries;
 use kinglet::engine::Requirements;
 use kinglet::format::shape::Shape;
 use kinglet::kernels::matrix::GROUPS;
+use kinglet::kernels::weights::WeightType;
 
 pub(crate) use self::entries::ENTRIES;
 use crate::support::engine::PROMPT_BATCH;
@@ -35,7 +36,7 @@ pub(crate) struct Entry {
 impl Entry {
     /// Bytes of the model file at most.
     pub(crate) fn model_len(&self) -> u64 {
-        weights_len(&self.shape, |_| GROUPS[0]) + WORLD
+        weights_len(&self.shape, WeightType::Int8, |_| GROUPS[0]) + WORLD
     }
 
     /// Bytes of RAM that running it takes: the file, a state, and the buffers of a prompt.

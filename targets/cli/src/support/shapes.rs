@@ -95,14 +95,14 @@ pub(crate) fn known(name: &str) -> Option<&'static Known> {
 impl Known {
     /// Bytes of the file that a token reads, nothing skipped: all but the other rows of the
     /// embedding.
-    pub(crate) fn read_per_token(&self) -> u64 {
+    pub(crate) fn read_per_token(&self, weights: WeightType) -> u64 {
         let shape = &self.shape;
         let tensors = (0..tensors::tensor_count(shape)).map(|index| {
             let (layer, spec) = tensors::tensor(shape, index);
             if !has(layer, spec) {
                 return 0;
             }
-            let len = layout(spec, shape, WeightType::Int8, scale_group(spec, GROUPS[0])).len();
+            let len = layout(spec, shape, weights, scale_group(spec, GROUPS[0])).len();
             if spec.storage == Storage::Embedding { len / spec.rows.of(shape) as u64 } else { len }
         });
         tensors.sum()
@@ -110,19 +110,23 @@ impl Known {
 
     /// Bytes of the model file at most: with the smallest scale groups, which
     /// the quantizer chooses where the weights need them.
-    pub(crate) fn file_len(&self) -> u64 {
-        aligned(weights_len(&self.shape, |_| GROUPS[0])) + self.tokenizer
+    pub(crate) fn file_len(&self, weights: WeightType) -> u64 {
+        aligned(weights_len(&self.shape, weights, |_| GROUPS[0])) + self.tokenizer
     }
 }
 
 /// Bytes of a model file up to the end of its last tensor; `group` says how
 /// many inputs share a scale in the tensor of a directory entry.
-pub(crate) fn weights_len(shape: &Shape, group: impl Fn(usize) -> usize) -> u64 {
+pub(crate) fn weights_len(
+    shape: &Shape,
+    weights: WeightType,
+    group: impl Fn(usize) -> usize,
+) -> u64 {
     let count = tensors::tensor_count(shape);
     let tensors = (0..count).map(|index| {
         let (layer, spec) = tensors::tensor(shape, index);
         if has(layer, spec) {
-            layout(spec, shape, WeightType::Int8, scale_group(spec, group(index))).len()
+            layout(spec, shape, weights, scale_group(spec, group(index))).len()
         } else {
             0
         }
@@ -157,7 +161,7 @@ mod tests {
     #[test]
     fn the_length_of_a_real_file_is_told_to_the_byte() {
         let model = Model::open(STORIES).unwrap();
-        let len = weights_len(model.shape(), |index| match model.tensor(index) {
+        let len = weights_len(model.shape(), WeightType::Int8, |index| match model.tensor(index) {
             Some(Tensor::Matrix(matrix)) => matrix.group(),
             Some(Tensor::Sparse(matrix)) => matrix.group(),
             _ => 0,
@@ -173,7 +177,7 @@ mod tests {
     fn the_table_has_the_shipped_model() {
         let model = Model::open(STORIES).unwrap();
         assert_eq!(*model.shape(), stories().shape);
-        let (most, real) = (stories().file_len() as f64, STORIES.len() as f64);
+        let (most, real) = (stories().file_len(WeightType::Int8) as f64, STORIES.len() as f64);
         assert!(most >= 0.999 * real && most < 1.05 * real, "{most} for {real}");
     }
 
@@ -185,7 +189,7 @@ mod tests {
         assert_eq!(known("stories").map(|known| known.shape.vocab), Some(1024));
         assert!(known("").is_none() && known("rwkv7-3b").is_none());
         // What a token reads of an official model, from measurements of its file.
-        let read = known("0.1b").unwrap().read_per_token() as f64;
+        let read = known("0.1b").unwrap().read_per_token(WeightType::Int8) as f64;
         assert!((1.0..1.08).contains(&(read / 149e6)), "{read}");
     }
 
@@ -204,7 +208,7 @@ mod tests {
     #[test]
     fn known_shapes_are_possible_and_sorted() {
         assert!(KNOWN.iter().all(|known| known.shape.check().is_ok()));
-        assert!(KNOWN.is_sorted_by_key(Known::file_len));
+        assert!(KNOWN.is_sorted_by_key(|known| known.file_len(WeightType::Int8)));
     }
 
     /// Parameters and state lengths of the official models, from their cards.
@@ -222,8 +226,11 @@ mod tests {
             let known = KNOWN.iter().find(|known| known.name == name).unwrap();
             assert_eq!(known.shape.state_len(), state, "{name}");
             // A byte per parameter, a 16th for the scales.
-            let bytes_per_parameter = known.file_len() as f64 / parameters;
-            assert!((1.06..1.08).contains(&bytes_per_parameter), "{name}: {bytes_per_parameter}");
+            let bytes_per_parameter = |weights| known.file_len(weights) as f64 / parameters;
+            let int8 = bytes_per_parameter(WeightType::Int8);
+            assert!((1.06..1.08).contains(&int8), "{name}: {int8}");
+            let int4 = bytes_per_parameter(WeightType::Int4);
+            assert!((0.56..0.58).contains(&int4), "{name}: {int4}");
         }
     }
 }

@@ -34,26 +34,37 @@ pub(crate) fn run(args: &FitArgs) -> Result<bool> {
     };
     if let Some(shape) = &shape {
         refuse_f16(shape.name, &shape.shape, args)?;
-        let need = Some(Need::of(shape, how));
-        return answer(&Question { name: shape.name, need, how }, place, args.json);
+        return answer(&Question::of(shape.name, shape, how), place, args.json);
     }
     if !HAS_BUILT_IN && chosen.model.is_none() {
         // Without a model there is no answer for one place, and the boards are still to be seen.
         if place.is_some() {
             LoadedModel::new(&chosen)?;
         }
-        return answer(&Question { name: "", need: None, how }, None, args.json);
+        return answer(&Question { name: "", need: None, in_4_bits: None, how }, None, args.json);
     }
     let opened = LoadedModel::new(&chosen)?;
     let model = opened.model()?;
     let shape = model.shape();
     refuse_f16(opened.name(), shape, args)?;
-    let mut need = Need::new(shape, model.bytes().len() as u64, read_per_token(&model), how);
-    // The first byte of the section is its kind.
-    if model.section(Section::Tokenizer).first() == Some(&2) {
-        need.code += BYTE_PAIRS;
+    let tokenizer = model.section(Section::Tokenizer);
+    let known = Known {
+        id: None,
+        name: "",
+        shape: *shape,
+        tokenizer: tokenizer.len() as u64,
+        is_to_have: true,
+    };
+    let mut question = Question::of(opened.name(), &known, how);
+    if args.bits.is_none() {
+        let (file, read) = (model.bytes().len() as u64, read_per_token(&model));
+        question.need = Some(Need::new(shape, file, read, how));
     }
-    answer(&Question { name: opened.name(), need: Some(need), how }, place, args.json)
+    // The first byte of the section is its kind.
+    if tokenizer.first() == Some(&2) {
+        question.needs().for_each(|need| need.code += BYTE_PAIRS);
+    }
+    answer(&question, place, args.json)
 }
 
 fn refuse_f16(name: &str, shape: &Shape, args: &FitArgs) -> Result<()> {

@@ -5,6 +5,7 @@
 
 use kinglet::engine::Requirements;
 use kinglet::format::shape::Shape;
+use kinglet::kernels::weights::WeightType;
 use kinglet::num::state_dtype::f16;
 
 use super::boards::{Bank, Board};
@@ -64,11 +65,15 @@ impl Place {
 pub(super) struct Use {
     pub(super) penalties: bool,
     pub(super) state_type: StateType,
+    /// Of a model of which there is no file.
+    pub(super) weights: WeightType,
 }
 
 impl From<&FitArgs> for Use {
     fn from(args: &FitArgs) -> Self {
-        Self { penalties: args.penalties, state_type: args.state.state_type }
+        let state_type = args.state.state_type;
+        let weights = args.bits.map_or(WeightType::Int8, WeightType::from);
+        Self { penalties: args.penalties, state_type, weights }
     }
 }
 
@@ -103,7 +108,8 @@ impl Need {
     }
 
     pub(super) fn of(known: &Known, how: Use) -> Self {
-        Self::new(&known.shape, known.file_len(), known.read_per_token(), how)
+        let (file, read) = (known.file_len(how.weights), known.read_per_token(how.weights));
+        Self::new(&known.shape, file, read, how)
     }
 
     pub(super) fn flash(&self) -> u64 {
@@ -220,11 +226,12 @@ mod tests {
 
     #[test]
     fn more_memory_fits_no_smaller_shape() {
-        let how = Use { penalties: false, state_type: StateType::F32 };
+        let weights = WeightType::Int8;
+        let how = Use { penalties: false, state_type: StateType::F32, weights };
         let mut before = 0;
         for shift in 12..36 {
             let place = place(Some(1 << shift), &[1 << shift]);
-            let len = largest(&place, how).map_or(0, Known::file_len);
+            let len = largest(&place, how).map_or(0, |known| known.file_len(weights));
             assert!(len >= before);
             before = len;
         }

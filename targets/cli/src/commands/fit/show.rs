@@ -13,6 +13,7 @@ use super::need::{Fit, Need, Place, Use, largest, largest_to_have};
 use crate::support::numbers::{grouped, short, size};
 use crate::support::shapes::Known;
 use crate::support::stdout::outln;
+use kinglet::kernels::weights::WeightType;
 
 /// What is asked about.
 pub(super) struct Question<'a> {
@@ -20,7 +21,22 @@ pub(super) struct Question<'a> {
     pub(super) name: &'a str,
     /// `None` where there is no model, and the boards alone are shown.
     pub(super) need: Option<Need>,
+    /// What it would need with weights of four bits, where it has more.
+    pub(super) in_4_bits: Option<Need>,
     pub(super) how: Use,
+}
+
+impl<'a> Question<'a> {
+    /// About a shape of which there is no file.
+    pub(super) fn of(name: &'a str, known: &Known, how: Use) -> Self {
+        let has_more = how.weights != WeightType::Int4;
+        let in_4_bits = has_more.then(|| Need::of(known, Use { weights: WeightType::Int4, ..how }));
+        Self { name, need: Some(Need::of(known, how)), in_4_bits, how }
+    }
+
+    pub(super) fn needs(&mut self) -> impl Iterator<Item = &mut Need> {
+        self.need.iter_mut().chain(&mut self.in_4_bits)
+    }
 }
 
 /// Bytes per token from which decoding waits for the memory and for nothing else: less may stay in
@@ -77,7 +93,7 @@ pub(super) fn print_all(question: &Question<'_>) -> io::Result<()> {
             "{:11} {:33} {flash:>8} {ram:>8}  {:33} {}",
             board.id,
             board.name,
-            question.need.as_ref().map_or(String::new(), |need| answer(board, need, &place)),
+            answer(question, board, &place),
             largest_names(&place, question.how),
         )?;
     }
@@ -94,11 +110,18 @@ pub(super) fn print_all(question: &Question<'_>) -> io::Result<()> {
 }
 
 /// The answer for a board, in one cell.
-fn answer(board: &Board, need: &Need, place: &Place) -> String {
-    match (Fit::new(need, place).problem(), estimate(board, need)) {
-        (Some(problem), _) => format!("no: {problem}"),
-        (None, Some(rate)) => format!("yes, about {} tokens/s", two_digits(rate)),
-        (None, None) => "yes".to_owned(),
+fn answer(question: &Question<'_>, board: &Board, place: &Place) -> String {
+    let rate = |need: &Need| match estimate(board, need) {
+        Some(rate) => format!(", about {} tokens/s", two_digits(rate)),
+        None => String::new(),
+    };
+    let Some(need) = &question.need else { return String::new() };
+    let Some(problem) = Fit::new(need, place).problem() else {
+        return format!("yes{}", rate(need));
+    };
+    match question.in_4_bits.as_ref().filter(|need| Fit::new(need, place).fits()) {
+        Some(need) => format!("in 4 bits{}", rate(need)),
+        None => format!("no: {problem}"),
     }
 }
 
@@ -106,6 +129,12 @@ pub(super) fn print_fit(question: &Question<'_>, need: &Need, place: &Place) -> 
     let fit = Fit::new(need, place);
     let answer = fit.problem().map_or("fits".to_owned(), |why| format!("does not fit: {why}"));
     outln!("{} on {}: {answer}", question.name, place.name)?;
+    if let (Some(four), false) = (&question.in_4_bits, fit.fits())
+        && Fit::new(four, place).fits()
+    {
+        let bytes = grouped(four.model);
+        outln!("it fits in 4 bits, {bytes} bytes at most: `kinglet quantize --bits 4`")?;
+    }
     if place.is_large() {
         print_large(need, place)?;
     } else {
@@ -233,6 +262,11 @@ pub(super) fn fit_json(question: &Question<'_>, need: &Need, place: &Place) -> V
     let mut json = need_json(question.name, need);
     json.insert("place".to_owned(), place_json(place, Some(need), question.how));
     json.insert("fits".to_owned(), Fit::new(need, place).fits().into());
+    if let Some(four) = &question.in_4_bits {
+        let mut in_4_bits = need_json(question.name, four);
+        in_4_bits.insert("fits".to_owned(), Fit::new(four, place).fits().into());
+        json.insert("in_4_bits".to_owned(), in_4_bits.into());
+    }
     json.into()
 }
 
