@@ -33,6 +33,7 @@
 )]
 
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use core::marker::PhantomData;
 
 use kinglet::kernels::activations::Quantized;
 use kinglet::kernels::matrix::{Matrix, TILE, TILE_INPUTS, TILE_ROWS, padded_inputs};
@@ -40,34 +41,37 @@ use kinglet_simd::OutputRows;
 
 use crate::dot_product::{DotProduct, Ints};
 use crate::simd::Simd;
+use crate::weight_type::WeightType;
 
 /// Rows of the largest register tile.
 const PANEL: usize = 64;
 /// Tokens of the largest register tile. The sums of more would fit into 32 registers, but not
 /// beside the f32 accumulators.
 const TOKENS: usize = 4;
-/// A product whose slices were found long enough.
+
+/// A product with weights of the type W, whose slices were found long enough.
 #[derive(Debug)]
-pub(crate) struct Dense<'a> {
+pub(crate) struct Dense<'a, W> {
     matrix: &'a Matrix<'a>,
-    weights: &'a [i8],
+    weights: &'a [u8],
     input: &'a Quantized<'a>,
     /// Inputs with padding.
     padded: usize,
     groups: usize,
+    weight_type: PhantomData<W>,
 }
 
 /// Float accumulators of a register tile.
 #[repr(align(64))]
 struct Totals<const C: usize>([[f32; PANEL]; C]);
 
-impl<'a> Dense<'a> {
+impl<'a, W: WeightType> Dense<'a, W> {
     /// A product of which `out` is wanted.
     ///
     /// # Panics
     ///
-    /// When a slice is shorter than the dimensions say, or the rows of `out`
-    /// do not start at a tile.
+    /// When a slice is shorter than the dimensions say, the rows of `out` do not
+    /// start at a tile, or the weights are of another type.
     pub(crate) fn new(
         matrix: &'a Matrix<'a>,
         input: &'a Quantized<'a>,
@@ -77,27 +81,27 @@ impl<'a> Dense<'a> {
         assert!(input.tokens() >= out.tokens(), "too few tokens");
         assert!(out.rows().end <= matrix.rows(), "rows beyond the matrix");
         assert!(out.rows().start.is_multiple_of(TILE_ROWS), "rows within a tile");
-        let Some(weights) = matrix.weights().int8() else { unimplemented!() };
         Self {
             matrix,
-            weights,
+            weights: W::bytes(matrix.weights()),
             input,
             padded: padded_inputs(matrix.inputs()),
             groups: matrix.groups(),
+            weight_type: PhantomData,
         }
     }
 
     /// Weights and scales of the `LANES` rows from `row` on, of which the
-    /// matrix has a tile: `[input/4][16][4]` and `[group][16]`, from the row's
-    /// place in the tile on.
+    /// matrix has a tile: `[input/4][16][4]`, in pairs of blocks if a byte has
+    /// two weights, and `[group][16]`, from the row's place in the tile on.
     ///
     /// # Safety
     ///
     /// `row` is less than the rows of the matrix.
     #[inline(always)]
-    unsafe fn rows(&self, row: usize) -> (*const i8, *const u16) {
+    unsafe fn rows(&self, row: usize) -> (*const u8, *const u16) {
         let (tile, lane) = (row / TILE_ROWS, row % TILE_ROWS);
-        let weights = tile * TILE_ROWS * self.padded + lane * TILE_INPUTS;
+        let weights = tile * TILE_ROWS * self.padded / W::PER_BYTE + lane * TILE_INPUTS;
         let scales = tile * TILE_ROWS * self.groups + lane;
         // SAFETY: `new` found `row_tiles` tiles in both, and this is one of them.
         unsafe {
@@ -112,13 +116,13 @@ impl<'a> Dense<'a> {
         self.matrix.group().min(self.padded - group * self.matrix.group())
     }
 
-    /// Zero-point correction: -128 times the sum of the token's q over a group. Weights are
-    /// loaded as `w + 128`, so a group's sum of products is `128 * sum of q` too large.
+    /// Zero-point correction: that many times the sum of the token's q over a group as the
+    /// unsigned weights make a group's sum of products too large, subtracted.
     #[inline(always)]
     fn correction(&self, token: usize, group: usize) -> i32 {
         let start = group * self.matrix.group() / 32;
         let sums = &self.input.token_sums(token)[start..start + self.group_len(group) / 32];
-        sums.iter().sum::<i32>().wrapping_mul(-128)
+        sums.iter().sum::<i32>().wrapping_mul(-W::ZERO_POINT)
     }
 
     /// Writes the totals of the `rows` rows from `row` on, as far as `out` has
@@ -148,7 +152,10 @@ impl<'a> Dense<'a> {
 ///
 /// The CPU has the instructions of D, and the caller has them switched on.
 #[inline(always)]
-pub(crate) unsafe fn product<D: DotProduct>(job: &Dense<'_>, out: &mut OutputRows<'_>) {
+pub(crate) unsafe fn product<D: DotProduct, W: WeightType>(
+    job: &Dense<'_, W>,
+    out: &mut OutputRows<'_>,
+) {
     let mut row = out.rows().start;
     let end = out.rows().end;
     let wide = D::Simd::LANES == 16;
@@ -161,11 +168,11 @@ pub(crate) unsafe fn product<D: DotProduct>(job: &Dense<'_>, out: &mut OutputRow
         // four, three more begin before the end.
         unsafe {
             match (wide, out.tokens()) {
-                (true, 1) => single::<D, 1>(job, row, out),
-                (false, 1) => single::<D, 2>(job, row, out),
-                (true, _) if four => panel::<D, 4>(job, row, out),
-                (true, _) => panel::<D, 1>(job, row, out),
-                (false, _) => panel::<D, 2>(job, row, out),
+                (true, 1) => single::<D, W, 1>(job, row, out),
+                (false, 1) => single::<D, W, 2>(job, row, out),
+                (true, _) if four => panel::<D, W, 4>(job, row, out),
+                (true, _) => panel::<D, W, 1>(job, row, out),
+                (false, _) => panel::<D, W, 2>(job, row, out),
             }
         }
         row += if four { 4 * TILE_ROWS } else { TILE_ROWS };
@@ -178,8 +185,8 @@ pub(crate) unsafe fn product<D: DotProduct>(job: &Dense<'_>, out: &mut OutputRow
 ///
 /// As for [`product`]; the matrix has the tiles of these rows.
 #[inline(always)]
-unsafe fn panel<D: DotProduct, const T: usize>(
-    job: &Dense<'_>,
+unsafe fn panel<D: DotProduct, W: WeightType, const T: usize>(
+    job: &Dense<'_, W>,
     row: usize,
     out: &mut OutputRows<'_>,
 ) {
@@ -191,10 +198,10 @@ unsafe fn panel<D: DotProduct, const T: usize>(
         // SAFETY: the caller's promise; that many tokens are left.
         unsafe {
             match together {
-                1 => register_tile::<D, T, 1>(job, row, token, out),
-                2 => register_tile::<D, T, 2>(job, row, token, out),
-                3 => register_tile::<D, T, 3>(job, row, token, out),
-                _ => register_tile::<D, T, TOKENS>(job, row, token, out),
+                1 => register_tile::<D, W, T, 1>(job, row, token, out),
+                2 => register_tile::<D, W, T, 2>(job, row, token, out),
+                3 => register_tile::<D, W, T, 3>(job, row, token, out),
+                _ => register_tile::<D, W, T, TOKENS>(job, row, token, out),
             }
         }
         token += together;
@@ -207,8 +214,8 @@ unsafe fn panel<D: DotProduct, const T: usize>(
 ///
 /// As for [`panel`]; there is a token.
 #[inline(always)]
-unsafe fn single<D: DotProduct, const T: usize>(
-    job: &Dense<'_>,
+unsafe fn single<D: DotProduct, W: WeightType, const T: usize>(
+    job: &Dense<'_, W>,
     row: usize,
     out: &mut OutputRows<'_>,
 ) {
@@ -227,17 +234,23 @@ unsafe fn single<D: DotProduct, const T: usize>(
             // Even and odd tiles apart, so that none waits for the one before.
             let mut sums = [[D::start(); T]; 2];
             for _ in 0..job.group_len(group) / (2 * TILE_INPUTS) {
-                for sums in &mut sums {
-                    let activations = [D::Simd::broadcast(q), D::Simd::broadcast(q.add(2))];
+                for sums in sums.chunks_exact_mut(W::PER_BYTE) {
+                    let mut bytes = [D::Simd::splat(0); T];
                     for t in 0..T {
                         if let Some(ahead) = D::Simd::AHEAD {
-                            _mm_prefetch::<_MM_HINT_T0>(rows[t].0.wrapping_add(ahead));
+                            _mm_prefetch::<_MM_HINT_T0>(rows[t].0.wrapping_add(ahead).cast());
                         }
-                        let weights = D::Simd::unsign(D::Simd::load(rows[t].0));
-                        sums[t] = D::steps(sums[t], weights, activations);
+                        bytes[t] = D::Simd::load(rows[t].0);
                         rows[t].0 = rows[t].0.wrapping_add(TILE);
                     }
-                    q = q.add(TILE_INPUTS);
+                    for (block, sums) in sums.iter_mut().enumerate() {
+                        let activations = [D::Simd::broadcast(q), D::Simd::broadcast(q.add(2))];
+                        for t in 0..T {
+                            let weights = W::unsigned::<D::Simd>(bytes[t], block);
+                            sums[t] = D::steps(sums[t], weights, activations);
+                        }
+                        q = q.add(TILE_INPUTS);
+                    }
                 }
             }
             let correction = D::Simd::splat(job.correction(0, group));
@@ -261,8 +274,8 @@ unsafe fn single<D: DotProduct, const T: usize>(
 ///
 /// As for [`panel`]; there are these tokens.
 #[inline(always)]
-unsafe fn register_tile<D: DotProduct, const T: usize, const C: usize>(
-    job: &Dense<'_>,
+unsafe fn register_tile<D: DotProduct, W: WeightType, const T: usize, const C: usize>(
+    job: &Dense<'_, W>,
     row: usize,
     token: usize,
     out: &mut OutputRows<'_>,
@@ -284,12 +297,16 @@ unsafe fn register_tile<D: DotProduct, const T: usize, const C: usize>(
         for group in 0..job.groups {
             let inputs = job.group_len(group);
             let mut sums = [[D::Simd::splat(0); T]; C];
-            for input in (0..inputs).step_by(TILE_INPUTS) {
-                let weights = tile::<D, T>(&rows, input);
-                for c in 0..C {
-                    let activations = D::Simd::broadcast(q[c].add(input));
-                    for t in 0..T {
-                        sums[c][t] = D::step(sums[c][t], D::first(weights[t]), activations);
+            for input in (0..inputs).step_by(TILE_INPUTS * W::PER_BYTE) {
+                let bytes = load::<D, W, T>(&rows, input);
+                for block in 0..W::PER_BYTE {
+                    let input = input + block * TILE_INPUTS;
+                    let weights = unsigned::<D, W, T>(bytes, block);
+                    for c in 0..C {
+                        let activations = D::Simd::broadcast(q[c].add(input));
+                        for t in 0..T {
+                            sums[c][t] = D::step(sums[c][t], D::first(weights[t]), activations);
+                        }
                     }
                 }
             }
@@ -299,12 +316,16 @@ unsafe fn register_tile<D: DotProduct, const T: usize, const C: usize>(
                     sums[c][t] = D::Simd::add(D::carry(sums[c][t]), correction);
                 }
             }
-            for input in (0..inputs).step_by(TILE_INPUTS) {
-                let weights = tile::<D, T>(&rows, input);
-                for c in 0..C {
-                    let activations = D::Simd::broadcast(q[c].add(input + 2));
-                    for t in 0..T {
-                        sums[c][t] = D::step(sums[c][t], D::second(weights[t]), activations);
+            for input in (0..inputs).step_by(TILE_INPUTS * W::PER_BYTE) {
+                let bytes = load::<D, W, T>(&rows, input);
+                for block in 0..W::PER_BYTE {
+                    let input = input + block * TILE_INPUTS;
+                    let weights = unsigned::<D, W, T>(bytes, block);
+                    for c in 0..C {
+                        let activations = D::Simd::broadcast(q[c].add(input + 2));
+                        for t in 0..T {
+                            sums[c][t] = D::step(sums[c][t], D::second(weights[t]), activations);
+                        }
                     }
                 }
             }
@@ -313,7 +334,7 @@ unsafe fn register_tile<D: DotProduct, const T: usize, const C: usize>(
                 for c in 0..C {
                     D::Simd::fold(sums[c][t], scales, totals.0[c].as_mut_ptr().add(t * lanes));
                 }
-                rows[t].0 = rows[t].0.wrapping_add(inputs * TILE_ROWS);
+                rows[t].0 = rows[t].0.wrapping_add(inputs * TILE_ROWS / W::PER_BYTE);
                 rows[t].1 = rows[t].1.wrapping_add(TILE_ROWS);
             }
             for q in &mut q {
@@ -324,22 +345,39 @@ unsafe fn register_tile<D: DotProduct, const T: usize, const C: usize>(
     job.store(&totals, T * lanes, row, token, out);
 }
 
-/// Unsigned weights of the four inputs from `input` on.
+/// The bytes with the weights of input `input`, the first of a register's blocks.
 ///
 /// # Safety
 ///
 /// As for [`product`]; these weights are readable.
 #[inline(always)]
-unsafe fn tile<D: DotProduct, const T: usize>(
-    rows: &[(*const i8, *const u16); T],
+unsafe fn load<D: DotProduct, W: WeightType, const T: usize>(
+    rows: &[(*const u8, *const u16); T],
     input: usize,
 ) -> [Ints<D>; T] {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut weights = [D::Simd::splat(0); T];
+        let mut bytes = [D::Simd::splat(0); T];
         for t in 0..T {
-            weights[t] = D::Simd::unsign(D::Simd::load(rows[t].0.add(input * TILE_ROWS)));
+            bytes[t] = D::Simd::load(rows[t].0.add(input * TILE_ROWS / W::PER_BYTE));
         }
-        weights
+        bytes
     }
+}
+
+/// Unsigned weights of four inputs: those of block `block`.
+///
+/// # Safety
+///
+/// As for [`product`]; the registers have the block.
+#[inline(always)]
+unsafe fn unsigned<D: DotProduct, W: WeightType, const T: usize>(
+    mut bytes: [Ints<D>; T],
+    block: usize,
+) -> [Ints<D>; T] {
+    for bytes in &mut bytes {
+        // SAFETY: the caller's promise.
+        *bytes = unsafe { W::unsigned::<D::Simd>(*bytes, block) };
+    }
+    bytes
 }

@@ -1,6 +1,6 @@
-//! The dot product instructions: how int8 weights meet 16-bit activations.
+//! The dot product instructions: how weights meet 16-bit activations.
 //!
-//! A lane holds four unsigned weights `u = w + 128` of a row. No instruction multiplies bytes
+//! A lane holds four unsigned weights `u` of a row, `w + 128` or `w + 8`. No instruction multiplies bytes
 //! with 16-bit values, so a dot product of four takes two steps:
 //!
 //! | flavour | instruction | step 1                       | step 2                      | total |

@@ -17,8 +17,8 @@
 //! assert!(KernelSet::names().any(|name| name == kernels.name()));
 //! ```
 //!
-//! One algorithm is written once over two small traits: how wide a register is (`simd`), and
-//! how its bytes are multiplied (`dot_product`). Every set sums the same integers and does the
+//! One algorithm is written once over three small traits: how wide a register is (`simd`), how
+//! its bytes are multiplied (`dot_product`), and how they hold weights (`weight_type`). Every set sums the same integers and does the
 //! same float operations in the same order, so all have the bits of the core's scalar
 //! reference. To add a set: a dot product flavour, unless one fits, and a line in `sets`.
 //!
@@ -27,10 +27,11 @@
 //! * `cpuid`: which instructions the CPU has and the operating system lets programs use.
 //!
 //! **Unsigned weights.** VPDPBUSD multiplies unsigned by signed bytes, and the cheap way to
-//! spread bytes over 16-bit lanes is also without sign, so all sets read a weight as `w + 128`:
-//! one exclusive or, with the zero point 128. Each sum is then `128 * sum of q over the group`
-//! too large. This correction is the same for every row, and the sums of q come with the
-//! activations.
+//! spread bytes over 16-bit lanes is also without sign, so all sets read a weight of eight bits
+//! as `w + 128`: one exclusive or, with the zero point 128. Weights of four bits are stored as
+//! `w + 8`: a mask, and a shift for every second block. Each sum is then the zero point times
+//! the sum of q over the group too large. This correction is the same for every row, and the
+//! sums of q come with the activations.
 //!
 //! **Two steps.** Four weights of a row meet four 16-bit activations in two dot products: with
 //! VPDPBUSD by the high, then the low bytes (`q = 256 h + l`), with VPMADDWD of the even, then
@@ -56,6 +57,8 @@ mod sets;
 mod simd;
 #[cfg(target_arch = "x86_64")]
 mod sparse;
+#[cfg(target_arch = "x86_64")]
+mod weight_type;
 
 pub use kernel_set::KernelSet;
 #[cfg(target_arch = "x86_64")]

@@ -11,12 +11,14 @@ use core::ops::Range;
 
 use kinglet::kernels::activations::Quantized;
 use kinglet::kernels::matrix::{Matrix, SparseMatrix};
+use kinglet::kernels::weights::Weights;
 use kinglet_simd::{OutputRows, SimdKernels, fp_mode_is_ieee};
 
 use crate::cpuid::Features;
 use crate::dense::{self, Dense};
 use crate::dot_product::{Bytes256, Bytes512, DotProduct, Words256};
 use crate::sparse::{self, Sparse};
+use crate::weight_type::{Int4, Int8, WeightType};
 
 /// Floats of a cache line.
 const LINE: usize = 16;
@@ -74,21 +76,25 @@ macro_rules! x86_set {
             }
 
             #[target_feature(enable = $features)]
-            fn dense(job: &Dense<'_>, out: &mut OutputRows<'_>) {
+            fn dense<W: WeightType>(job: &Dense<'_, W>, out: &mut OutputRows<'_>) {
                 // SAFETY: this function has the features of the set.
-                unsafe { dense::product::<$multiply>(job, out) }
+                unsafe { dense::product::<$multiply, W>(job, out) }
             }
 
             #[target_feature(enable = $features)]
-            fn sparse(job: &Sparse<'_>, out: &mut OutputRows<'_>) {
+            fn sparse<W: WeightType>(job: &Sparse<'_, W>, out: &mut OutputRows<'_>) {
                 // SAFETY: this function has the features of the set.
-                unsafe { sparse::product::<$sparse>(job, out) }
+                unsafe { sparse::product::<$sparse, W>(job, out) }
             }
 
             #[target_feature(enable = $features)]
-            fn terms(job: &Sparse<'_>, groups: Range<usize>, terms: &mut [f32]) {
+            fn terms<W: WeightType>(
+                job: &Sparse<'_, W>,
+                groups: Range<usize>,
+                terms: &mut [f32],
+            ) {
                 // SAFETY: this function has the features of the set.
-                unsafe { sparse::terms::<$sparse>(job, groups, terms) }
+                unsafe { sparse::terms::<$sparse, W>(job, groups, terms) }
             }
         }
 
@@ -112,9 +118,13 @@ macro_rules! x86_set {
             }
 
             fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut OutputRows<'_>) {
-                let job = Dense::new(matrix, input, out);
                 // SAFETY: `new`, which made `self`, found every feature.
-                unsafe { Self::dense(&job, out) }
+                unsafe {
+                    match matrix.weights() {
+                        Weights::Int8(_) => Self::dense::<Int8>(&Dense::new(matrix, input, out), out),
+                        Weights::Int4(_) => Self::dense::<Int4>(&Dense::new(matrix, input, out), out),
+                    }
+                }
             }
 
             fn sparse_product(
@@ -123,9 +133,18 @@ macro_rules! x86_set {
                 input: &Quantized<'_>,
                 out: &mut OutputRows<'_>,
             ) {
-                let job = Sparse::new(matrix, input, out.tokens(), out.rows());
+                let (tokens, rows) = (out.tokens(), out.rows());
                 // SAFETY: `new`, which made `self`, found every feature.
-                unsafe { Self::sparse(&job, out) }
+                unsafe {
+                    match matrix.weights() {
+                        Weights::Int8(_) => {
+                            Self::sparse::<Int8>(&Sparse::new(matrix, input, tokens, rows), out);
+                        }
+                        Weights::Int4(_) => {
+                            Self::sparse::<Int4>(&Sparse::new(matrix, input, tokens, rows), out);
+                        }
+                    }
+                }
             }
 
             fn sparse_terms(
@@ -135,9 +154,20 @@ macro_rules! x86_set {
                 groups: Range<usize>,
                 terms: &mut [f32],
             ) {
-                let job = Sparse::new(matrix, input, 1, 0..matrix.rows());
+                let rows = 0..matrix.rows();
                 // SAFETY: `new`, which made `self`, found every feature.
-                unsafe { Self::terms(&job, groups, terms) }
+                unsafe {
+                    match matrix.weights() {
+                        Weights::Int8(_) => {
+                            let job = Sparse::new(matrix, input, 1, rows);
+                            Self::terms::<Int8>(&job, groups, terms);
+                        }
+                        Weights::Int4(_) => {
+                            let job = Sparse::new(matrix, input, 1, rows);
+                            Self::terms::<Int4>(&job, groups, terms);
+                        }
+                    }
+                }
             }
 
             #[inline(always)]
@@ -174,8 +204,9 @@ mod tests {
     use core::arch::asm;
     use std::vec::Vec;
 
-    use kinglet::kernels::matrix::TILE_ROWS;
+    use kinglet::kernels::matrix::{TILE_ROWS, padded_sparse_rows};
     use kinglet::kernels::testing::{Activity, Case, Problem, float_loop};
+    use kinglet::kernels::weights;
     use kinglet_host::Threaded;
 
     use super::*;
@@ -218,10 +249,13 @@ mod tests {
     fn check_parts(set: Option<impl SimdKernels + Copy>) {
         let Some(set) = set else { return };
         let kernels = Threaded::new(set, 1);
-        for tokens in [1, 5] {
+        let types = [weights::WeightType::Int8, weights::WeightType::Int4];
+        for (weights, tokens) in types.into_iter().flat_map(|ty| [1, 5, 9].map(|n| (ty, n))) {
             let activity = Activity::Of64(16);
-            let case = Case { activity, ..Case::new(219, 300, tokens, 128) };
+            let case = Case { weights, activity, ..Case::new(219, 300, tokens, 128) };
             let problem = Problem::new(case);
+            // Parts of a sparse product begin at a pair of blocks if a byte has two weights.
+            let block = padded_sparse_rows(weights, 1);
             let q = problem.packed(&kernels);
             let expected = problem.reference();
             for tiles in [1, 3, 5] {
@@ -229,7 +263,7 @@ mod tests {
                 for_parts(&mut dense, tiles * TILE_ROWS, |part| {
                     set.product(&problem.matrix(), &problem.input(&q), part);
                 });
-                for_parts(&mut sparse, tiles * TILE_ROWS, |part| {
+                for_parts(&mut sparse, tiles * block, |part| {
                     set.sparse_product(&problem.sparse_matrix(), &problem.natural(), part);
                 });
                 assert_eq!(dense, expected);
@@ -262,8 +296,10 @@ mod tests {
     #[test]
     fn matrices_without_the_weights_that_they_state_are_refused() {
         let (rows, inputs) = (usize::MAX / 2 + 1, 64);
-        assert!(Matrix::new(rows, inputs, 32, 1.0, &[], &[]).is_none());
-        assert!(SparseMatrix::new(rows, inputs, 32, 1.0, &[], &[]).is_none());
+        for none in [Weights::Int8(&[]), Weights::Int4(&[])] {
+            assert!(Matrix::new(rows, inputs, 32, 1.0, none, &[]).is_none());
+            assert!(SparseMatrix::new(rows, inputs, 32, 1.0, none, &[]).is_none());
+        }
     }
 
     fn check_run(set: Option<impl SimdKernels>) {

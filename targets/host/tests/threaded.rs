@@ -2,8 +2,11 @@
 
 use half::f16;
 use kinglet::kernels::activations::Quantized;
-use kinglet::kernels::matrix::{Matrix, SparseMatrix, padded_inputs, padded_rows};
+use kinglet::kernels::matrix::{
+    LINE_BLOCK, Matrix, SparseMatrix, TILE, padded_inputs, padded_rows, padded_sparse_rows,
+};
 use kinglet::kernels::scalar::Scalar;
+use kinglet::kernels::weights::{WeightType, Weights, pack_int4};
 use kinglet::kernels::{ChunksOf, Kernels, Phase, Product, Region, SparseProduct};
 use kinglet_host::Threaded;
 use proptest::prelude::*;
@@ -31,7 +34,11 @@ struct Data {
     rows: usize,
     inputs: usize,
     tokens: usize,
+    weight_type: WeightType,
+    /// In the order of int8, with the most rows of padding.
     weights: Vec<i8>,
+    /// The same as pairs of blocks, of a dense and of a sparse matrix; none of int8.
+    nibbles: [Vec<u8>; 2],
     scales: Vec<f16>,
     q: Vec<i16>,
     sums: Vec<i32>,
@@ -41,10 +48,20 @@ struct Data {
 const GROUP: usize = 64;
 
 impl Data {
-    /// `zeros` percent of the values in the tokens are zero.
+    /// `zeros` percent of the values in the tokens are zero; the weights are of either type.
     fn new(rows: usize, inputs: usize, tokens: usize, zeros: u64, random: &mut Random) -> Self {
-        let (out, padded) = (padded_rows(rows), padded_inputs(inputs));
-        let weights = (0..out * padded).map(|_| (random.below(255) as i16 - 127) as i8).collect();
+        let weight_type = [WeightType::Int8, WeightType::Int4][random.below(2) as usize];
+        let (out, padded) = (padded_sparse_rows(weight_type, rows), padded_inputs(inputs));
+        let (least, values) = match weight_type {
+            WeightType::Int4 => (-8, 16),
+            _ => (-127, 255),
+        };
+        let weight = |_| (random.below(values) as i16 + least) as i8;
+        let weights: Vec<_> = (0..out * padded).map(weight).collect();
+        let nibbles = match weight_type {
+            WeightType::Int4 => [nibbles::<TILE>(&weights), nibbles::<LINE_BLOCK>(&weights)],
+            _ => Default::default(),
+        };
         let scales = (0..out * padded.div_ceil(GROUP))
             .map(|_| f16::from_bits(0x1000 + random.below(0x2000) as u16))
             .collect();
@@ -55,7 +72,7 @@ impl Data {
         let q: Vec<i16> = (0..tokens).flat_map(|_| 0..padded).map(&mut value).collect();
         let sums = q.chunks(32).map(|q| q.iter().map(|&q| i32::from(q)).sum()).collect();
         let token_scales = (0..tokens).map(|token| 1e-4 / (token + 1) as f32).collect();
-        Self { rows, inputs, tokens, weights, scales, q, sums, token_scales }
+        Self { rows, inputs, tokens, weight_type, weights, nibbles, scales, q, sums, token_scales }
     }
 
     fn input(&self) -> Quantized<'_> {
@@ -64,19 +81,38 @@ impl Data {
     }
 
     fn matrix(&self) -> Matrix<'_> {
-        let Self { rows, inputs, ref weights, ref scales, .. } = *self;
+        let Self { rows, inputs, ref scales, .. } = *self;
+        let (out, padded) = (padded_rows(rows), padded_inputs(inputs));
+        let (weights, scales) =
+            (self.view(0, out * padded), &scales[..out * padded.div_ceil(GROUP)]);
         Matrix::new(rows, inputs, GROUP, 0.25, weights, scales).expect("all of a matrix")
     }
 
     fn sparse(&self) -> SparseMatrix<'_> {
         let Self { rows, inputs, ref weights, ref scales, .. } = *self;
+        let weights = self.view(1, weights.len());
         SparseMatrix::new(rows, inputs, GROUP, 0.25, weights, scales).expect("all of a matrix")
+    }
+
+    /// The first `len` weights, in pairs of blocks those of layout `layout`.
+    fn view(&self, layout: usize, len: usize) -> Weights<'_> {
+        match self.weight_type {
+            WeightType::Int4 => Weights::Int4(&self.nibbles[layout][..len / 2]),
+            _ => Weights::Int8(&self.weights[..len]),
+        }
     }
 
     /// An output that no product leaves as it is.
     fn output(&self) -> Vec<f32> {
         vec![f32::NAN; self.rows * self.tokens]
     }
+}
+
+/// The weights in pairs of blocks of `N`.
+fn nibbles<const N: usize>(weights: &[i8]) -> Vec<u8> {
+    let mut bytes = vec![0; weights.len() / 2];
+    pack_int4::<N>(weights, &mut bytes);
+    bytes
 }
 
 fn products(kernels: &impl Kernels, data: &[Data]) -> Vec<Vec<u32>> {

@@ -21,13 +21,14 @@
 //! ```
 //! use half::f16;
 //! use kinglet::kernels::{Kernels, Product};
-//! use kinglet::kernels::matrix::Matrix;
+//! use kinglet::kernels::matrix::{Matrix, Weights};
 //! use kinglet::kernels::activations::Quantized;
 //! use kinglet_simd::{OneThread, Scalar};
 //!
 //! // 16 rows by 32 inputs, all weights 2, one group of 32 with the scale 0.5 to a row.
 //! let (weights, scales) = ([2; 16 * 32], [f16::from_f32(0.5); 16]);
-//! let matrix = Matrix::new(16, 32, 32, 1.0, &weights, &scales).unwrap();
+//! let weights = Weights::Int8(&weights);
+//! let matrix = Matrix::new(16, 32, 32, 1.0, weights, &scales).unwrap();
 //! // One token: all q 3, with the scale 0.25.
 //! let input = Quantized::new(32, &[3; 32], &[96], &[0.25]).unwrap();
 //! let mut output = [0.0; 16];

@@ -28,7 +28,8 @@ pub trait SimdKernels: Sync {
     fn product(&self, matrix: &Matrix<'_>, input: &Quantized<'_>, out: &mut OutputRows<'_>);
 
     /// Computes the rows of `out` of a
-    /// [`SparseProduct`](kinglet::kernels::SparseProduct); they start at a tile.
+    /// [`SparseProduct`](kinglet::kernels::SparseProduct); they start at a multiple of the rows
+    /// that its weights are [padded](kinglet::kernels::matrix::padded_sparse_rows) to.
     fn sparse_product(
         &self,
         matrix: &SparseMatrix<'_>,

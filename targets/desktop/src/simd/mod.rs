@@ -29,18 +29,22 @@ pub(crate) trait Simd {
     /// `x` in every lane.
     unsafe fn splat(x: i32) -> Self::Ints;
     /// A whole register of bytes.
-    unsafe fn load(bytes: *const i8) -> Self::Ints;
+    unsafe fn load(bytes: *const u8) -> Self::Ints;
     /// Writes a whole register.
     unsafe fn store(to: *mut i32, lanes: Self::Ints);
     /// The first `len` bytes, a multiple of 16 and less than a whole register, and zeros.
-    unsafe fn load_short(bytes: *const i8, len: usize) -> Self::Ints;
+    unsafe fn load_short(bytes: *const u8, len: usize) -> Self::Ints;
     /// Two i16, in every lane.
     unsafe fn broadcast(pair: *const i16) -> Self::Ints;
     /// Signed bytes as unsigned ones with zero point 128: `w + 128`.
     unsafe fn unsign(bytes: Self::Ints) -> Self::Ints;
+    /// The low four bits of each byte.
+    unsafe fn low_nibbles(bytes: Self::Ints) -> Self::Ints;
+    /// The high four bits of each byte, shifted down.
+    unsafe fn high_nibbles(bytes: Self::Ints) -> Self::Ints;
     /// Sums of i32 lanes.
     unsafe fn add(a: Self::Ints, b: Self::Ints) -> Self::Ints;
-    /// Four inputs of `4 * LANES` rows as the tiles of `LANES` rows by four
+    /// Four inputs, `4 * LANES` bytes each, as the tiles of `LANES` rows by four
     /// inputs, in the order that [`restore`](Self::restore) undoes.
     unsafe fn interleave(inputs: [Self::Ints; 4]) -> [Self::Ints; 4];
     /// Lanes of the registers that came of [`interleave`](Self::interleave), by rows.

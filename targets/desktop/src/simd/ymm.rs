@@ -21,7 +21,7 @@ impl Simd for Ymm {
     }
 
     #[inline(always)]
-    unsafe fn load(bytes: *const i8) -> __m256i {
+    unsafe fn load(bytes: *const u8) -> __m256i {
         // SAFETY: the caller vouches for AVX2 and 32 readable bytes.
         unsafe { _mm256_loadu_si256(bytes.cast()) }
     }
@@ -33,7 +33,7 @@ impl Simd for Ymm {
     }
 
     #[inline(always)]
-    unsafe fn load_short(bytes: *const i8, _len: usize) -> __m256i {
+    unsafe fn load_short(bytes: *const u8, _len: usize) -> __m256i {
         // SAFETY: the caller vouches for AVX2 and `len` readable bytes, which is
         // 16: the only multiple below 32.
         unsafe { _mm256_zextsi128_si256(_mm_loadu_si128(bytes.cast())) }
@@ -49,6 +49,18 @@ impl Simd for Ymm {
     unsafe fn unsign(bytes: __m256i) -> __m256i {
         // SAFETY: the caller vouches for AVX2.
         unsafe { _mm256_xor_si256(bytes, _mm256_set1_epi8(i8::MIN)) }
+    }
+
+    #[inline(always)]
+    unsafe fn low_nibbles(bytes: __m256i) -> __m256i {
+        // SAFETY: the caller vouches for AVX2.
+        unsafe { _mm256_and_si256(bytes, _mm256_set1_epi8(15)) }
+    }
+
+    #[inline(always)]
+    unsafe fn high_nibbles(bytes: __m256i) -> __m256i {
+        // SAFETY: the caller vouches for AVX2.
+        unsafe { Self::low_nibbles(_mm256_srli_epi16::<4>(bytes)) }
     }
 
     #[inline(always)]

@@ -21,7 +21,7 @@ impl Simd for Zmm {
     }
 
     #[inline(always)]
-    unsafe fn load(bytes: *const i8) -> __m512i {
+    unsafe fn load(bytes: *const u8) -> __m512i {
         // SAFETY: the caller vouches for AVX-512 F and 64 readable bytes.
         unsafe { _mm512_loadu_si512(bytes.cast()) }
     }
@@ -33,10 +33,10 @@ impl Simd for Zmm {
     }
 
     #[inline(always)]
-    unsafe fn load_short(bytes: *const i8, len: usize) -> __m512i {
+    unsafe fn load_short(bytes: *const u8, len: usize) -> __m512i {
         // SAFETY: the caller vouches for AVX-512 BW and `len` readable bytes;
         // the mask keeps the others from being read.
-        unsafe { _mm512_maskz_loadu_epi8((1 << len) - 1, bytes) }
+        unsafe { _mm512_maskz_loadu_epi8((1 << len) - 1, bytes.cast()) }
     }
 
     #[inline(always)]
@@ -49,6 +49,18 @@ impl Simd for Zmm {
     unsafe fn unsign(bytes: __m512i) -> __m512i {
         // SAFETY: the caller vouches for AVX-512 F.
         unsafe { _mm512_xor_si512(bytes, _mm512_set1_epi8(i8::MIN)) }
+    }
+
+    #[inline(always)]
+    unsafe fn low_nibbles(bytes: __m512i) -> __m512i {
+        // SAFETY: the caller vouches for AVX-512 F.
+        unsafe { _mm512_and_si512(bytes, _mm512_set1_epi8(15)) }
+    }
+
+    #[inline(always)]
+    unsafe fn high_nibbles(bytes: __m512i) -> __m512i {
+        // SAFETY: the caller vouches for AVX-512 BW.
+        unsafe { Self::low_nibbles(_mm512_srli_epi16::<4>(bytes)) }
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@
 //!         find the active inputs of all of them
 //!         if each input of the group is active once in the mean:
 //!             for each strip of rows:
-//!                 copy the strip's weights of all inputs, unsigned, side by side  (L1)
+//!                 copy the strip's weights of all inputs side by side             (L1)
 //!                 for each token: out[token][strip] += fold(sums from the copy)
 //!         else:
 //!             for each window of rows:
@@ -19,14 +19,14 @@
 use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use core::ops::Range;
 
-use kinglet::kernels::matrix::padded_rows;
 use kinglet_simd::OutputRows;
 
-use super::few::{COPIED, add_group, rows};
+use super::few::{WHOLE, add_group, rows};
 use super::nonzero::{Fours, find};
 use crate::dot_product::DotProduct;
 use crate::simd::{MAX_GROUP, Simd};
-use crate::sparse::Sparse;
+use crate::sparse::{MAX_UNIT, Sparse, padded, unit};
+use crate::weight_type::WeightType;
 
 /// The least tokens for which it pays to copy a group's weights, if enough of them are
 /// wanted: with eight a prompt is 4 to 28 % faster, the more zeros the less.
@@ -35,7 +35,7 @@ pub(super) const COPY_MIN_TOKENS: usize = 8;
 const MAX_NONZERO: usize = 16 * MAX_GROUP;
 /// The most tokens that are listed at a time.
 const MAX_TOKENS: usize = 64;
-/// Rows of the widest strip.
+/// Bytes that the widest strip has of an input.
 const STRIP: usize = 64;
 
 /// The active inputs of a group in several tokens.
@@ -60,7 +60,12 @@ impl Lists {
     ///
     /// As for [`product`](super::product).
     #[inline(always)]
-    unsafe fn find<D: DotProduct>(&mut self, job: &Sparse<'_>, tokens: Range<usize>, group: usize) {
+    unsafe fn find<D: DotProduct, W: WeightType>(
+        &mut self,
+        job: &Sparse<'_, W>,
+        tokens: Range<usize>,
+        group: usize,
+    ) {
         let mut first = 0;
         self.len = 0;
         for (token, found) in tokens.zip(&mut self.tokens) {
@@ -69,7 +74,7 @@ impl Lists {
                 break;
             };
             // SAFETY: the caller's promise.
-            let (fours, correction) = unsafe { find::<D>(job, token, group, q, inputs) };
+            let (fours, correction) = unsafe { find::<D, W>(job, token, group, q, inputs) };
             *found = (first, fours, correction);
             first += fours;
             self.len += 1;
@@ -94,36 +99,39 @@ impl Lists {
     }
 }
 
-/// The weights that a group's inputs have for a strip of rows, unsigned: `[input][row]`,
-/// contiguous, so that the first-level cache keeps them.
+/// The weights that a group's inputs have for a strip of rows, a [`unit`]: `[input][row]`, of
+/// the type [`WeightType::Copied`], contiguous, so that the first-level cache keeps them.
 #[repr(align(64))]
-struct Strip([i8; STRIP * MAX_GROUP]);
+struct Strip([u8; STRIP * MAX_GROUP]);
 
 impl Strip {
     /// Copies the strip from row `row` on, and asks for the next one.
     ///
     /// # Safety
     ///
-    /// As for [`product`](super::product); the matrix has the group and the row, which is at a tile.
+    /// As for [`product`](super::product); the matrix has the group and the row, which is at a block.
     #[inline(always)]
-    unsafe fn copy<D: DotProduct>(&mut self, job: &Sparse<'_>, group: usize, row: usize) {
-        let unit = 4 * D::Simd::LANES;
+    unsafe fn copy<D: DotProduct, W: WeightType>(
+        &mut self,
+        job: &Sparse<'_, W>,
+        group: usize,
+        row: usize,
+    ) {
+        let register = 4 * D::Simd::LANES;
         let start = group * job.matrix.group();
         let len = job.matrix.group().min(job.padded - start);
-        let short = job.stride - row < unit;
-        // SAFETY: the inputs of the group have a row of `stride` weights each; the
-        // strip has room for MAX_GROUP inputs of `unit` rows. Prefetching does not
+        let left = job.stride - row / W::PER_BYTE;
+        let short = left < register;
+        // SAFETY: the inputs of the group have a row of `stride` bytes each; the
+        // strip has room for a register of MAX_GROUP inputs. Prefetching does not
         // access memory.
         unsafe {
-            let mut weights = job.weights.as_ptr().add(start * job.stride + row);
-            for copy in self.0.chunks_exact_mut(unit).take(len) {
-                let bytes = if short {
-                    D::Simd::load_short(weights, job.stride - row)
-                } else {
-                    D::Simd::load(weights)
-                };
-                D::Simd::store(copy.as_mut_ptr().cast(), D::Simd::unsign(bytes));
-                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(unit));
+            let mut weights = job.weights(start, row);
+            for copy in self.0.chunks_exact_mut(register).take(len) {
+                let bytes =
+                    if short { D::Simd::load_short(weights, left) } else { D::Simd::load(weights) };
+                D::Simd::store(copy.as_mut_ptr().cast(), W::copied::<D::Simd>(bytes));
+                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(register).cast());
                 weights = weights.wrapping_add(job.stride);
             }
         }
@@ -137,8 +145,11 @@ impl Strip {
 ///
 /// As for [`product`](super::product).
 #[inline(always)]
-pub(super) unsafe fn many<D: DotProduct>(job: &Sparse<'_>, out: &mut OutputRows<'_>) {
-    let unit = 4 * D::Simd::LANES;
+pub(super) unsafe fn many<D: DotProduct, W: WeightType>(
+    job: &Sparse<'_, W>,
+    out: &mut OutputRows<'_>,
+) {
+    let unit = unit::<D, W>();
     let (tokens, rows) = (out.tokens(), out.rows());
     let mut lists = Lists::new();
     let mut strip = Strip([0; STRIP * MAX_GROUP]);
@@ -147,15 +158,15 @@ pub(super) unsafe fn many<D: DotProduct>(job: &Sparse<'_>, out: &mut OutputRows<
         let mut first = 0;
         while first < tokens {
             // SAFETY: the caller's promise.
-            unsafe { lists.find::<D>(job, first..tokens, group) };
+            unsafe { lists.find::<D, W>(job, first..tokens, group) };
             let copies = lists.pay_for_a_copy(job.matrix.group());
             let step = if copies { unit } else { window };
             for row in rows.clone().step_by(step) {
-                // SAFETY: the caller's promise; rows begin at a tile, and a step is
-                // a number of tiles. The inputs are of this group.
+                // SAFETY: the caller's promise; rows begin at a block, and a step is
+                // a number of units. The inputs are of this group.
                 unsafe {
                     if copies {
-                        strip.copy::<D>(job, group, row);
+                        strip.copy::<D, W>(job, group, row);
                     }
                     for (active, token) in lists.iter().zip(first..) {
                         if active.q.is_empty() {
@@ -164,9 +175,9 @@ pub(super) unsafe fn many<D: DotProduct>(job: &Sparse<'_>, out: &mut OutputRows<
                         let acc = &mut out.token(token)[row - rows.start..];
                         let len = acc.len().min(step);
                         if copies {
-                            add_strip::<D>(job, active, &strip, (group, row), &mut acc[..len]);
+                            add_strip::<D, W>(job, active, &strip, (group, row), &mut acc[..len]);
                         } else {
-                            add_group::<D>(job, active, group, row, &mut acc[..len]);
+                            add_group::<D, W>(job, active, group, row, &mut acc[..len]);
                         }
                     }
                 }
@@ -181,29 +192,28 @@ pub(super) unsafe fn many<D: DotProduct>(job: &Sparse<'_>, out: &mut OutputRows<
 /// # Safety
 ///
 /// As for [`product`](super::product); `acc` are rows of the matrix, at most a strip, `row` is at a
-/// tile, and `active` are inputs of `group`; the strip is theirs.
+/// block, and `active` are inputs of `group`; the strip is theirs.
 #[inline(always)]
-unsafe fn add_strip<D: DotProduct>(
-    job: &Sparse<'_>,
+unsafe fn add_strip<D: DotProduct, W: WeightType>(
+    job: &Sparse<'_, W>,
     active: Fours<'_>,
     strip: &Strip,
     (group, row): (usize, usize),
     acc: &mut [f32],
 ) {
-    let unit = 4 * D::Simd::LANES;
+    let register = 4 * D::Simd::LANES;
     // SAFETY: group and row are within the matrix, so scales are readable to the end
-    // of the padded row.
+    // of the padded row; a strip has whole registers.
     unsafe {
-        let scales = job.matrix.scales().as_ptr().cast::<u16>();
-        let scales = scales.add(group * job.stride + row);
+        let scales = job.scales(group, row);
         let weights = strip.0.as_ptr();
-        if acc.len() == unit {
-            rows::<D, 1, COPIED>(active, weights, unit, scales, acc);
+        if acc.len() == unit::<D, W>() {
+            rows::<D, W::Copied, 1, WHOLE>(active, weights, register, scales, acc);
         } else {
-            let mut padded = [0.0; STRIP];
+            let len = padded::<W>(acc.len());
+            let mut padded = [0.0; MAX_UNIT];
             padded[..acc.len()].copy_from_slice(acc);
-            let len = padded_rows(acc.len());
-            rows::<D, 1, COPIED>(active, weights, unit, scales, &mut padded[..len]);
+            rows::<D, W::Copied, 1, WHOLE>(active, weights, register, scales, &mut padded[..len]);
             acc.copy_from_slice(&padded[..acc.len()]);
         }
     }

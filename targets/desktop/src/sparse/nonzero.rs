@@ -9,6 +9,7 @@ use core::ops::Range;
 use crate::dot_product::DotProduct;
 use crate::simd::{Compressed, MAX_GROUP, Simd};
 use crate::sparse::Sparse;
+use crate::weight_type::WeightType;
 
 /// The active inputs of a group, taken four at a time, in ascending order.
 #[derive(Clone, Copy)]
@@ -17,7 +18,7 @@ pub(super) struct Fours<'a> {
     pub(super) q: &'a [[i16; 4]],
     /// Inputs of the group; the last one again fills the last four.
     pub(super) inputs: &'a [[i16; 4]],
-    /// -128 times the sum of q.
+    /// The sum of q times the negative zero point.
     pub(super) correction: i32,
 }
 
@@ -28,8 +29,8 @@ pub(super) struct Fours<'a> {
 ///
 /// As for [`product`](super::product).
 #[inline(always)]
-pub(super) unsafe fn find<D: DotProduct>(
-    job: &Sparse<'_>,
+pub(super) unsafe fn find<D: DotProduct, W: WeightType>(
+    job: &Sparse<'_, W>,
     token: usize,
     group: usize,
     values: &mut Compressed,
@@ -49,7 +50,7 @@ pub(super) unsafe fn find<D: DotProduct>(
     for q in &mut values.as_chunks_mut().0[..fours] {
         *q = D::pack(*q);
     }
-    (fours, sums.iter().sum::<i32>().wrapping_mul(-128))
+    (fours, sums.iter().sum::<i32>().wrapping_mul(-W::ZERO_POINT))
 }
 
 /// The active inputs of one group of one token.
@@ -75,16 +76,16 @@ impl Active {
     ///
     /// As for [`product`](super::product).
     #[inline(always)]
-    pub(super) unsafe fn find<D: DotProduct>(
+    pub(super) unsafe fn find<D: DotProduct, W: WeightType>(
         &mut self,
-        job: &Sparse<'_>,
+        job: &Sparse<'_, W>,
         token: usize,
         group: usize,
     ) {
         self.group = group;
         // SAFETY: the caller's promise.
         (self.fours, self.correction) =
-            unsafe { find::<D>(job, token, group, &mut self.q, &mut self.inputs) };
+            unsafe { find::<D, W>(job, token, group, &mut self.q, &mut self.inputs) };
     }
 
     /// Like [`find`](Self::find), for the first group of `groups` with an active
@@ -94,15 +95,15 @@ impl Active {
     ///
     /// As for [`product`](super::product).
     #[inline(always)]
-    pub(super) unsafe fn find_next<D: DotProduct>(
+    pub(super) unsafe fn find_next<D: DotProduct, W: WeightType>(
         &mut self,
-        job: &Sparse<'_>,
+        job: &Sparse<'_, W>,
         groups: Range<usize>,
     ) {
         self.fours = 0;
         for group in groups {
             // SAFETY: the caller's promise.
-            unsafe { self.find::<D>(job, 0, group) };
+            unsafe { self.find::<D, W>(job, 0, group) };
             if self.fours > 0 {
                 break;
             }

@@ -25,14 +25,14 @@
 use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use core::ops::Range;
 
-use kinglet::kernels::matrix::padded_rows;
 use kinglet_simd::OutputRows;
 
 use super::line_order::{LINE, Order};
 use super::nonzero::Active;
 use crate::dot_product::DotProduct;
 use crate::simd::Simd;
-use crate::sparse::Sparse;
+use crate::sparse::{Sparse, first_row, padded, unit};
+use crate::weight_type::{MAX_PER_BYTE, Operand, WeightType};
 
 /// Prefetch distance in fours of inputs. Weights are prefetched into the second-level cache
 /// (T1), because the first level has too few outstanding misses to fill the memory bus where
@@ -45,7 +45,7 @@ pub(super) const RUN_ROWS: usize = 2048;
 /// Sums of a run of rows, as integers over a group and as floats over all.
 #[repr(align(64))]
 struct Run {
-    /// In the order of [`Simd::interleave`].
+    /// Of each unit the blocks, each in the order of [`Simd::interleave`].
     sums: [i32; RUN_ROWS],
     totals: [f32; RUN_ROWS],
 }
@@ -64,24 +64,27 @@ impl Run {
 ///
 /// As for [`product`](super::product); there is a token.
 #[inline(always)]
-pub(super) unsafe fn single<D: DotProduct>(job: &Sparse<'_>, out: &mut OutputRows<'_>) {
+pub(super) unsafe fn single<D: DotProduct, W: WeightType>(
+    job: &Sparse<'_, W>,
+    out: &mut OutputRows<'_>,
+) {
     let rows = out.rows();
     let scale = job.input.scales()[0] * job.matrix.multiplier();
     let mut run = Run::new();
     let mut lists = [Active::new(), Active::new()];
-    for (first, out) in runs(rows.start, out.token(0)) {
-        let padded = padded_rows(out.len());
+    for (first, out) in runs::<W>(rows.start, out.token(0)) {
+        let padded = padded::<W>(out.len());
         run.totals[..padded].fill(0.0);
         // SAFETY: the caller's promise; the rows of the run are in the matrix.
         unsafe {
-            groups::<D>(
+            groups::<D, W>(
                 job,
                 0..job.matrix.groups(),
                 &mut lists,
                 #[inline(always)]
                 |active, next| {
                     let task = GroupTask { job, active, next, first, len: padded };
-                    add_group_task::<D>(&task, &mut run);
+                    add_group_task::<D, W>(&task, &mut run);
                 },
             );
         }
@@ -102,8 +105,8 @@ pub(super) unsafe fn single<D: DotProduct>(job: &Sparse<'_>, out: &mut OutputRow
 ///
 /// When `terms` is not so long.
 #[inline(always)]
-pub(crate) unsafe fn terms<D: DotProduct>(
-    job: &Sparse<'_>,
+pub(crate) unsafe fn terms<D: DotProduct, W: WeightType>(
+    job: &Sparse<'_, W>,
     range: Range<usize>,
     terms: &mut [f32],
 ) {
@@ -112,15 +115,15 @@ pub(crate) unsafe fn terms<D: DotProduct>(
     assert!(range.end <= job.matrix.groups(), "no such group");
     let mut run = Run::new();
     let mut lists = [Active::new(), Active::new()];
-    let len = run_len(rows);
+    let len = run_len::<W>(rows);
     for first in (0..rows).step_by(len) {
         let len = len.min(rows - first);
-        let padded = padded_rows(len);
+        let padded = padded::<W>(len);
         let mut of_run = terms.chunks_exact_mut(rows).map(|terms| &mut terms[first..first + len]);
         let mut group = range.start;
         // SAFETY: the caller's promise; the rows of the run are in the matrix.
         unsafe {
-            groups::<D>(
+            groups::<D, W>(
                 job,
                 range.clone(),
                 &mut lists,
@@ -130,7 +133,7 @@ pub(crate) unsafe fn terms<D: DotProduct>(
                     group = active.group + 1;
                     run.totals[..padded].fill(0.0);
                     let task = GroupTask { job, active, next, first, len: padded };
-                    add_group_task::<D>(&task, &mut run);
+                    add_group_task::<D, W>(&task, &mut run);
                     if let Some(terms) = of_run.next() {
                         terms.copy_from_slice(&run.totals[..len]);
                     }
@@ -141,16 +144,16 @@ pub(crate) unsafe fn terms<D: DotProduct>(
     }
 }
 
-/// GroupTask of each of the fewest runs of about the same length.
-fn run_len(rows: usize) -> usize {
+/// Rows of each of the fewest runs of about the same length, whole cache lines of weights.
+fn run_len<W: Operand>(rows: usize) -> usize {
     let runs = rows.div_ceil(RUN_ROWS).max(1);
-    rows.div_ceil(runs).next_multiple_of(64).max(1)
+    rows.div_ceil(runs).next_multiple_of(LINE * W::PER_BYTE).max(1)
 }
 
 /// The first row of each run, and its rows of `out`, whose first row is `start`.
 #[inline(always)]
-fn runs(start: usize, out: &mut [f32]) -> impl Iterator<Item = (usize, &mut [f32])> {
-    let len = run_len(out.len());
+fn runs<W: Operand>(start: usize, out: &mut [f32]) -> impl Iterator<Item = (usize, &mut [f32])> {
+    let len = run_len::<W>(out.len());
     out.chunks_mut(len).enumerate().map(move |(run, out)| (start + run * len, out))
 }
 
@@ -161,8 +164,8 @@ fn runs(start: usize, out: &mut [f32]) -> impl Iterator<Item = (usize, &mut [f32
 ///
 /// As for [`product`](super::product).
 #[inline(always)]
-unsafe fn groups<D: DotProduct>(
-    job: &Sparse<'_>,
+unsafe fn groups<D: DotProduct, W: WeightType>(
+    job: &Sparse<'_, W>,
     range: Range<usize>,
     lists: &mut [Active; 2],
     mut f: impl FnMut(&Active, &Active),
@@ -170,9 +173,9 @@ unsafe fn groups<D: DotProduct>(
     let [mut active, mut next] = lists.each_mut();
     // SAFETY: the caller's promise.
     unsafe {
-        active.find_next::<D>(job, range.clone());
+        active.find_next::<D, W>(job, range.clone());
         while active.fours > 0 {
-            next.find_next::<D>(job, active.group + 1..range.end);
+            next.find_next::<D, W>(job, active.group + 1..range.end);
             f(active, next);
             core::mem::swap(&mut active, &mut next);
         }
@@ -180,8 +183,8 @@ unsafe fn groups<D: DotProduct>(
 }
 
 /// The rows of a run for the active inputs of a group.
-struct GroupTask<'a> {
-    job: &'a Sparse<'a>,
+struct GroupTask<'a, W> {
+    job: &'a Sparse<'a, W>,
     active: &'a Active,
     /// The group after it, or one without active inputs.
     next: &'a Active,
@@ -191,11 +194,11 @@ struct GroupTask<'a> {
     len: usize,
 }
 
-impl GroupTask<'_> {
+impl<W: WeightType> GroupTask<'_, W> {
     /// Where the weights of four number `four` begin, of the next group beyond
     /// this one's last; null if there is no such four.
     #[inline(always)]
-    fn weights(&self, four: usize) -> [*const i8; 4] {
+    fn weights(&self, four: usize) -> [*const u8; 4] {
         let (active, four) = match four.checked_sub(self.active.fours) {
             None => (self.active, four),
             Some(four) => (self.next, four),
@@ -203,7 +206,7 @@ impl GroupTask<'_> {
         if four >= active.fours {
             return [core::ptr::null(); 4];
         }
-        let weights = self.job.weights.as_ptr().wrapping_add(self.first);
+        let weights = self.job.weights.as_ptr().wrapping_add(self.first / W::PER_BYTE);
         let group = active.group * self.job.matrix.group();
         let inputs: [i16; 4] = active.inputs.as_chunks().0[four];
         inputs.map(|input| weights.wrapping_add((group + input as usize) * self.job.stride))
@@ -217,39 +220,41 @@ impl GroupTask<'_> {
 /// As for [`product`](super::product); the matrix has the rows, with padding, at most RUN_ROWS, and
 /// the inputs are of their groups.
 #[inline(always)]
-unsafe fn add_group_task<D: DotProduct>(task: &GroupTask<'_>, run: &mut Run) {
+unsafe fn add_group_task<D: DotProduct, W: WeightType>(task: &GroupTask<'_, W>, run: &mut Run) {
     let lanes = D::Simd::LANES;
-    let unit = 4 * lanes;
+    let unit = unit::<D, W>();
     let GroupTask { job, active, first, len, .. } = *task;
-    let order = Order::new(len, active.fours * 4 > job.matrix.group() / 4 * 3);
+    let order = Order::new(len / W::PER_BYTE, active.fours * 4 > job.matrix.group() / 4 * 3);
     run.sums[..len.next_multiple_of(unit)].fill(active.correction);
     let mut four = 0;
     // SAFETY: the caller's promise; there are that many fours.
     unsafe {
         while order.is_scattered() && four + 3 < active.fours {
-            add_fours::<D, 4>(task, four, order, &mut run.sums);
+            add_fours::<D, W, 4>(task, four, order, &mut run.sums);
             four += 4;
         }
         while four + 1 < active.fours {
-            add_fours::<D, 2>(task, four, order, &mut run.sums);
+            add_fours::<D, W, 2>(task, four, order, &mut run.sums);
             four += 2;
         }
         if four < active.fours {
-            add_fours::<D, 1>(task, four, order, &mut run.sums);
+            add_fours::<D, W, 1>(task, four, order, &mut run.sums);
         }
-        let scales = job.matrix.scales().as_ptr().cast::<u16>();
-        let scales = scales.add(active.group * job.stride + first);
+        let scales = job.scales(active.group, first);
         for at in (0..len).step_by(unit) {
-            let mut sums = [D::Simd::splat(0); 4];
-            for t in 0..4 {
-                sums[t] = D::Simd::load(run.sums.as_ptr().add(at + t * lanes).cast());
-            }
-            let sums = D::Simd::restore(sums);
-            for t in 0..4 {
-                let at = at + t * lanes;
-                if at < len {
-                    let total = run.totals.as_mut_ptr().add(at);
-                    D::Simd::fold(sums[t], D::Simd::scales(scales.add(at)), total);
+            for block in 0..W::PER_BYTE {
+                let of_block = run.sums.as_ptr().add(at + 4 * lanes * block);
+                let mut sums = [D::Simd::splat(0); 4];
+                for t in 0..4 {
+                    sums[t] = D::Simd::load(of_block.add(t * lanes).cast());
+                }
+                let sums = D::Simd::restore(sums);
+                for t in 0..4 {
+                    let at = at + first_row::<D, W>(block, t);
+                    if at < len {
+                        let total = run.totals.as_mut_ptr().add(at);
+                        D::Simd::fold(sums[t], D::Simd::scales(scales.add(at)), total);
+                    }
                 }
             }
         }
@@ -263,15 +268,15 @@ unsafe fn add_group_task<D: DotProduct>(task: &GroupTask<'_>, run: &mut Run) {
 ///
 /// As for [`add_group_task`]; the group has these fours.
 #[inline(always)]
-unsafe fn add_fours<D: DotProduct, const Q: usize>(
-    task: &GroupTask<'_>,
+unsafe fn add_fours<D: DotProduct, W: WeightType, const Q: usize>(
+    task: &GroupTask<'_, W>,
     four: usize,
     Order { piece, pieces, step }: Order,
     sums: &mut [i32; RUN_ROWS],
 ) {
     let lanes = D::Simd::LANES;
-    let unit = 4 * lanes;
-    let len = task.len;
+    let register = 4 * lanes;
+    let len = task.len / W::PER_BYTE;
     let mut weights = [[core::ptr::null(); 4]; Q];
     let mut ahead = [[core::ptr::null(); 4]; Q];
     for i in 0..Q {
@@ -294,33 +299,39 @@ unsafe fn add_fours<D: DotProduct, const Q: usize>(
                 number -= pieces;
             }
             for pointer in ahead.as_flattened() {
-                _mm_prefetch::<_MM_HINT_T1>(pointer.wrapping_add(start));
+                _mm_prefetch::<_MM_HINT_T1>(pointer.wrapping_add(start).cast());
                 if piece > LINE {
-                    _mm_prefetch::<_MM_HINT_T1>(pointer.wrapping_add(start + LINE));
+                    _mm_prefetch::<_MM_HINT_T1>(pointer.wrapping_add(start + LINE).cast());
                 }
             }
-            for at in (start..len.min(start + piece)).step_by(unit) {
-                let mut products = [D::start(); 4];
+            for at in (start..len.min(start + piece)).step_by(register) {
+                let mut products = [[D::start(); 4]; MAX_PER_BYTE];
                 for i in 0..Q {
                     let mut bytes = [D::Simd::splat(0); 4];
                     for j in 0..4 {
                         let weights = weights[i][j].add(at);
-                        bytes[j] = if at + unit > len {
+                        bytes[j] = if at + register > len {
                             D::Simd::load_short(weights, len - at)
                         } else {
                             D::Simd::load(weights)
                         };
                     }
                     let tiles = D::Simd::interleave(bytes);
-                    for t in 0..4 {
-                        let weights = D::Simd::unsign(tiles[t]);
-                        products[t] = D::steps(products[t], weights, activations[i]);
+                    for block in 0..W::PER_BYTE {
+                        let products = &mut products[block];
+                        for t in 0..4 {
+                            let weights = W::unsigned::<D::Simd>(tiles[t], block);
+                            products[t] = D::steps(products[t], weights, activations[i]);
+                        }
                     }
                 }
-                for t in 0..4 {
-                    let sums = sums.as_mut_ptr().add(at + t * lanes);
-                    let sum = D::Simd::add(D::Simd::load(sums.cast()), D::total(products[t]));
-                    D::Simd::store(sums, sum);
+                for block in 0..W::PER_BYTE {
+                    for t in 0..4 {
+                        let at = at * W::PER_BYTE + (4 * block + t) * lanes;
+                        let sums = sums.as_mut_ptr().add(at);
+                        let products = D::total(products[block][t]);
+                        D::Simd::store(sums, D::Simd::add(D::Simd::load(sums.cast()), products));
+                    }
                 }
             }
         }

@@ -62,9 +62,9 @@ const SPARSE_CHUNKS_PER_THREAD: usize = 2;
 /// 6 % faster on two threads.
 const BATCH_CHUNKS_PER_THREAD: usize = 4;
 const SPARSE_BATCH_CHUNKS_PER_THREAD: usize = 1;
-/// Rows of a sparse product that stay together: the cache line that holds their
-/// weights for one input.
-const SPARSE_ROWS: usize = 64;
+/// Bytes of a cache line. The rows of a sparse product whose weights for one input it holds
+/// stay together.
+const LINE: u64 = 64;
 /// Multiplications that are worth a chunk, and those that are worth a region: at
 /// the speed of memory, one byte of weights each, 0.6 and 2.4 microseconds.
 const CHUNK_PRODUCTS: usize = 16 << 10;
@@ -294,6 +294,11 @@ fn sparse_cost(matrix: &SparseMatrix<'_>, input: &Quantized<'_>) -> usize {
     padded_rows(matrix.rows()) * matrix.inputs() * input.tokens() / 2
 }
 
+/// Rows whose weights for one input are a cache line.
+fn rows_of_a_line(matrix: &SparseMatrix<'_>) -> usize {
+    (LINE * LINE / matrix.weights().weight_type().bytes(LINE)) as usize
+}
+
 impl<K: SimdKernels> Kernels for Threaded<K> {
     fn name(&self) -> &'static str {
         self.kernels.name()
@@ -356,10 +361,10 @@ impl<K: SimdKernels> Kernels for Threaded<K> {
         let batch = input.tokens() > 1;
         let each = if batch { SPARSE_BATCH_CHUNKS_PER_THREAD } else { SPARSE_CHUNKS_PER_THREAD };
         let most = (pool.threads() * each).min(MAX_CHUNKS);
-        let pieces =
-            (cost / CHUNK_PRODUCTS).min(matrix.rows().div_ceil(SPARSE_ROWS)).clamp(1, most);
+        let line = rows_of_a_line(&matrix);
+        let pieces = (cost / CHUNK_PRODUCTS).min(matrix.rows().div_ceil(line)).clamp(1, most);
         let mut parts = Parts::new();
-        cut_rows(part, SPARSE_ROWS, pieces, |part| parts.push(part));
+        cut_rows(part, line, pieces, |part| parts.push(part));
         pool.consume(parts.filled(), &product);
     }
 
