@@ -24,7 +24,7 @@
 //! and every group is a multiple of it.
 //!
 //! Int4 is multiplied as it is stored, `w + 8`; a sum therefore starts at -8 times the sum of the
-//! activations, which [`Quantized`](kinglet::kernels::activations::Quantized) has for each segment.
+//! activations, which [`Quantized`] has for each segment.
 //!
 //! Weights, scales and activations are read as words. An engine's buffers are aligned so; other
 //! callers' may not be, and take a slower way with the same numbers. A sparse group with more
@@ -34,6 +34,7 @@ use core::ops::Range;
 
 use bytemuck::AnyBitPattern;
 use half::f16;
+use kinglet::kernels::activations::Quantized;
 use kinglet::kernels::matrix::{LINE_BLOCK, Matrix, SparseMatrix, TILE_ROWS, f16_scale_to_f32};
 use kinglet::kernels::scalar::sparse_row_tile;
 use kinglet::kernels::weights::{INT4_ZERO_POINT, Weights};
@@ -70,8 +71,11 @@ pub(crate) trait WeightWords {
     /// The segments of words.
     fn segments(words: &[u32]) -> &[Self::Segment];
 
+    /// The sums of a token's segments, where [`start`](Self::start) reads them.
+    fn sums<'a>(input: &Quantized<'a>, token: usize) -> &'a [i32];
+
     /// What the sums of a group start at: what its products with stored weights lack, where those
-    /// are not the weights. `sums` are those of the token's segments, `group` is in segments.
+    /// are not the weights. `group` is in segments.
     fn start(sums: &[i32], group: Range<usize>) -> [i32; ROWS];
 }
 
@@ -85,6 +89,11 @@ impl WeightWords for Int8 {
     #[inline(always)]
     fn segments(words: &[u32]) -> &[Self::Segment] {
         words.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn sums<'a>(_input: &Quantized<'a>, _token: usize) -> &'a [i32] {
+        &[]
     }
 
     #[inline(always)]
@@ -103,6 +112,11 @@ impl WeightWords for Int4 {
     #[inline(always)]
     fn segments(words: &[u32]) -> &[Self::Segment] {
         words.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn sums<'a>(input: &Quantized<'a>, token: usize) -> &'a [i32] {
+        input.token_sums(token)
     }
 
     #[inline(always)]
@@ -126,7 +140,7 @@ impl Int4 {
 pub(crate) struct Token<'a> {
     /// Its segments.
     pub(crate) q: &'a [[u32; PAIRS]],
-    /// Their sums.
+    /// Their sums, where the type of the weights [reads](WeightWords::sums) them.
     pub(crate) sums: &'a [i32],
 }
 
@@ -230,10 +244,13 @@ pub(crate) fn products<A: QuadArith<Int8> + QuadArith<Int4>>(jobs: &mut [Product
     for job in jobs {
         let tokens = job.output.chunks_exact_mut(job.matrix.rows()).zip(job.input.scales());
         for (token, (output, scale)) in tokens.enumerate() {
-            let (q, sums) = (job.input.token(token), job.input.token_sums(token));
             match job.matrix.weights() {
-                Weights::Int8(_) => dense::<A, Int8>(&job.matrix, q, sums, *scale, output),
-                Weights::Int4(_) => dense::<A, Int4>(&job.matrix, q, sums, *scale, output),
+                Weights::Int8(_) => {
+                    dense::<A, Int8>(&job.matrix, &job.input, token, *scale, output)
+                }
+                Weights::Int4(_) => {
+                    dense::<A, Int4>(&job.matrix, &job.input, token, *scale, output)
+                }
             }
         }
     }
@@ -243,12 +260,13 @@ pub(crate) fn products<A: QuadArith<Int8> + QuadArith<Int4>>(jobs: &mut [Product
 #[inline(always)]
 fn dense<A: QuadArith<W>, W: WeightWords>(
     matrix: &Matrix<'_>,
-    q: &[i16],
-    sums: &[i32],
+    input: &Quantized<'_>,
+    token: usize,
     scale: f32,
     output: &mut [f32],
 ) {
     let scale = scale * matrix.multiplier();
+    let (q, sums) = (input.token(token), W::sums(input, token));
     let words = (words(matrix.weights().bytes()), words(matrix.scales()), words(q));
     let (Some(weights), Some(scales), Some(q)) = words else {
         return dense_unaligned::<A, W>(matrix, q, sums, scale, output);
@@ -334,20 +352,21 @@ fn four_rows_unaligned<A: QuadArith<W>, W: WeightWords>(
     group: usize,
 ) -> [f32; ROWS] {
     let mut acc = [0.0; ROWS];
-    let groups = weights.chunks(group * size_of::<W::Segment>()).zip(q.chunks(group * SEGMENT));
-    for (number, ((weights, q), scales)) in
-        groups.zip(scales.as_chunks::<TILE_ROWS>().0).enumerate()
-    {
-        let start = number * group;
-        let segments = weights.chunks_exact(size_of::<W::Segment>());
-        let mut sums = W::start(sums, start..start + segments.len());
-        for (weights, q) in segments.zip(q.as_chunks::<SEGMENT>().0) {
-            let weights = bytemuck::pod_read_unaligned(weights);
-            let q = bytemuck::pod_read_unaligned(bytemuck::cast_slice(q));
-            sums = A::segment(sums, &weights, quad * ROWS, &q);
+    let mut group_sums = [0; ROWS];
+    let segments = weights.chunks_exact(size_of::<W::Segment>()).zip(q.as_chunks::<SEGMENT>().0);
+    let count = segments.len();
+    for (i, (weights, q)) in segments.enumerate() {
+        if i % group == 0 {
+            group_sums = W::start(sums, i..count.min(i + group));
         }
-        let scales = &scales.as_chunks::<ROWS>().0[quad];
-        A::fold(&mut acc, sums, &bytemuck::pod_read_unaligned(bytemuck::bytes_of(scales)));
+        let weights = bytemuck::pod_read_unaligned(weights);
+        let q = bytemuck::pod_read_unaligned(bytemuck::cast_slice(q));
+        group_sums = A::segment(group_sums, &weights, quad * ROWS, &q);
+        if (i + 1) % group == 0 || i + 1 == count {
+            let scales = &scales[i / group * TILE_ROWS + quad * ROWS..][..ROWS];
+            let scales = bytemuck::pod_read_unaligned(bytemuck::cast_slice(scales));
+            A::fold(&mut acc, group_sums, &scales);
+        }
     }
     acc
 }
@@ -357,10 +376,9 @@ fn four_rows_unaligned<A: QuadArith<W>, W: WeightWords>(
 pub(crate) fn sparse_product<A: QuadArith<Int8> + QuadArith<Int4>>(job: SparseProduct<'_>) {
     let tokens = job.output.chunks_exact_mut(job.matrix.rows()).zip(job.input.scales());
     for (token, (output, scale)) in tokens.enumerate() {
-        let (q, sums) = (job.input.token(token), job.input.token_sums(token));
         match job.matrix.weights() {
-            Weights::Int8(_) => sparse::<A, Int8>(&job.matrix, q, sums, *scale, output),
-            Weights::Int4(_) => sparse::<A, Int4>(&job.matrix, q, sums, *scale, output),
+            Weights::Int8(_) => sparse::<A, Int8>(&job.matrix, &job.input, token, *scale, output),
+            Weights::Int4(_) => sparse::<A, Int4>(&job.matrix, &job.input, token, *scale, output),
         }
     }
 }
@@ -370,12 +388,13 @@ pub(crate) fn sparse_product<A: QuadArith<Int8> + QuadArith<Int4>>(job: SparsePr
 #[inline(always)]
 fn sparse<A: QuadArith<W>, W: WeightWords>(
     matrix: &SparseMatrix<'_>,
-    q: &[i16],
-    sums: &[i32],
+    input: &Quantized<'_>,
+    token: usize,
     scale: f32,
     output: &mut [f32],
 ) {
     let scale = scale * matrix.multiplier();
+    let (q, sums) = (input.token(token), W::sums(input, token));
     let stride = matrix.stride() / W::PER_BYTE;
     output.fill(0.0);
     let weights = matrix.weights().bytes();
