@@ -149,9 +149,9 @@ impl QuadArith<Int4> for Dsp {
         group: usize,
     ) -> [f32; ROWS] {
         let segments = token.q.len();
-        let lengths = [weights.len(), scales.len(), token.sums.len()];
-        if group != 1 || segments == 0 || lengths != [segments; 3] {
-            return quads::four_rows::<Self, Int4>(weights, scales, token, quad, group);
+        let complete = weights.len() == segments && scales.len() == segments;
+        if group != 1 || segments == 0 || !complete || token.sums.len() != segments {
+            return four_rows_int4(weights, scales, token, quad, group);
         }
         assert!(quad < TILE_ROWS / ROWS, "four quads to a tile");
         // SAFETY: all four have `segments` elements, of which there is one, and `quad` is at
@@ -172,6 +172,19 @@ impl QuadArith<Int4> for Dsp {
             }
         }
     }
+}
+
+/// Four rows of int4 with groups of several segments. Not inlined, for it is much code.
+#[cfg(all(dsp, target_abi = "eabihf"))]
+#[inline(never)]
+fn four_rows_int4(
+    weights: &[[u32; INT4_WEIGHTS]],
+    scales: &[[u32; quads::TILE_SCALES]],
+    token: quads::Token<'_>,
+    quad: usize,
+    group: usize,
+) -> [f32; ROWS] {
+    quads::four_rows::<Dsp, Int4>(weights, scales, token, quad, group)
 }
 
 /// The weights again, where they have four bytes at the offset of each entry.

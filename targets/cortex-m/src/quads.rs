@@ -412,9 +412,14 @@ fn sparse<A: QuadArith<W>, W: WeightWords>(
         let start = W::start(sums, first..first + values.len() / SEGMENT);
         let scales = scales.as_chunks().0;
         for ((quad, output), scales) in output.chunks_mut(ROWS).enumerate().zip(scales) {
+            let sums = A::listed(start, list, weights, quad);
+            if let Some(acc) = output.first_chunk_mut() {
+                A::fold(acc, sums, scales);
+                continue;
+            }
             let mut acc = [0.0; ROWS];
             acc[..output.len()].copy_from_slice(output);
-            A::fold(&mut acc, A::listed(start, list, weights, quad), scales);
+            A::fold(&mut acc, sums, scales);
             output.copy_from_slice(&acc[..output.len()]);
         }
     }

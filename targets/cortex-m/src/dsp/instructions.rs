@@ -17,24 +17,33 @@
 //! addresses fill them, so four rows are what fits.
 //!
 //! Int4 takes *two quads* at once, four rows by eight inputs: four words of weights, one per row,
-//! and four words of activations, with a mask in r6 that leaves a nibble in each halfword.
+//! and four words of activations, with a mask that leaves a nibble in each halfword.
 //!
 //! ```text
-//! ldm     q!, {r8-r11}           q0 q2 | q1 q3 | q4 q6 | q5 q7
-//! ldrd    a, r7, [w]             a row's eight weights in each
-//! and     t, r6, a               u0 u2
-//! smlad   s0, t, r8, s0          s0 += u0 q0 + u2 q2
-//! and     t, r6, a, lsr #8       u1 u3
-//! smlad   s0, t, r9, s0
-//! and     t, r6, a, lsr #4       u4 u6
-//! smlad   s0, t, r10, s0
-//! and     a, r6, a, lsr #12      u5 u7
-//! smlad   s0, a, r11, s0
+//! ldm     r1!, {r8-r11}          q0 q2 | q1 q3 | q4 q6 | q5 q7
+//! ldrd    r2, r7, [r0]           a row's eight weights in each
+//! and     r3, r6, r2             u0 u2
+//! smlad   r4, r3, r8, r4         s0 += u0 q0 + u2 q2
+//! and     r3, r6, r2, lsr #8     u1 u3
+//! smlad   r4, r3, r9, r4
+//! and     r3, r6, r2, lsr #4     u4 u6
+//! smlad   r4, r3, r10, r4
+//! and     r2, r6, r2, lsr #12    u5 u7
+//! smlad   r4, r2, r11, r4
 //! ```
 //!
-//! That is two registers more than assembly may have, so that each weight is loaded once. It
-//! takes r6 and r7, which the compiler keeps for addresses of its frame and so gives to nobody,
-//! and gives them back as they were: nothing but the assembly runs in between.
+//! That is two registers more than assembly may ask for, so that each weight is loaded once: r6 and
+//! r7, which the compiler may need for addresses of its frame. The assembly gives them back as they
+//! were, and names all its other registers, so that none of its operands is in those two:
+//!
+//! | registers      |                                                        |
+//! |----------------|--------------------------------------------------------|
+//! | r0, r1         | addresses of weights and activations                   |
+//! | r2, r7         | the weights of two rows                                |
+//! | r3             | a temporary                                            |
+//! | r4, r5, r12, lr| sums                                                   |
+//! | r6             | the mask                                               |
+//! | r8 to r11      | activations                                            |
 //!
 //! It is assembly because stable Rust has no intrinsics for the extension, and no way to see
 //! or to switch on the target feature. Functions are `unsafe` where the assembly reads what a
@@ -163,54 +172,54 @@ macro_rules! quad {
 /// `$first` starts a sum or adds to it.
 macro_rules! two_quads {
     ($low:literal, $high:literal) => {
-        two_quads!($low, $high, "smlad", ", {s0}", ", {s1}", ", {s2}", ", {s3}")
+        two_quads!($low, $high, "smlad", ", r4", ", r5", ", r12", ", lr")
     };
     ($low:literal, $high:literal, start) => {
         two_quads!($low, $high, "smuad", "", "", "", "")
     };
     ($low:literal, $high:literal, $first:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal) => {
         concat!(
-            "ldm {q}!, {{r8, r9, r10, r11}}\n",
-            "ldrd {a}, r7, [{w}, #",
+            "ldm r1!, {{r8, r9, r10, r11}}\n",
+            "ldrd r2, r7, [r0, #",
             $low,
             "]\n",
-            two_quads!(rows, $first, "s0", $s0, "s1", $s1),
-            "ldrd {a}, r7, [{w}, #",
+            two_quads!(rows, $first, "r4", $s0, "r5", $s1),
+            "ldrd r2, r7, [r0, #",
             $high,
             "]\n",
-            two_quads!(rows, $first, "s2", $s2, "s3", $s3),
+            two_quads!(rows, $first, "r12", $s2, "lr", $s3),
         )
     };
     // Two rows, alternating, so that no sum waits for itself.
     (rows, $first:literal, $a:literal, $sum_a:literal, $b:literal, $sum_b:literal) => {
         concat!(
-            "and {t}, r6, {a}\n",
+            "and r3, r6, r2\n",
             $first,
-            " {",
+            " ",
             $a,
-            "}, {t}, r8",
+            ", r3, r8",
             $sum_a,
             "\n",
-            "and {t}, r6, r7\n",
+            "and r3, r6, r7\n",
             $first,
-            " {",
+            " ",
             $b,
-            "}, {t}, r8",
+            ", r3, r8",
             $sum_b,
             "\n",
-            two_quads!(pair, "{t}", $a, "{a}", "8", "r9"),
-            two_quads!(pair, "{t}", $b, "r7", "8", "r9"),
-            two_quads!(pair, "{t}", $a, "{a}", "4", "r10"),
-            two_quads!(pair, "{t}", $b, "r7", "4", "r10"),
-            two_quads!(pair, "{a}", $a, "{a}", "12", "r11"),
+            two_quads!(pair, "r3", $a, "r2", "8", "r9"),
+            two_quads!(pair, "r3", $b, "r7", "8", "r9"),
+            two_quads!(pair, "r3", $a, "r2", "4", "r10"),
+            two_quads!(pair, "r3", $b, "r7", "4", "r10"),
+            two_quads!(pair, "r2", $a, "r2", "12", "r11"),
             two_quads!(pair, "r7", $b, "r7", "12", "r11"),
         )
     };
     // Two inputs of one row.
     (pair, $t:literal, $sum:literal, $w:literal, $shift:literal, $q:literal) => {
         concat!(
-            "and ", $t, ", r6, ", $w, ", lsr #", $shift, "\n", "smlad {", $sum, "}, ", $t, ", ",
-            $q, ", {", $sum, "}\n",
+            "and ", $t, ", r6, ", $w, ", lsr #", $shift, "\n", "smlad ", $sum, ", ", $t, ", ", $q,
+            ", ", $sum, "\n",
         )
     };
 }
@@ -288,14 +297,14 @@ pub(super) unsafe fn segment_int4(
             two_quads!(128, 136),
             two_quads!(192, 200),
             "pop {{r6, r7}}",
-            w = in(reg) weights,
-            q = inout(reg) q.as_ptr() => _,
-            s0 = inout(reg) s0,
-            s1 = inout(reg) s1,
-            s2 = inout(reg) s2,
-            s3 = inout(reg) s3,
-            a = out(reg) _,
-            t = out(reg) _,
+            in("r0") weights,
+            inout("r1") q.as_ptr() => _,
+            out("r2") _,
+            out("r3") _,
+            inout("r4") s0,
+            inout("r5") s1,
+            inout("r12") s2,
+            inout("r14") s3,
             out("r8") _, out("r9") _, out("r10") _, out("r11") _,
             options(pure, readonly),
         );
@@ -420,29 +429,29 @@ pub(super) unsafe fn four_rows_int4(
         asm!(
             extension!(),
             "vmov s0, s1, r6, r7",
-            "vmov s2, s3, {t}, {a}",
-            "vmov s15, {s0}",
-            "vmov s16, {s2}",
-            "vmov s17, {s2}",
-            "vmov s18, {s2}",
-            "vmov s19, {s2}",
+            "vmov s2, s3, r3, r2",
+            "vmov s15, r4",
+            "vmov s16, r12",
+            "vmov s17, r12",
+            "vmov s18, r12",
+            "vmov s19, r12",
             "mov r6, #0x000F000F",
             "2:",
             two_quads!(0, 8, start),
             two_quads!(64, 72),
             two_quads!(128, 136),
             two_quads!(192, 200),
-            "vmov {t}, {a}, s2, s3",
-            "vldm {t}, {{s4, s5}}",
-            "ldr r7, [{a}], #4",
-            "add {t}, {t}, #32",
-            "sub {s0}, {s0}, r7, lsl #3",
-            "sub {s1}, {s1}, r7, lsl #3",
-            "sub {s2}, {s2}, r7, lsl #3",
-            "sub {s3}, {s3}, r7, lsl #3",
-            "vmov s2, s3, {t}, {a}",
-            "vmov s6, s7, {s0}, {s1}",
-            "vmov s8, s9, {s2}, {s3}",
+            "vmov r3, r2, s2, s3",
+            "vldm r3, {{s4, s5}}",
+            "ldr r7, [r2], #4",
+            "add r3, r3, #32",
+            "sub r4, r4, r7, lsl #3",
+            "sub r5, r5, r7, lsl #3",
+            "sub r12, r12, r7, lsl #3",
+            "sub lr, lr, r7, lsl #3",
+            "vmov s2, s3, r3, r2",
+            "vmov s6, s7, r4, r5",
+            "vmov s8, s9, r12, lr",
             "vcvtb.f32.f16 s10, s4",
             "vcvtt.f32.f16 s11, s4",
             "vcvtb.f32.f16 s12, s5",
@@ -451,25 +460,25 @@ pub(super) unsafe fn four_rows_int4(
             "vcvt.f32.s32 s7, s7",
             "vcvt.f32.s32 s8, s8",
             "vcvt.f32.s32 s9, s9",
-            "vmov {t}, s15",
-            "add {w}, {w}, #256",
+            "vmov r3, s15",
+            "add r0, r0, #256",
             "vmla.f32 s16, s6, s10",
             "vmla.f32 s17, s7, s11",
             "vmla.f32 s18, s8, s12",
             "vmla.f32 s19, s9, s13",
-            "cmp {q}, {t}",
+            "cmp r1, r3",
             "bne 2b",
-            "vmov {s0}, {s1}, s16, s17",
-            "vmov {s2}, {s3}, s18, s19",
+            "vmov r4, r5, s16, s17",
+            "vmov r12, lr, s18, s19",
             "vmov r6, r7, s0, s1",
-            w = inout(reg) weights.as_ptr().cast::<u32>().add(quad * ROWS) => _,
-            q = inout(reg) tokens.start => _,
-            t = inout(reg) scales.as_ptr().cast::<u32>().add(quad * ROWS / 2) => _,
-            a = inout(reg) token.sums.as_ptr() => _,
-            s0 = inout(reg) s0,
-            s1 = out(reg) s1,
-            s2 = inout(reg) s2,
-            s3 = out(reg) s3,
+            inout("r0") weights.as_ptr().cast::<u32>().add(quad * ROWS) => _,
+            inout("r1") tokens.start => _,
+            inout("r2") token.sums.as_ptr() => _,
+            inout("r3") scales.as_ptr().cast::<u32>().add(quad * ROWS / 2) => _,
+            inout("r4") s0,
+            out("r5") s1,
+            inout("r12") s2,
+            out("r14") s3,
             out("r8") _, out("r9") _, out("r10") _, out("r11") _,
             out("s0") _, out("s1") _, out("s2") _, out("s3") _, out("s4") _,
             out("s5") _, out("s6") _, out("s7") _, out("s8") _, out("s9") _,
