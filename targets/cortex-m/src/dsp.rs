@@ -4,6 +4,9 @@
 //! SXTB16 with ROR #8 its bytes 1 and 3, and SMLAD multiplies both with a pair
 //! of activations and adds. [`Dsp::pack`] puts the activations 0 and 2, 1 and 3
 //! of every four side by side for that.
+//!
+//! Eight weights of four bits are a word, too: the low nibbles of its bytes are one four, the high
+//! nibbles the next. An AND of the word, shifted on its way, with a mask takes SXTB16's place.
 
 use kinglet::kernels::matrix::TILE_ROWS;
 use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split};
@@ -13,7 +16,7 @@ use kinglet::num::state_dtype::f16;
 #[cfg(all(dsp, target_abi = "eabihf"))]
 use crate::f16_fpu;
 use crate::fpu::fp_mode_is_ieee;
-use crate::quads::{self, List, PAIRS, QuadArith, ROWS, WEIGHTS};
+use crate::quads::{self, Fold, INT4_WEIGHTS, Int4, Int8, List, PAIRS, QuadArith, ROWS, WEIGHTS};
 
 #[cfg_attr(dsp, path = "dsp/instructions.rs")]
 #[cfg_attr(not(dsp), path = "dsp/emulated.rs")]
@@ -75,7 +78,15 @@ impl Kernels for Dsp {
     }
 }
 
-impl QuadArith for Dsp {
+impl Fold for Dsp {
+    #[cfg(all(dsp, target_abi = "eabihf"))]
+    #[inline(always)]
+    fn fold(acc: &mut [f32; ROWS], sums: [i32; ROWS], scales: &quads::Scales) {
+        instructions::fold(acc, sums, scales);
+    }
+}
+
+impl QuadArith<Int8> for Dsp {
     #[inline(always)]
     fn segment(
         sums: [i32; ROWS],
@@ -93,34 +104,96 @@ impl QuadArith for Dsp {
     fn four_rows(
         weights: &[[u32; WEIGHTS]],
         scales: &[[u32; quads::TILE_SCALES]],
-        q: &[[u32; PAIRS]],
+        token: quads::Token<'_>,
         quad: usize,
         group: usize,
     ) -> [f32; ROWS] {
-        let segments = q.len();
+        let segments = token.q.len();
         if group != 1 || segments == 0 || weights.len() != segments || scales.len() != segments {
-            return quads::four_rows::<Self>(weights, scales, q, quad, group);
+            return quads::four_rows::<Self, Int8>(weights, scales, token, quad, group);
         }
         assert!(quad < TILE_ROWS / ROWS, "four quads to a tile");
         // SAFETY: all three have `segments` elements, of which there is one, and `quad` is at
         // most 3, as just checked.
-        unsafe { instructions::four_rows(weights, scales, q, quad) }
+        unsafe { instructions::four_rows(weights, scales, token.q, quad) }
     }
 
     #[inline(always)]
-    fn listed(list: List<'_>, weights: &[i8]) -> [i32; ROWS] {
-        if let Some(last) = list.entries().last() {
-            let end = last.offset as usize + ROWS;
-            assert!(end <= weights.len(), "the list is of other weights");
-        }
-        // SAFETY: the last entry's weights are in `weights`, as just checked, and a list is in
-        // ascending order of offsets.
-        unsafe { instructions::listed(list, weights) }
+    fn listed(sums: [i32; ROWS], list: List<'_>, weights: &[u8], quad: usize) -> [i32; ROWS] {
+        let weights = checked(list, &weights[quad * ROWS..]);
+        // SAFETY: the entries' weights are in `weights`, as just checked.
+        unsafe { instructions::listed(sums, list, weights) }
+    }
+}
+
+impl QuadArith<Int4> for Dsp {
+    #[inline(always)]
+    fn segment(
+        sums: [i32; ROWS],
+        weights: &[u32; INT4_WEIGHTS],
+        row: usize,
+        q: &[u32; PAIRS],
+    ) -> [i32; ROWS] {
+        assert!(row <= TILE_ROWS - ROWS, "four rows of sixteen");
+        // SAFETY: `row` is at most 12, as just checked.
+        unsafe { instructions::segment_int4(sums, weights, row, q) }
     }
 
     #[cfg(all(dsp, target_abi = "eabihf"))]
     #[inline(always)]
-    fn fold(acc: &mut [f32; ROWS], sums: [i32; ROWS], scales: &quads::Scales) {
-        instructions::fold(acc, sums, scales);
+    fn four_rows(
+        weights: &[[u32; INT4_WEIGHTS]],
+        scales: &[[u32; quads::TILE_SCALES]],
+        token: quads::Token<'_>,
+        quad: usize,
+        group: usize,
+    ) -> [f32; ROWS] {
+        let segments = token.q.len();
+        let complete = weights.len() == segments && scales.len() == segments;
+        if group != 1 || segments == 0 || !complete || token.sums.len() != segments {
+            return four_rows_int4(weights, scales, token, quad, group);
+        }
+        assert!(quad < TILE_ROWS / ROWS, "four quads to a tile");
+        // SAFETY: all four have `segments` elements, of which there is one, and `quad` is at
+        // most 3, as just checked.
+        unsafe { instructions::four_rows_int4(weights, scales, token, quad) }
     }
+
+    #[inline(always)]
+    fn listed(sums: [i32; ROWS], list: List<'_>, weights: &[u8], quad: usize) -> [i32; ROWS] {
+        let (at, high) = Int4::quad_in_line(quad);
+        let weights = checked(list, &weights[at..]);
+        // SAFETY: the entries' weights are in `weights`, as just checked.
+        unsafe {
+            if high {
+                instructions::listed_high(sums, list, weights)
+            } else {
+                instructions::listed_low(sums, list, weights)
+            }
+        }
+    }
+}
+
+/// Four rows of int4 with groups of several segments. Not inlined, for it is much code.
+#[cfg(all(dsp, target_abi = "eabihf"))]
+#[inline(never)]
+fn four_rows_int4(
+    weights: &[[u32; INT4_WEIGHTS]],
+    scales: &[[u32; quads::TILE_SCALES]],
+    token: quads::Token<'_>,
+    quad: usize,
+    group: usize,
+) -> [f32; ROWS] {
+    quads::four_rows::<Dsp, Int4>(weights, scales, token, quad, group)
+}
+
+/// The weights again, where they have four bytes at the offset of each entry.
+#[inline(always)]
+fn checked<'a>(list: List<'_>, weights: &'a [u8]) -> &'a [u8] {
+    // A list is in ascending order of offsets.
+    if let Some(last) = list.entries().last() {
+        let end = last.offset as usize + ROWS;
+        assert!(end <= weights.len(), "the list is of other weights");
+    }
+    weights
 }

@@ -4,7 +4,7 @@ use kinglet::kernels::matrix::TILE_ROWS;
 use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split};
 
 use crate::fpu::fp_mode_is_ieee;
-use crate::quads::{self, List, PAIRS, QuadArith, ROWS, WEIGHTS};
+use crate::quads::{self, Fold, INT4_WEIGHTS, Int4, Int8, List, PAIRS, QuadArith, ROWS, WEIGHTS};
 
 /// Kernels for cores without the DSP extension.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,23 @@ impl Kernels for QuadScalar {
     }
 }
 
-impl QuadArith for QuadScalar {
+/// Adds the products of a row's four weights, the signed bytes of a word, with four activations.
+#[inline(always)]
+fn add_four(sum: &mut i32, weights: u32, q: [i16; 4]) {
+    for (w, q) in weights.to_le_bytes().into_iter().zip(q) {
+        *sum += i32::from(w as i8) * i32::from(q);
+    }
+}
+
+/// Four activations from their two words.
+#[inline(always)]
+fn four([low, high]: [u32; 2]) -> [i16; 4] {
+    [low as i16, (low >> 16) as i16, high as i16, (high >> 16) as i16]
+}
+
+impl Fold for QuadScalar {}
+
+impl QuadArith<Int8> for QuadScalar {
     #[inline(always)]
     fn segment(
         mut sums: [i32; ROWS],
@@ -48,24 +64,58 @@ impl QuadArith for QuadScalar {
         q: &[u32; PAIRS],
     ) -> [i32; ROWS] {
         let quads = weights.as_chunks::<TILE_ROWS>().0.iter().zip(q.as_chunks::<2>().0);
-        for (weights, [low, high]) in quads {
-            let q = [*low as i16, (low >> 16) as i16, *high as i16, (high >> 16) as i16];
+        for (weights, q) in quads {
+            let q = four(*q);
             for (sum, weights) in sums.iter_mut().zip(&weights[row..]) {
-                for (w, q) in weights.to_le_bytes().into_iter().zip(q) {
-                    *sum += i32::from(w as i8) * i32::from(q);
-                }
+                add_four(sum, *weights, q);
             }
         }
         sums
     }
 
     #[inline(always)]
-    fn listed(list: List<'_>, weights: &[i8]) -> [i32; ROWS] {
-        let mut sums = [0; ROWS];
+    fn listed(mut sums: [i32; ROWS], list: List<'_>, weights: &[u8], quad: usize) -> [i32; ROWS] {
+        let weights = &weights[quad * ROWS..];
         for entry in list.entries() {
             let weights = &weights[entry.offset as usize..][..ROWS];
             for (sum, w) in sums.iter_mut().zip(weights) {
-                *sum += i32::from(*w) * entry.q;
+                *sum += i32::from(*w as i8) * entry.q;
+            }
+        }
+        sums
+    }
+}
+
+/// The low nibbles of a word's bytes; those of one shifted by four are its high nibbles.
+const NIBBLES: u32 = 0x0F0F_0F0F;
+
+impl QuadArith<Int4> for QuadScalar {
+    #[inline(always)]
+    fn segment(
+        mut sums: [i32; ROWS],
+        weights: &[u32; INT4_WEIGHTS],
+        row: usize,
+        q: &[u32; PAIRS],
+    ) -> [i32; ROWS] {
+        let quads = weights.as_chunks::<TILE_ROWS>().0.iter().zip(q.as_chunks::<4>().0);
+        for (weights, [a, b, c, d]) in quads {
+            let (low, high) = (four([*a, *b]), four([*c, *d]));
+            for (sum, weights) in sums.iter_mut().zip(&weights[row..]) {
+                add_four(sum, weights & NIBBLES, low);
+                add_four(sum, weights >> 4 & NIBBLES, high);
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn listed(mut sums: [i32; ROWS], list: List<'_>, weights: &[u8], quad: usize) -> [i32; ROWS] {
+        let (at, high) = Int4::quad_in_line(quad);
+        let (weights, shift) = (&weights[at..], if high { 4 } else { 0 });
+        for entry in list.entries() {
+            let weights = &weights[entry.offset as usize..][..ROWS];
+            for (sum, w) in sums.iter_mut().zip(weights) {
+                *sum += i32::from(w >> shift & 15) * entry.q;
             }
         }
         sums

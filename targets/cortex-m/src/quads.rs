@@ -1,4 +1,5 @@
-//! Products of four rows at a time, generic over the integer arithmetic of a core.
+//! Products of four rows at a time, generic over the integer arithmetic of a core and the type of
+//! the weights.
 //!
 //! ```text
 //! for each token:
@@ -6,36 +7,49 @@
 //!         for each quad of 4 rows:
 //!             acc = 0
 //!             for each group:
-//!                 sums = 0
+//!                 sums = start                                              WeightWords::start
 //!                 for each segment of 32 inputs: sums += w[4][32] * q[32]   QuadArith::segment
-//!                 acc += f32(sums) * scales[4]                              QuadArith::fold
+//!                 acc += f32(sums) * scales[4]                              Fold::fold
 //!             y[4] = acc * scale
 //!
 //!     for each group:                                        sparse
 //!         list the inputs that are not zero
-//!         for each quad: y[4] += f32(sums over the list) * scales[4]        QuadArith::listed
+//!         for each quad:
+//!             sums = start + the sums over the list                         QuadArith::listed
+//!             y[4] += f32(sums) * scales[4]
 //! ```
 //!
 //! Four rows, because four sums, their weights and the addresses are what thirteen registers
 //! hold. A *quad* is four rows of a tile. A *segment* is 32 inputs: tokens are padded to it,
 //! and every group is a multiple of it.
 //!
+//! Int4 is multiplied as it is stored, `w + 8`; a sum therefore starts at -8 times the sum of the
+//! activations, which [`Quantized`] has for each segment.
+//!
 //! Weights, scales and activations are read as words. An engine's buffers are aligned so; other
 //! callers' may not be, and take a slower way with the same numbers. A sparse group with more
 //! than [`MAX_NONZERO`] active inputs takes the core's reference.
 
+use core::ops::Range;
+
+use bytemuck::AnyBitPattern;
 use half::f16;
-use kinglet::kernels::matrix::{Matrix, SparseMatrix, TILE_ROWS, f16_scale_to_f32, padded_rows};
+use kinglet::kernels::activations::Quantized;
+use kinglet::kernels::matrix::{LINE_BLOCK, Matrix, SparseMatrix, TILE_ROWS, f16_scale_to_f32};
 use kinglet::kernels::scalar::sparse_row_tile;
+use kinglet::kernels::weights::{INT4_ZERO_POINT, Weights};
 use kinglet::kernels::{Product, SparseProduct};
 
 /// Rows that are computed together.
 pub(crate) const ROWS: usize = 4;
 /// Inputs of a segment, after which the sums of a dense product may be folded.
 pub(crate) const SEGMENT: usize = 32;
-/// Words of the weights of [`SEGMENT`] inputs and sixteen rows: `[input/4][16]`,
+/// Words of the int8 weights of [`SEGMENT`] inputs and sixteen rows: `[input/4][16]`,
 /// the four weights of a row in a word.
 pub(crate) const WEIGHTS: usize = SEGMENT / 4 * TILE_ROWS;
+/// Words of the int4 weights of [`SEGMENT`] inputs and sixteen rows: `[input/8][16]`, the eight
+/// weights of a row in a word, the first four in the low nibbles of its bytes.
+pub(crate) const INT4_WEIGHTS: usize = WEIGHTS / 2;
 /// Words of [`SEGMENT`] activations.
 pub(crate) const PAIRS: usize = SEGMENT / 2;
 
@@ -47,50 +61,91 @@ pub(crate) const TILE_SCALES: usize = TILE_ROWS / 2;
 /// The most nonzero inputs of a group in a list; a fuller group is hardly sparse.
 pub(crate) const MAX_NONZERO: usize = 128;
 
-/// The integer arithmetic of a core.
-pub(crate) trait QuadArith {
-    /// Adds to each sum the products of [`SEGMENT`] inputs with the weights of a
-    /// row, of the four rows from `row` on.
-    ///
-    /// # Panics
-    ///
-    /// May, when `row` is above 12.
-    fn segment(
-        sums: [i32; ROWS],
-        weights: &[u32; WEIGHTS],
-        row: usize,
-        q: &[u32; PAIRS],
-    ) -> [i32; ROWS];
+/// A type of weights: how many words they are.
+pub(crate) trait WeightWords {
+    /// The words of a segment of sixteen rows.
+    type Segment: AnyBitPattern;
+    /// Weights in a byte.
+    const PER_BYTE: usize;
 
-    /// Four rows times one token, before the token's scale: quad `quad` of a
-    /// tile of sixteen rows with `group` segments to a scale. `weights`, `scales`
-    /// and `q` are the tile's segments, groups, and the token's segments.
-    ///
-    /// # Panics
-    ///
-    /// May, when `quad` is above 3.
+    /// The segments of words.
+    fn segments(words: &[u32]) -> &[Self::Segment];
+
+    /// The sums of a token's segments, where [`start`](Self::start) reads them.
+    fn sums<'a>(input: &Quantized<'a>, token: usize) -> &'a [i32];
+
+    /// What the sums of a group start at: what its products with stored weights lack, where those
+    /// are not the weights. `group` is in segments.
+    fn start(sums: &[i32], group: Range<usize>) -> [i32; ROWS];
+}
+
+/// A byte for each weight.
+pub(crate) struct Int8;
+
+impl WeightWords for Int8 {
+    type Segment = [u32; WEIGHTS];
+    const PER_BYTE: usize = 1;
+
     #[inline(always)]
-    fn four_rows(
-        weights: &[[u32; WEIGHTS]],
-        scales: &[[u32; TILE_SCALES]],
-        q: &[[u32; PAIRS]],
-        quad: usize,
-        group: usize,
-    ) -> [f32; ROWS]
-    where
-        Self: Sized,
-    {
-        four_rows::<Self>(weights, scales, q, quad, group)
+    fn segments(words: &[u32]) -> &[Self::Segment] {
+        words.as_chunks().0
     }
 
-    /// The sums over listed inputs of four rows. `weights` is `[input][row]` of
-    /// the group, from the first of these rows on.
-    ///
-    /// # Panics
-    ///
-    /// When an entry's weights are not in `weights`.
-    fn listed(list: List<'_>, weights: &[i8]) -> [i32; ROWS];
+    #[inline(always)]
+    fn sums<'a>(_input: &Quantized<'a>, _token: usize) -> &'a [i32] {
+        &[]
+    }
 
+    #[inline(always)]
+    fn start(_sums: &[i32], _group: Range<usize>) -> [i32; ROWS] {
+        [0; ROWS]
+    }
+}
+
+/// A nibble for each weight.
+pub(crate) struct Int4;
+
+impl WeightWords for Int4 {
+    type Segment = [u32; INT4_WEIGHTS];
+    const PER_BYTE: usize = 2;
+
+    #[inline(always)]
+    fn segments(words: &[u32]) -> &[Self::Segment] {
+        words.as_chunks().0
+    }
+
+    #[inline(always)]
+    fn sums<'a>(input: &Quantized<'a>, token: usize) -> &'a [i32] {
+        input.token_sums(token)
+    }
+
+    #[inline(always)]
+    fn start(sums: &[i32], group: Range<usize>) -> [i32; ROWS] {
+        [-INT4_ZERO_POINT * sums[group].iter().sum::<i32>(); ROWS]
+    }
+}
+
+impl Int4 {
+    /// Where the weights of a quad of rows lie in those of an input: the first of their four
+    /// bytes, and whether they are the high nibbles.
+    #[inline(always)]
+    pub(crate) fn quad_in_line(quad: usize) -> (usize, bool) {
+        const QUADS: usize = LINE_BLOCK / ROWS;
+        (quad / (2 * QUADS) * LINE_BLOCK + quad % QUADS * ROWS, quad / QUADS % 2 == 1)
+    }
+}
+
+/// One token's activations.
+#[derive(Clone, Copy)]
+pub(crate) struct Token<'a> {
+    /// Its segments.
+    pub(crate) q: &'a [[u32; PAIRS]],
+    /// Their sums, where the type of the weights [reads](WeightWords::sums) them.
+    pub(crate) sums: &'a [i32],
+}
+
+/// The float arithmetic of a core.
+pub(crate) trait Fold {
     /// `acc + f32(sum) * scale`, for each of four rows.
     #[inline(always)]
     fn fold(acc: &mut [f32; ROWS], sums: [i32; ROWS], scales: &Scales) {
@@ -102,11 +157,56 @@ pub(crate) trait QuadArith {
     }
 }
 
+/// The integer arithmetic of a core with weights of a type.
+pub(crate) trait QuadArith<W: WeightWords>: Fold {
+    /// Adds to each sum the products of [`SEGMENT`] inputs with the stored weights of a
+    /// row, of the four rows from `row` on.
+    ///
+    /// # Panics
+    ///
+    /// May, when `row` is above 12.
+    fn segment(
+        sums: [i32; ROWS],
+        weights: &W::Segment,
+        row: usize,
+        q: &[u32; PAIRS],
+    ) -> [i32; ROWS];
+
+    /// Four rows times one token, before the token's scale: quad `quad` of a
+    /// tile of sixteen rows with `group` segments to a scale. `weights`, `scales`
+    /// and `token` are the tile's segments, groups, and the token's segments.
+    ///
+    /// # Panics
+    ///
+    /// May, when `quad` is above 3.
+    #[inline(always)]
+    fn four_rows(
+        weights: &[W::Segment],
+        scales: &[[u32; TILE_SCALES]],
+        token: Token<'_>,
+        quad: usize,
+        group: usize,
+    ) -> [f32; ROWS]
+    where
+        Self: Sized,
+    {
+        four_rows::<Self, W>(weights, scales, token, quad, group)
+    }
+
+    /// Adds to each sum the products of listed inputs with the stored weights of a row, of the
+    /// four rows of quad `quad`. `weights` is `[input][row]` of the group.
+    ///
+    /// # Panics
+    ///
+    /// When an entry's weights are not in `weights`.
+    fn listed(sums: [i32; ROWS], list: List<'_>, weights: &[u8], quad: usize) -> [i32; ROWS];
+}
+
 /// An input that is not zero.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub(crate) struct Entry {
-    /// Where its weights start, from those of the group's first input on.
+    /// The byte at which its weights start, from those of the group's first input on.
     pub(crate) offset: u32,
     /// Its value.
     pub(crate) q: i32,
@@ -117,7 +217,7 @@ pub(crate) struct Entry {
 pub(crate) struct List<'a>(&'a [Entry]);
 
 impl<'a> List<'a> {
-    /// The list of `q`, whose weights lie `stride` apart; `None` when there are
+    /// The list of `q`, whose weights lie `stride` bytes apart; `None` when there are
     /// more entries than room.
     #[inline(always)]
     fn new(q: &[i16], stride: usize, room: &'a mut [Entry; MAX_NONZERO]) -> Option<Self> {
@@ -140,36 +240,50 @@ impl<'a> List<'a> {
 
 /// Computes independent products.
 #[inline(always)]
-pub(crate) fn products<A: QuadArith>(jobs: &mut [Product<'_>]) {
+pub(crate) fn products<A: QuadArith<Int8> + QuadArith<Int4>>(jobs: &mut [Product<'_>]) {
     for job in jobs {
         let tokens = job.output.chunks_exact_mut(job.matrix.rows()).zip(job.input.scales());
         for (token, (output, scale)) in tokens.enumerate() {
-            dense::<A>(&job.matrix, job.input.token(token), *scale, output);
+            match job.matrix.weights() {
+                Weights::Int8(_) => {
+                    dense::<A, Int8>(&job.matrix, &job.input, token, *scale, output)
+                }
+                Weights::Int4(_) => {
+                    dense::<A, Int4>(&job.matrix, &job.input, token, *scale, output)
+                }
+            }
         }
     }
 }
 
 /// One token of a dense product.
 #[inline(always)]
-fn dense<A: QuadArith>(matrix: &Matrix<'_>, q: &[i16], scale: f32, output: &mut [f32]) {
+fn dense<A: QuadArith<W>, W: WeightWords>(
+    matrix: &Matrix<'_>,
+    input: &Quantized<'_>,
+    token: usize,
+    scale: f32,
+    output: &mut [f32],
+) {
     let scale = scale * matrix.multiplier();
-    let Some(weights) = matrix.weights().int8() else { unimplemented!() };
-    let words = (words(weights), words(matrix.scales()), words(q));
+    let (q, sums) = (input.token(token), W::sums(input, token));
+    let words = (words(matrix.weights().bytes()), words(matrix.scales()), words(q));
     let (Some(weights), Some(scales), Some(q)) = words else {
-        return dense_unaligned::<A>(matrix, q, scale, output);
+        return dense_unaligned::<A, W>(matrix, q, sums, scale, output);
     };
-    let (weights, scales, q) = (weights.as_chunks().0, scales.as_chunks().0, q.as_chunks().0);
+    let (weights, scales, q) = (W::segments(weights), scales.as_chunks().0, q.as_chunks().0);
     let (group, groups) = (matrix.group() / SEGMENT, matrix.groups());
+    let token = Token { q, sums };
     // The check for a partial quad is outside the loop over quads, because only the last tile
     // can have one.
     let tiles = weights.chunks_exact(q.len()).zip(scales.chunks_exact(groups));
     for ((weights, scales), output) in tiles.zip(output.chunks_mut(TILE_ROWS)) {
         let (quads, part) = output.as_chunks_mut::<ROWS>();
         for (quad, output) in quads.iter_mut().enumerate() {
-            *output = A::four_rows(weights, scales, q, quad, group).map(|acc| acc * scale);
+            *output = A::four_rows(weights, scales, token, quad, group).map(|acc| acc * scale);
         }
         if !part.is_empty() {
-            let acc = A::four_rows(weights, scales, q, quads.len(), group);
+            let acc = A::four_rows(weights, scales, token, quads.len(), group);
             for (y, acc) in part.iter_mut().zip(acc) {
                 *y = acc * scale;
             }
@@ -181,12 +295,18 @@ fn dense<A: QuadArith>(matrix: &Matrix<'_>, q: &[i16], scale: f32, output: &mut 
 /// types allow them.
 #[cold]
 #[inline(never)]
-fn dense_unaligned<A: QuadArith>(matrix: &Matrix<'_>, q: &[i16], scale: f32, output: &mut [f32]) {
+fn dense_unaligned<A: QuadArith<W>, W: WeightWords>(
+    matrix: &Matrix<'_>,
+    q: &[i16],
+    sums: &[i32],
+    scale: f32,
+    output: &mut [f32],
+) {
+    let group = matrix.group() / SEGMENT;
     for (tile, output) in output.chunks_mut(TILE_ROWS).enumerate() {
         let (weights, scales) = matrix.row_tile(tile);
-        let Some(weights) = weights.int8() else { unimplemented!() };
         for (quad, output) in output.chunks_mut(ROWS).enumerate() {
-            let acc = four_rows_unaligned::<A>(weights, q, scales, quad, matrix.group() / SEGMENT);
+            let acc = four_rows_unaligned::<A, W>(weights.bytes(), q, sums, scales, quad, group);
             for (y, acc) in output.iter_mut().zip(acc) {
                 *y = acc * scale;
             }
@@ -202,17 +322,18 @@ fn words<T: bytemuck::NoUninit>(slice: &[T]) -> Option<&[u32]> {
 
 /// [`QuadArith::four_rows`], segment by segment.
 #[inline(always)]
-pub(crate) fn four_rows<A: QuadArith>(
-    weights: &[[u32; WEIGHTS]],
+pub(crate) fn four_rows<A: QuadArith<W>, W: WeightWords>(
+    weights: &[W::Segment],
     scales: &[[u32; TILE_SCALES]],
-    q: &[[u32; PAIRS]],
+    token: Token<'_>,
     quad: usize,
     group: usize,
 ) -> [f32; ROWS] {
     let mut acc = [0.0; ROWS];
-    let groups = weights.chunks(group).zip(q.chunks(group));
-    for ((weights, q), scales) in groups.zip(scales) {
-        let mut sums = [0; ROWS];
+    let groups = weights.chunks(group).zip(token.q.chunks(group));
+    for (number, ((weights, q), scales)) in groups.zip(scales).enumerate() {
+        let start = number * group;
+        let mut sums = W::start(token.sums, start..start + q.len());
         for (weights, q) in weights.iter().zip(q) {
             sums = A::segment(sums, weights, quad * ROWS, q);
         }
@@ -222,26 +343,29 @@ pub(crate) fn four_rows<A: QuadArith>(
 }
 
 /// [`QuadArith::four_rows`] of any slices.
-fn four_rows_unaligned<A: QuadArith>(
-    weights: &[i8],
+fn four_rows_unaligned<A: QuadArith<W>, W: WeightWords>(
+    weights: &[u8],
     q: &[i16],
+    sums: &[i32],
     scales: &[f16],
     quad: usize,
     group: usize,
 ) -> [f32; ROWS] {
     let mut acc = [0.0; ROWS];
-    let mut sums = [0; ROWS];
-    let segments = weights.as_chunks::<{ 4 * WEIGHTS }>().0.iter().zip(q.as_chunks::<SEGMENT>().0);
+    let mut group_sums = [0; ROWS];
+    let segments = weights.chunks_exact(size_of::<W::Segment>()).zip(q.as_chunks::<SEGMENT>().0);
     let count = segments.len();
     for (i, (weights, q)) in segments.enumerate() {
-        let weights = bytemuck::pod_read_unaligned(bytemuck::cast_slice(weights));
+        if i % group == 0 {
+            group_sums = W::start(sums, i..count.min(i + group));
+        }
+        let weights = bytemuck::pod_read_unaligned(weights);
         let q = bytemuck::pod_read_unaligned(bytemuck::cast_slice(q));
-        sums = A::segment(sums, &weights, quad * ROWS, &q);
+        group_sums = A::segment(group_sums, &weights, quad * ROWS, &q);
         if (i + 1) % group == 0 || i + 1 == count {
             let scales = &scales[i / group * TILE_ROWS + quad * ROWS..][..ROWS];
             let scales = bytemuck::pod_read_unaligned(bytemuck::cast_slice(scales));
-            A::fold(&mut acc, sums, &scales);
-            sums = [0; ROWS];
+            A::fold(&mut acc, group_sums, &scales);
         }
     }
     acc
@@ -249,21 +373,31 @@ fn four_rows_unaligned<A: QuadArith>(
 
 /// A product with an input that is mostly zero.
 #[inline(always)]
-pub(crate) fn sparse_product<A: QuadArith>(job: SparseProduct<'_>) {
+pub(crate) fn sparse_product<A: QuadArith<Int8> + QuadArith<Int4>>(job: SparseProduct<'_>) {
     let tokens = job.output.chunks_exact_mut(job.matrix.rows()).zip(job.input.scales());
     for (token, (output, scale)) in tokens.enumerate() {
-        sparse::<A>(&job.matrix, job.input.token(token), *scale, output);
+        match job.matrix.weights() {
+            Weights::Int8(_) => sparse::<A, Int8>(&job.matrix, &job.input, token, *scale, output),
+            Weights::Int4(_) => sparse::<A, Int4>(&job.matrix, &job.input, token, *scale, output),
+        }
     }
 }
 
 /// One token of a sparse product. `output` holds the sums over the groups
 /// until the token's scale comes.
 #[inline(always)]
-fn sparse<A: QuadArith>(matrix: &SparseMatrix<'_>, q: &[i16], scale: f32, output: &mut [f32]) {
+fn sparse<A: QuadArith<W>, W: WeightWords>(
+    matrix: &SparseMatrix<'_>,
+    input: &Quantized<'_>,
+    token: usize,
+    scale: f32,
+    output: &mut [f32],
+) {
     let scale = scale * matrix.multiplier();
-    let stride = padded_rows(matrix.rows());
+    let (q, sums) = (input.token(token), W::sums(input, token));
+    let stride = matrix.stride() / W::PER_BYTE;
     output.fill(0.0);
-    let Some(weights) = matrix.weights().int8() else { unimplemented!() };
+    let weights = matrix.weights().bytes();
     let groups = weights.chunks(matrix.group() * stride).zip(q.chunks(matrix.group()));
     let mut room = [Entry::default(); MAX_NONZERO];
     for (group, (weights, values)) in groups.enumerate() {
@@ -274,11 +408,18 @@ fn sparse<A: QuadArith>(matrix: &SparseMatrix<'_>, q: &[i16], scale: f32, output
         if list.entries().is_empty() {
             continue;
         }
+        let first = group * (matrix.group() / SEGMENT);
+        let start = W::start(sums, first..first + values.len() / SEGMENT);
         let scales = scales.as_chunks().0;
         for ((quad, output), scales) in output.chunks_mut(ROWS).enumerate().zip(scales) {
+            let sums = A::listed(start, list, weights, quad);
+            if let Some(acc) = output.first_chunk_mut() {
+                A::fold(acc, sums, scales);
+                continue;
+            }
             let mut acc = [0.0; ROWS];
             acc[..output.len()].copy_from_slice(output);
-            A::fold(&mut acc, A::listed(list, &weights[quad * ROWS..]), scales);
+            A::fold(&mut acc, sums, scales);
             output.copy_from_slice(&acc[..output.len()]);
         }
     }

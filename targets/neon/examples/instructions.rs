@@ -1,11 +1,11 @@
 //! Runs one product, for an emulator to count instructions:
 //!
 //! ```text
-//! instructions SET FORM TOKENS GROUP TIMES
+//! instructions SET FORM TOKENS GROUP TIMES [WEIGHTS]
 //! ```
 //!
 //! SET is a kernel set or `plain`, the core's loop as the compiler has it;
-//! FORM is `dense` or `sparse` (one input in eight is active).
+//! FORM is `dense` or `sparse` (one input in eight is active); WEIGHTS is `int8` or `int4`.
 
 #[cfg(target_arch = "aarch64")]
 fn main() {
@@ -23,6 +23,7 @@ mod aarch64 {
     use kinglet::kernels::matrix::{Matrix, SparseMatrix, TILE_ROWS};
     use kinglet::kernels::scalar;
     use kinglet::kernels::testing::{Activity, Case, Problem};
+    use kinglet::kernels::weights::WeightType;
     use kinglet_host::Threaded;
     use kinglet_neon::KernelSet;
     use kinglet_simd::{OutputRows, SimdKernels};
@@ -35,8 +36,13 @@ mod aarch64 {
         let number = |i: usize| arguments[i].parse().expect("a number");
         let (sparse, tokens) = (arguments[2] == "sparse", number(3));
         let activity = if sparse { Activity::Of64(8) } else { Activity::All };
+        let weights = match arguments.get(6).map(String::as_str) {
+            None | Some("int8") => WeightType::Int8,
+            Some("int4") => WeightType::Int4,
+            Some(other) => panic!("no weights are {other}"),
+        };
         let case = Case::new(ROWS, INPUTS, tokens, number(4));
-        let problem = Problem::new(Case { activity, ..case });
+        let problem = Problem::new(Case { weights, activity, ..case });
         match arguments[1].as_str() {
             "plain" => run(Plain, &problem, sparse, number(5)),
             name => run(KernelSet::by_name(name).expect("a set"), &problem, sparse, number(5)),

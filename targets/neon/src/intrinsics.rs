@@ -22,10 +22,12 @@ macro_rules! safe {
 safe! {
     vaddq_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t;
     vaddq_s32(a: int32x4_t, b: int32x4_t) -> int32x4_t;
+    vandq_s8(a: int8x16_t, b: int8x16_t) -> int8x16_t;
     vcombine_s16(low: int16x4_t, high: int16x4_t) -> int16x8_t;
     vcvtq_f32_s32(a: int32x4_t) -> float32x4_t;
     vdupq_n_f32(a: f32) -> float32x4_t;
     vdupq_n_s32(a: i32) -> int32x4_t;
+    vdupq_n_s8(a: i8) -> int8x16_t;
     vget_lane_u64<0>(a: uint64x1_t) -> u64;
     vget_low_s16(a: int16x8_t) -> int16x4_t;
     vget_low_s8(a: int8x16_t) -> int8x8_t;
@@ -45,8 +47,13 @@ safe! {
     vreinterpretq_s32_s8(a: int8x16_t) -> int32x4_t;
     vreinterpretq_s8_s16(a: int16x8_t) -> int8x16_t;
     vreinterpretq_s8_s32(a: int32x4_t) -> int8x16_t;
+    vreinterpretq_s8_u8(a: uint8x16_t) -> int8x16_t;
+    vreinterpretq_u8_s8(a: int8x16_t) -> uint8x16_t;
     vrshrn_n_s16<8>(a: int16x8_t) -> int8x8_t;
     vshlq_n_s32<8>(a: int32x4_t) -> int32x4_t;
+    vshlq_u8(a: uint8x16_t, b: int8x16_t) -> uint8x16_t;
+    vshrq_n_u8<4>(a: uint8x16_t) -> uint8x16_t;
+    vsubq_s32(a: int32x4_t, b: int32x4_t) -> int32x4_t;
     vtstq_s16(a: int16x8_t, b: int16x8_t) -> uint16x8_t;
     vuzp1q_s32(a: int32x4_t, b: int32x4_t) -> int32x4_t;
     vuzp2q_s32(a: int32x4_t, b: int32x4_t) -> int32x4_t;

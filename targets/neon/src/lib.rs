@@ -25,6 +25,7 @@
 //!   and `Sparse` for it and add a line to `KernelSet`.
 //! * `dense`, `sparse`: the loops over rows, tokens and groups, which all sets share.
 //! * `fold`: from a group's integers to f32, in the order of the numbers' contract.
+//! * `packing`: the types of weights, as the signed bytes that the instructions multiply.
 //! * `intrinsics`: the NEON intrinsics as safe functions that inline anywhere.
 //! * `detect`: which instructions the CPU has.
 //!
@@ -40,6 +41,7 @@ mod dense;
 mod detect;
 mod fold;
 mod intrinsics;
+mod packing;
 mod sets;
 mod sparse;
 

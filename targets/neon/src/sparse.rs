@@ -6,7 +6,7 @@
 //!     for each token:
 //!         list the active inputs: those that are not zero
 //!         for each 2 or 4 tiles of 16 rows:
-//!             sums = the set's exact i32 sums over the active inputs      (trait Sparse)
+//!             sums = the set's exact i32 sums over the active inputs      (traits Sparse, Packing)
 //!             out[token][rows] += f32(sums) * scales[group][rows]
 //! out *= scale of the token
 //! ```
@@ -15,16 +15,23 @@
 //! the outer loop, because several tokens then find a group's weights in cache; `out` holds
 //! the f32 accumulators meanwhile. A group without active inputs adds +0.0 and is skipped.
 //!
-//! [`Weights::new`] checks where the last tile of the group's last input ends, so the loads at
+//! Of int4 two tiles lie in a block of 16 bytes. A part that begins with the second takes it alone,
+//! and then begins blocks.
+//!
+//! [`Lines::new`] checks where the last tile of the group's last input ends, so the loads at
 //! active inputs, whose indices are below the group's inputs, are unchecked.
+
+use core::marker::PhantomData;
 
 use half::f16;
 use kinglet::kernels::activations::Quantized;
-use kinglet::kernels::matrix::{GROUPS, SparseMatrix, TILE_ROWS, padded_rows};
+use kinglet::kernels::matrix::{GROUPS, LINE_BLOCK, SparseMatrix, TILE_ROWS, padded_sparse_rows};
+use kinglet::kernels::weights::Weights;
 use kinglet_simd::OutputRows;
 
 use crate::fold::{self, Sums};
 use crate::intrinsics::*;
+use crate::packing::{Int4, Int8, Packing};
 
 /// Exact products of rows with the active inputs of a group, in one set's
 /// instructions.
@@ -35,13 +42,17 @@ pub(crate) trait Sparse: Copy {
     /// Brings the active values to the order in which `tiles` reads them.
     fn prepare(self, active: &mut Active);
 
-    /// The sums of one group for `T` tiles. Must be inlined where the set's
+    /// The sums of one group for `T` tiles, of weights as they are stored. Must be inlined where the set's
     /// instructions are switched on.
     ///
     /// # Safety
     ///
-    /// `weights` were made for `active` and have `T` tiles.
-    unsafe fn tiles<const T: usize>(self, weights: &Weights<'_>, active: &Active) -> [Sums; T];
+    /// `weights` were made for `active`.
+    unsafe fn tiles<W: Packing, const T: usize>(
+        self,
+        weights: &Lines<'_, W, T>,
+        active: &Active,
+    ) -> [Sums; T];
 }
 
 /// Computes the rows of `out`.
@@ -52,7 +63,22 @@ pub(crate) fn product<S: Sparse>(
     input: &Quantized<'_>,
     out: &mut OutputRows<'_>,
 ) {
+    match matrix.weights() {
+        Weights::Int8(_) => packed_product::<S, Int8>(sparse, matrix, input, out),
+        Weights::Int4(_) => packed_product::<S, Int4>(sparse, matrix, input, out),
+    }
+}
+
+/// [`product`] with weights of one type.
+#[inline(always)]
+fn packed_product<S: Sparse, W: Packing>(
+    sparse: S,
+    matrix: &SparseMatrix<'_>,
+    input: &Quantized<'_>,
+    out: &mut OutputRows<'_>,
+) {
     let first = out.rows().start;
+    let weights = matrix.weights().bytes();
     let mut active = Active::new();
     for token in 0..out.tokens() {
         out.token(token).fill(0.0);
@@ -61,12 +87,15 @@ pub(crate) fn product<S: Sparse>(
         let start = group * matrix.group();
         for token in 0..out.tokens() {
             let q = input.token(token);
-            active.find(&q[start..q.len().min(start + matrix.group())]);
+            let inputs = start..q.len().min(start + matrix.group());
+            active.find(&q[inputs.clone()]);
             if active.is_empty() {
                 continue;
             }
             sparse.prepare(&mut active);
-            accumulate(sparse, matrix, group, first, &active, out.token(token));
+            let excess = W::excess(input, token, inputs);
+            let group = GroupRows { matrix, weights, group, first, excess };
+            accumulate::<S, W>(sparse, group, &active, out.token(token));
         }
     }
     for token in 0..out.tokens() {
@@ -77,43 +106,63 @@ pub(crate) fn product<S: Sparse>(
     }
 }
 
-/// Adds one group to the accumulators of the rows from `first` on.
-#[inline(always)]
-fn accumulate<S: Sparse>(
-    sparse: S,
-    matrix: &SparseMatrix<'_>,
+/// A group of inputs of a matrix, from row `first` on, and the excess of its sums for a token.
+#[derive(Clone, Copy)]
+struct GroupRows<'a> {
+    matrix: &'a SparseMatrix<'a>,
+    /// All weights of the matrix.
+    weights: &'a [u8],
     group: usize,
     first: usize,
+    excess: i32,
+}
+
+/// Adds one group to the accumulators of its rows.
+#[inline(always)]
+fn accumulate<S: Sparse, W: Packing>(
+    sparse: S,
+    rows: GroupRows<'_>,
     active: &Active,
     acc: &mut [f32],
 ) {
-    let stride = padded_rows(matrix.rows());
-    let Some(weights) = matrix.weights().int8() else { unimplemented!() };
+    let GroupRows { matrix, weights, group, first, excess } = rows;
+    let stride = padded_sparse_rows(W::TYPE, matrix.rows()) / W::PER_BYTE;
     let weights = &weights[group * matrix.group() * stride..];
     let scales = &matrix.group_scales(group)[first..];
     let mut row = 0;
     while row < acc.len() {
         let whole = (acc.len() - row) / TILE_ROWS;
-        let tiles = if whole < S::TILES { 1 } else { S::TILES };
-        let weights = Weights::new(weights, stride, first + row, tiles, active);
+        let alone = W::block(first + row).1 != 0;
+        let tiles = if alone || whole < S::TILES { 1 } else { S::TILES };
+        let at = (weights, stride, first + row);
         let (acc, scales) = (&mut acc[row..], scales[row..].as_chunks().0);
-        // SAFETY: `weights` were made for `active`, with as many tiles.
-        unsafe {
-            match tiles {
-                1 => fold_tiles(&sparse.tiles::<1>(&weights, active), scales, acc),
-                2 => fold_tiles(&sparse.tiles::<2>(&weights, active), scales, acc),
-                4 => fold_tiles(&sparse.tiles::<4>(&weights, active), scales, acc),
-                _ => unreachable!("sets have 2 or 4 tiles"),
-            }
+        match tiles {
+            1 => fold_tiles(sums::<S, W, 1>(sparse, at, active, excess), scales, acc),
+            2 => fold_tiles(sums::<S, W, 2>(sparse, at, active, excess), scales, acc),
+            4 => fold_tiles(sums::<S, W, 4>(sparse, at, active, excess), scales, acc),
+            _ => unreachable!("sets have 2 or 4 tiles"),
         }
         row += tiles * TILE_ROWS;
     }
 }
 
+/// The sums of `T` tiles: `weights`, their stride in bytes, and the tiles' first row.
+#[inline(always)]
+fn sums<S: Sparse, W: Packing, const T: usize>(
+    sparse: S,
+    (weights, stride, row): (&[u8], usize, usize),
+    active: &Active,
+    excess: i32,
+) -> [Sums; T] {
+    let lines = Lines::<W, T>::new(weights, stride, row, active);
+    // SAFETY: the lines were made for `active`.
+    unsafe { sparse.tiles(&lines, active) }.map(|sums| W::correct(sums, excess))
+}
+
 /// Adds the sums of `T` tiles to the first rows of `acc`. Only a single tile may
 /// be shorter, so that the sums of several stay in registers.
 #[inline(always)]
-fn fold_tiles<const T: usize>(sums: &[Sums; T], scales: &[[f16; TILE_ROWS]], acc: &mut [f32]) {
+fn fold_tiles<const T: usize>(sums: [Sums; T], scales: &[[f16; TILE_ROWS]], acc: &mut [f32]) {
     let scales = &scales[..T];
     if let Some(acc) = acc.as_chunks_mut().0.first_chunk_mut::<T>() {
         for ((sums, scales), rows) in sums.iter().zip(scales).zip(acc) {
@@ -136,43 +185,59 @@ fn fold_tile(sums: &Sums, scales: &[f16; TILE_ROWS], rows: &mut [f32; TILE_ROWS]
     fold::store(&acc, rows);
 }
 
-/// Weights of one group: `[input][row]`, from some row on.
-pub(crate) struct Weights<'a> {
-    weights: &'a [i8],
+/// Weights of one group for `T` tiles: `[input][row]`, from some row on.
+pub(crate) struct Lines<'a, W, const T: usize> {
+    weights: &'a [u8],
+    /// Bytes of an input.
     stride: usize,
-    tiles: usize,
     inputs: usize,
+    /// Which of the tiles in its block a single one is.
+    part: usize,
+    packing: PhantomData<W>,
 }
 
-impl<'a> Weights<'a> {
-    /// The weights of `tiles` tiles from row `row` on, for the inputs of `active`.
+impl<'a, W: Packing, const T: usize> Lines<'a, W, T> {
+    /// Tiles of a block that are used: all, but of one tile.
+    pub(crate) const PARTS: usize = if T == 1 { 1 } else { W::PER_BYTE };
+    /// Blocks of an input.
+    pub(crate) const BLOCKS: usize = T / Self::PARTS;
+
+    /// The weights of the tiles from row `row` on, for the inputs of `active`.
     ///
     /// # Panics
     ///
-    /// When they do not have that many rows or inputs.
+    /// When they do not have that many rows or inputs, or several tiles begin within a block.
     #[inline(always)]
-    fn new(weights: &'a [i8], stride: usize, row: usize, tiles: usize, active: &Active) -> Self {
-        let weights = &weights[row..];
-        let inputs = active.inputs;
-        assert!((inputs - 1) * stride + tiles * TILE_ROWS <= weights.len(), "too few weights");
-        Self { weights, stride, tiles, inputs }
+    fn new(weights: &'a [u8], stride: usize, row: usize, active: &Active) -> Self {
+        let (at, part) = W::block(row);
+        let (weights, inputs) = (&weights[at..], active.inputs);
+        assert!(T == 1 || part == 0, "a part of a block");
+        let end = (inputs - 1) * stride + Self::BLOCKS * LINE_BLOCK;
+        assert!(end <= weights.len(), "too few weights");
+        Self { weights, stride, inputs, part, packing: PhantomData }
     }
 
-    /// Sixteen rows of one input.
+    /// A block of one input.
     ///
     /// # Safety
     ///
-    /// `input` is of the `Active` that the weights were made for, and `tile`
-    /// below their number of tiles.
+    /// `input` is of the `Active` that the weights were made for, and `block` below
+    /// [`BLOCKS`](Self::BLOCKS).
     #[inline(always)]
-    pub(crate) unsafe fn load(&self, input: u16, tile: usize) -> int8x16_t {
+    pub(crate) unsafe fn load(&self, input: u16, block: usize) -> int8x16_t {
         let input = usize::from(input);
-        debug_assert!(input < self.inputs && tile < self.tiles);
-        // SAFETY: `new` has checked where the last tile of the last input ends.
+        debug_assert!(input < self.inputs && block < Self::BLOCKS);
+        // SAFETY: `new` has checked where the last block of the last input ends.
         unsafe {
-            let at = self.weights.as_ptr().add(input * self.stride + tile * TILE_ROWS);
+            let at = self.weights.as_ptr().add(input * self.stride + block * LINE_BLOCK);
             at.cast::<int8x16_t>().read_unaligned()
         }
+    }
+
+    /// Tile `part` of the bytes of blocks, below [`PARTS`](Self::PARTS).
+    #[inline(always)]
+    pub(crate) fn part(&self, bytes: int8x16_t, part: usize) -> int8x16_t {
+        if T == 1 { W::any_part(bytes, self.part) } else { W::part(bytes, part) }
     }
 }
 

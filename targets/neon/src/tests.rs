@@ -3,8 +3,9 @@ use std::vec;
 use std::vec::Vec;
 
 use kinglet::kernels::activations::MAX_Q;
-use kinglet::kernels::matrix::{GROUPS, TILE_ROWS};
+use kinglet::kernels::matrix::TILE_ROWS;
 use kinglet::kernels::testing::{Activity, Case, Fill, Problem};
+use kinglet::kernels::weights::WeightType;
 use kinglet_host::Threaded;
 use kinglet_simd::{OutputRows, Scalar, SimdKernels};
 use proptest::prelude::*;
@@ -171,12 +172,19 @@ fn case() -> impl Strategy<Value = Case> {
         (1u64..64).prop_map(Activity::Clustered),
         Just(Activity::All),
     ];
-    let sizes = (1usize..200, 1usize..1100, 1usize..10, 0usize..5);
-    (sizes, fill, activity).prop_map(|((rows, inputs, tokens, group), fill, activity)| Case {
-        fill,
-        activity,
-        ..Case::new(rows, inputs, tokens, GROUPS[group])
-    })
+    let group = prop_oneof![
+        prop::sample::select(WeightType::Int8.groups()).prop_map(|group| (WeightType::Int8, group)),
+        prop::sample::select(WeightType::Int4.groups()).prop_map(|group| (WeightType::Int4, group)),
+    ];
+    let sizes = (1usize..200, 1usize..1100, 1usize..10, group);
+    (sizes, fill, activity).prop_map(
+        |((rows, inputs, tokens, (weights, group)), fill, activity)| Case {
+            weights,
+            fill,
+            activity,
+            ..Case::new(rows, inputs, tokens, group)
+        },
+    )
 }
 
 proptest! {

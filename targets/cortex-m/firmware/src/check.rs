@@ -79,8 +79,8 @@ pub(crate) fn digest<K: Kernels>(
 const MAX_INPUTS: usize = 512;
 /// Rows of the small products.
 const ROWS: usize = 16;
-/// Sums that the kernels of this target do not read.
-static SUMS: [i32; MAX_INPUTS / INPUT_PAD] = [0; _];
+/// Sums of the inputs of a segment.
+type Sums = [i32; MAX_INPUTS / INPUT_PAD];
 
 /// Whether the kernels compute what the reference does, on 16 rows of the
 /// model's head and all of its first sparse matrix. `scratch` is overwritten.
@@ -111,11 +111,11 @@ fn dense<K: Kernels>(kernels: &K, head: Matrix<'_>) -> Result<(), Failed> {
         return fail!("the head's first rows are no matrix");
     };
     let (mut found, mut expected) = ([0.0; ROWS], [0.0; ROWS]);
-    fill(q, head.inputs(), 1);
-    let input = token(q, head.inputs());
+    let sums = fill(q, head.inputs(), 1);
+    let input = token(q, &sums, head.inputs());
     Scalar.products(&mut [Product { matrix, input, output: &mut expected }]);
     kernels.pack(q);
-    let input = token(q, head.inputs());
+    let input = token(q, &sums, head.inputs());
     kernels.products(&mut [Product { matrix, input, output: &mut found }]);
     same(kernels, &found, &expected)
 }
@@ -133,8 +133,8 @@ fn sparse<K: Kernels>(
         return Ok(());
     };
     let (found, expected) = outputs.split_at_mut(matrix.rows());
-    fill(q, matrix.inputs(), 7);
-    let input = token(q, matrix.inputs());
+    let sums = fill(q, matrix.inputs(), 7);
+    let input = token(q, &sums, matrix.inputs());
     Scalar.sparse_product(SparseProduct { matrix, input, output: expected });
     kernels.sparse_product(SparseProduct { matrix, input, output: found });
     same(kernels, found, expected)
@@ -176,8 +176,9 @@ fn widened(element: f16) -> f32 {
     element.widen()
 }
 
-/// Values with both ends of the range; one in `every` is not zero.
-fn fill(q: &mut [i16], inputs: usize, every: usize) {
+/// Values with both ends of the range; one in `every` is not zero. Their sums, which the kernels
+/// of this target read for int4 alone.
+fn fill(q: &mut [i16], inputs: usize, every: usize) -> Sums {
     for (i, q) in q[..inputs].iter_mut().enumerate().step_by(every) {
         *q = match i % 3 {
             0 => 32639,
@@ -185,6 +186,13 @@ fn fill(q: &mut [i16], inputs: usize, every: usize) {
             _ => (i as i16).wrapping_mul(521) >> 1,
         };
     }
+    let mut sums = [0; _];
+    if cfg!(feature = "q4") {
+        for (sum, q) in sums.iter_mut().zip(q.chunks(INPUT_PAD)) {
+            *sum = q.iter().map(|q| i32::from(*q)).sum();
+        }
+    }
+    sums
 }
 
 fn same<K: Kernels>(kernels: &K, found: &[f32], expected: &[f32]) -> Result<(), Failed> {
@@ -196,8 +204,8 @@ fn same<K: Kernels>(kernels: &K, found: &[f32], expected: &[f32]) -> Result<(), 
     }
 }
 
-fn token(q: &[i16], inputs: usize) -> Quantized<'_> {
-    let sums = &SUMS[..q.len() / INPUT_PAD];
+fn token<'a>(q: &'a [i16], sums: &'a Sums, inputs: usize) -> Quantized<'a> {
+    let sums = &sums[..q.len() / INPUT_PAD];
     let Some(token) = Quantized::new(inputs, q, sums, &[0.125]) else { unreachable!("one token") };
     token
 }

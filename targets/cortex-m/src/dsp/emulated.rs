@@ -3,7 +3,7 @@
 
 use kinglet::kernels::matrix::TILE_ROWS;
 
-use crate::quads::{List, PAIRS, ROWS, WEIGHTS};
+use crate::quads::{INT4_WEIGHTS, List, PAIRS, ROWS, WEIGHTS};
 
 /// Whether the core has the instructions: always, because these run anywhere.
 pub(super) fn is_available() -> bool {
@@ -49,18 +49,72 @@ pub(super) unsafe fn segment(
     sums
 }
 
+/// Four rows of int4 times a segment.
+///
+/// # Safety
+///
+/// None is needed here; the instructions need `row` to be at most 12.
+pub(super) unsafe fn segment_int4(
+    mut sums: [i32; ROWS],
+    weights: &[u32; INT4_WEIGHTS],
+    row: usize,
+    q: &[u32; PAIRS],
+) -> [i32; ROWS] {
+    let quads = weights.as_chunks::<TILE_ROWS>().0.iter().zip(q.as_chunks::<4>().0);
+    for (weights, q) in quads {
+        for (sum, weights) in sums.iter_mut().zip(&weights[row..]) {
+            for (shift, q) in [0, 8, 4, 12].into_iter().zip(q) {
+                *sum = smlad(nibbles(*weights, shift), *q, *sum);
+            }
+        }
+    }
+    sums
+}
+
+/// AND of a word, shifted by LSR #`shift`, with a mask: a nibble in each halfword.
+fn nibbles(word: u32, shift: u32) -> u32 {
+    word >> shift & 0x000F_000F
+}
+
 /// The sums over listed inputs of four rows.
 ///
 /// # Safety
 ///
-/// None is needed here; the instructions need four weights at the last entry's offset.
-pub(super) unsafe fn listed(list: List<'_>, weights: &[i8]) -> [i32; ROWS] {
-    let mut sums = [0i32; ROWS];
+/// None is needed here; the instructions need four weights at each entry's offset.
+pub(super) unsafe fn listed(sums: [i32; ROWS], list: List<'_>, weights: &[u8]) -> [i32; ROWS] {
+    listed_as(sums, list, weights, |word| [sxtb16(word, 0), sxtb16(word, 8)])
+}
+
+/// [`listed`] of the low nibbles.
+///
+/// # Safety
+///
+/// None is needed here; the instructions need four bytes at each entry's offset.
+pub(super) unsafe fn listed_low(sums: [i32; ROWS], list: List<'_>, weights: &[u8]) -> [i32; ROWS] {
+    listed_as(sums, list, weights, |word| [nibbles(word, 0), nibbles(word, 8)])
+}
+
+/// [`listed`] of the high nibbles.
+///
+/// # Safety
+///
+/// None is needed here; the instructions need four bytes at each entry's offset.
+pub(super) unsafe fn listed_high(sums: [i32; ROWS], list: List<'_>, weights: &[u8]) -> [i32; ROWS] {
+    listed_as(sums, list, weights, |word| [nibbles(word, 4), nibbles(word, 12)])
+}
+
+/// The loop of [`listed`], where `widen` makes halfwords of the four weights in a word: the first
+/// and third, the second and fourth.
+fn listed_as(
+    mut sums: [i32; ROWS],
+    list: List<'_>,
+    weights: &[u8],
+    widen: impl Fn(u32) -> [u32; 2],
+) -> [i32; ROWS] {
     for entry in list.entries() {
         let at = entry.offset as usize;
-        let word = u32::from_le_bytes([0, 1, 2, 3].map(|i| weights[at + i] as u8));
-        let (w0, w2) = halves(sxtb16(word, 0));
-        let (w1, w3) = halves(sxtb16(word, 8));
+        let word = u32::from_le_bytes([0, 1, 2, 3].map(|i| weights[at + i]));
+        let [(w0, w2), (w1, w3)] = widen(word).map(halves);
         for (sum, w) in sums.iter_mut().zip([w0, w1, w2, w3]) {
             *sum = sum.wrapping_add(w * entry.q);
         }

@@ -16,6 +16,35 @@
 //! have twelve core registers: four sums, two pairs of operands, a temporary and three
 //! addresses fill them, so four rows are what fits.
 //!
+//! Int4 takes *two quads* at once, four rows by eight inputs: four words of weights, one per row,
+//! and four words of activations, with a mask that leaves a nibble in each halfword.
+//!
+//! ```text
+//! ldm     r1!, {r8-r11}          q0 q2 | q1 q3 | q4 q6 | q5 q7
+//! ldrd    r2, r7, [r0]           a row's eight weights in each
+//! and     r3, r6, r2             u0 u2
+//! smlad   r4, r3, r8, r4         s0 += u0 q0 + u2 q2
+//! and     r3, r6, r2, lsr #8     u1 u3
+//! smlad   r4, r3, r9, r4
+//! and     r3, r6, r2, lsr #4     u4 u6
+//! smlad   r4, r3, r10, r4
+//! and     r2, r6, r2, lsr #12    u5 u7
+//! smlad   r4, r2, r11, r4
+//! ```
+//!
+//! That is two registers more than assembly may ask for, so that each weight is loaded once: r6 and
+//! r7, which the compiler may need for addresses of its frame. The assembly gives them back as they
+//! were, and names all its other registers, so that none of its operands is in those two:
+//!
+//! | registers      |                                                        |
+//! |----------------|--------------------------------------------------------|
+//! | r0, r1         | addresses of weights and activations                   |
+//! | r2, r7         | the weights of two rows                                |
+//! | r3             | a temporary                                            |
+//! | r4, r5, r12, lr| sums                                                   |
+//! | r6             | the mask                                               |
+//! | r8 to r11      | activations                                            |
+//!
 //! It is assembly because stable Rust has no intrinsics for the extension, and no way to see
 //! or to switch on the target feature. Functions are `unsafe` where the assembly reads what a
 //! slice's type does not show to be there; [`super::Dsp`] checks it.
@@ -23,14 +52,16 @@
 //! * [`segment`]: eight quads, 32 inputs of four rows.
 //! * [`four_rows`]: all segments of a token with a scale to each, f32 accumulators in s16 to
 //!   s19. The hard-float ABI alone has the FPU that it needs.
-//! * [`listed`]: the active inputs of a sparse product, each with its four weights in a word.
+//! * [`segment_int4`], [`four_rows_int4`]: the same for int4.
+//! * [`listed`]: the active inputs of a sparse product, each with its four weights in a word;
+//!   [`listed_low`] and [`listed_high`] for the nibbles of the word's bytes.
 //! * [`fold`]: from i32 sums to f32 accumulators.
 
 use core::arch::asm;
 
-use crate::quads::{List, PAIRS, ROWS, WEIGHTS};
+use crate::quads::{INT4_WEIGHTS, List, PAIRS, ROWS, WEIGHTS};
 #[cfg(target_abi = "eabihf")]
-use crate::quads::{Scales, TILE_SCALES};
+use crate::quads::{Scales, TILE_SCALES, Token};
 
 /// Lets the assembler take the DSP extension, which the ARMv8-M targets leave
 /// out: LLVM knows no `.arch_extension` for it, so the M33 stands for it.
@@ -137,6 +168,62 @@ macro_rules! quad {
     };
 }
 
+/// Four rows of int4 by eight inputs. `$low` and `$high` are the offsets of two rows' weights.
+/// `$first` starts a sum or adds to it.
+macro_rules! two_quads {
+    ($low:literal, $high:literal) => {
+        two_quads!($low, $high, "smlad", ", r4", ", r5", ", r12", ", lr")
+    };
+    ($low:literal, $high:literal, start) => {
+        two_quads!($low, $high, "smuad", "", "", "", "")
+    };
+    ($low:literal, $high:literal, $first:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal) => {
+        concat!(
+            "ldm r1!, {{r8, r9, r10, r11}}\n",
+            "ldrd r2, r7, [r0, #",
+            $low,
+            "]\n",
+            two_quads!(rows, $first, "r4", $s0, "r5", $s1),
+            "ldrd r2, r7, [r0, #",
+            $high,
+            "]\n",
+            two_quads!(rows, $first, "r12", $s2, "lr", $s3),
+        )
+    };
+    // Two rows, alternating, so that no sum waits for itself.
+    (rows, $first:literal, $a:literal, $sum_a:literal, $b:literal, $sum_b:literal) => {
+        concat!(
+            "and r3, r6, r2\n",
+            $first,
+            " ",
+            $a,
+            ", r3, r8",
+            $sum_a,
+            "\n",
+            "and r3, r6, r7\n",
+            $first,
+            " ",
+            $b,
+            ", r3, r8",
+            $sum_b,
+            "\n",
+            two_quads!(pair, "r3", $a, "r2", "8", "r9"),
+            two_quads!(pair, "r3", $b, "r7", "8", "r9"),
+            two_quads!(pair, "r3", $a, "r2", "4", "r10"),
+            two_quads!(pair, "r3", $b, "r7", "4", "r10"),
+            two_quads!(pair, "r2", $a, "r2", "12", "r11"),
+            two_quads!(pair, "r7", $b, "r7", "12", "r11"),
+        )
+    };
+    // Two inputs of one row.
+    (pair, $t:literal, $sum:literal, $w:literal, $shift:literal, $q:literal) => {
+        concat!(
+            "and ", $t, ", r6, ", $w, ", lsr #", $shift, "\n", "smlad ", $sum, ", ", $t, ", ", $q,
+            ", ", $sum, "\n",
+        )
+    };
+}
+
 /// Adds to each sum the products of a segment's inputs with the weights of a row, of the four
 /// rows from `row` on.
 ///
@@ -178,6 +265,48 @@ pub(super) unsafe fn segment(
             b = out(reg) _,
             t = out(reg) _,
             options(pure, readonly, nostack),
+        );
+    }
+    [s0, s1, s2, s3]
+}
+
+/// [`segment`] of int4.
+///
+/// # Safety
+///
+/// `row` is at most 12.
+#[inline(always)]
+pub(super) unsafe fn segment_int4(
+    sums: [i32; ROWS],
+    weights: &[u32; INT4_WEIGHTS],
+    row: usize,
+    q: &[u32; PAIRS],
+) -> [i32; ROWS] {
+    let [mut s0, mut s1, mut s2, mut s3] = sums;
+    let weights = weights[row..].as_ptr();
+    // SAFETY: reads the words 0 to 15 of `q`, and of `weights` the words 0 to 3 in each sixteen
+    // of 64 from `row` on, of which the last is 48 + 12 + 3 by the caller's promise. Both are
+    // aligned as words, which LDM and LDRD need. r6 and r7 leave as they came, from the stack.
+    unsafe {
+        asm!(
+            extension!(),
+            "push {{r6, r7}}",
+            "mov r6, #0x000F000F",
+            two_quads!(0, 8),
+            two_quads!(64, 72),
+            two_quads!(128, 136),
+            two_quads!(192, 200),
+            "pop {{r6, r7}}",
+            in("r0") weights,
+            inout("r1") q.as_ptr() => _,
+            out("r2") _,
+            out("r3") _,
+            inout("r4") s0,
+            inout("r5") s1,
+            inout("r12") s2,
+            inout("r14") s3,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+            options(pure, readonly),
         );
     }
     [s0, s1, s2, s3]
@@ -271,49 +400,165 @@ pub(super) unsafe fn four_rows(
     [s0, s1, s2, s3].map(f32::from_bits)
 }
 
-/// The sums over listed inputs of four rows.
+/// [`four_rows`] of int4: the products of stored weights, less 8 times the sum of the segment's
+/// activations. r6, r7, and the addresses of scales and of those sums, wait in s0 to s3.
 ///
 /// # Safety
 ///
-/// Four weights can be read at the last entry's offset, which is the largest.
+/// `weights`, `scales` and both slices of `token` are of one length, at least 1, and `quad` is at
+/// most 3.
+#[cfg(target_abi = "eabihf")]
 #[inline(always)]
-pub(super) unsafe fn listed(list: List<'_>, weights: &[i8]) -> [i32; ROWS] {
-    let entries = list.entries().as_ptr_range();
-    let [mut s0, mut s1, mut s2, mut s3] = [0; ROWS];
-    if entries.is_empty() {
-        return [0; ROWS];
-    }
-    // SAFETY: reads the entries, of which there is one at least, and the four weights of each:
-    // by the caller's promise those of the last entry, and so those of all, are readable. LDR
-    // needs no alignment, and the entries have that of LDRD.
+pub(super) unsafe fn four_rows_int4(
+    weights: &[[u32; INT4_WEIGHTS]],
+    scales: &[[u32; TILE_SCALES]],
+    token: Token<'_>,
+    quad: usize,
+) -> [f32; ROWS] {
+    let tokens = token.q.as_ptr_range();
+    let (mut s0, s1, mut s2, s3): (u32, u32, u32, u32);
+    // The end address of the token, which s15 keeps, as in `four_rows`.
+    s0 = tokens.end.addr() as u32;
+    // The first accumulators.
+    s2 = 0;
+    // SAFETY: by the caller's promise there is a segment of all four for each turn of the loop,
+    // which ends at that of `q`. A turn reads the 16 words of `q`, its sum, those of the 64 of
+    // `weights` that are of these rows, and 2 of the 8 of `scales`; `quad` keeps them inside. All
+    // are aligned as words, which LDM, LDRD and VLDM need. r6 and r7 leave as they came.
     unsafe {
         asm!(
             extension!(),
+            "vmov s0, s1, r6, r7",
+            "vmov s2, s3, r3, r2",
+            "vmov s15, r4",
+            "vmov s16, r12",
+            "vmov s17, r12",
+            "vmov s18, r12",
+            "vmov s19, r12",
+            "mov r6, #0x000F000F",
             "2:",
-            "ldrd {a}, {q}, [{entry}], #8",
-            "ldr {a}, [{w}, {a}]",
-            "cmp {entry}, {end}",
-            "sxtb16 {t}, {a}",
-            "sxtb16 {a}, {a}, ror #8",
-            "smlabb {s0}, {t}, {q}, {s0}",
-            "smlatb {s2}, {t}, {q}, {s2}",
-            "smlabb {s1}, {a}, {q}, {s1}",
-            "smlatb {s3}, {a}, {q}, {s3}",
+            two_quads!(0, 8, start),
+            two_quads!(64, 72),
+            two_quads!(128, 136),
+            two_quads!(192, 200),
+            "vmov r3, r2, s2, s3",
+            "vldm r3, {{s4, s5}}",
+            "ldr r7, [r2], #4",
+            "add r3, r3, #32",
+            "sub r4, r4, r7, lsl #3",
+            "sub r5, r5, r7, lsl #3",
+            "sub r12, r12, r7, lsl #3",
+            "sub lr, lr, r7, lsl #3",
+            "vmov s2, s3, r3, r2",
+            "vmov s6, s7, r4, r5",
+            "vmov s8, s9, r12, lr",
+            "vcvtb.f32.f16 s10, s4",
+            "vcvtt.f32.f16 s11, s4",
+            "vcvtb.f32.f16 s12, s5",
+            "vcvtt.f32.f16 s13, s5",
+            "vcvt.f32.s32 s6, s6",
+            "vcvt.f32.s32 s7, s7",
+            "vcvt.f32.s32 s8, s8",
+            "vcvt.f32.s32 s9, s9",
+            "vmov r3, s15",
+            "add r0, r0, #256",
+            "vmla.f32 s16, s6, s10",
+            "vmla.f32 s17, s7, s11",
+            "vmla.f32 s18, s8, s12",
+            "vmla.f32 s19, s9, s13",
+            "cmp r1, r3",
             "bne 2b",
-            entry = inout(reg) entries.start => _,
-            end = in(reg) entries.end,
-            w = in(reg) weights.as_ptr(),
-            s0 = inout(reg) s0,
-            s1 = inout(reg) s1,
-            s2 = inout(reg) s2,
-            s3 = inout(reg) s3,
-            a = out(reg) _,
-            q = out(reg) _,
-            t = out(reg) _,
-            options(pure, readonly, nostack),
+            "vmov r4, r5, s16, s17",
+            "vmov r12, lr, s18, s19",
+            "vmov r6, r7, s0, s1",
+            inout("r0") weights.as_ptr().cast::<u32>().add(quad * ROWS) => _,
+            inout("r1") tokens.start => _,
+            inout("r2") token.sums.as_ptr() => _,
+            inout("r3") scales.as_ptr().cast::<u32>().add(quad * ROWS / 2) => _,
+            inout("r4") s0,
+            out("r5") s1,
+            inout("r12") s2,
+            out("r14") s3,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+            out("s0") _, out("s1") _, out("s2") _, out("s3") _, out("s4") _,
+            out("s5") _, out("s6") _, out("s7") _, out("s8") _, out("s9") _,
+            out("s10") _, out("s11") _, out("s12") _, out("s13") _, out("s15") _,
+            out("s16") _, out("s17") _, out("s18") _, out("s19") _,
+            options(readonly, nostack),
         );
     }
-    [s0, s1, s2, s3]
+    [s0, s1, s2, s3].map(f32::from_bits)
+}
+
+/// A function that adds the products of listed inputs to the sums of four rows. `$even` makes
+/// halfwords of the first and third weight of `a`, `$odd` of the second and fourth.
+macro_rules! listed {
+    ($(#[$doc:meta])* $name:ident, $even:literal, $odd:literal $(, $mask:ident = $value:literal)?) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        ///
+        /// Four bytes can be read at the last entry's offset, which is the largest.
+        #[inline(always)]
+        pub(super) unsafe fn $name(
+            sums: [i32; ROWS],
+            list: List<'_>,
+            weights: &[u8],
+        ) -> [i32; ROWS] {
+            let entries = list.entries().as_ptr_range();
+            let [mut s0, mut s1, mut s2, mut s3] = sums;
+            if entries.is_empty() {
+                return sums;
+            }
+            // SAFETY: reads the entries, of which there is one at least, and the four bytes of
+            // each: by the caller's promise those of the last entry, and so those of all, are
+            // readable. LDR needs no alignment, and the entries have that of LDRD.
+            unsafe {
+                asm!(
+                    extension!(),
+                    "2:",
+                    "ldrd {a}, {q}, [{entry}], #8",
+                    "ldr {a}, [{w}, {a}]",
+                    "cmp {entry}, {end}",
+                    $even,
+                    $odd,
+                    "smlabb {s0}, {t}, {q}, {s0}",
+                    "smlatb {s2}, {t}, {q}, {s2}",
+                    "smlabb {s1}, {a}, {q}, {s1}",
+                    "smlatb {s3}, {a}, {q}, {s3}",
+                    "bne 2b",
+                    entry = inout(reg) entries.start => _,
+                    end = in(reg) entries.end,
+                    w = in(reg) weights.as_ptr(),
+                    s0 = inout(reg) s0,
+                    s1 = inout(reg) s1,
+                    s2 = inout(reg) s2,
+                    s3 = inout(reg) s3,
+                    a = out(reg) _,
+                    q = out(reg) _,
+                    t = out(reg) _,
+                    $($mask = in(reg) $value,)?
+                    options(pure, readonly, nostack),
+                );
+            }
+            [s0, s1, s2, s3]
+        }
+    };
+}
+
+listed! {
+    /// Adds the products of listed inputs to the sums of four rows.
+    listed, "sxtb16 {t}, {a}", "sxtb16 {a}, {a}, ror #8"
+}
+
+listed! {
+    /// [`listed`] of the low nibbles.
+    listed_low, "and {t}, {mask}, {a}", "and {a}, {mask}, {a}, lsr #8", mask = 0x000F_000F
+}
+
+listed! {
+    /// [`listed`] of the high nibbles.
+    listed_high, "and {t}, {mask}, {a}, lsr #4", "and {a}, {mask}, {a}, lsr #12", mask = 0x000F_000F
 }
 
 /// `acc + f32(sum) * scale`, for each row. The FPU's conversion of an f16 is

@@ -29,7 +29,8 @@ use crate::dense::{self, Dense, Group, load};
 use crate::detect::Features;
 use crate::fold::Sums;
 use crate::intrinsics::*;
-use crate::sparse::{self, Active, Sparse, Weights};
+use crate::packing::Packing;
+use crate::sparse::{self, Active, Lines, Sparse};
 
 /// The set `aarch64-dotprod`.
 #[derive(Clone, Copy, Debug)]
@@ -139,29 +140,30 @@ impl Dense for Dotprod {
     const TOKENS: usize = 3;
 
     #[inline(always)]
-    fn group<const C: usize>(self, weights: &[i8], q: [&[i16]; C]) -> [Sums; C] {
-        let group = Group::new(weights, q);
+    fn group<W: Packing, const C: usize>(self, weights: &[u8], q: [&[i16]; C]) -> [Sums; C] {
+        let group = Group::<W, C>::new(weights, q);
         let mut high = [[vdupq_n_s32(0); 4]; C];
         let mut low = high;
-        for four in (0..group.fours()).step_by(2) {
-            // SAFETY: fours are even in number, so this one and the next are there.
-            let q: [int8x16_t; C] = from_fn(|c| unsafe { group.q_pair(c, four) });
-            for quarter in 0..4 {
-                // SAFETY: as above; a tile has four quarters.
-                let weights = unsafe { group.weights(four, quarter) };
-                for c in 0..C {
-                    self.sdot::<0>(&mut high[c][quarter], weights, q[c]);
-                    self.sdot::<1>(&mut low[c][quarter], weights, q[c]);
-                }
-            }
-            for quarter in 0..4 {
-                // SAFETY: as above.
-                let weights = unsafe { group.weights(four + 1, quarter) };
-                for c in 0..C {
-                    self.sdot::<2>(&mut high[c][quarter], weights, q[c]);
-                    self.sdot::<3>(&mut low[c][quarter], weights, q[c]);
-                }
-            }
+        for pair in 0..group.pairs() {
+            // SAFETY: `pair` is below their number.
+            let q: [int8x16_t; C] = from_fn(|c| unsafe { group.q_pair(c, pair) });
+            W::quarters(
+                #[inline(always)]
+                |tile, quarter| {
+                    // SAFETY: as above; a pair has two tiles of four quarters.
+                    let weights = unsafe { group.weights(pair, tile, quarter) };
+                    for c in 0..C {
+                        let (high, low) = (&mut high[c][quarter], &mut low[c][quarter]);
+                        if tile == 0 {
+                            self.sdot::<0>(high, weights, q[c]);
+                            self.sdot::<1>(low, weights, q[c]);
+                        } else {
+                            self.sdot::<2>(high, weights, q[c]);
+                            self.sdot::<3>(low, weights, q[c]);
+                        }
+                    }
+                },
+            );
         }
         from_fn(|c| from_fn(|quarter| join(high[c][quarter], low[c][quarter])))
     }
@@ -176,19 +178,26 @@ impl Sparse for Dotprod {
     }
 
     #[inline(always)]
-    unsafe fn tiles<const T: usize>(self, weights: &Weights<'_>, active: &Active) -> [Sums; T] {
+    unsafe fn tiles<W: Packing, const T: usize>(
+        self,
+        weights: &Lines<'_, W, T>,
+        active: &Active,
+    ) -> [Sums; T] {
         let mut high = [[vdupq_n_s32(0); 4]; T];
         let mut low = high;
         for (inputs, q) in active.fours() {
             let q = load(q);
             let q = vreinterpretq_s8_s16(vcombine_s16(q, q));
-            for tile in 0..T {
-                // SAFETY: active inputs, or input 0 as padding; there are `T` tiles.
-                let rows = inputs.map(|input| unsafe { weights.load(input, tile) });
-                let quarters = transpose(rows);
-                for (quarter, weights) in quarters.into_iter().enumerate() {
-                    self.sdot::<0>(&mut high[tile][quarter], weights, q);
-                    self.sdot::<1>(&mut low[tile][quarter], weights, q);
+            for block in 0..Lines::<W, T>::BLOCKS {
+                // SAFETY: active inputs, or input 0 as padding; there are so many blocks.
+                let rows = inputs.map(|input| unsafe { weights.load(input, block) });
+                for (quarter, bytes) in transpose(rows).into_iter().enumerate() {
+                    for part in 0..Lines::<W, T>::PARTS {
+                        let tile = block * Lines::<W, T>::PARTS + part;
+                        let weights = weights.part(bytes, part);
+                        self.sdot::<0>(&mut high[tile][quarter], weights, q);
+                        self.sdot::<1>(&mut low[tile][quarter], weights, q);
+                    }
                 }
             }
         }

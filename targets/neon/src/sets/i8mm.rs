@@ -21,6 +21,7 @@ use crate::dense::{self, Dense, Group};
 use crate::detect::Features;
 use crate::fold::Sums;
 use crate::intrinsics::*;
+use crate::packing::Packing;
 use crate::sparse;
 
 /// The set `aarch64-i8mm`.
@@ -106,9 +107,9 @@ impl Dense for I8mm {
     const TOKENS: usize = 3;
 
     #[inline(always)]
-    fn group<const C: usize>(self, weights: &[i8], q: [&[i16]; C]) -> [Sums; C] {
+    fn group<W: Packing, const C: usize>(self, weights: &[u8], q: [&[i16]; C]) -> [Sums; C] {
         if C == 1 {
-            return Dotprod::beside_i8mm(self).group(weights, q);
+            return Dotprod::beside_i8mm(self).group::<W, C>(weights, q);
         }
         // From [high; 4] [low; 4] [high; 4] [low; 4] to [high; 8] [low; 8].
         const EIGHTS: [u8; 16] = [0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15];
@@ -117,17 +118,17 @@ impl Dense for I8mm {
         // SAFETY: no instruction. Hides the constant from the compiler, which makes
         // two instructions of this `tbl`.
         unsafe { asm!("/* {0:v} */", inout(vreg) eights, options(pure, nomem, nostack)) };
-        let group = Group::new(weights, q);
+        let group = Group::<W, C>::new(weights, q);
         // [token][quarter][rows 0 and 1, rows 2 and 3]
         let mut acc = [[[vdupq_n_s32(0); 2]; 4]; C];
-        for four in (0..group.fours()).step_by(2) {
-            // SAFETY: fours are even in number, so this one and the next are there.
+        for pair in 0..group.pairs() {
+            // SAFETY: `pair` is below their number.
             let q: [int8x16_t; C] =
-                from_fn(|c| vqtbl1q_s8(unsafe { group.q_pair(c, four) }, eights));
+                from_fn(|c| vqtbl1q_s8(unsafe { group.q_pair(c, pair) }, eights));
             for quarter in 0..4 {
                 // SAFETY: as above; a tile has four quarters.
                 let (a, b) = unsafe {
-                    let (a, b) = (group.weights(four, quarter), group.weights(four + 1, quarter));
+                    let (a, b) = (group.weights(pair, 0, quarter), group.weights(pair, 1, quarter));
                     (vreinterpretq_s32_s8(a), vreinterpretq_s32_s8(b))
                 };
                 let rows = [vzip1q_s32(a, b), vzip2q_s32(a, b)].map(vreinterpretq_s8_s32);

@@ -19,7 +19,8 @@ use kinglet_simd::{OutputRows, SimdKernels, fp_mode_is_ieee};
 use crate::dense::{self, Dense, Group, load};
 use crate::fold::Sums;
 use crate::intrinsics::*;
-use crate::sparse::{self, Active, Sparse, Weights};
+use crate::packing::Packing;
+use crate::sparse::{self, Active, Lines, Sparse};
 
 /// The set `aarch64-neon`.
 #[derive(Clone, Copy, Debug)]
@@ -65,8 +66,8 @@ impl Dense for Neon {
     const TOKENS: usize = 4;
 
     #[inline(always)]
-    fn group<const C: usize>(self, weights: &[i8], q: [&[i16]; C]) -> [Sums; C] {
-        let group = Group::new(weights, q);
+    fn group<W: Packing, const C: usize>(self, weights: &[u8], q: [&[i16]; C]) -> [Sums; C] {
+        let group = Group::<W, C>::new(weights, q);
         if C == 1 { lanes_of_inputs(&group) } else { lanes_of_rows(&group) }
     }
 }
@@ -74,23 +75,27 @@ impl Dense for Neon {
 /// Lanes are the four inputs of one row, sixteen accumulators per token; they
 /// are added up at the end. The cheapest for one token: nothing is rearranged.
 #[inline(always)]
-fn lanes_of_inputs<const C: usize>(group: &Group<'_, C>) -> [Sums; C] {
+fn lanes_of_inputs<W: Packing, const C: usize>(group: &Group<'_, W, C>) -> [Sums; C] {
     let mut acc = [[[vdupq_n_s32(0); 4]; 4]; C];
-    for four in 0..group.fours() {
-        // SAFETY: `four` is below their number.
-        let q: [int16x8_t; C] = from_fn(|c| twice(unsafe { group.q(c, four) }));
-        for quarter in 0..4 {
-            // SAFETY: as above; a tile has four quarters.
-            let weights = unsafe { group.weights(four, quarter) };
-            let (a, b) = (vmovl_s8(vget_low_s8(weights)), vmovl_high_s8(weights));
-            for (acc, q) in acc.iter_mut().zip(q) {
-                let acc = &mut acc[quarter];
-                acc[0] = vmlal_s16(acc[0], vget_low_s16(a), vget_low_s16(q));
-                acc[1] = vmlal_high_s16(acc[1], a, q);
-                acc[2] = vmlal_s16(acc[2], vget_low_s16(b), vget_low_s16(q));
-                acc[3] = vmlal_high_s16(acc[3], b, q);
-            }
-        }
+    for pair in 0..group.pairs() {
+        // SAFETY: `pair` is below their number, and of two tiles.
+        let q: [[int16x8_t; C]; 2] =
+            from_fn(|tile| from_fn(|c| twice(unsafe { group.q(c, pair, tile) })));
+        W::quarters(
+            #[inline(always)]
+            |tile, quarter| {
+                // SAFETY: as above; a pair has two tiles of four quarters.
+                let weights = unsafe { group.weights(pair, tile, quarter) };
+                let (a, b) = (vmovl_s8(vget_low_s8(weights)), vmovl_high_s8(weights));
+                for (acc, q) in acc.iter_mut().zip(q[tile]) {
+                    let acc = &mut acc[quarter];
+                    acc[0] = vmlal_s16(acc[0], vget_low_s16(a), vget_low_s16(q));
+                    acc[1] = vmlal_high_s16(acc[1], a, q);
+                    acc[2] = vmlal_s16(acc[2], vget_low_s16(b), vget_low_s16(q));
+                    acc[3] = vmlal_high_s16(acc[3], b, q);
+                }
+            },
+        );
     }
     acc.map(|token| token.map(|[a, b, c, d]| vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d))))
 }
@@ -133,26 +138,30 @@ fn all(q: &i16) -> int16x8_t {
 /// Lanes are four rows, four accumulators per token; the weights are transposed
 /// to `[input][row]` within each quarter of a tile, which several tokens share.
 #[inline(always)]
-fn lanes_of_rows<const C: usize>(group: &Group<'_, C>) -> [Sums; C] {
+fn lanes_of_rows<W: Packing, const C: usize>(group: &Group<'_, W, C>) -> [Sums; C] {
     const TRANSPOSE: [u8; 16] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
     // SAFETY: sixteen bytes.
     let transpose = unsafe { TRANSPOSE.as_ptr().cast::<uint8x16_t>().read_unaligned() };
     let mut acc = [[vdupq_n_s32(0); 4]; C];
-    for four in 0..group.fours() {
-        // SAFETY: `four` is below their number.
-        let q: [int16x4_t; C] = from_fn(|c| load(unsafe { group.q(c, four) }));
-        for quarter in 0..4 {
-            // SAFETY: as above; a tile has four quarters.
-            let weights = vqtbl1q_s8(unsafe { group.weights(four, quarter) }, transpose);
-            let (a, b) = (vmovl_s8(vget_low_s8(weights)), vmovl_high_s8(weights));
-            for (acc, q) in acc.iter_mut().zip(q) {
-                let mut sum = acc[quarter];
-                sum = vmlal_lane_s16::<0>(sum, vget_low_s16(a), q);
-                sum = vmlal_high_lane_s16::<1>(sum, a, q);
-                sum = vmlal_lane_s16::<2>(sum, vget_low_s16(b), q);
-                acc[quarter] = vmlal_high_lane_s16::<3>(sum, b, q);
-            }
-        }
+    for pair in 0..group.pairs() {
+        // SAFETY: `pair` is below their number, and of two tiles.
+        let q: [[int16x4_t; C]; 2] =
+            from_fn(|tile| from_fn(|c| load(unsafe { group.q(c, pair, tile) })));
+        W::quarters(
+            #[inline(always)]
+            |tile, quarter| {
+                // SAFETY: as above; a pair has two tiles of four quarters.
+                let weights = vqtbl1q_s8(unsafe { group.weights(pair, tile, quarter) }, transpose);
+                let (a, b) = (vmovl_s8(vget_low_s8(weights)), vmovl_high_s8(weights));
+                for (acc, q) in acc.iter_mut().zip(q[tile]) {
+                    let mut sum = acc[quarter];
+                    sum = vmlal_lane_s16::<0>(sum, vget_low_s16(a), q);
+                    sum = vmlal_high_lane_s16::<1>(sum, a, q);
+                    sum = vmlal_lane_s16::<2>(sum, vget_low_s16(b), q);
+                    acc[quarter] = vmlal_high_lane_s16::<3>(sum, b, q);
+                }
+            },
+        );
     }
     acc
 }
@@ -164,18 +173,26 @@ impl Sparse for Neon {
     fn prepare(self, _active: &mut Active) {}
 
     #[inline(always)]
-    unsafe fn tiles<const T: usize>(self, weights: &Weights<'_>, active: &Active) -> [Sums; T] {
+    unsafe fn tiles<W: Packing, const T: usize>(
+        self,
+        weights: &Lines<'_, W, T>,
+        active: &Active,
+    ) -> [Sums; T] {
         let mut acc = [[vdupq_n_s32(0); 4]; T];
         for (input, q) in active.iter() {
             let q = all(q);
-            for (tile, acc) in acc.iter_mut().enumerate() {
-                // SAFETY: an active input; there are `T` tiles.
-                let weights = unsafe { weights.load(input, tile) };
-                let (a, b) = (vmovl_s8(vget_low_s8(weights)), vmovl_high_s8(weights));
-                acc[0] = vmlal_s16(acc[0], vget_low_s16(a), vget_low_s16(q));
-                acc[1] = vmlal_high_s16(acc[1], a, q);
-                acc[2] = vmlal_s16(acc[2], vget_low_s16(b), vget_low_s16(q));
-                acc[3] = vmlal_high_s16(acc[3], b, q);
+            for block in 0..Lines::<W, T>::BLOCKS {
+                // SAFETY: an active input; there are so many blocks.
+                let bytes = unsafe { weights.load(input, block) };
+                for part in 0..Lines::<W, T>::PARTS {
+                    let acc = &mut acc[block * Lines::<W, T>::PARTS + part];
+                    let weights = weights.part(bytes, part);
+                    let (a, b) = (vmovl_s8(vget_low_s8(weights)), vmovl_high_s8(weights));
+                    acc[0] = vmlal_s16(acc[0], vget_low_s16(a), vget_low_s16(q));
+                    acc[1] = vmlal_high_s16(acc[1], a, q);
+                    acc[2] = vmlal_s16(acc[2], vget_low_s16(b), vget_low_s16(q));
+                    acc[3] = vmlal_high_s16(acc[3], b, q);
+                }
             }
         }
         acc
