@@ -10,7 +10,8 @@ use std::collections::HashMap;
 
 use half::f16;
 use kinglet::format::model::Tensor;
-use kinglet::kernels::matrix::{GROUPS, ROW_GROUP, TILE_ROWS, padded_inputs};
+use kinglet::kernels::matrix::{ROW_GROUP, TILE_ROWS, padded_inputs};
+use kinglet::kernels::weights::{WeightType, Weights};
 use serde::{Deserialize, Serialize};
 
 /// Most groups of zeros that an export states, of all its tensors together: more would make its
@@ -23,6 +24,9 @@ pub(crate) type Grids = HashMap<String, Grid>;
 /// How the weights of a tensor became integers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Grid {
+    /// Bits of a weight: 8 or 4.
+    #[serde(default = "eight", skip_serializing_if = "is_eight")]
+    pub(crate) bits: u8,
     /// Inputs that share a scale.
     pub(crate) group: usize,
     /// Of all scales: a power of two.
@@ -32,7 +36,28 @@ pub(crate) struct Grid {
     pub(crate) zeros: Vec<(usize, usize, u16)>,
 }
 
+const fn eight() -> u8 {
+    8
+}
+
+const fn is_eight(bits: &u8) -> bool {
+    *bits == 8
+}
+
+/// Bits of a weight.
+const fn bits(weights: Weights<'_>) -> u8 {
+    match weights.weight_type() {
+        WeightType::Int4 => 4,
+        _ => 8,
+    }
+}
+
 impl Grid {
+    /// The type of the weights.
+    pub(crate) const fn weights(&self) -> WeightType {
+        if self.bits == 4 { WeightType::Int4 } else { WeightType::Int8 }
+    }
+
     /// The grid of a model's tensor; `None` for a vector.
     pub(crate) fn of(tensor: &Tensor<'_>) -> Option<Self> {
         match tensor {
@@ -43,22 +68,32 @@ impl Grid {
                 };
                 let inputs = [m.inputs(), m.group()];
                 let zeros = zeros(m.rows(), inputs, scale, |row, i| m.weight(row, i));
-                Some(Self { group: m.group(), multiplier: m.multiplier(), zeros })
+                let bits = bits(m.weights());
+                Some(Self { bits, group: m.group(), multiplier: m.multiplier(), zeros })
             }
             Tensor::Sparse(m) => {
                 let scale = |row: usize, group: usize| m.group_scales(group)[row];
                 let inputs = [m.inputs(), m.group()];
                 let zeros = zeros(m.rows(), inputs, scale, |row, i| m.weight(row, i));
-                Some(Self { group: m.group(), multiplier: m.multiplier(), zeros })
+                let bits = bits(m.weights());
+                Some(Self { bits, group: m.group(), multiplier: m.multiplier(), zeros })
             }
             Tensor::Embedding(table) => {
                 let width = padded_inputs(table.width());
                 let scale =
                     |row: usize, group: usize| table.scales()[row * (width / ROW_GROUP) + group];
-                let weights = table.weights().int8()?;
-                let weight = |row: usize, i: usize| f32::from(weights[row * width + i]);
+                // Read row by row, in ascending order.
+                let mut read = (usize::MAX, vec![0.0; table.width()]);
+                let weight = |row: usize, i: usize| {
+                    if read.0 != row {
+                        read.0 = row;
+                        table.read(row, &mut read.1);
+                    }
+                    read.1[i]
+                };
                 let zeros = zeros(table.rows(), [table.width(), ROW_GROUP], scale, weight);
-                Some(Self { group: ROW_GROUP, multiplier: 1.0, zeros })
+                let bits = bits(table.weights());
+                Some(Self { bits, group: ROW_GROUP, multiplier: 1.0, zeros })
             }
             _ => None,
         }
@@ -67,7 +102,10 @@ impl Grid {
     /// Whether a model file can have it.
     pub(crate) fn is_possible(&self) -> bool {
         let is_power = self.multiplier.is_normal() && self.multiplier.to_bits() << 9 == 0;
-        GROUPS.contains(&self.group) && is_power && self.multiplier > 0.0
+        matches!(self.bits, 8 | 4)
+            && self.weights().groups().contains(&self.group)
+            && is_power
+            && self.multiplier > 0.0
     }
 }
 
@@ -76,7 +114,7 @@ fn zeros(
     rows: usize,
     [inputs, group]: [usize; 2],
     scale: impl Fn(usize, usize) -> f16,
-    weight: impl Fn(usize, usize) -> f32,
+    mut weight: impl FnMut(usize, usize) -> f32,
 ) -> Vec<(usize, usize, u16)> {
     let starts = (0..inputs).step_by(group).enumerate();
     let each =

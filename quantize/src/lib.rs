@@ -5,14 +5,15 @@
 //!                                                                 |
 //!         adapters are merged, row by row, when rows are read ----+
 //!                                                                 v
-//!  model file <- writer <- int8 <- LayerNorm ln0 <- rows <- recognized shape   (convert)
+//!  model file <- writer <- int8, int4 <- LayerNorm ln0 <- rows <- recognized shape   (convert)
 //! ```
 //!
 //! | module | |
 //! |---|---|
 //! | [`checkpoint`] | every container as named tensors, decoded to f32 when they are asked for |
 //! | [`convert()`] | from a checkpoint to a model file; the version is told from the tensors |
-//! | [`int8`] | scales, groups and rounding, and the packed order of the weights |
+//! | [`int8`], [`int4`] | scales, groups and rounding |
+//! | [`packing`] | the order of the integers and scales in the file |
 //! | [`vocabulary`] | vocabularies, and the tokenizer section that they are packed into |
 //! | [`reference`](mod@reference) | a forward pass in f64 of the same checkpoint, nothing shared with the runtime |
 //! | [`evaluate`] | what int8 costs: KL divergence, perplexity, cosine |
@@ -90,10 +91,13 @@ pub mod evaluate;
 mod export;
 mod files;
 mod grid;
+pub mod int4;
 pub mod int8;
 mod multiversion;
 mod note;
+pub mod packing;
 pub mod reference;
+mod scales;
 pub mod synthetic;
 mod threads;
 pub mod vocabulary;
@@ -102,7 +106,7 @@ pub use self::content_hash::content_hash;
 pub use convert::error::{ConvertError, Foreign};
 pub use convert::recognize::shape;
 pub use convert::tuned_state::TunedState;
-pub use convert::{Hex, Options, Progress, Report, TensorReport, convert};
+pub use convert::{Bits, Hex, Options, Progress, Report, TensorReport, convert};
 pub use evaluate::{metrics, quality};
 pub use export::export;
 pub use files::{Partial, abandon, write_beside};

@@ -21,7 +21,8 @@ use kinglet::tokenizer::layout::{Header as TokenizerHeader, Kind};
 use memmap2::MmapMut;
 use rayon::prelude::*;
 
-use crate::int8::{Errors, Packed, multiplier};
+use crate::int8::{Errors, multiplier};
+use crate::packing::Packed;
 
 /// Rows of a panel.
 const PANEL_ROWS: usize = 256;
@@ -267,10 +268,10 @@ impl<'a> Recipe<'a> {
         if spec.storage == Storage::Sparse {
             weights = draw(panel_rows, panel_inputs);
         }
-        let Packed { values, scales } =
-            Packed::new(spec.storage, panel_inputs, group, factor, &weights);
+        let Packed { bytes, scales, .. } =
+            Packed::new(spec.storage, WeightType::Int8, panel_inputs, group, factor, &weights);
         panel.rows = panel_rows;
-        panel.values = bytemuck::cast_slice(&values).to_vec();
+        panel.values = bytes;
         panel.scales = bytemuck::cast_slice(&scales).to_vec();
         panel
     }

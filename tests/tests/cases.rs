@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use kinglet::format::model::Section;
 use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::vocabulary::Vocabulary;
-use kinglet_quantize::{Note, Options, TunedState, convert, shape};
+use kinglet_quantize::{Bits, Note, Options, TunedState, convert, shape};
 use kinglet_tests::fixture::{Fixture, load};
 use kinglet_tests::metrics::mean_cosine_loss;
 use kinglet_tests::npy;
@@ -283,22 +284,42 @@ fn damaged_deflated_members_are_found_when_they_are_opened() {
     assert!(refused > 80, "{refused}");
 }
 
-/// Every version of a model that was exported and quantized again.
+/// Every version of a model that was exported and quantized again, with weights of either type.
 #[test]
 fn an_export_is_quantized_to_the_model_that_it_is_of() {
     let fixtures = ["v4", "v5_0", "v5_1", "v5_2", "v6", "v7", "v7_dummy", "v7a"];
     for name in fixtures.map(|name| format!("golden/{name}")) {
-        let checkpoint = Fixture::named(&name).path("model.pth");
-        let (bytes, report) = ModelBytes::quantize(&checkpoint);
-        let folder = tempfile::tempdir().unwrap();
-        let export = folder.path().join("weights.safetensors");
-        kinglet_quantize::export(&bytes.model().unwrap(), &export).unwrap();
-        let exported = Checkpoint::open(&export).unwrap();
-        assert!(exported.is_export());
-        let (again, same) = ModelBytes::convert(&exported, &Options::default());
-        assert_eq!(same.content_hash, report.content_hash, "{name}");
-        again.model().unwrap();
+        for bits in [Bits::Eight, Bits::Four] {
+            let options = Options { bits, ..Options::default() };
+            let checkpoint = Checkpoint::open(&Fixture::named(&name).path("model.pth")).unwrap();
+            let (bytes, report) = ModelBytes::convert(&checkpoint, &options);
+            assert!(report.tensors.iter().all(|tensor| tensor.weights == bits.weights()));
+            let folder = tempfile::tempdir().unwrap();
+            let export = folder.path().join("weights.safetensors");
+            kinglet_quantize::export(&bytes.model().unwrap(), &export).unwrap();
+            let exported = Checkpoint::open(&export).unwrap();
+            assert!(exported.is_export());
+            let (again, same) = ModelBytes::convert(&exported, &options);
+            assert_eq!(same.content_hash, report.content_hash, "{name}, {bits:?}");
+            again.model().unwrap();
+        }
     }
+}
+
+/// Weights of four bits make a file of format 1.1, and say where they come from.
+#[test]
+fn four_bits_are_stated() {
+    let checkpoint = Checkpoint::open(&Fixture::named("golden/v7").path("model.pth")).unwrap();
+    let stated = |bits| {
+        let options = Options { bits, ..Options::default() };
+        let (bytes, report) = ModelBytes::convert(&checkpoint, &options);
+        let model = bytes.model().unwrap();
+        assert_eq!(kinglet_quantize::content_hash(&model), report.content_hash);
+        let provenance = String::from_utf8_lossy(model.section(Section::Provenance)).into_owned();
+        (model.header().minor, provenance.contains("weights: int4 in groups of 32"))
+    };
+    assert_eq!(stated(Bits::Eight), (0, false));
+    assert_eq!(stated(Bits::Four), (1, true));
 }
 
 /// What was changed between leaves the grid, and is quantized as any checkpoint is.

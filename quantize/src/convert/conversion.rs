@@ -2,7 +2,7 @@
 //!
 //! A vector is stored as f32. A matrix is measured first, in all groups at once, and packed with
 //! the group that costs the fewest bits for its error; what an export states of its own grid comes
-//! before that where the rows lie on it. Tables take up the norm that is computed once per token,
+//! before that where the rows lie on it. int4 has groups of one size. Tables take up the norm that is computed once per token,
 //! so that a device need not compute it.
 
 use std::io;
@@ -13,11 +13,13 @@ use kinglet::format::layout::layout;
 use kinglet::format::model::{Record, Section};
 use kinglet::format::shape::Shape;
 use kinglet::format::tensors::{self, Storage, TensorName, TensorSpec};
-use kinglet::kernels::matrix::{ROW_GROUP, padded_inputs};
+use kinglet::kernels::matrix::{ROW_GROUP, padded_inputs, padded_rows};
 use kinglet::kernels::weights::WeightType;
 
 use crate::checkpoint::{Checkpoint, Tensor};
-use crate::int8::{self, Errors, MAX_IN_TABLE, Measured, Packing, multiplier};
+use crate::int4;
+use crate::int8::{self, Errors, Measured};
+use crate::packing::{self, Packing};
 
 use super::Progress;
 use super::error::ConvertError;
@@ -41,8 +43,12 @@ pub(super) struct Conversion<'a> {
     pub(super) parameters: u64,
     all: u64,
     progress: Progress<'a>,
+    /// The type of the weights that are quantized.
+    weights: WeightType,
     /// A sparse matrix before it is turned.
     tiles: Vec<i8>,
+    /// Integers of int4 before they are nibbles.
+    quanta: Vec<i8>,
 }
 
 impl<'a> Conversion<'a> {
@@ -50,6 +56,7 @@ impl<'a> Conversion<'a> {
         checkpoint: &'a Checkpoint,
         shape: Shape,
         out: &'a Path,
+        weights: WeightType,
         progress: Progress<'a>,
     ) -> Result<Self, ConvertError> {
         let writer = Writer::new(out, shape).map_err(ConvertError::output(out))?;
@@ -63,7 +70,9 @@ impl<'a> Conversion<'a> {
             parameters: 0,
             all,
             progress,
+            weights,
             tiles: Vec::new(),
+            quanta: Vec::new(),
         })
     }
 
@@ -109,10 +118,16 @@ impl<'a> Conversion<'a> {
         self.checkpoint.tensor(name).ok_or_else(missing)
     }
 
-    fn record(&self, spec: &TensorSpec, group: usize, multiplier: f32) -> Record {
+    fn record(
+        &self,
+        spec: &TensorSpec,
+        weights: WeightType,
+        group: usize,
+        multiplier: f32,
+    ) -> Record {
         Record {
             storage: Some(spec.storage),
-            weights: WeightType::Int8,
+            weights,
             rows: spec.rows.of(&self.shape) as u32,
             cols: spec.cols.of(&self.shape) as u32,
             group: group as u32,
@@ -128,7 +143,7 @@ impl<'a> Conversion<'a> {
         tensor: &Tensor<'_>,
     ) -> Result<(), ConvertError> {
         let values = finite_values(tensor)?;
-        self.writer.tensor(index, self.record(spec, 0, 1.0));
+        self.writer.tensor(index, self.record(spec, WeightType::Int8, 0, 1.0));
         self.bytes(bytemuck::cast_slice(&values))
     }
 
@@ -148,66 +163,87 @@ impl<'a> Conversion<'a> {
         name: TensorName,
     ) -> Result<(), ConvertError> {
         let view = if spec.transposed { tensor.transposed() } else { *tensor };
-        let (count, inputs) = (spec.rows.of(&self.shape), view.columns());
+        let count = spec.rows.of(&self.shape);
         // Matrices that are stacked in one tensor follow one another row by row.
         let first = spec.part.map_or(0, |part| part.index * count);
         let rows = RowReader { tensor: &view, first, count };
         let name = name.to_string();
+        let Choice { packing, errors, largest, zeros } = self.choose(&name, spec.storage, &rows)?;
+        let Packing { group, multiplier, .. } = packing;
+        self.writer.tensor(index, self.record(spec, self.weights, group, multiplier));
+        let noise = match spec.storage {
+            Storage::Sparse => self.sparse(&packing, &rows, zeros)?,
+            _ => {
+                let parts = self.pack(&packing, &rows, zeros, |_, _| Ok(()))?;
+                parts.into_iter().map(|((), noise)| noise).sum()
+            }
+        };
+        let noise = match self.weights {
+            WeightType::Int4 => noise,
+            _ => errors.noise_of(group),
+        };
+        self.report(name, spec, &packing, [errors.signal, noise], largest);
+        Ok(())
+    }
+
+    /// How a matrix is quantized.
+    fn choose(
+        &self,
+        name: &str,
+        storage: Storage,
+        rows: &RowReader<'_>,
+    ) -> Result<Choice<'a>, ConvertError> {
+        let inputs = rows.tensor.columns();
         let mut measured = rows.measure(None)?;
         let largest = measured.largest;
-        let chosen = multiplier(largest);
-        if !measured.fits(chosen) {
-            measured = rows.measure(Some(chosen))?;
-        }
-        let mut errors = measured.errors;
-        let storage = spec.storage;
-        let group = errors.group(storage, inputs);
-        let mut packing = Packing { storage, inputs, group, multiplier: chosen };
-        let mut zeros = &[][..];
-        if let Some(grid) = self.checkpoint.grid(&name) {
-            let (group, multiplier) = (grid.group, grid.multiplier);
-            let kept = Packing { group, multiplier, ..packing };
-            if kept.is_possible() && rows.lie_on(&kept) {
-                (packing, zeros) = (kept, &grid.zeros);
-                errors = Errors { signal: errors.signal, ..Errors::default() };
+        let (group, multiplier) = match self.weights {
+            WeightType::Int4 => (int4::GROUP, int4::multiplier(largest)),
+            _ => {
+                let multiplier = int8::multiplier(largest);
+                if !measured.fits(multiplier) {
+                    measured = rows.measure(Some(multiplier))?;
+                }
+                (measured.errors.group(storage, inputs), multiplier)
             }
+        };
+        let packing = Packing { storage, weights: self.weights, inputs, group, multiplier };
+        let errors = measured.errors;
+        let chosen = Choice { packing, errors, largest, zeros: &[] };
+        let Some(grid) = self.checkpoint.grid(name).filter(|grid| grid.weights() == self.weights)
+        else {
+            return Ok(chosen);
+        };
+        let (group, multiplier) = (grid.group, grid.multiplier);
+        let kept = Packing { group, multiplier, ..packing };
+        if !kept.is_possible() || !rows.lie_on(&kept) {
+            return Ok(chosen);
         }
-        let Packing { group, multiplier, .. } = packing;
-        self.writer.tensor(index, self.record(spec, group, multiplier));
-        match storage {
-            Storage::Sparse => self.sparse(&packing, &rows, zeros)?,
-            _ => self.pack(&packing, &rows, zeros, |_, _| Ok(())).map(drop)?,
-        }
-        self.report(name, spec, group, &errors, largest);
-        Ok(())
+        let errors = Errors { signal: errors.signal, ..Errors::default() };
+        Ok(Choice { packing: kept, errors, zeros: &grid.zeros, ..chosen })
     }
 
     /// Quantizes and writes rows, chunk by chunk, after `f` has changed them: it is given the index
     /// of the first of some rows and their values. `zeros` are the scales of groups of zeros.
-    /// Returns what `f` returned, in order.
+    /// Returns what `f` returned, in order, and the squared errors of int4.
     fn pack<T: Send>(
         &mut self,
         packing: &Packing,
         rows: &RowReader<'_>,
-        zeros: &[(usize, usize, u16)],
+        zeros: Zeros<'_>,
         f: impl Fn(usize, &mut [f32]) -> Result<T, ConvertError> + Sync,
-    ) -> Result<Vec<T>, ConvertError> {
+    ) -> Result<Vec<(T, f64)>, ConvertError> {
         let (values_of, scales_of) = (packing.values_per_row(), packing.scales_per_row());
         let mut scales = vec![f16::ZERO; packing.padded(rows.count) * scales_of];
         let step = (CHUNK / values_of.max(1)).next_multiple_of(MAX_TOGETHER);
         let mut results = Vec::new();
         for first in (0..rows.count).step_by(step) {
             let chunk = first..rows.count.min(first + step);
-            let mut buffer = self.writer.buffer(packing.padded(chunk.len()) * values_of);
-            let values = bytemuck::cast_slice_mut(&mut buffer);
-            results.extend(rows.put(
-                packing,
-                chunk,
-                values,
-                &mut scales[first * scales_of..],
-                &f,
-            )?);
-            self.write(|writer| writer.put(buffer))?;
+            let count = packing.padded(chunk.len()) * values_of;
+            let scales = &mut scales[first * scales_of..];
+            self.quanta(packing, count, |values| {
+                results.extend(rows.put(packing, chunk, values, scales, &f)?);
+                Ok(())
+            })?;
         }
         packing.set_scales_of_zeros(zeros, &mut scales);
         self.write(Writer::align)?;
@@ -215,32 +251,55 @@ impl<'a> Conversion<'a> {
         Ok(results)
     }
 
+    /// Writes `count` integers, which `f` makes.
+    fn quanta(
+        &mut self,
+        packing: &Packing,
+        count: usize,
+        f: impl FnOnce(&mut [i8]) -> Result<(), ConvertError>,
+    ) -> Result<(), ConvertError> {
+        let mut buffer = self.writer.buffer(packing.weights.bytes(count as u64) as usize);
+        match packing.weights {
+            WeightType::Int4 => {
+                self.quanta.resize(count, 0);
+                f(&mut self.quanta)?;
+                packing.nibbles(&self.quanta, &mut buffer);
+            }
+            _ => f(bytemuck::cast_slice_mut(&mut buffer))?,
+        }
+        self.write(|writer| writer.put(buffer))
+    }
+
     /// Quantizes and writes a sparse matrix, in whose file order the last row precedes the second
-    /// input: it is quantized whole, then turned chunk by chunk.
+    /// input: it is quantized whole, then turned chunk by chunk. Returns the squared error of int4.
     fn sparse(
         &mut self,
         packing: &Packing,
         rows: &RowReader<'_>,
-        zeros: &[(usize, usize, u16)],
-    ) -> Result<(), ConvertError> {
+        zeros: Zeros<'_>,
+    ) -> Result<f64, ConvertError> {
         let (inputs, padded) = (packing.inputs, packing.padded(rows.count));
         let groups = packing.scales_per_row();
         let mut scales = vec![f16::ZERO; padded * groups];
         let mut tiles = std::mem::take(&mut self.tiles);
         tiles.resize(padded * inputs, 0);
-        rows.put(packing, 0..rows.count, &mut tiles, &mut scales, |_, _| Ok(()))?;
+        // A tile of padding is none of the rows.
+        tiles[padded_rows(rows.count) * inputs..].fill(0);
+        let parts = rows.put(packing, 0..rows.count, &mut tiles, &mut scales, |_, _| Ok(()))?;
         let all = padded_inputs(inputs);
         let step = (CHUNK / padded).next_multiple_of(MAX_TOGETHER);
         for first in (0..all).step_by(step) {
-            let mut buffer = self.writer.buffer(step.min(all - first) * padded);
-            int8::turn(&tiles, inputs, padded, first, bytemuck::cast_slice_mut(&mut buffer));
-            self.write(|writer| writer.put(buffer))?;
+            self.quanta(packing, step.min(all - first) * padded, |turned| {
+                packing::turn(&tiles, inputs, padded, first, turned);
+                Ok(())
+            })?;
         }
         self.tiles = tiles;
         packing.set_scales_of_zeros(zeros, &mut scales);
         self.write(Writer::align)?;
-        let scales = int8::turn_scales(&scales, groups, padded);
-        self.bytes(bytemuck::cast_slice(&scales))
+        let scales = packing::turn_scales(&scales, groups, padded);
+        self.bytes(bytemuck::cast_slice(&scales))?;
+        Ok(parts.into_iter().map(|((), noise)| noise).sum())
     }
 
     /// Weight and bias of LayerNorm ln0; `None` where the model has none.
@@ -319,21 +378,27 @@ impl<'a> Conversion<'a> {
     ) -> Result<(), ConvertError> {
         let inputs = tensor.columns();
         let rows = RowReader { tensor, first: 0, count: tensor.rows() };
-        let packing = Packing { storage: spec.storage, inputs, group: ROW_GROUP, multiplier: 1.0 };
-        self.writer.tensor(index, self.record(spec, ROW_GROUP, 1.0));
-        let grid = self.checkpoint.grid(tensor.name());
+        let (storage, weights) = (spec.storage, self.weights);
+        let packing = Packing { storage, weights, inputs, group: ROW_GROUP, multiplier: 1.0 };
+        self.writer.tensor(index, self.record(spec, weights, ROW_GROUP, 1.0));
+        let grid = self.checkpoint.grid(tensor.name()).filter(|grid| grid.weights() == weights);
         let zeros = grid.map_or(&[][..], |grid| &grid.zeros);
-        let measured = self.pack(&packing, &rows, zeros, |first, rows| {
+        let parts = self.pack(&packing, &rows, zeros, |first, rows| {
             check_finite(tensor, first, rows)?;
             f(first, rows);
             Ok(measure(rows, inputs, Some(1.0)))
         })?;
+        let (measured, noise): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
         let Measured { errors, largest, .. } = total(&measured);
         let name = tensor.name().to_owned();
-        if largest.is_nan() || largest > MAX_IN_TABLE {
-            return Err(ConvertError::Range { tensor: name, largest });
+        let (noise, most) = match weights {
+            WeightType::Int4 => (noise.into_iter().sum(), int4::MAX_IN_TABLE),
+            _ => (errors.noise_of(ROW_GROUP), int8::MAX_IN_TABLE),
+        };
+        if largest.is_nan() || largest > most {
+            return Err(ConvertError::Range { tensor: name, largest, most });
         }
-        self.report(name, spec, ROW_GROUP, &errors, largest);
+        self.report(name, spec, &packing, [errors.signal, noise], largest);
         Ok(())
     }
 
@@ -341,19 +406,33 @@ impl<'a> Conversion<'a> {
         &mut self,
         name: String,
         spec: &TensorSpec,
-        group: usize,
-        errors: &Errors,
+        packing: &Packing,
+        [signal, noise]: [f64; 2],
         largest: f32,
     ) {
+        let Packing { weights, group, .. } = *packing;
         self.reports.push(TensorReport {
             name,
             rows: spec.rows.of(&self.shape),
             cols: spec.cols.of(&self.shape),
+            weights,
             group,
-            bytes: layout(spec, &self.shape, WeightType::Int8, group).len(),
-            signal: errors.signal,
-            noise: errors.noise_of(group),
+            bytes: layout(spec, &self.shape, weights, group).len(),
+            signal,
+            noise,
             largest,
         });
     }
+}
+
+/// Scales of groups of zeros: row, group and the bits of the scale.
+type Zeros<'z> = &'z [(usize, usize, u16)];
+
+/// How a matrix is quantized, and what it costs.
+struct Choice<'z> {
+    packing: Packing,
+    /// Of int8.
+    errors: Errors,
+    largest: f32,
+    zeros: Zeros<'z>,
 }

@@ -93,15 +93,16 @@ pub enum ConvertError {
     },
     /// A row table holds more than its scales can.
     #[error(
-        "tensor {tensor} has a row with {largest:e} in it as it is stored (LN0 included); int8 rows hold \
-         at most {most:e}",
-        most = crate::int8::MAX_IN_TABLE
+        "tensor {tensor} has a row with {largest:e} in it as it is stored (LN0 included); its rows hold \
+         at most {most:e}"
     )]
     Range {
         /// Its official name.
         tensor: String,
         /// The largest magnitude: infinite or NaN where f32 has no number for it.
         largest: f32,
+        /// The largest that rows of such weights hold.
+        most: f32,
     },
     /// The file holds no tuned state.
     #[error("holds no tuned state; expected tensors blocks.N.att.time_state")]

@@ -13,7 +13,7 @@
 //! Reading and quantizing go by blocks of rows on all cores, and the writer hashes and writes on a
 //! thread of its own, so what is in memory is some blocks and the scales of one tensor. The matrix
 //! that the sparse kernel reads is the exception: the file's order is by inputs, so its int8 form
-//! is made whole before it is turned.
+//! is made whole before it is turned. Of int4, too, integers are made in bytes, then packed.
 //!
 //! The first error that is reported is that of the first row, whichever thread was faster.
 
@@ -34,6 +34,7 @@ use std::path::Path;
 
 use kinglet::format::model::{Header, Section};
 use kinglet::format::shape::{Architecture, Shape};
+use kinglet::kernels::weights::WeightType;
 use kinglet::sampler::SamplerOptions;
 
 use crate::checkpoint::Checkpoint;
@@ -48,9 +49,32 @@ use writer::Writer;
 
 pub use report::{Hex, Report, TensorReport};
 
-/// What a conversion adds to the weights.
+/// Bits of the weights of matrices and tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Bits {
+    /// int8.
+    #[default]
+    Eight,
+    /// int4, embedding and head included.
+    Four,
+}
+
+impl Bits {
+    /// The type of the weights.
+    pub const fn weights(self) -> WeightType {
+        match self {
+            Self::Eight => WeightType::Int8,
+            Self::Four => WeightType::Int4,
+        }
+    }
+}
+
+/// How the weights become integers, and what a conversion adds to them.
 #[derive(Debug, Default)]
 pub struct Options<'a> {
+    /// Bits of the weights.
+    pub bits: Bits,
     /// The vocabulary to pack into the file.
     pub vocabulary: Option<&'a Vocabulary>,
     /// The state to start from, in place of one that the checkpoint may have.
@@ -101,7 +125,8 @@ pub fn convert(
         let hashing = threads::are_apart()
             .then(|| hashing.spawn_scoped(scope, || provenance(checkpoint, options)).ok())
             .flatten();
-        let mut converted = Conversion::new(checkpoint, shape, out, progress)?;
+        let mut converted =
+            Conversion::new(checkpoint, shape, out, options.bits.weights(), progress)?;
         let sections = [Section::Vectors, Section::Embedding, Section::Layers, Section::Head];
         sections.into_iter().try_for_each(|section| converted.section(section))?;
         let provenance = match hashing {

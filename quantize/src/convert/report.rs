@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use kinglet::format::shape::Shape;
+use kinglet::kernels::weights::WeightType;
 
 use crate::note::Note;
 
@@ -16,6 +17,8 @@ pub struct TensorReport {
     pub rows: usize,
     /// Inputs.
     pub cols: usize,
+    /// Type of the weights.
+    pub weights: WeightType,
     /// Inputs that share a scale.
     pub group: usize,
     /// Bytes in the file.
@@ -29,6 +32,11 @@ pub struct TensorReport {
 }
 
 impl TensorReport {
+    /// Bits of a weight, without its share of scales and padding.
+    pub const fn bits(&self) -> u32 {
+        self.weights.bytes(16) as u32 / 2
+    }
+
     /// Bits in the file per weight of the checkpoint.
     pub fn bits_per_weight(&self) -> f64 {
         8.0 * self.bytes as f64 / (self.rows as f64 * self.cols as f64)

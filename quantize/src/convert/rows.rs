@@ -7,7 +7,8 @@ use half::f16;
 use rayon::prelude::*;
 
 use crate::checkpoint::Tensor;
-use crate::int8::{Measured, Packing};
+use crate::int8::Measured;
+use crate::packing::Packing;
 
 use super::error::ConvertError;
 use super::finite::check_finite;
@@ -72,7 +73,8 @@ impl RowReader<'_> {
         self.map(|_, values| packing.is_exact(values)).into_iter().all(|exact| exact)
     }
 
-    /// Quantizes rows, after `f` has changed them, and returns what it returned for each block.
+    /// Quantizes rows, after `f` has changed them, and returns what it returned for each block,
+    /// with what [`Packing::put`] did.
     /// `values` and `scales` begin with those of the first row; scales of later rows may follow.
     pub(super) fn put<T: Send>(
         &self,
@@ -81,7 +83,7 @@ impl RowReader<'_> {
         values: &mut [i8],
         scales: &mut [f16],
         f: impl Fn(usize, &mut [f32]) -> Result<T, ConvertError> + Sync,
-    ) -> Result<Vec<T>, ConvertError> {
+    ) -> Result<Vec<(T, f64)>, ConvertError> {
         let step = self.tensor.rows_together();
         let blocks = values
             .par_chunks_mut(step * packing.values_per_row())
@@ -91,8 +93,7 @@ impl RowReader<'_> {
             let first = rows.start + index * step;
             self.with(first..rows.end.min(first + step), |rows| {
                 let result = f(self.first + first, rows)?;
-                packing.put(rows, values, scales);
-                Ok(result)
+                Ok((result, packing.put(rows, values, scales)))
             })
         });
         // The first error is that of the first row, whichever thread was faster.

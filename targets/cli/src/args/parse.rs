@@ -4,6 +4,7 @@ use std::num::{IntErrorKind, ParseIntError};
 use std::str::FromStr;
 
 use kinglet::format::shape::Shape;
+use kinglet_quantize::Bits;
 use kinglet_quantize::synthetic::OFFICIAL;
 
 /// Name and dimensions of an official model.
@@ -15,6 +16,14 @@ pub(super) fn official(name: &str) -> Result<Official, String> {
         let names = OFFICIAL.map(|(name, _)| name);
         format!("not a shape that is known; there are {}", names.join(", "))
     })
+}
+
+pub(super) fn bits(text: &str) -> Result<Bits, String> {
+    match text {
+        "8" => Ok(Bits::Eight),
+        "4" => Ok(Bits::Four),
+        _ => Err("weights have 8 or 4 bits".to_owned()),
+    }
 }
 
 pub(super) fn finite<T: FromStr + Copy + Into<f64>>(text: &str) -> Result<T, String> {

@@ -47,6 +47,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
         Some(name) => named_vocabulary(name)?,
     };
     let options = Options {
+        bits: args.bits,
         vocabulary: vocabulary.as_ref(),
         state: state.as_ref(),
         licence: args.licence.as_deref(),
@@ -83,7 +84,7 @@ fn with_report(
     Ok(file.finish()?)
 }
 
-/// Converts, with a progress bar, and prints what int8 costs each tensor.
+/// Converts, with a progress bar, and prints what rounding costs each tensor.
 fn convert_and_print(
     checkpoint: &Checkpoint,
     args: &QuantizeArgs,

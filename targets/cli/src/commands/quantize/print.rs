@@ -111,6 +111,7 @@ impl Totals {
                 "name": tensor.name,
                 "rows": tensor.rows,
                 "cols": tensor.cols,
+                "bits": tensor.bits(),
                 "group": tensor.group,
                 "bits_per_weight": tensor.bits_per_weight(),
                 "snr_db": tensor.snr_db(),
@@ -136,7 +137,7 @@ impl Totals {
     }
 }
 
-/// Tensors that int8 costs much more than the others, the worst first.
+/// Tensors that rounding costs much more than the others, the worst first.
 fn unusual(tensors: &[TensorReport]) -> Vec<&TensorReport> {
     let mut errors: Vec<_> = tensors.iter().map(TensorReport::relative_error).collect();
     errors.sort_by(f64::total_cmp);
@@ -152,15 +153,16 @@ fn print_tensors(out: &mut impl Write, tensors: &[TensorReport]) -> io::Result<(
     let width = tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
     writeln!(
         out,
-        "{:width$}  {:>13}  {:>5}  {:>6}  {:>6}",
-        "tensor", "shape", "group", "bits", "SNR"
+        "{:width$}  {:>13}  {:>4}  {:>5}  {:>6}  {:>6}",
+        "tensor", "shape", "type", "group", "bits", "SNR"
     )?;
     for tensor in tensors {
         let shape = format!("{} x {}", tensor.rows, tensor.cols);
         writeln!(
             out,
-            "{:width$}  {shape:>13}  {:>5}  {:>6.3}  {:>3.1} dB",
+            "{:width$}  {shape:>13}  int{}  {:>5}  {:>6.3}  {:>3.1} dB",
             tensor.name,
+            tensor.bits(),
             tensor.group,
             tensor.bits_per_weight(),
             tensor.snr_db(),
@@ -171,6 +173,8 @@ fn print_tensors(out: &mut impl Write, tensors: &[TensorReport]) -> io::Result<(
 
 #[cfg(test)]
 mod tests {
+    use kinglet::kernels::weights::WeightType;
+
     use super::*;
 
     #[test]
@@ -179,6 +183,7 @@ mod tests {
             name: name.to_owned(),
             rows: 16,
             cols: 16,
+            weights: WeightType::Int8,
             group: 32,
             bytes: 300,
             signal: 1.0,

@@ -1,4 +1,4 @@
-//! `kinglet quantize --report`: what int8 changes in what the model says.
+//! `kinglet quantize --report`: what rounding changes in what the model says.
 //!
 //! The model file that was just written runs beside a float64 reference of the checkpoint, over the
 //! same tokens: those of a text, or drawn from the reference itself. The second says nothing of how
@@ -134,6 +134,7 @@ struct JsonTensor<'a> {
     name: &'a str,
     rows: usize,
     cols: usize,
+    bits: u32,
     group: usize,
     bits_per_weight: f64,
     relative_rms_error: f64,
@@ -146,6 +147,7 @@ impl<'a> JsonTensor<'a> {
             name: &tensor.name,
             rows: tensor.rows,
             cols: tensor.cols,
+            bits: tensor.bits(),
             group: tensor.group,
             bits_per_weight: tensor.bits_per_weight(),
             relative_rms_error: tensor.relative_error(),
@@ -229,10 +231,11 @@ fn compare(args: &QuantizeArgs, checkpoint: &Checkpoint, texts: &Texts) -> Resul
 
 fn print(quality: &Quality, worst: &[&TensorReport], told: bool) -> io::Result<()> {
     let mut out = IgnoreBrokenPipe::new(Stdout::lock());
+    let weights = if worst.iter().any(|tensor| tensor.bits() < 8) { "int4" } else { "int8" };
     let texts = if told { "texts of its own" } else { "texts" };
     writeln!(
         out,
-        "int8 against the checkpoint, at {} tokens of {} {texts}:",
+        "{weights} against the checkpoint, at {} tokens of {} {texts}:",
         quality.positions, quality.sequences
     )?;
     writeln!(out, "  KL divergence {:.2e} nats, at most {:.2e}", quality.kl, quality.largest_kl)?;

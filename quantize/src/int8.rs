@@ -15,15 +15,13 @@
 //! sum of its inputs.
 
 use half::f16;
-use kinglet::format::layout::TensorLayout;
 use kinglet::format::tensors::Storage;
-use kinglet::kernels::matrix::{
-    GROUPS, ROW_GROUP, TILE, TILE_INPUTS, TILE_ROWS, padded_inputs, padded_rows,
-};
-use kinglet::kernels::weights::WeightType;
+use kinglet::kernels::matrix::{GROUPS, ROW_GROUP, TILE_ROWS, padded_inputs};
 use rayon::prelude::*;
 
 use crate::multiversion::vectorized;
+use crate::packing::Packing;
+use crate::scales::{self, MAX_SCALE, MIN_SCALE, mantissa_of_f16, narrow, nearest, step};
 
 /// Largest magnitude of a quantized weight.
 const MAX_Q: f32 = 127.0;
@@ -41,45 +39,17 @@ const SPARSE_LEAST: usize = 128;
 /// top of f16, so that 2^28 fit between it and the smallest normal scale.
 const TOP_EXPONENT: i32 = 14;
 
-/// The range of normal f16 numbers.
-const MIN_SCALE: f32 = f16::MIN_POSITIVE.to_f32_const();
-const MAX_SCALE: f32 = f16::MAX.to_f32_const();
-
 /// The power of two by which a tensor's scales are multiplied, from its largest magnitude.
 pub fn multiplier(largest: f32) -> f32 {
-    let scale = largest / MAX_Q;
-    // Of zeros, and of what is too small for f32 to divide.
-    if scale == 0.0 {
-        return 1.0;
-    }
-    let exponent = f64::from(scale).log2().floor() as i32 - TOP_EXPONENT;
-    f32::from_bits(((exponent.clamp(-126, 127) + 127) as u32) << 23)
+    scales::multiplier(largest / MAX_Q, TOP_EXPONENT)
 }
 
 /// The scale of a group whose largest magnitude is `largest`, as a number that f16 holds: zero or
 /// normal.
 #[inline(always)]
 fn scale(largest: f32, multiplier: f32) -> f32 {
-    let scale = mantissa_of_f16(largest / MAX_Q / multiplier).clamp(MIN_SCALE, MAX_SCALE);
+    let scale = nearest(largest / MAX_Q / multiplier);
     if largest == 0.0 { 0.0 } else { scale }
-}
-
-/// `x`, which is not negative, rounded to the precision of f16, ties to even, but with the
-/// exponents of f32.
-#[inline(always)]
-fn mantissa_of_f16(x: f32) -> f32 {
-    /// Bits of an f32 mantissa that an f16 has no room for.
-    const DROPPED: u32 = 13;
-    let bits = x.to_bits();
-    let half = (1 << (DROPPED - 1)) - 1 + (bits >> DROPPED & 1);
-    f32::from_bits((bits + half) & !((1 << DROPPED) - 1))
-}
-
-/// What the weights of a group of this scale are multiples of. A group of zeros has any step.
-#[inline(always)]
-fn step(scale: f32, multiplier: f32) -> f32 {
-    let step = scale * multiplier;
-    if step == 0.0 { 1.0 } else { step }
 }
 
 /// The quotient of a weight and a step, rounded to an integer and increased by [`ROUND`].
@@ -333,181 +303,86 @@ impl Errors {
     }
 }
 
-/// Inputs of the panels in which a sparse matrix is turned: what is read of a tile of rows, and
-/// a line of what is written, stay in the first cache.
-const TRANSPOSE_PANEL: usize = 64;
-
-/// How the weights of a tensor become integers and scales.
-///
-/// Rows are quantized in any order, in parts of whole tiles of 16 rows (of any number for a
-/// row table). A dense matrix and a row table are then as the model file has them. A sparse
-/// matrix, whose inputs come first in the file, is turned when all rows are done.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Packing {
-    pub(crate) storage: Storage,
-    /// Length of a row.
-    pub(crate) inputs: usize,
-    /// Inputs that share a scale.
-    pub(crate) group: usize,
-    /// Of all scales.
-    pub(crate) multiplier: f32,
+/// Whether every weight of a group is a multiple of its step.
+pub(crate) fn is_exact(w: &[f32], multiplier: f32) -> bool {
+    let step = step(scale(largest(w), multiplier), multiplier);
+    w.iter().all(|&w| f32::from(quantum(w, step)) * step == w)
 }
 
 vectorized! {
-    fn put_tile(packing: &Packing, rows: &[f32], values: &mut [i8], scales: &mut [f16]) {
-        packing.tile(rows, values, scales)
+    /// Quantizes up to 16 rows of a matrix, as [`Packing::put`] does.
+    pub(crate) fn put_tile(
+        packing: &Packing,
+        rows: &[f32],
+        values: &mut [i8],
+        scales: &mut [f16],
+    ) {
+        tile(packing, rows, values, scales)
     }
 }
 
 vectorized! {
-    fn put_lines(packing: &Packing, rows: &[f32], values: &mut [i8], scales: &mut [f16]) {
-        packing.lines(rows, values, scales)
+    /// Quantizes rows of a table, as [`Packing::put`] does.
+    pub(crate) fn put_lines(
+        packing: &Packing,
+        rows: &[f32],
+        values: &mut [i8],
+        scales: &mut [f16],
+    ) {
+        lines(packing, rows, values, scales)
     }
 }
 
-impl Packing {
-    /// Values that a row takes, with its share of the padding.
-    pub(crate) fn values_per_row(&self) -> usize {
-        match self.storage {
-            Storage::Sparse => self.inputs,
-            _ => padded_inputs(self.inputs),
-        }
-    }
-
-    /// Scales that a row takes.
-    pub(crate) fn scales_per_row(&self) -> usize {
-        match self.storage {
-            Storage::Embedding => padded_inputs(self.inputs) / ROW_GROUP,
-            _ => self.inputs.div_ceil(self.group),
-        }
-    }
-
-    /// Rows with padding.
-    pub(crate) fn padded(&self, rows: usize) -> usize {
-        if self.storage == Storage::Embedding { rows } else { padded_rows(rows) }
-    }
-
-    /// Whether a matrix of these inputs can have the group.
-    pub(crate) fn is_possible(&self) -> bool {
-        self.group < 2 * padded_inputs(self.inputs)
-    }
-
-    /// Whether every weight of some rows is a multiple of its group's step, so that nothing is
-    /// lost.
-    pub(crate) fn is_exact(&self, weights: &[f32]) -> bool {
-        let groups = weights.chunks(self.inputs).flat_map(|row| row.chunks(self.group));
-        groups.into_iter().all(|w| {
-            let step = step(scale(largest(w), self.multiplier), self.multiplier);
-            w.iter().all(|&w| f32::from(quantum(w, step)) * step == w)
-        })
-    }
-
-    /// Gives groups of zeros the scale that they had: row, group and the bits of the scale.
-    /// `scales` are as [`put`](Self::put) leaves them. One that stands for a group with weights, or
-    /// for none, is left out.
-    pub(crate) fn set_scales_of_zeros(&self, zeros: &[(usize, usize, u16)], scales: &mut [f16]) {
-        let groups = self.scales_per_row();
-        for &(row, group, bits) in zeros.iter().filter(|&&(_, group, _)| group < groups) {
-            let at = match self.storage {
-                Storage::Embedding => row.checked_mul(groups).and_then(|at| at.checked_add(group)),
-                _ => (row / TILE_ROWS)
-                    .checked_mul(groups * TILE_ROWS)
-                    .and_then(|at| at.checked_add(group * TILE_ROWS + row % TILE_ROWS)),
-            };
-            let scale = f16::from_bits(bits);
-            match at.and_then(|at| scales.get_mut(at)) {
-                Some(kept)
-                    if *kept == f16::ZERO && scale >= f16::MIN_POSITIVE && scale <= f16::MAX =>
-                {
-                    *kept = scale;
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Quantizes some tiles of rows.
-    ///
-    /// * `weights`: `[row][inputs]`
-    /// * `values`: for a dense matrix `[row/16][input/4][16][4]`, for a sparse one
-    ///   `[row/16][input][16]`, for a table `[row][input]`; all of them are written
-    /// * `scales`: `[row/16][input/group][16]`, or `[row][input/32]` for a table
-    pub(crate) fn put(&self, weights: &[f32], values: &mut [i8], scales: &mut [f16]) {
-        if self.storage == Storage::Embedding {
-            return put_lines(self, weights, values, scales);
-        }
-        let values = values.chunks_mut(TILE_ROWS * self.values_per_row());
-        let scales = scales.chunks_mut(TILE_ROWS * self.scales_per_row());
-        for ((rows, values), scales) in
-            weights.chunks(TILE_ROWS * self.inputs).zip(values).zip(scales)
-        {
-            put_tile(self, rows, values, scales);
-        }
-    }
-
-    /// Quantizes up to 16 rows of a matrix.
-    #[inline(always)]
-    fn tile(&self, rows: &[f32], values: &mut [i8], scales: &mut [f16]) {
-        let Self { inputs, group, multiplier, .. } = *self;
-        if rows.len() < TILE_ROWS * inputs || !inputs.is_multiple_of(LEAST) {
-            values.fill(0);
-            scales.fill(f16::ZERO);
-        }
-        for start in (0..inputs).step_by(group) {
-            let span = start..inputs.min(start + group);
-            let mut maxima = [0.0; TILE_ROWS];
-            for (most, row) in maxima.iter_mut().zip(rows.chunks(inputs)) {
-                *most = largest_of(&row[span.clone()]);
-            }
-            let mut steps = [0.0; TILE_ROWS];
-            let lanes = scales[start / group * TILE_ROWS..].iter_mut().zip(&mut steps);
-            for (most, (out, step_of)) in maxima.into_iter().zip(lanes) {
-                let scale = scale(most, multiplier);
-                (*out, *step_of) = (narrow(scale), step(scale, multiplier));
-            }
-            for first in span.clone().step_by(LEAST) {
-                let block = first..span.end.min(first + LEAST);
-                let mut quanta = [[0; LEAST]; TILE_ROWS];
-                for ((row, quanta), step) in rows.chunks(inputs).zip(&mut quanta).zip(steps) {
-                    let w = &row[block.clone()];
-                    match w.as_array::<LEAST>() {
-                        Some(w) => put_quanta(quanta, w, step),
-                        None => put_quanta(quanta, w, step),
-                    }
-                }
-                let out = &mut values[first * TILE_ROWS..];
-                match self.storage {
-                    Storage::Sparse => put_inputs(out, &quanta, block.len()),
-                    _ => put_lanes(out, &quanta),
-                }
-            }
-        }
-    }
-
-    /// Quantizes rows of a table.
-    #[inline(always)]
-    fn lines(&self, rows: &[f32], values: &mut [i8], scales: &mut [f16]) {
-        let values = values.chunks_mut(self.values_per_row());
-        let scales = scales.chunks_mut(self.scales_per_row());
-        for ((row, values), scales) in rows.chunks(self.inputs).zip(values).zip(scales) {
-            let groups = row.chunks(ROW_GROUP).zip(values.chunks_mut(ROW_GROUP)).zip(scales);
-            for ((w, values), out) in groups {
-                let scale = scale(largest_of(w), self.multiplier);
-                *out = narrow(scale);
-                let (values, padding) = values.split_at_mut(w.len());
-                put_quanta(values, w, step(scale, self.multiplier));
-                padding.fill(0);
-            }
-        }
-    }
-}
-
-/// A scale as f16, which holds it exactly.
+/// Quantizes up to 16 rows of a matrix.
 #[inline(always)]
-fn narrow(scale: f32) -> f16 {
-    /// Between the exponent's biases, in the place of an f32's exponent.
-    const REBIAS: u32 = (127 - 15) << 23;
-    f16::from_bits((scale.to_bits().saturating_sub(REBIAS) >> 13) as u16)
+fn tile(packing: &Packing, rows: &[f32], values: &mut [i8], scales: &mut [f16]) {
+    let Packing { inputs, group, multiplier, .. } = *packing;
+    if rows.len() < TILE_ROWS * inputs || !inputs.is_multiple_of(LEAST) {
+        values.fill(0);
+        scales.fill(f16::ZERO);
+    }
+    for start in (0..inputs).step_by(group) {
+        let span = start..inputs.min(start + group);
+        let mut maxima = [0.0; TILE_ROWS];
+        for (most, row) in maxima.iter_mut().zip(rows.chunks(inputs)) {
+            *most = largest_of(&row[span.clone()]);
+        }
+        let mut steps = [0.0; TILE_ROWS];
+        let lanes = scales[start / group * TILE_ROWS..].iter_mut().zip(&mut steps);
+        for (most, (out, step_of)) in maxima.into_iter().zip(lanes) {
+            let scale = scale(most, multiplier);
+            (*out, *step_of) = (narrow(scale), step(scale, multiplier));
+        }
+        for first in span.clone().step_by(LEAST) {
+            let block = first..span.end.min(first + LEAST);
+            let mut quanta = [[0; LEAST]; TILE_ROWS];
+            for ((row, quanta), step) in rows.chunks(inputs).zip(&mut quanta).zip(steps) {
+                let w = &row[block.clone()];
+                match w.as_array::<LEAST>() {
+                    Some(w) => put_quanta(quanta, w, step),
+                    None => put_quanta(quanta, w, step),
+                }
+            }
+            packing.put_block(first, &quanta, values);
+        }
+    }
+}
+
+/// Quantizes rows of a table.
+#[inline(always)]
+fn lines(packing: &Packing, rows: &[f32], values: &mut [i8], scales: &mut [f16]) {
+    let values = values.chunks_mut(packing.values_per_row());
+    let scales = scales.chunks_mut(packing.scales_per_row());
+    for ((row, values), scales) in rows.chunks(packing.inputs).zip(values).zip(scales) {
+        let groups = row.chunks(ROW_GROUP).zip(values.chunks_mut(ROW_GROUP)).zip(scales);
+        for ((w, values), out) in groups {
+            let scale = scale(largest_of(w), packing.multiplier);
+            *out = narrow(scale);
+            let (values, padding) = values.split_at_mut(w.len());
+            put_quanta(values, w, step(scale, packing.multiplier));
+            padding.fill(0);
+        }
+    }
 }
 
 /// Quantizes a group.
@@ -518,109 +393,12 @@ fn put_quanta(out: &mut [i8], w: &[f32], step: f32) {
     }
 }
 
-/// Stores 32 inputs of 16 rows as tiles of 4 inputs: `[input/4][16][4]`.
-#[inline(always)]
-fn put_lanes(out: &mut [i8], quanta: &[[i8; LEAST]; TILE_ROWS]) {
-    let tiles = out.as_chunks_mut::<TILE>().0.iter_mut().take(LEAST / TILE_INPUTS);
-    for (first, tile) in (0..).step_by(TILE_INPUTS).zip(tiles) {
-        for (lane, quanta) in tile.as_chunks_mut::<TILE_INPUTS>().0.iter_mut().zip(quanta) {
-            *lane = std::array::from_fn(|input| quanta[first + input]);
-        }
-    }
-}
-
-/// Stores the first `inputs` of 32 inputs of 16 rows with the inputs first: `[input][16]`.
-#[inline(always)]
-fn put_inputs(out: &mut [i8], quanta: &[[i8; LEAST]; TILE_ROWS], inputs: usize) {
-    let out = out.as_chunks_mut::<TILE_ROWS>().0.iter_mut().take(inputs);
-    for (input, out) in out.enumerate() {
-        *out = std::array::from_fn(|row| quanta[row][input]);
-    }
-}
-
-/// Brings inputs `first..` of a sparse matrix from `[row/16][input][16]` into the file's order.
-///
-/// * `tiles`: of all rows, `inputs` each
-/// * `out`: `[input][row]`, as many of `rows` (a multiple of 16) values as are wanted; those
-///   beyond the last input become zeros
-pub(crate) fn turn(tiles: &[i8], inputs: usize, rows: usize, first: usize, out: &mut [i8]) {
-    let panels = out.par_chunks_mut(TRANSPOSE_PANEL * rows).enumerate();
-    panels.for_each(|(panel, out)| {
-        let first = first + panel * TRANSPOSE_PANEL;
-        let present = inputs.saturating_sub(first) * rows;
-        let (out, padding) = out.split_at_mut(present.min(out.len()));
-        padding.fill(0);
-        for (tile, values) in tiles.chunks(inputs * TILE_ROWS).enumerate() {
-            let values = values[first.min(inputs) * TILE_ROWS..].as_chunks::<TILE_ROWS>().0;
-            for (out, values) in out.chunks_mut(rows).zip(values) {
-                out[tile * TILE_ROWS..][..TILE_ROWS].copy_from_slice(values);
-            }
-        }
-    });
-}
-
-/// Brings the scales of a sparse matrix from `[row/16][group][16]` into `[group][row]`.
-pub(crate) fn turn_scales(tiles: &[f16], groups: usize, rows: usize) -> Vec<f16> {
-    let mut out = vec![f16::ZERO; rows * groups];
-    for (tile, scales) in tiles.chunks(groups * TILE_ROWS).enumerate() {
-        for (out, scales) in out.chunks_mut(rows).zip(scales.chunks(TILE_ROWS)) {
-            out[tile * TILE_ROWS..][..TILE_ROWS].copy_from_slice(scales);
-        }
-    }
-    out
-}
-
-/// The values and scales of one tensor, in the layout of the model file.
-#[derive(Debug)]
-pub struct Packed {
-    /// As [`TensorLayout`] has them.
-    pub values: Vec<i8>,
-    /// As [`TensorLayout`] has them.
-    pub scales: Vec<f16>,
-}
-
-impl Packed {
-    /// Quantizes a whole tensor: `weights`, `[row][inputs]`, in groups of `group` inputs, whose
-    /// scales `multiplier` multiplies.
-    ///
-    /// # Panics
-    /// When `storage` is that of vectors, which are not quantized.
-    pub fn new(
-        storage: Storage,
-        inputs: usize,
-        group: usize,
-        multiplier: f32,
-        weights: &[f32],
-    ) -> Self {
-        assert!(storage != Storage::Vector, "vectors are not quantized");
-        let packing = Packing { storage, inputs, group, multiplier };
-        let rows = weights.len() / inputs;
-        let padded = packing.padded(rows);
-        let (values_of, scales_of) = (packing.values_per_row(), packing.scales_per_row());
-        let mut values = vec![0; padded * values_of];
-        let mut scales = vec![f16::ZERO; padded * scales_of];
-        let tiles = values.par_chunks_mut(TILE_ROWS * values_of);
-        let tiles = tiles.zip(scales.par_chunks_mut(TILE_ROWS * scales_of));
-        let tiles = tiles.zip(weights.par_chunks(TILE_ROWS * inputs));
-        tiles.for_each(|((values, scales), rows)| packing.put(rows, values, scales));
-        if storage == Storage::Sparse {
-            let mut turned = vec![0; padded * padded_inputs(inputs)];
-            turn(&values, inputs, padded, 0, &mut turned);
-            scales = turn_scales(&scales, scales_of, padded);
-            values = turned;
-        }
-        let layout = TensorLayout::new(storage, WeightType::Int8, rows, inputs, group);
-        debug_assert_eq!(layout.values as usize, values.len());
-        debug_assert_eq!(layout.scales as usize, scales.len());
-        Self { values, scales }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packing::Packed;
     use kinglet::kernels::matrix::{Matrix, RowTable, SparseMatrix};
-    use kinglet::kernels::weights::Weights;
+    use kinglet::kernels::weights::WeightType;
     use proptest::prelude::*;
 
     fn multiplier_of(storage: Storage, w: &[f32]) -> f32 {
@@ -642,8 +420,8 @@ mod tests {
     /// The value of each weight as the core reads it: `[row][input]`.
     fn read(storage: Storage, inputs: usize, group: usize, w: &[f32]) -> Vec<f32> {
         let (rows, multiplier) = (w.len() / inputs, multiplier_of(storage, w));
-        let packed = Packed::new(storage, inputs, group, multiplier, w);
-        let (weights, scales) = (Weights::Int8(&packed.values), &*packed.scales);
+        let packed = Packed::new(storage, WeightType::Int8, inputs, group, multiplier, w);
+        let (weights, scales) = (packed.weights(), &*packed.scales);
         let at = |f: &dyn Fn(usize, usize) -> f32| {
             (0..rows)
                 .flat_map(|row| (0..inputs).map(move |i| (row, i)))
@@ -761,7 +539,8 @@ mod tests {
             prop_assert_eq!(errors.signal, sums.signal.iter().sum::<f64>());
             prop_assert_eq!(errors.noise, sums.noise.map(|lanes| lanes.iter().sum::<f64>()));
             for storage in [Storage::Matrix, Storage::Sparse, Storage::Embedding] {
-                let packing = Packing { storage, inputs, group, multiplier: 1.0 };
+                let weights = WeightType::Int8;
+                let packing = Packing { storage, weights, inputs, group, multiplier: 1.0 };
                 let rows = packing.padded(1);
                 let buffers = || (
                     vec![1i8; rows * packing.values_per_row()],
@@ -770,8 +549,8 @@ mod tests {
                 let ((mut values, mut scales), mut plain) = (buffers(), buffers());
                 packing.put(&row, &mut values, &mut scales);
                 match storage {
-                    Storage::Embedding => packing.lines(&row, &mut plain.0, &mut plain.1),
-                    _ => packing.tile(&row, &mut plain.0, &mut plain.1),
+                    Storage::Embedding => lines(&packing, &row, &mut plain.0, &mut plain.1),
+                    _ => tile(&packing, &row, &mut plain.0, &mut plain.1),
                 }
                 prop_assert_eq!((values, scales), plain);
             }
