@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use kinglet::kernels::weights::WeightType;
 use kinglet::num::state_dtype::{StateElement, f16};
 
 use super::DeviceArgs;
@@ -79,24 +78,6 @@ pub(crate) struct StateTypeArgs {
     /// What the state is kept in; f16 takes half the memory and rounds after every token
     #[arg(long, value_name = "TYPE", value_enum, default_value_t)]
     pub(crate) state_type: StateType,
-}
-
-/// The number of bits of a weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Bits {
-    #[value(name = "8")]
-    Eight,
-    #[value(name = "4")]
-    Four,
-}
-
-impl From<Bits> for WeightType {
-    fn from(bits: Bits) -> Self {
-        match bits {
-            Bits::Eight => Self::Int8,
-            Bits::Four => Self::Int4,
-        }
-    }
 }
 
 /// The type of a state's elements.

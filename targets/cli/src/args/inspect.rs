@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use kinglet_quantize::Bits;
 
-use super::parse::positive;
+use super::parse::{bits, positive};
 use super::size::parse_size;
-use super::{
-    Bits, DeviceArgs, EngineArgs, ModelArgs, PlacedModelArgs, ResidenceArgs, StateTypeArgs,
-};
+use super::{DeviceArgs, EngineArgs, ModelArgs, PlacedModelArgs, ResidenceArgs, StateTypeArgs};
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct InfoArgs {
@@ -63,7 +62,7 @@ pub(crate) struct FitArgs {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) ram: Option<u64>,
     /// Bits of a weight, where there is no file yet: what `kinglet quantize --bits` would write
-    #[arg(long, value_name = "BITS")]
+    #[arg(long, value_name = "BITS", value_parser = bits)]
     pub(crate) bits: Option<Bits>,
     /// Counts the memory that presence and frequency penalties need
     #[arg(long)]

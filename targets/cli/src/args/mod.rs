@@ -27,7 +27,7 @@ pub(crate) use self::bench::BenchArgs;
 #[cfg(all(feature = "chat", any(unix, windows)))]
 pub(crate) use self::chat::ChatArgs;
 pub(crate) use self::common::{
-    Bits, EngineArgs, ModelArgs, PlacedModelArgs, ResidenceArgs, StateType, StateTypeArgs,
+    EngineArgs, ModelArgs, PlacedModelArgs, ResidenceArgs, StateType, StateTypeArgs,
 };
 pub(crate) use self::device::{Device, DeviceArgs};
 pub(crate) use self::inspect::{

@@ -72,7 +72,7 @@ pub(super) struct Use {
 impl From<&FitArgs> for Use {
     fn from(args: &FitArgs) -> Self {
         let state_type = args.state.state_type;
-        let weights = args.bits.map_or(WeightType::Int8, WeightType::from);
+        let weights = args.bits.unwrap_or_default().weights();
         Self { penalties: args.penalties, state_type, weights }
     }
 }
