@@ -34,9 +34,9 @@ fn the_digest_is_that_of_every_machine() {
     assert_eq!(digest(&["--state-type", "f16"]), DIGEST_F16);
 }
 
-/// Every way to compute, with states of a type.
-fn check(state: &str) {
-    let state = ["--state-type", state, "--tokens", TOKENS];
+/// Every way to compute, with states of a type; `model` are the arguments that name it.
+fn check(model: &[&str], state: &str) {
+    let state = [model, &["--state-type", state, "--tokens", TOKENS]].concat();
     let one = [&state[..], &["--kernel", "scalar", "-t", "1", "--batch", "1"]].concat();
     let expected = digest(&one);
     let mut sets = 0;
@@ -57,12 +57,30 @@ fn check(state: &str) {
 
 #[test]
 fn the_digest_does_not_depend_on_how_it_is_computed() {
-    check("f32");
+    check(&[], "f32");
 }
 
 #[test]
 fn the_digest_of_an_f16_state_does_not_either() {
-    check("f16");
+    check(&[], "f16");
+}
+
+/// The shipped model with weights of four bits.
+#[cfg(feature = "quantizer")]
+#[test]
+fn the_digest_of_four_bits_does_not_either() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (weights, model) = (path("weights.safetensors"), path("q4.kinglet"));
+    let kinglet = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_kinglet")).args(args).output();
+        let output = output.expect("the program");
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    kinglet(&["export", "-o", &weights]);
+    kinglet(&["quantize", &weights, "-o", &model, "--bits", "4"]);
+    assert_ne!(digest(&["-m", &model]), DIGEST);
+    check(&["-m", &model], "f32");
 }
 
 #[cfg(unix)]
