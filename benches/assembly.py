@@ -5,7 +5,8 @@
     python3 benches/assembly.py PROGRAM --mca llvm-mca-16 znver4,sapphirerapids
 
 The program holds the kernels, with symbols. What must be so:
-- the dense and the sparse kernels multiply with VPDPBUSD on 512-bit registers;
+- the dense and the sparse kernels, one for each type of weights, multiply with
+  VPDPBUSD on 512-bit registers;
 - no loop around a VPDPBUSD, of those without a loop inside, calls a function or
   may branch to a bounds check's panic;
 - none of the project's functions has a fused multiply-add: its one rounding
@@ -21,6 +22,7 @@ of registers alone, show how fast each is taken to multiply.
 """
 
 import csv
+import itertools
 import re
 import shlex
 import subprocess
@@ -29,6 +31,8 @@ import sys
 # Of a loop, so many that its start and end do not count.
 ITERATIONS = 1000
 KERNELS = ("Avx512Vnni::dense", "Avx512Vnni::sparse")
+# Types of weights, for each of which the program has a kernel of the same name.
+WEIGHT_TYPES = 2
 PANIC = re.compile(r"core::(panicking|slice::index|option::expect|result::unwrap|option::unwrap)")
 FUSED = re.compile(r"vfn?m(add|sub|addsub|subadd)[0-9]*[ps][sdh]")
 FUNCTION = re.compile(r"^[0-9a-f]+ <(.*)>:$")
@@ -170,11 +174,12 @@ def print_cycles(program, tool, processors):
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(["kernel", "loop", "processor", "instructions", "vpdpbusd", "cycles"])
     loops = [("registers alone", 1, alone())]
+    numbers = {kernel: itertools.count(1) for kernel in KERNELS}
     for name, body in functions(program):
         for kernel in KERNELS:
             if name.endswith(kernel):
-                found = enumerate(multiplying_loops(body)[1], 1)
-                loops += [(kernel, number, body[a : b + 1]) for number, (a, b) in found]
+                found = zip(multiplying_loops(body)[1], numbers[kernel])
+                loops += [(kernel, number, body[a : b + 1]) for (a, b), number in found]
     for kernel, number, loop in loops:
         for processor in processors.split(","):
             found = f"{cycles(tool, processor, loop):.2f}"
@@ -191,7 +196,7 @@ def main():
     names = callees(program)
     if not any("panic_bounds_check" in name for name in names.values()):
         sys.exit("the program's panics are not found by their names: this check would see none")
-    wrong, seen = [], set()
+    wrong, seen = [], dict.fromkeys(KERNELS, 0)
     for name, body in functions(program):
         if "kinglet" not in name:
             continue
@@ -202,9 +207,11 @@ def main():
             if name.endswith(kernel):
                 loops, found = check_kernel(name, body, names)
                 wrong += found
-                seen.add(kernel)
+                seen[kernel] += 1
                 print(f"{kernel}: {len(body)} instructions, {loops} inner loops that multiply")
-    wrong += [f"{kernel} is not in the program" for kernel in KERNELS if kernel not in seen]
+    for kernel, times in seen.items():
+        if times != WEIGHT_TYPES:
+            wrong.append(f"{kernel} is {times} times in the program instead of {WEIGHT_TYPES}")
     if wrong:
         # Loops may share instructions.
         sys.exit("\n".join(dict.fromkeys(wrong)))

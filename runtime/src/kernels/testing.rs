@@ -85,7 +85,7 @@ macro_rules! kernel_tests {
 /// primes, and several blocks with a rest.
 pub const ROWS: [usize; 13] = [1, 7, 8, 15, 16, 17, 31, 33, 61, 64, 97, 130, 272];
 /// ChunksOf of inputs that cross and end at pages, which kernels may read in other orders.
-const SPARSE_ROWS: [usize; 7] = [400, 529, 768, 1000, 1024, 1345, 2048];
+const SPARSE_ROWS: [usize; 8] = [400, 529, 768, 1000, 1024, 1345, 2048, 4096];
 /// More rows than a kernel is likely to take at once.
 pub const LARGEST_ROWS: usize = 8213;
 /// Input counts of the same kind; 1056 is two of the largest groups and a short one.

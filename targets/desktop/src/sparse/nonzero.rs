@@ -89,7 +89,7 @@ impl Active {
     }
 
     /// Like [`find`](Self::find), for the first group of `groups` with an active
-    /// input, if there is one.
+    /// input, if there is one. Takes the groups up to this one.
     ///
     /// # Safety
     ///
@@ -98,7 +98,7 @@ impl Active {
     pub(super) unsafe fn find_next<D: DotProduct, W: WeightType>(
         &mut self,
         job: &Sparse<'_, W>,
-        groups: Range<usize>,
+        groups: &mut Range<usize>,
     ) {
         self.fours = 0;
         for group in groups {

@@ -1,7 +1,7 @@
 //! Products of one token: the stream of weights from memory.
 //!
 //! ```text
-//! for each run of rows (at most 2048):                  sums and totals: L1
+//! for each run of rows (at most 4096):                  sums and totals: L1, L2
 //!     totals = 0
 //!     for each group with active inputs:
 //!         sums = correction of the zero point
@@ -12,10 +12,11 @@
 //!         totals += f32(sums) * scales[group]
 //! ```
 //!
-//! The product is bound by memory: each weight is read once and used once. The list of the next
-//! group's active inputs is made before a group is summed, so that prefetching does not stop at
-//! a group's end. More fours side by side mean more streams at a time; four of them are used
-//! where rows are read out of order, two otherwise.
+//! The product is bound by memory: each weight is read once and used once. The lists of the next
+//! two groups' active inputs are made before a group is summed, so that prefetching does not stop
+//! at a group's end: with nine tenths of zeros a group of 128 has three fours or four. More fours
+//! side by side mean more streams at a time; four of them are used where rows are read out of
+//! order, and with int4, whose rows are half as long, where there are 32 registers; two otherwise.
 
 #![expect(
     clippy::needless_range_loop,
@@ -23,6 +24,7 @@
 )]
 
 use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+use core::mem::MaybeUninit;
 use core::ops::Range;
 
 use kinglet_simd::OutputRows;
@@ -38,21 +40,27 @@ use crate::weight_type::{MAX_PER_BYTE, Operand, WeightType};
 /// (T1), because the first level has too few outstanding misses to fill the memory bus where
 /// the hardware prefetcher cannot guess the next address.
 const AHEAD: usize = 4;
-/// GroupTask that are summed together for a single token: their sums and the
-/// weights in use fit into the first-level cache.
-pub(super) const RUN_ROWS: usize = 2048;
+/// Groups whose active inputs are listed: one that is summed, and those that may have the next
+/// [`AHEAD`] fours.
+const LISTS: usize = 3;
+/// Rows that are summed together for a single token. Their sums and totals may be all of a
+/// first-level cache; with half as many rows, which leave room, products with 4096 rows are
+/// slower from memory by 10 to 30 %.
+pub(super) const RUN_ROWS: usize = 4096;
 
-/// Sums of a run of rows, as integers over a group and as floats over all.
+/// Sums of a run of rows, as integers over a group and as floats over all. Those of the rows in
+/// use are written before they are read.
 #[repr(align(64))]
 struct Run {
     /// Of each unit the blocks, each in the order of [`Simd::interleave`].
-    sums: [i32; RUN_ROWS],
-    totals: [f32; RUN_ROWS],
+    sums: [MaybeUninit<i32>; RUN_ROWS],
+    totals: [MaybeUninit<f32>; RUN_ROWS],
 }
 
 impl Run {
     const fn new() -> Self {
-        Self { sums: [0; RUN_ROWS], totals: [0.0; RUN_ROWS] }
+        let (sums, totals) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+        Self { sums: [sums; RUN_ROWS], totals: [totals; RUN_ROWS] }
     }
 }
 
@@ -71,10 +79,10 @@ pub(super) unsafe fn single<D: DotProduct, W: WeightType>(
     let rows = out.rows();
     let scale = job.input.scales()[0] * job.matrix.multiplier();
     let mut run = Run::new();
-    let mut lists = [Active::new(), Active::new()];
+    let mut lists = [const { Active::new() }; LISTS];
     for (first, out) in runs::<W>(rows.start, out.token(0)) {
         let padded = padded::<W>(out.len());
-        run.totals[..padded].fill(0.0);
+        run.totals[..padded].fill(MaybeUninit::new(0.0));
         // SAFETY: the caller's promise; the rows of the run are in the matrix.
         unsafe {
             groups::<D, W>(
@@ -82,14 +90,15 @@ pub(super) unsafe fn single<D: DotProduct, W: WeightType>(
                 0..job.matrix.groups(),
                 &mut lists,
                 #[inline(always)]
-                |active, next| {
-                    let task = GroupTask { job, active, next, first, len: padded };
+                |lists| {
+                    let task = GroupTask { job, lists, first, len: padded };
                     add_group_task::<D, W>(&task, &mut run);
                 },
             );
         }
         for (out, total) in out.iter_mut().zip(&run.totals) {
-            *out = total * scale;
+            // SAFETY: `padded` totals, at least as many as the rows, were written.
+            *out = unsafe { total.assume_init() } * scale;
         }
     }
 }
@@ -114,7 +123,7 @@ pub(crate) unsafe fn terms<D: DotProduct, W: WeightType>(
     assert_eq!(terms.len(), range.len() * rows, "terms of other groups");
     assert!(range.end <= job.matrix.groups(), "no such group");
     let mut run = Run::new();
-    let mut lists = [Active::new(), Active::new()];
+    let mut lists = [const { Active::new() }; LISTS];
     let len = run_len::<W>(rows);
     for first in (0..rows).step_by(len) {
         let len = len.min(rows - first);
@@ -128,14 +137,15 @@ pub(crate) unsafe fn terms<D: DotProduct, W: WeightType>(
                 range.clone(),
                 &mut lists,
                 #[inline(always)]
-                |active, next| {
+                |lists| {
+                    let active = &lists[0];
                     of_run.by_ref().take(active.group - group).for_each(|idle| idle.fill(0.0));
                     group = active.group + 1;
-                    run.totals[..padded].fill(0.0);
-                    let task = GroupTask { job, active, next, first, len: padded };
+                    run.totals[..padded].fill(MaybeUninit::new(0.0));
+                    let task = GroupTask { job, lists, first, len: padded };
                     add_group_task::<D, W>(&task, &mut run);
                     if let Some(terms) = of_run.next() {
-                        terms.copy_from_slice(&run.totals[..len]);
+                        terms.copy_from_slice(run.totals[..len].assume_init_ref());
                     }
                 },
             );
@@ -158,7 +168,7 @@ fn runs<W: Operand>(start: usize, out: &mut [f32]) -> impl Iterator<Item = (usiz
 }
 
 /// Calls `f` with the active inputs of each group of `range` that has any, and
-/// with those of the next one.
+/// with those of the next ones.
 ///
 /// # Safety
 ///
@@ -166,18 +176,20 @@ fn runs<W: Operand>(start: usize, out: &mut [f32]) -> impl Iterator<Item = (usiz
 #[inline(always)]
 unsafe fn groups<D: DotProduct, W: WeightType>(
     job: &Sparse<'_, W>,
-    range: Range<usize>,
-    lists: &mut [Active; 2],
-    mut f: impl FnMut(&Active, &Active),
+    mut range: Range<usize>,
+    lists: &mut [Active; LISTS],
+    mut f: impl FnMut(&[&mut Active; LISTS]),
 ) {
-    let [mut active, mut next] = lists.each_mut();
+    let mut lists = lists.each_mut();
     // SAFETY: the caller's promise.
     unsafe {
-        active.find_next::<D, W>(job, range.clone());
-        while active.fours > 0 {
-            next.find_next::<D, W>(job, active.group + 1..range.end);
-            f(active, next);
-            core::mem::swap(&mut active, &mut next);
+        for list in &mut lists {
+            list.find_next::<D, W>(job, &mut range);
+        }
+        while lists[0].fours > 0 {
+            f(&lists);
+            lists.rotate_left(1);
+            lists[LISTS - 1].find_next::<D, W>(job, &mut range);
         }
     }
 }
@@ -185,9 +197,8 @@ unsafe fn groups<D: DotProduct, W: WeightType>(
 /// The rows of a run for the active inputs of a group.
 struct GroupTask<'a, W> {
     job: &'a Sparse<'a, W>,
-    active: &'a Active,
-    /// The group after it, or one without active inputs.
-    next: &'a Active,
+    /// The group, and those after it, or some without active inputs.
+    lists: &'a [&'a mut Active; LISTS],
     /// The first row.
     first: usize,
     /// Number of rows with padding.
@@ -195,17 +206,18 @@ struct GroupTask<'a, W> {
 }
 
 impl<W: WeightType> GroupTask<'_, W> {
-    /// Where the weights of four number `four` begin, of the next group beyond
+    /// Where the weights of four number `four` begin, of the next groups beyond
     /// this one's last; null if there is no such four.
     #[inline(always)]
-    fn weights(&self, four: usize) -> [*const u8; 4] {
-        let (active, four) = match four.checked_sub(self.active.fours) {
-            None => (self.active, four),
-            Some(four) => (self.next, four),
+    fn weights(&self, mut four: usize) -> [*const u8; 4] {
+        let mut lists = self.lists.iter();
+        let active = loop {
+            let Some(active) = lists.next() else { return [core::ptr::null(); 4] };
+            match four.checked_sub(active.fours) {
+                None => break active,
+                Some(beyond) => four = beyond,
+            }
         };
-        if four >= active.fours {
-            return [core::ptr::null(); 4];
-        }
         let weights = self.job.weights.as_ptr().wrapping_add(self.first / W::PER_BYTE);
         let group = active.group * self.job.matrix.group();
         let inputs: [i16; 4] = active.inputs.as_chunks().0[four];
@@ -223,13 +235,17 @@ impl<W: WeightType> GroupTask<'_, W> {
 unsafe fn add_group_task<D: DotProduct, W: WeightType>(task: &GroupTask<'_, W>, run: &mut Run) {
     let lanes = D::Simd::LANES;
     let unit = unit::<D, W>();
-    let GroupTask { job, active, first, len, .. } = *task;
+    let GroupTask { job, first, len, .. } = *task;
+    let active = &task.lists[0];
     let order = Order::new(len / W::PER_BYTE, active.fours * 4 > job.matrix.group() / 4 * 3);
-    run.sums[..len.next_multiple_of(unit)].fill(active.correction);
+    let correction = MaybeUninit::new(active.correction);
+    run.sums[..len.next_multiple_of(unit)].fill(correction);
+    let wide = lanes == 16;
+    let together = if order.is_scattered() || (wide && W::PER_BYTE > 1) { 4 } else { 2 };
     let mut four = 0;
-    // SAFETY: the caller's promise; there are that many fours.
+    // SAFETY: the caller's promise; there are that many fours. The sums of the run were written.
     unsafe {
-        while order.is_scattered() && four + 3 < active.fours {
+        while together > 2 && four + 3 < active.fours {
             add_fours::<D, W, 4>(task, four, order, &mut run.sums);
             four += 4;
         }
@@ -252,7 +268,7 @@ unsafe fn add_group_task<D: DotProduct, W: WeightType>(task: &GroupTask<'_, W>, 
                 for t in 0..4 {
                     let at = at + first_row::<D, W>(block, t);
                     if at < len {
-                        let total = run.totals.as_mut_ptr().add(at);
+                        let total = run.totals.as_mut_ptr().add(at).cast();
                         D::Simd::fold(sums[t], D::Simd::scales(scales.add(at)), total);
                     }
                 }
@@ -272,7 +288,7 @@ unsafe fn add_fours<D: DotProduct, W: WeightType, const Q: usize>(
     task: &GroupTask<'_, W>,
     four: usize,
     Order { piece, pieces, step }: Order,
-    sums: &mut [i32; RUN_ROWS],
+    sums: &mut [MaybeUninit<i32>; RUN_ROWS],
 ) {
     let lanes = D::Simd::LANES;
     let register = 4 * lanes;
@@ -288,7 +304,7 @@ unsafe fn add_fours<D: DotProduct, W: WeightType, const Q: usize>(
     unsafe {
         let mut activations = [[D::Simd::splat(0); 2]; Q];
         for i in 0..Q {
-            let q = task.active.q.as_ptr().add(4 * (four + i));
+            let q = task.lists[0].q.as_ptr().add(4 * (four + i));
             activations[i] = [D::Simd::broadcast(q), D::Simd::broadcast(q.add(2))];
         }
         let mut number = 0;
@@ -328,7 +344,7 @@ unsafe fn add_fours<D: DotProduct, W: WeightType, const Q: usize>(
                 for block in 0..W::PER_BYTE {
                     for t in 0..4 {
                         let at = at * W::PER_BYTE + (4 * block + t) * lanes;
-                        let sums = sums.as_mut_ptr().add(at);
+                        let sums = sums.as_mut_ptr().add(at).cast::<i32>();
                         let products = D::total(products[block][t]);
                         D::Simd::store(sums, D::Simd::add(D::Simd::load(sums.cast()), products));
                     }
