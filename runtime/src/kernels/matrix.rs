@@ -55,15 +55,17 @@ pub const fn padded_sparse_rows(weights: WeightType, rows: usize) -> usize {
 }
 
 /// Whether weights and scales are all that a matrix of these dimensions has, padding included:
-/// rows to a multiple of `row_pad`, inputs to [`INPUT_PAD`].
+/// rows to a multiple of `row_pad`, inputs to [`INPUT_PAD`]. Not inlined: once is enough code.
+#[inline(never)]
 const fn is_complete(
     rows: usize,
     row_pad: usize,
     inputs: usize,
     group: usize,
-    weights: Weights<'_>,
+    weights: Stored<'_>,
     scales: usize,
 ) -> bool {
+    let weights = weights.get();
     let groups = weights.weight_type().groups();
     let mut known = false;
     let mut i = 0;
@@ -99,14 +101,12 @@ macro_rules! quantized_matrix {
                 weights: Weights<'a>,
                 scales: &'a [f16],
             ) -> Option<Self> {
-                let row_pad = $row_pad(weights.weight_type());
+                let Some(weights) = Stored::new(weights) else { return None };
+                let row_pad = $row_pad(weights.get().weight_type());
                 if !is_complete(rows, row_pad, inputs, group, weights, scales.len()) {
                     return None;
                 }
-                match Stored::new(weights) {
-                    Some(weights) => Some(Self { rows, inputs, group, multiplier, weights, scales }),
-                    None => None,
-                }
+                Some(Self { rows, inputs, group, multiplier, weights, scales })
             }
 
             /// Number of outputs.
@@ -297,13 +297,11 @@ impl<'a> RowTable<'a> {
         weights: Weights<'a>,
         scales: &'a [f16],
     ) -> Option<Self> {
+        let Some(weights) = Stored::new(weights) else { return None };
         if !is_complete(rows, 1, width, ROW_GROUP, weights, scales.len()) {
             return None;
         }
-        match Stored::new(weights) {
-            Some(weights) => Some(Self { rows, width, weights, scales }),
-            None => None,
-        }
+        Some(Self { rows, width, weights, scales })
     }
 
     /// Number of rows.
@@ -337,33 +335,28 @@ impl<'a> RowTable<'a> {
         let groups = width / ROW_GROUP;
         let weights = self.weights().part(row * width, (row + 1) * width);
         let scales = &self.scales[row * groups..(row + 1) * groups];
+        let groups = out.chunks_mut(ROW_GROUP).zip(scales);
         match weights {
             Weights::Int8(weights) => {
-                let groups = weights.as_chunks::<ROW_GROUP>().0.iter().copied();
-                read_groups(groups, scales, out);
+                for ((out, scale), weights) in groups.zip(weights.chunks(ROW_GROUP)) {
+                    read_group(weights, *scale, out);
+                }
             }
             Weights::Int4(bytes) => {
-                let groups = bytes.as_chunks::<LINE_BLOCK>().0.iter();
-                read_groups(groups.map(weights::unpack_int4), scales, out);
+                for ((out, scale), bytes) in groups.zip(bytes.as_chunks::<LINE_BLOCK>().0) {
+                    read_group(weights::unpack_int4(bytes).as_flattened(), *scale, out);
+                }
             }
         }
     }
 }
 
-/// `x = f32(q) * scale`, of the groups of a row; of each group all weights in one array, or in
-/// several.
+/// `x = f32(q) * scale`, of a group of a row.
 #[inline(always)]
-fn read_groups<G: bytemuck::NoUninit>(
-    groups: impl Iterator<Item = G>,
-    scales: &[f16],
-    out: &mut [f32],
-) {
-    for ((out, weights), scale) in out.chunks_mut(ROW_GROUP).zip(groups).zip(scales) {
-        let scale = f16_scale_to_f32(*scale);
-        let weights: &[i8] = bytemuck::cast_slice(bytemuck::bytes_of(&weights));
-        for (out, q) in out.iter_mut().zip(weights) {
-            *out = f32::from(*q) * scale;
-        }
+fn read_group(weights: &[i8], scale: f16, out: &mut [f32]) {
+    let scale = f16_scale_to_f32(scale);
+    for (out, q) in out.iter_mut().zip(weights) {
+        *out = f32::from(*q) * scale;
     }
 }
 

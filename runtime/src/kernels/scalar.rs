@@ -101,6 +101,7 @@ fn add_tile(sums: &mut [i32; TILE_ROWS], tile: &[i8; TILE], q: &[i16; TILE_INPUT
 #[inline(always)]
 pub fn sparse_row_tile(matrix: &SparseMatrix<'_>, tile: usize, q: &[i16]) -> [f32; TILE_ROWS] {
     let rows = tile * TILE_ROWS..(tile + 1) * TILE_ROWS;
+    let stride = matrix.stride();
     let mut acc = [0.0; TILE_ROWS];
     for (group, q) in q.chunks(matrix.group()).enumerate() {
         let mut sums = [0i32; TILE_ROWS];
@@ -115,11 +116,12 @@ pub fn sparse_row_tile(matrix: &SparseMatrix<'_>, tile: usize, q: &[i16]) -> [f3
                     *sum += i32::from(*w) * i32::from(*q);
                 }
             };
-            match matrix.input(group * matrix.group() + i) {
-                Weights::Int8(weights) => add(&weights[rows.clone()]),
+            let start = (group * matrix.group() + i) * stride;
+            match matrix.weights() {
+                Weights::Int8(weights) => add(&weights[start + rows.start..start + rows.end]),
                 Weights::Int4(bytes) => {
                     // A block of 16 bytes has the rows of two tiles.
-                    let block = &bytes.as_chunks::<LINE_BLOCK>().0[tile / 2];
+                    let block = &bytes[start / 2..].as_chunks::<LINE_BLOCK>().0[tile / 2];
                     add(&unpack_int4(block)[tile % 2]);
                 }
             }

@@ -46,6 +46,13 @@ impl WeightType {
         }
     }
 
+    /// This type, where this build [reads](Self::enabled) it; int8 otherwise. Without int4 a
+    /// matrix that was checked has a type that the compiler knows.
+    #[inline(always)]
+    pub(crate) const fn read(self) -> Self {
+        if cfg!(feature = "q4") { self } else { Self::Int8 }
+    }
+
     /// Whether this build reads such weights: int4 is the feature `q4`.
     pub const fn enabled(self) -> bool {
         match self {

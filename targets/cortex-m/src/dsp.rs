@@ -149,14 +149,19 @@ impl QuadArith<Int4> for Dsp {
         group: usize,
     ) -> [f32; ROWS] {
         let segments = token.q.len();
-        let complete = weights.len() == segments && scales.len() == segments;
-        if group != 1 || segments == 0 || !complete || token.sums.len() != segments {
-            return four_rows_int4(weights, scales, token, quad, group);
-        }
+        assert!(segments > 0 && group > 0, "a token and groups");
+        assert!(weights.len() == segments && token.sums.len() == segments, "one token's");
+        assert!(scales.len() * group >= segments, "a scale to each group");
         assert!(quad < TILE_ROWS / ROWS, "four quads to a tile");
-        // SAFETY: all four have `segments` elements, of which there is one, and `quad` is at
-        // most 3, as just checked.
-        unsafe { instructions::four_rows_int4(weights, scales, token, quad) }
+        // SAFETY: there is one segment at least, as many of weights and sums, as many scales as
+        // groups, and `quad` is at most 3, as just checked.
+        unsafe {
+            if group == 1 {
+                instructions::four_rows_int4(weights, scales, token, quad)
+            } else {
+                instructions::four_rows_int4_groups(weights, scales, token, quad, group)
+            }
+        }
     }
 
     #[inline(always)]
@@ -172,19 +177,6 @@ impl QuadArith<Int4> for Dsp {
             }
         }
     }
-}
-
-/// Four rows of int4 with groups of several segments. Not inlined, for it is much code.
-#[cfg(all(dsp, target_abi = "eabihf"))]
-#[inline(never)]
-fn four_rows_int4(
-    weights: &[[u32; INT4_WEIGHTS]],
-    scales: &[[u32; quads::TILE_SCALES]],
-    token: quads::Token<'_>,
-    quad: usize,
-    group: usize,
-) -> [f32; ROWS] {
-    quads::four_rows::<Dsp, Int4>(weights, scales, token, quad, group)
 }
 
 /// The weights again, where they have four bytes at the offset of each entry.

@@ -45,15 +45,18 @@ impl Record {
 
     /// Reads a record; `None` when its storage is not known.
     pub const fn parse(bytes: &[u8; RECORD_LEN]) -> Option<Self> {
-        let (storage, weights) = match u32_at(bytes, 8) {
-            0 => (None, WeightType::Int8),
-            1 => (Some(Storage::Vector), WeightType::Int8),
-            2 => (Some(Storage::Matrix), WeightType::Int8),
-            3 => (Some(Storage::Sparse), WeightType::Int8),
-            4 => (Some(Storage::Embedding), WeightType::Int8),
-            5 => (Some(Storage::Matrix), WeightType::Int4),
-            6 => (Some(Storage::Sparse), WeightType::Int4),
-            7 => (Some(Storage::Embedding), WeightType::Int4),
+        let code = u32_at(bytes, 8);
+        // The codes of int4 follow those of int8, 2 to 4, in the same order.
+        let (weights, code) = match code > 4 {
+            true => (WeightType::Int4, code - 3),
+            false => (WeightType::Int8, code),
+        };
+        let storage = match code {
+            0 => None,
+            1 => Some(Storage::Vector),
+            2 => Some(Storage::Matrix),
+            3 => Some(Storage::Sparse),
+            4 => Some(Storage::Embedding),
             _ => return None,
         };
         Some(Self {
@@ -89,10 +92,10 @@ impl Record {
         bytes
     }
 
-    /// Where the parts of the tensor lie.
+    /// Where the parts of a tensor lie whose record was checked.
     pub(super) const fn layout(&self, storage: Storage) -> TensorLayout {
         let (rows, cols) = (self.rows as usize, self.cols as usize);
-        TensorLayout::new(storage, self.weights, rows, cols, self.group as usize)
+        TensorLayout::new(storage, self.weights.read(), rows, cols, self.group as usize)
     }
 
     pub(super) fn check(

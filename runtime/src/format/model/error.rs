@@ -187,9 +187,7 @@ impl fmt::Display for TensorProblem {
             Self::Absent => "is absent",
             Self::Unused => "is not used by its layer",
             Self::Storage => "is stored in another way than its architecture has it",
-            Self::WeightsDisabled => {
-                "has weights of four bits, which were left out of this build; build with the feature `q4`"
-            }
+            Self::WeightsDisabled => "has weights of four bits: build with the feature `q4`",
             Self::Shape => "has another shape than the header says",
             Self::Group => "has a group size that the format does not have",
             Self::Multiplier => "has a multiplier that is not a power of two",

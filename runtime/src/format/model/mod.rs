@@ -333,7 +333,7 @@ impl<'a> Model<'a> {
         let layout = record.layout(storage);
         let scales = start + layout.scales_offset() as usize;
         let values = &self.bytes[start..start + layout.values as usize];
-        let values = match record.weights {
+        let values = match record.weights.read() {
             WeightType::Int8 => Weights::Int8(bytemuck::cast_slice(values)),
             WeightType::Int4 => Weights::Int4(values),
         };

@@ -111,7 +111,8 @@ fn dense<K: Kernels>(kernels: &K, head: Matrix<'_>) -> Result<(), Failed> {
         return fail!("the head's first rows are no matrix");
     };
     let (mut found, mut expected) = ([0.0; ROWS], [0.0; ROWS]);
-    let sums = fill(q, head.inputs(), 1);
+    let mut sums = [0; _];
+    fill(q, &mut sums, head.inputs(), 1);
     let input = token(q, &sums, head.inputs());
     Scalar.products(&mut [Product { matrix, input, output: &mut expected }]);
     kernels.pack(q);
@@ -133,7 +134,8 @@ fn sparse<K: Kernels>(
         return Ok(());
     };
     let (found, expected) = outputs.split_at_mut(matrix.rows());
-    let sums = fill(q, matrix.inputs(), 7);
+    let mut sums = [0; _];
+    fill(q, &mut sums, matrix.inputs(), 7);
     let input = token(q, &sums, matrix.inputs());
     Scalar.sparse_product(SparseProduct { matrix, input, output: expected });
     kernels.sparse_product(SparseProduct { matrix, input, output: found });
@@ -178,7 +180,7 @@ fn widened(element: f16) -> f32 {
 
 /// Values with both ends of the range; one in `every` is not zero. Their sums, which the kernels
 /// of this target read for int4 alone.
-fn fill(q: &mut [i16], inputs: usize, every: usize) -> Sums {
+fn fill(q: &mut [i16], sums: &mut Sums, inputs: usize, every: usize) {
     for (i, q) in q[..inputs].iter_mut().enumerate().step_by(every) {
         *q = match i % 3 {
             0 => 32639,
@@ -186,13 +188,11 @@ fn fill(q: &mut [i16], inputs: usize, every: usize) -> Sums {
             _ => (i as i16).wrapping_mul(521) >> 1,
         };
     }
-    let mut sums = [0; _];
     if cfg!(feature = "q4") {
         for (sum, q) in sums.iter_mut().zip(q.chunks(INPUT_PAD)) {
             *sum = q.iter().map(|q| i32::from(*q)).sum();
         }
     }
-    sums
 }
 
 fn same<K: Kernels>(kernels: &K, found: &[f32], expected: &[f32]) -> Result<(), Failed> {

@@ -52,7 +52,8 @@
 //! * [`segment`]: eight quads, 32 inputs of four rows.
 //! * [`four_rows`]: all segments of a token with a scale to each, f32 accumulators in s16 to
 //!   s19. The hard-float ABI alone has the FPU that it needs.
-//! * [`segment_int4`], [`four_rows_int4`]: the same for int4.
+//! * [`segment_int4`], [`four_rows_int4`]: the same for int4, and [`four_rows_int4_groups`] for
+//!   groups of several segments, which a model of four bits has where they are as good.
 //! * [`listed`]: the active inputs of a sparse product, each with its four weights in a word;
 //!   [`listed_low`] and [`listed_high`] for the nibbles of the word's bytes.
 //! * [`fold`]: from i32 sums to f32 accumulators.
@@ -400,6 +401,38 @@ pub(super) unsafe fn four_rows(
     [s0, s1, s2, s3].map(f32::from_bits)
 }
 
+/// Takes 8 times the sum of activations in r7 off the sums of int4.
+#[cfg(target_abi = "eabihf")]
+macro_rules! correct {
+    () => {
+        "sub r4, r4, r7, lsl #3
+        sub r5, r5, r7, lsl #3
+        sub r12, r12, r7, lsl #3
+        sub lr, lr, r7, lsl #3"
+    };
+}
+
+/// From the sums of int4 to the f32 accumulators, with the scales in s4 and s5: that of [`fold`].
+#[cfg(target_abi = "eabihf")]
+macro_rules! accumulate {
+    () => {
+        "vmov s6, s7, r4, r5
+        vmov s8, s9, r12, lr
+        vcvtb.f32.f16 s10, s4
+        vcvtt.f32.f16 s11, s4
+        vcvtb.f32.f16 s12, s5
+        vcvtt.f32.f16 s13, s5
+        vcvt.f32.s32 s6, s6
+        vcvt.f32.s32 s7, s7
+        vcvt.f32.s32 s8, s8
+        vcvt.f32.s32 s9, s9
+        vmla.f32 s16, s6, s10
+        vmla.f32 s17, s7, s11
+        vmla.f32 s18, s8, s12
+        vmla.f32 s19, s9, s13"
+    };
+}
+
 /// [`four_rows`] of int4: the products of stored weights, less 8 times the sum of the segment's
 /// activations. r6, r7, and the addresses of scales and of those sums, wait in s0 to s3.
 ///
@@ -445,27 +478,11 @@ pub(super) unsafe fn four_rows_int4(
             "vldm r3, {{s4, s5}}",
             "ldr r7, [r2], #4",
             "add r3, r3, #32",
-            "sub r4, r4, r7, lsl #3",
-            "sub r5, r5, r7, lsl #3",
-            "sub r12, r12, r7, lsl #3",
-            "sub lr, lr, r7, lsl #3",
+            correct!(),
             "vmov s2, s3, r3, r2",
-            "vmov s6, s7, r4, r5",
-            "vmov s8, s9, r12, lr",
-            "vcvtb.f32.f16 s10, s4",
-            "vcvtt.f32.f16 s11, s4",
-            "vcvtb.f32.f16 s12, s5",
-            "vcvtt.f32.f16 s13, s5",
-            "vcvt.f32.s32 s6, s6",
-            "vcvt.f32.s32 s7, s7",
-            "vcvt.f32.s32 s8, s8",
-            "vcvt.f32.s32 s9, s9",
+            accumulate!(),
             "vmov r3, s15",
             "add r0, r0, #256",
-            "vmla.f32 s16, s6, s10",
-            "vmla.f32 s17, s7, s11",
-            "vmla.f32 s18, s8, s12",
-            "vmla.f32 s19, s9, s13",
             "cmp r1, r3",
             "bne 2b",
             "vmov r4, r5, s16, s17",
@@ -484,6 +501,99 @@ pub(super) unsafe fn four_rows_int4(
             out("s5") _, out("s6") _, out("s7") _, out("s8") _, out("s9") _,
             out("s10") _, out("s11") _, out("s12") _, out("s13") _, out("s15") _,
             out("s16") _, out("s17") _, out("s18") _, out("s19") _,
+            options(readonly, nostack),
+        );
+    }
+    [s0, s1, s2, s3].map(f32::from_bits)
+}
+
+/// [`four_rows_int4`] with `group` segments to a scale. Beside what waits there, the end of the group
+/// is in s14 and the bytes of its activations in s20.
+///
+/// # Safety
+///
+/// `weights` and both slices of `token` are of one length, at least 1, `scales` of one for each
+/// `group` of them, `group` is at least 1, and `quad` is at most 3.
+#[cfg(target_abi = "eabihf")]
+#[inline(always)]
+pub(super) unsafe fn four_rows_int4_groups(
+    weights: &[[u32; INT4_WEIGHTS]],
+    scales: &[[u32; TILE_SCALES]],
+    token: Token<'_>,
+    quad: usize,
+    group: usize,
+) -> [f32; ROWS] {
+    let tokens = token.q.as_ptr_range();
+    let (mut s0, mut s1, mut s2, mut s3): (u32, u32, u32, u32);
+    s0 = tokens.end.addr() as u32;
+    s1 = (group * size_of::<[u32; PAIRS]>()) as u32;
+    // The first accumulators.
+    s2 = 0;
+    // The end of the first group; the last may be shorter than others.
+    s3 = s0.min(tokens.start.addr() as u32 + s1);
+    // SAFETY: as in `four_rows_int4`, where each turn of the inner loop reads of `weights`, `q` and
+    // its sums, each of the outer one of `scales`, and a group ends at the token's end at the latest.
+    unsafe {
+        asm!(
+            extension!(),
+            "vmov s0, s1, r6, r7",
+            "vmov s2, s3, r3, r2",
+            "vmov s14, s15, lr, r4",
+            "vmov s20, r5",
+            "vmov s16, r12",
+            "vmov s17, r12",
+            "vmov s18, r12",
+            "vmov s19, r12",
+            "mov r6, #0x000F000F",
+            "2:",
+            "mov r4, #0",
+            "mov r5, #0",
+            "mov r12, #0",
+            "mov lr, #0",
+            "3:",
+            two_quads!(0, 8),
+            two_quads!(64, 72),
+            two_quads!(128, 136),
+            two_quads!(192, 200),
+            "vmov r2, s3",
+            "ldr r7, [r2], #4",
+            "vmov r3, s14",
+            "add r0, r0, #256",
+            "vmov s3, r2",
+            correct!(),
+            "cmp r1, r3",
+            "bne 3b",
+            "vmov r3, s2",
+            "vldm r3, {{s4, s5}}",
+            "add r3, r3, #32",
+            "vmov s2, r3",
+            accumulate!(),
+            "vmov r3, r2, s14, s15",
+            "vmov r7, s20",
+            "add r3, r3, r7",
+            "cmp r3, r2",
+            "it hi",
+            "movhi r3, r2",
+            "vmov s14, r3",
+            "cmp r1, r2",
+            "bne 2b",
+            "vmov r4, r5, s16, s17",
+            "vmov r12, lr, s18, s19",
+            "vmov r6, r7, s0, s1",
+            inout("r0") weights.as_ptr().cast::<u32>().add(quad * ROWS) => _,
+            inout("r1") tokens.start => _,
+            inout("r2") token.sums.as_ptr() => _,
+            inout("r3") scales.as_ptr().cast::<u32>().add(quad * ROWS / 2) => _,
+            inout("r4") s0,
+            inout("r5") s1,
+            inout("r12") s2,
+            inout("r14") s3,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+            out("s0") _, out("s1") _, out("s2") _, out("s3") _, out("s4") _,
+            out("s5") _, out("s6") _, out("s7") _, out("s8") _, out("s9") _,
+            out("s10") _, out("s11") _, out("s12") _, out("s13") _, out("s14") _,
+            out("s15") _, out("s16") _, out("s17") _, out("s18") _, out("s19") _,
+            out("s20") _,
             options(readonly, nostack),
         );
     }
