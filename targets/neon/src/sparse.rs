@@ -126,9 +126,11 @@ fn accumulate<S: Sparse, W: Packing>(
     acc: &mut [f32],
 ) {
     let GroupRows { matrix, weights, group, first, excess } = rows;
-    let stride = padded_sparse_rows(W::TYPE, matrix.rows()) / W::PER_BYTE;
+    // Those of `matrix`, whose type of weights is not known to the compiler.
+    let padded_rows = padded_sparse_rows(W::TYPE, matrix.rows());
+    let stride = padded_rows / W::PER_BYTE;
     let weights = &weights[group * matrix.group() * stride..];
-    let scales = &matrix.group_scales(group)[first..];
+    let scales = &matrix.scales()[group * padded_rows + first..(group + 1) * padded_rows];
     let mut row = 0;
     while row < acc.len() {
         let whole = (acc.len() - row) / TILE_ROWS;
