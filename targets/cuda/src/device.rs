@@ -195,6 +195,7 @@ kernels! {
     Dense8 = c"dense_8",
     DenseMma = c"dense_mma",
     Sparse = c"sparse",
+    SparseMma = c"sparse_mma",
     Wkv7F32 = c"wkv7_f32",
     Wkv7F16 = c"wkv7_f16",
     Wkv7Of64F32 = c"wkv7_64_f32",

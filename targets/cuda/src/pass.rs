@@ -25,10 +25,14 @@ const THREADS: u32 = 256;
 const TILE_ROWS: u32 = 16;
 const MMA_TILES: u32 = 8;
 const SPARSE_ROWS: u32 = 32;
+const SPARSE_MMA_ROWS: u32 = 128;
 /// Tokens of a block of each product kernel.
 const DENSE_TOKENS: u32 = 8;
 const MMA_TOKENS: u32 = 32;
-/// From this many tokens on tensor cores are used: less leave most of their columns empty.
+const SPARSE_MMA_TOKENS: u32 = 64;
+/// From this many tokens on tensor cores are used: less leave most of their columns empty. An
+/// eighth of a sparse product's inputs are not zero, so that so many tokens, each reading its own,
+/// read the matrix twice.
 const MIN_MMA_TOKENS: u32 = 17;
 /// Elements of a block of `find_not_finite`.
 const FINITE_BLOCK: u64 = 4096;
@@ -331,9 +335,14 @@ impl<D: Device> Pass<'_, D> {
         self.launch(kernel, blocks, THREADS, &params)
     }
 
-    /// The product of `ffn.value`, whose activations are mostly zero.
+    /// The product of `ffn.value`, whose activations are mostly zero: each token reads the inputs
+    /// that are not, or many tokens read all of them together.
     pub(crate) fn sparse(&self, product: &Product) -> Result<(), DeviceError> {
         let Product { matrix, input, store } = *product;
+        let (kernel, rows, tokens) = match self.size.tokens {
+            MIN_MMA_TOKENS.. => (Kernel::SparseMma, SPARSE_MMA_ROWS, SPARSE_MMA_TOKENS),
+            _ => (Kernel::Sparse, SPARSE_ROWS, 1),
+        };
         let params = SparseParams {
             weights: matrix.weights,
             scales: matrix.scales,
@@ -344,8 +353,8 @@ impl<D: Device> Pass<'_, D> {
             group: matrix.group,
             tokens: self.size.tokens,
         };
-        let blocks = [matrix.rows.div_ceil(SPARSE_ROWS), self.size.tokens];
-        self.launch(Kernel::Sparse, blocks, THREADS, &params)
+        let blocks = [matrix.rows.div_ceil(rows), self.size.tokens.div_ceil(tokens)];
+        self.launch(kernel, blocks, THREADS, &params)
     }
 
     /// The end of a time mix: `x += matrix y`.

@@ -186,7 +186,7 @@ impl Case {
             // SAFETY: the parameters are the kernel's, with addresses of this device.
             unsafe { device.launch(&launch) }.unwrap();
         };
-        if kernel == Kernel::Sparse {
+        if matches!(kernel, Kernel::Sparse | Kernel::SparseMma) {
             let params = SparseParams {
                 weights,
                 scales,
@@ -197,7 +197,10 @@ impl Case {
                 group,
                 tokens,
             };
-            let blocks = [rows.div_ceil(32), tokens];
+            let blocks = match kernel {
+                Kernel::Sparse => [rows.div_ceil(32), tokens],
+                _ => [rows.div_ceil(128), tokens.div_ceil(64)],
+            };
             launch(blocks, (&raw const params).cast(), size_of_val(&params));
         } else {
             let (tiles, of_block) = match kernel {
@@ -279,8 +282,39 @@ fn sparse_products_have_the_bits_of_the_core() {
     for (order, [rows, inputs, group]) in sizes().into_iter().enumerate() {
         for zeros in [0, 6, 8] {
             let case = Case::new([rows, inputs, group, 3], zeros);
-            let found = case.found(Kernel::Sparse, order as u32);
-            assert!(found == case.expected(true), "{rows} x {inputs}, {group}, {zeros} zeros of 8");
+            let expected = case.expected(true);
+            for kernel in [Kernel::Sparse, Kernel::SparseMma] {
+                let found = case.found(kernel, order as u32);
+                assert!(
+                    found == expected,
+                    "{kernel:?} {rows} x {inputs}, {group}, {zeros} zeros of 8"
+                );
+            }
+        }
+        // One token more than a warp of the tensor cores has, and than a block.
+        for &tokens in if few() { &[33][..] } else { &[32, 33, 65] } {
+            let case = Case::new([rows, inputs, group, tokens], 6);
+            let found = case.found(Kernel::SparseMma, order as u32);
+            assert!(found == case.expected(true), "{rows} x {inputs}, {group}, {tokens} tokens");
+        }
+    }
+}
+
+/// Every weight and activation is the largest that the contract allows, in the largest group.
+#[test]
+fn the_largest_sums_do_not_overflow() {
+    for (q, weight) in [(32639, 127), (-32639, 127), (32639, -127), (-32639, -127)] {
+        let mut case = Case::new([17, 1024, 512, 9], 0);
+        case.q.fill(q);
+        case.weights.fill(weight);
+        for (kernel, sparse) in [
+            (Kernel::Dense1, false),
+            (Kernel::Dense8, false),
+            (Kernel::DenseMma, false),
+            (Kernel::Sparse, true),
+            (Kernel::SparseMma, true),
+        ] {
+            assert!(case.found(kernel, 2) == case.expected(sparse), "{kernel:?}, {q} * {weight}");
         }
     }
 }
