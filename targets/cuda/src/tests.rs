@@ -115,6 +115,32 @@ impl Random {
     }
 }
 
+/// Copies of no bytes, of less than a piece, and of more than all slots hold, several at once.
+#[test]
+fn copies_keep_their_bytes() {
+    let mut device = Emulated::new(0);
+    device.reserve(1 << 20).unwrap();
+    let mut random = Random(1);
+    let lens = [0, 1, 127, 128, 129, 4096, 4097, 16384, 16385, 100_001, 0, 3];
+    let written = lens.map(|len| (0..len).map(|_| random.next() as u8).collect::<Vec<_>>());
+    let places = written.each_ref().map(|bytes| {
+        let place = device.allocate(bytes.len() as u64).unwrap();
+        // SAFETY: the allocation has this many bytes.
+        unsafe { device.write(place, bytes) }.unwrap();
+        place
+    });
+    for together in [1, 2, 5, lens.len()] {
+        let mut found = written.each_ref().map(|bytes| vec![0; bytes.len()]);
+        let mut parts: Vec<_> =
+            places.into_iter().zip(found.iter_mut().map(Vec::as_mut_slice)).collect();
+        for parts in parts.chunks_mut(together) {
+            // SAFETY: the allocations are as long.
+            unsafe { device.read(parts) }.unwrap();
+        }
+        assert!(found == written, "{together} together");
+    }
+}
+
 /// A matrix, dense or sparse, and activations of some tokens.
 struct Case {
     rows: usize,
@@ -226,7 +252,7 @@ impl Case {
             launch(blocks, (&raw const params).cast(), size_of_val(&params));
         }
         // SAFETY: the output has this many bytes.
-        unsafe { device.read(out, bytemuck::cast_slice_mut(&mut output)) }.unwrap();
+        unsafe { device.read(&mut [(out, bytemuck::cast_slice_mut(&mut output))]) }.unwrap();
         output.into_iter().map(f32::to_bits).collect()
     }
 }
