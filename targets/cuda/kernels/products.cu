@@ -10,12 +10,11 @@
 //
 // The layout of the model file, [row/16][input/4][16][4], suits the device as it is. Sixteen bytes
 // for each lane are eight tiles, 32 inputs of 16 rows, in one read of 512 bytes; and two words for
-// each lane are an operand of `mma` whose rows are permuted: lane (g, t) takes rows 2g and 2g + 1
-// of tile t in the place of rows g and g + 8.
+// each lane are an operand of `mma` whose rows are permuted.
 //
 // `dense_1` and `dense_8` are for decoding, bound by the bytes of the weights: a block of eight
-// warps is a tile of 16 rows, and its warps share the inputs. `dense_mma` is for prefill: a block
-// is 128 rows by 32 tokens, a warp 16 rows, on the tensor cores. They multiply bytes, so
+// warps is a tile of 16 rows, and its warps share the inputs. `dense_mma` and `sparse_mma` are for
+// prefill and for many sequences, on the tensor cores. They multiply bytes, so
 // q = 256 * high + low with a signed high and an unsigned low byte, two products and one sum.
 
 #include "numbers.h"
@@ -157,6 +156,33 @@ struct Fragments {
     }
 };
 
+// 128 rows of a dense matrix, [row/16][input/4][16][4]. In a stage the sixteen-byte pieces of a
+// tile of 16 rows, four rows c of four inputs i each, are [c/2][i%2][c%2][i/2]: the lanes of a
+// quarter of a warp read their first four inputs in one line, and their second four in another.
+struct TilesOfRows {
+    const int8_t *piece;     // what this thread copies of the first stage
+    const uint16_t *scales;  // those of this lane's four rows in the first group
+
+    DEVICE TilesOfRows(const int8_t *weights, const uint16_t *all_scales, uint32_t rows,
+                       uint32_t padded, uint32_t group, uint32_t first_row, uint32_t warp_row) {
+        const uint32_t thread = thread_index(), lane = thread % 32;
+        const uint32_t last_tile = (rows - 1) / 16, groups = (padded + group - 1) / group;
+        const uint64_t tile = minimum(first_row / 16 + thread / 32, last_tile);
+        const uint32_t i = lane % 4 * 2 + lane / 8 % 2, c = lane / 16 * 2 + lane / 4 % 2;
+        piece = weights + tile * padded * 16 + i * 64 + c * 16;
+        const uint64_t lane_tile = minimum((first_row + warp_row) / 16 + lane / 16, last_tile);
+        scales = all_scales + lane_tile * groups * 16 + lane / 4 % 4 * 4;
+    }
+    DEVICE const int8_t *piece_of(uint32_t input) const { return piece + uint64_t(input) * 16; }
+    DEVICE const uint16_t *scales_of(uint32_t group) const { return scales + uint64_t(group) * 16; }
+    static DEVICE Fragments fragments(const Words4 *stage, uint32_t warp_row) {
+        const uint32_t lane = thread_index() % 32;
+        const Words4 *rows = stage + warp_row / 16 * 32 + lane / 8 * 16 + lane % 8;
+        const Words4 first = rows[0], second = rows[8];
+        return Fragments(first.word, second.word);
+    }
+};
+
 // 128 rows of a sparse matrix, [input][row]. A stage is [input][warp ^ input/8][32 rows]: lanes that
 // read inputs of four t at once find them in different banks.
 struct RowsOfInputs {
@@ -281,78 +307,17 @@ DEVICE void mma_block(const Weights &weights, const Quantized &input, const Outp
     }
 }
 
-// ---- a dense product on tensor cores
-
-constexpr uint32_t DENSE_MMA_TOKENS = 32;
-// Inputs of the activations that a block stages at once.
-constexpr uint32_t STAGE = 32;
-// Words of a token's staged row: eight of bytes and one, so that rows start in different banks.
-constexpr uint32_t STAGE_WORDS = STAGE / 4 + 1;
-
-// 128 rows by 32 tokens. Its blocks count tiles of 16 rows by eights: `first_tile` is a multiple
-// of 8 here.
+// 128 rows by 64 tokens. Its blocks count tiles of 16 rows by eights: `first_tile` is a multiple of
+// 8 here.
 KERNEL(dense_mma, 256, ProductParams, p) {
-    SHARED(uint32_t, high, DENSE_MMA_TOKENS *STAGE_WORDS);
-    SHARED(uint32_t, low, DENSE_MMA_TOKENS *STAGE_WORDS);
-    const uint32_t thread = thread_index(), lane = thread % 32, g = lane / 4, t = lane % 4;
-    const auto &job = p.job[job_of(p, block_x() * WARPS)];
-    const uint32_t tiles = (job.output.rows + 15) / 16;
-    const uint32_t tile = block_x() * WARPS - job.first_tile + thread / 32;
-    // Warps beyond the rows compute the last tile and store nothing: they are needed to stage.
-    const uint64_t read_tile = minimum(tile, tiles - 1);
-    const uint32_t first_token = block_y() * DENSE_MMA_TOKENS;
-    const uint32_t padded = job.padded_inputs, group = job.group;
-    const uint32_t groups = (padded + group - 1) / group;
-    const int8_t *weights = job.weights + read_tile * padded * 16 + t * 64 + g * 8;
-
-    float acc[DENSE_MMA_TOKENS / 8][4] = {};
-    for (uint32_t of_group = 0; of_group < groups; of_group++) {
-        int32_t sum_high[DENSE_MMA_TOKENS / 8][4] = {}, sum_low[DENSE_MMA_TOKENS / 8][4] = {};
-        const uint32_t end = minimum((of_group + 1) * group, padded);
-        for (uint32_t input = of_group * group; input < end; input += STAGE) {
-            // A thread stages four inputs of a token.
-            const uint32_t token = first_token + thread / 8;
-            Words2 x = {{0, 0}};
-            if (token < p.tokens) {
-                const int16_t *q = job.input.q + uint64_t(token) * padded + input + thread % 8 * 4;
-                x = *reinterpret_cast<const Words2 *>(q);
-            }
-            sync_block();
-            const uint32_t at = thread / 8 * STAGE_WORDS + thread % 8;
-            low[at] = permute_bytes(x.word[0], x.word[1], 0x6420);
-            high[at] = permute_bytes(x.word[0], x.word[1], 0x7531);
-            sync_block();
-
-            const int8_t *w = weights + uint64_t(input) * 16;
-            const Words2 near = load_weights(reinterpret_cast<const Words2 *>(w));
-            const Words2 far = load_weights(reinterpret_cast<const Words2 *>(w + 4 * 64));
-            const uint32_t a[4] = {near.word[0], near.word[1], far.word[0], far.word[1]};
-            UNROLL for (uint32_t n = 0; n < DENSE_MMA_TOKENS / 8; n++) {
-                const uint32_t row = (n * 8 + g) * STAGE_WORDS + t;
-                const uint32_t b_high[2] = {high[row], high[row + 4]};
-                const uint32_t b_low[2] = {low[row], low[row + 4]};
-                mma_signed(sum_high[n], a, b_high);
-                mma_unsigned(sum_low[n], a, b_low);
-            }
-        }
-        const uint16_t *scales = job.scales + (read_tile * groups + of_group) * 16 + 2 * g;
-        const float scale[2] = {scale_to_float(scales[0]), scale_to_float(scales[1])};
-        UNROLL for (uint32_t n = 0; n < DENSE_MMA_TOKENS / 8; n++) {
-            UNROLL for (uint32_t i = 0; i < 4; i++) {
-                const int32_t sum = sum_high[n][i] * 256 + sum_low[n][i];
-                acc[n][i] = acc[n][i] + float(sum) * scale[i / 2];
-            }
-        }
-    }
-    UNROLL for (uint32_t n = 0; n < DENSE_MMA_TOKENS / 8; n++) {
-        UNROLL for (uint32_t i = 0; i < 4; i++) {
-            const uint32_t token = first_token + n * 8 + 2 * t + i % 2;
-            const uint32_t row = tile * 16 + 2 * g + i / 2;
-            if (token < p.tokens && row < job.output.rows) {
-                store(job.output, token, row, acc[n][i] * (job.input.scale[token] * job.multiplier));
-            }
-        }
-    }
+    constexpr uint32_t TILES = MMA_ROWS / 16;
+    const uint32_t warp_row = thread_index() / 32 % 4 * 32;
+    const auto &job = p.job[job_of(p, block_x() * TILES)];
+    const uint32_t first_row = (block_x() * TILES - job.first_tile) * 16;
+    const TilesOfRows weights(job.weights, job.scales, job.output.rows, job.padded_inputs,
+                              job.group, first_row, warp_row);
+    mma_block(weights, job.input, job.output, job.multiplier, job.padded_inputs, job.group,
+              first_row, block_y() * MMA_TOKENS, p.tokens);
 }
 
 // ---- a product whose activations are mostly zero

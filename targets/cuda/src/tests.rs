@@ -232,7 +232,7 @@ impl Case {
             let (tiles, of_block) = match kernel {
                 Kernel::Dense1 => (1, 1),
                 Kernel::Dense8 => (1, 8),
-                _ => (8, 32),
+                _ => (8, 64),
             };
             let job = |first_tile| ProductJob {
                 weights,
@@ -284,7 +284,7 @@ fn sizes() -> Vec<[usize; 3]> {
 #[test]
 fn dense_products_have_the_bits_of_the_core() {
     for (order, [rows, inputs, group]) in sizes().into_iter().enumerate() {
-        for &tokens in if few() { &[1, 9, 33][..] } else { &[1, 7, 9, 32, 33] } {
+        for &tokens in if few() { &[1, 9, 33][..] } else { &[1, 7, 9, 32, 33, 65] } {
             let case = Case::new([rows, inputs, group, tokens], 1);
             let expected = case.expected(false);
             // `dense_1` takes tokens one by one: a few are enough.

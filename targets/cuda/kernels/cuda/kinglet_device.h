@@ -59,14 +59,10 @@ DEVICE uint32_t permute_bytes(uint32_t a, uint32_t b, uint32_t selector) {
 DEVICE void add_shared(int32_t *sum, int32_t x) { atomicAdd(sum, x); }
 DEVICE void or_global(uint32_t *flags, uint32_t x) { atomicOr(flags, x); }
 
-// Weights are read once in a step: they pass by the first cache.
+// Weights that are read once in a step: they pass by the first cache.
 DEVICE Words4 load_weights(const Words4 *p) {
     const uint4 x = __ldcs(reinterpret_cast<const uint4 *>(p));
     return Words4{{x.x, x.y, x.z, x.w}};
-}
-DEVICE Words2 load_weights(const Words2 *p) {
-    const uint2 x = __ldcs(reinterpret_cast<const uint2 *>(p));
-    return Words2{{x.x, x.y}};
 }
 DEVICE uint32_t load_weights(const uint32_t *p) { return __ldcs(p); }
 
