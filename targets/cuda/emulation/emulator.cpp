@@ -166,6 +166,7 @@ static void fiber_main() {
 
 static void start(Fiber *fiber) {
     fiber->wait = Wait::NONE;
+    fiber->group = fiber->copies_len = 0;
     fiber->fake_stack = nullptr;
 #if defined(__x86_64__)
     // As if `kinglet_switch` had been called at the start of `fiber_main`: six registers, the

@@ -9,6 +9,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 
 namespace emulator {
@@ -33,8 +34,18 @@ struct SharedArray {
     SharedArray(void *memory, uint64_t len);
 };
 
+// A copy that a thread has not waited for, and which of its groups it is of.
+struct Copy {
+    void *to;
+    const void *from;
+    uint32_t group;
+};
+
 struct Thread {
     uint32_t index;
+    uint32_t group;  // the one that is not committed yet
+    uint32_t copies_len;
+    Copy copies[32];
 };
 
 // The thread that runs, and its block.
@@ -128,6 +139,29 @@ DEVICE uint32_t permute_bytes(uint32_t a, uint32_t b, uint32_t selector) {
 // Atomic, which the race check wants to see.
 DEVICE void add_shared(int32_t *sum, int32_t x) { __atomic_fetch_add(sum, x, __ATOMIC_RELAXED); }
 DEVICE void or_global(uint32_t *flags, uint32_t x) { __atomic_fetch_or(flags, x, __ATOMIC_RELAXED); }
+
+// From the call on the target is garbage, and what was copied is there once it was waited for: a
+// read too early shows, and the race check sees a write at both ends.
+DEVICE void copy_async(Words4 *to, const void *from) {
+    emulator::Thread &thread = *emulator::current;
+    if (thread.copies_len == 32) std::abort();
+    std::memset(to, 0xFF, sizeof *to);
+    thread.copies[thread.copies_len++] = emulator::Copy{to, from, thread.group};
+}
+DEVICE void commit_copies() { emulator::current->group++; }
+template <int N> DEVICE void wait_copies() {
+    emulator::Thread &thread = *emulator::current;
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < thread.copies_len; i++) {
+        const emulator::Copy copy = thread.copies[i];
+        if (copy.group + N < thread.group) {
+            std::memcpy(copy.to, copy.from, sizeof(Words4));
+        } else {
+            thread.copies[left++] = copy;
+        }
+    }
+    thread.copies_len = left;
+}
 
 template <class T> DEVICE T load_weights(const T *p) { return *p; }
 

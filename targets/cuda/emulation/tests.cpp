@@ -60,6 +60,26 @@ KERNEL(test_shared, 64, TestParams, p) {
     out[2] = without[(thread + 33) % 64];
 }
 
+// A copy that was not waited for, one that was, and one of the group after it.
+KERNEL(test_copies, 64, TestParams, p) {
+    SHARED(Words4, copied, 2 * 64);
+    const uint32_t thread = thread_index(), other = thread ^ 33;
+    const Words4 *in = reinterpret_cast<const Words4 *>(p.in);
+    uint32_t *out = p.out + at(thread) * 8;
+    copy_async(copied + thread, in + thread);
+    commit_copies();
+    copy_async(copied + 64 + thread, in + 64 + thread);
+    commit_copies();
+    out[0] = copied[thread].word[0];
+    wait_copies<1>();
+    sync_block();
+    out[1] = copied[other].word[3];
+    out[2] = copied[64 + thread].word[0];
+    wait_copies<0>();
+    sync_block();
+    out[3] = copied[64 + other].word[0];
+}
+
 // Races for the check to find, and the same things done well. Each result is right in some order.
 KERNEL(test_race_none, 64, TestParams, p) {
     SHARED(uint32_t, block, 64);
@@ -110,6 +130,20 @@ KERNEL(test_race_loop, 64, TestParams, p) {
 
 // Two threads write one word of global memory.
 KERNEL(test_race_global, 64, TestParams, p) { p.out[at(thread_index()) / 2] = 7; }
+
+// A place that is copied to while others read it.
+KERNEL(test_race_copy, 64, TestParams, p) {
+    SHARED(Words4, x, 64);
+    const uint32_t thread = thread_index();
+    const Words4 *in = reinterpret_cast<const Words4 *>(p.in);
+    for (uint32_t i = 0; i < 2; i++) {
+        copy_async(x + thread, in + thread);
+        commit_copies();
+        wait_copies<0>();
+        sync_block();
+        p.out[at(thread)] = x[63 - thread].word[0];
+    }
+}
 
 // A sum that is not atomic.
 KERNEL(test_race_sum, 64, TestParams, p) {
@@ -238,6 +272,17 @@ const char *shared() {
 #endif
 }
 
+const char *copies() {
+    Run run;
+    if (!run.launch("test_copies", 3)) return "test_copies does not run";
+    for (uint32_t i = 0; i < BLOCKS * THREADS; i++) {
+        const uint32_t *out = &run.out[i * 8], thread = i % 64, other = thread ^ 33;
+        if (out[0] != 0xFFFFFFFF || out[2] != 0xFFFFFFFF) return "a copy before it was waited for";
+        if (out[1] != run.in[other * 4 + 3] || out[3] != run.in[(64 + other) * 4]) return "copies";
+    }
+    return nullptr;
+}
+
 } // namespace
 
 // Runs a kernel of this file, for the race check to watch; whether there is one of this name.
@@ -252,6 +297,7 @@ extern "C" const char *kinglet_test_emulation() {
     if (const char *wrong = mma("test_mma_signed", true)) return wrong;
     if (const char *wrong = mma("test_mma_unsigned", false)) return wrong;
     if (const char *wrong = shared()) return wrong;
+    if (const char *wrong = copies()) return wrong;
     struct {
         uint32_t word;
     } short_params{};

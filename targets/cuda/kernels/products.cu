@@ -10,12 +10,11 @@
 //
 // The layout of the model file, [row/16][input/4][16][4], suits the device as it is. Sixteen bytes
 // for each lane are eight tiles, 32 inputs of 16 rows, in one read of 512 bytes; and two words for
-// each lane are an operand of `mma` whose rows are permuted: lane (g, t) takes rows 2g and 2g + 1
-// of tile t in the place of rows g and g + 8.
+// each lane are an operand of `mma` whose rows are permuted.
 //
 // `dense_1` and `dense_8` are for decoding, bound by the bytes of the weights: a block of eight
-// warps is a tile of 16 rows, and its warps share the inputs. `dense_mma` is for prefill: a block
-// is 128 rows by 32 tokens, a warp 16 rows, on the tensor cores. They multiply bytes, so
+// warps is a tile of 16 rows, and its warps share the inputs. `dense_mma` and `sparse_mma` are for
+// prefill and for many sequences, on the tensor cores. They multiply bytes, so
 // q = 256 * high + low with a signed high and an unsigned low byte, two products and one sum.
 
 #include "numbers.h"
@@ -131,77 +130,194 @@ KERNEL(dense_1, 256, ProductParams, p) { dense<1>(p); }
 KERNEL(dense_8, 256, ProductParams, p) { dense<8>(p); }
 
 // ---- tensor cores
+//
+// A block is 128 rows by 64 tokens, a warp of it 32 rows by 32 tokens. 32 inputs of both operands
+// are a stage, and stages go through a ring in shared memory: the next ones are copied while one
+// is multiplied. Lane (g, t) takes inputs 8t to 8t + 7 of a stage, and rows 4g to 4g + 3 of its
+// warp's: the first two are the fragments' rows g and g + 8, the others those of a second `mma`.
+// Products and sums do not depend on which input is where, as long as it is the same in both.
 
-constexpr uint32_t MMA_TOKENS = 32;
-// Inputs of the activations that a block stages at once.
-constexpr uint32_t STAGE = 32;
-// Words of a token's staged row: eight of bytes and one, so that rows start in different banks.
-constexpr uint32_t STAGE_WORDS = STAGE / 4 + 1;
+constexpr uint32_t MMA_ROWS = 128;
+constexpr uint32_t MMA_TOKENS = 64;
+constexpr uint32_t STAGE_INPUTS = 32;
+// 48 KB for both operands are what a block may have.
+constexpr uint32_t STAGES = 6;
+// Pieces of 16 bytes of each operand in a stage, one for each thread to copy.
+constexpr uint32_t PIECES = 256;
 
-// 128 rows by 32 tokens. Its blocks count tiles of 16 rows by eights: `first_tile` is a multiple
-// of 8 here.
-KERNEL(dense_mma, 256, ProductParams, p) {
-    SHARED(uint32_t, high, MMA_TOKENS *STAGE_WORDS);
-    SHARED(uint32_t, low, MMA_TOKENS *STAGE_WORDS);
-    const uint32_t thread = thread_index(), lane = thread % 32, g = lane / 4, t = lane % 4;
-    const auto &job = p.job[job_of(p, block_x() * WARPS)];
-    const uint32_t tiles = (job.output.rows + 15) / 16;
-    const uint32_t tile = block_x() * WARPS - job.first_tile + thread / 32;
-    // Warps beyond the rows compute the last tile and store nothing: they are needed to stage.
-    const uint64_t read_tile = minimum(tile, tiles - 1);
-    const uint32_t first_token = block_y() * MMA_TOKENS;
-    const uint32_t padded = job.padded_inputs, group = job.group;
-    const uint32_t groups = (padded + group - 1) / group;
-    const int8_t *weights = job.weights + read_tile * padded * 16 + t * 64 + g * 8;
-
-    float acc[MMA_TOKENS / 8][4] = {};
-    for (uint32_t of_group = 0; of_group < groups; of_group++) {
-        int32_t sum_high[MMA_TOKENS / 8][4] = {}, sum_low[MMA_TOKENS / 8][4] = {};
-        const uint32_t end = minimum((of_group + 1) * group, padded);
-        for (uint32_t input = of_group * group; input < end; input += STAGE) {
-            // A thread stages four inputs of a token.
-            const uint32_t token = first_token + thread / 8;
-            Words2 x = {{0, 0}};
-            if (token < p.tokens) {
-                const int16_t *q = job.input.q + uint64_t(token) * padded + input + thread % 8 * 4;
-                x = *reinterpret_cast<const Words2 *>(q);
-            }
-            sync_block();
-            const uint32_t at = thread / 8 * STAGE_WORDS + thread % 8;
-            low[at] = permute_bytes(x.word[0], x.word[1], 0x6420);
-            high[at] = permute_bytes(x.word[0], x.word[1], 0x7531);
-            sync_block();
-
-            const int8_t *w = weights + uint64_t(input) * 16;
-            const Words2 near = load_weights(reinterpret_cast<const Words2 *>(w));
-            const Words2 far = load_weights(reinterpret_cast<const Words2 *>(w + 4 * 64));
-            const uint32_t a[4] = {near.word[0], near.word[1], far.word[0], far.word[1]};
-            UNROLL for (uint32_t n = 0; n < MMA_TOKENS / 8; n++) {
-                const uint32_t row = (n * 8 + g) * STAGE_WORDS + t;
-                const uint32_t b_high[2] = {high[row], high[row + 4]};
-                const uint32_t b_low[2] = {low[row], low[row + 4]};
-                mma_signed(sum_high[n], a, b_high);
-                mma_unsigned(sum_low[n], a, b_low);
-            }
-        }
-        const uint16_t *scales = job.scales + (read_tile * groups + of_group) * 16 + 2 * g;
-        const float scale[2] = {scale_to_float(scales[0]), scale_to_float(scales[1])};
-        UNROLL for (uint32_t n = 0; n < MMA_TOKENS / 8; n++) {
-            UNROLL for (uint32_t i = 0; i < 4; i++) {
-                const int32_t sum = sum_high[n][i] * 256 + sum_low[n][i];
-                acc[n][i] = acc[n][i] + float(sum) * scale[i / 2];
-            }
-        }
-    }
-    UNROLL for (uint32_t n = 0; n < MMA_TOKENS / 8; n++) {
+// Four words of each of the two halves of a lane's inputs, as the fragments of its two `mma`.
+struct Fragments {
+    uint32_t a[2][4];
+    DEVICE Fragments(const uint32_t first[4], const uint32_t second[4]) {
         UNROLL for (uint32_t i = 0; i < 4; i++) {
-            const uint32_t token = first_token + n * 8 + 2 * t + i % 2;
-            const uint32_t row = tile * 16 + 2 * g + i / 2;
-            if (token < p.tokens && row < job.output.rows) {
-                store(job.output, token, row, acc[n][i] * (job.input.scale[token] * job.multiplier));
+            a[i / 2][i % 2] = first[i];
+            a[i / 2][2 + i % 2] = second[i];
+        }
+    }
+};
+
+// 128 rows of a dense matrix, [row/16][input/4][16][4]. In a stage the sixteen-byte pieces of a
+// tile of 16 rows, four rows c of four inputs i each, are [c/2][i%2][c%2][i/2]: the lanes of a
+// quarter of a warp read their first four inputs in one line, and their second four in another.
+struct TilesOfRows {
+    const int8_t *piece;     // what this thread copies of the first stage
+    const uint16_t *scales;  // those of this lane's four rows in the first group
+
+    DEVICE TilesOfRows(const int8_t *weights, const uint16_t *all_scales, uint32_t rows,
+                       uint32_t padded, uint32_t group, uint32_t first_row, uint32_t warp_row) {
+        const uint32_t thread = thread_index(), lane = thread % 32;
+        const uint32_t last_tile = (rows - 1) / 16, groups = (padded + group - 1) / group;
+        const uint64_t tile = minimum(first_row / 16 + thread / 32, last_tile);
+        const uint32_t i = lane % 4 * 2 + lane / 8 % 2, c = lane / 16 * 2 + lane / 4 % 2;
+        piece = weights + tile * padded * 16 + i * 64 + c * 16;
+        const uint64_t lane_tile = minimum((first_row + warp_row) / 16 + lane / 16, last_tile);
+        scales = all_scales + lane_tile * groups * 16 + lane / 4 % 4 * 4;
+    }
+    DEVICE const int8_t *piece_of(uint32_t input) const { return piece + uint64_t(input) * 16; }
+    DEVICE const uint16_t *scales_of(uint32_t group) const { return scales + uint64_t(group) * 16; }
+    static DEVICE Fragments fragments(const Words4 *stage, uint32_t warp_row) {
+        const uint32_t lane = thread_index() % 32;
+        const Words4 *rows = stage + warp_row / 16 * 32 + lane / 8 * 16 + lane % 8;
+        const Words4 first = rows[0], second = rows[8];
+        return Fragments(first.word, second.word);
+    }
+};
+
+// 128 rows of a sparse matrix, [input][row]. A stage is [input][warp ^ input/8][32 rows]: lanes that
+// read inputs of four t at once find them in different banks.
+struct RowsOfInputs {
+    const int8_t *piece;     // what this thread copies of the first stage
+    const uint16_t *scales;  // those of this lane's four rows in the first group
+    uint32_t padded_rows;
+
+    DEVICE RowsOfInputs(const SparseParams &p, uint32_t first_row, uint32_t warp_row) {
+        padded_rows = (p.output.rows + 15) / 16 * 16;
+        const uint32_t thread = thread_index(), input = thread / 8;
+        const uint32_t row = first_row + (thread % 8 / 2 ^ input / 8) * 32 + thread % 2 * 16;
+        piece = p.weights + uint64_t(input) * padded_rows + minimum(row, padded_rows - 16);
+        const uint32_t lane_row = first_row + warp_row + thread % 32 / 4 * 4;
+        scales = p.scales + minimum(lane_row, padded_rows - 4);
+    }
+    DEVICE const int8_t *piece_of(uint32_t input) const {
+        return piece + uint64_t(input) * padded_rows;
+    }
+    DEVICE const uint16_t *scales_of(uint32_t group) const {
+        return scales + uint64_t(group) * padded_rows;
+    }
+    // Words have four rows of an input, and become four inputs of a row.
+    static DEVICE void transpose(uint32_t w[4]) {
+        const uint32_t a = permute_bytes(w[0], w[1], 0x5140), b = permute_bytes(w[2], w[3], 0x5140);
+        const uint32_t c = permute_bytes(w[0], w[1], 0x7362), d = permute_bytes(w[2], w[3], 0x7362);
+        w[0] = permute_bytes(a, b, 0x5410);
+        w[1] = permute_bytes(a, b, 0x7632);
+        w[2] = permute_bytes(c, d, 0x5410);
+        w[3] = permute_bytes(c, d, 0x7632);
+    }
+    static DEVICE Fragments fragments(const Words4 *stage, uint32_t warp_row) {
+        const uint32_t lane = thread_index() % 32, g = lane / 4, t = lane % 4;
+        const Words4 *rows = stage + t * 8 * 8 + (warp_row / 32 ^ t) * 2 + g / 4;
+        uint32_t first[4], second[4];
+        UNROLL for (uint32_t i = 0; i < 4; i++) {
+            first[i] = rows[i * 8].word[g % 4];
+            second[i] = rows[(4 + i) * 8].word[g % 4];
+        }
+        transpose(first);
+        transpose(second);
+        return Fragments(first, second);
+    }
+};
+
+// 128 rows by 64 tokens of a product, whose weights are `Weights`.
+template <class Weights>
+DEVICE void mma_block(const Weights &weights, const Quantized &input, const Output &output,
+                      float multiplier, uint32_t padded, uint32_t group, uint32_t first_row,
+                      uint32_t first_token, uint32_t tokens) {
+    SHARED(Words4, staged_weights, STAGES *PIECES);
+    SHARED(Words4, staged_q, STAGES *PIECES);  // [stage][token][input/8]
+    const uint32_t thread = thread_index(), lane = thread % 32, g = lane / 4, t = lane % 4;
+    const uint32_t warp_row = thread / 32 % 4 * 32, warp_token = thread / 128 * 32;
+    // Other warps copy, and have nothing to multiply.
+    const bool multiplies =
+        first_row + warp_row < output.rows && first_token + warp_token < tokens;
+    const uint64_t copied_token = minimum(first_token + thread / 4, tokens - 1);
+    const int16_t *q = input.q + copied_token * padded + thread % 4 * 8;
+    const uint32_t steps = padded / STAGE_INPUTS;
+    auto copy = [&](uint32_t step) {
+        if (step < steps) {
+            const uint32_t at = step % STAGES * PIECES + thread;
+            copy_async(staged_weights + at, weights.piece_of(step * STAGE_INPUTS));
+            copy_async(staged_q + at, q + step * STAGE_INPUTS);
+        }
+        // Also where there is nothing, because waiting counts what was committed.
+        commit_copies();
+    };
+    for (uint32_t step = 0; step < STAGES - 1; step++) copy(step);
+
+    float acc[2][4][4] = {};
+    uint32_t step = 0;
+    for (uint32_t of_group = 0; step < steps; of_group++) {
+        int32_t sum_high[2][4][4] = {}, sum_low[2][4][4] = {};
+        const uint32_t end = minimum(step + group / STAGE_INPUTS, steps);
+        for (; step < end; step++) {
+            // The copies of this stage by all threads; and all have read the stage before, whose
+            // place the next copy takes.
+            wait_copies<STAGES - 2>();
+            sync_block();
+            copy(step + STAGES - 1);
+            if (!multiplies) continue;
+            const uint32_t stage = step % STAGES * PIECES;
+            const Fragments w = Weights::fragments(staged_weights + stage, warp_row);
+            UNROLL for (uint32_t n = 0; n < 4; n++) {
+                const Words4 x = staged_q[stage + (warp_token + n * 8 + g) * 4 + t];
+                const uint32_t high[2] = {permute_bytes(x.word[0], x.word[1], 0x7531),
+                                          permute_bytes(x.word[2], x.word[3], 0x7531)};
+                const uint32_t low[2] = {permute_bytes(x.word[0], x.word[1], 0x6420),
+                                         permute_bytes(x.word[2], x.word[3], 0x6420)};
+                UNROLL for (uint32_t m = 0; m < 2; m++) {
+                    mma_signed(sum_high[m][n], w.a[m], high);
+                    mma_unsigned(sum_low[m][n], w.a[m], low);
+                }
+            }
+        }
+        const Words2 scales = *reinterpret_cast<const Words2 *>(weights.scales_of(of_group));
+        UNROLL for (uint32_t m = 0; m < 2; m++) {
+            const float scale[2] = {scale_to_float(uint16_t(scales.word[m])),
+                                    scale_to_float(uint16_t(scales.word[m] >> 16))};
+            UNROLL for (uint32_t n = 0; n < 4; n++) {
+                UNROLL for (uint32_t i = 0; i < 4; i++) {
+                    const int32_t sum = sum_high[m][n][i] * 256 + sum_low[m][n][i];
+                    acc[m][n][i] = acc[m][n][i] + float(sum) * scale[i / 2];
+                }
             }
         }
     }
+    if (!multiplies) return;
+    UNROLL for (uint32_t n = 0; n < 4; n++) {
+        UNROLL for (uint32_t j = 0; j < 2; j++) {
+            const uint32_t token = first_token + warp_token + n * 8 + 2 * t + j;
+            if (token >= tokens) continue;
+            const float scale = input.scale[token] * multiplier;
+            UNROLL for (uint32_t r = 0; r < 4; r++) {
+                const uint32_t row = first_row + warp_row + 4 * g + r;
+                if (row < output.rows) {
+                    store(output, token, row, acc[r / 2][n][r % 2 * 2 + j] * scale);
+                }
+            }
+        }
+    }
+}
+
+// 128 rows by 64 tokens. Its blocks count tiles of 16 rows by eights: `first_tile` is a multiple of
+// 8 here.
+KERNEL(dense_mma, 256, ProductParams, p) {
+    constexpr uint32_t TILES = MMA_ROWS / 16;
+    const uint32_t warp_row = thread_index() / 32 % 4 * 32;
+    const auto &job = p.job[job_of(p, block_x() * TILES)];
+    const uint32_t first_row = (block_x() * TILES - job.first_tile) * 16;
+    const TilesOfRows weights(job.weights, job.scales, job.output.rows, job.padded_inputs,
+                              job.group, first_row, warp_row);
+    mma_block(weights, job.input, job.output, job.multiplier, job.padded_inputs, job.group,
+              first_row, block_y() * MMA_TOKENS, p.tokens);
 }
 
 // ---- a product whose activations are mostly zero
@@ -269,4 +385,12 @@ KERNEL(sparse, 256, SparseParams, p) {
         const float y = acc * (p.input.scale[token] * p.multiplier);
         store(p.output, token, first_row + thread, y);
     }
+}
+
+// 128 rows by 64 tokens. Of so many tokens hardly an input is zero in all.
+KERNEL(sparse_mma, 256, SparseParams, p) {
+    const uint32_t first_row = block_x() * MMA_ROWS, warp_row = thread_index() / 32 % 4 * 32;
+    const RowsOfInputs weights(p, first_row, warp_row);
+    mma_block(weights, p.input, p.output, p.multiplier, p.padded_inputs, p.group, first_row,
+              block_y() * MMA_TOKENS, p.tokens);
 }

@@ -1,8 +1,9 @@
 //! A GPU, through the driver's library, which is loaded when a device is opened: a machine without
 //! a driver runs the rest of the program.
 //!
-//! All work goes to one stream, so that launches and copies keep the order of the calls. Nothing
-//! waits but a read.
+//! All work goes to one stream, so that launches and copies keep the order of the calls. Copies go
+//! through page-locked memory. Nothing waits but a read, and a write for what was written four pieces
+//! before.
 
 use core::ffi::{CStr, c_void};
 
@@ -11,6 +12,7 @@ use cudarc::driver::sys;
 
 use crate::device::{Address, Device, DeviceMemory, Kernel, Launch, median_bandwidth};
 use crate::error::DeviceError;
+use crate::staging::{SLOTS, SlotCopies, Staging};
 
 /// The kernels for every compute capability from 7.5 on: `.ci/cuda` makes it.
 static MODULE: &[u8] = include_bytes!("../kinglet.fatbin");
@@ -27,6 +29,10 @@ const OF_THE_DRIVER: u64 = 64 << 20;
 
 /// Allocations start at multiples of this many bytes, as the driver's do.
 const ALIGN: u64 = 256;
+
+/// Bytes of a slot of the staging memory: large enough that the driver's calls cost little of a
+/// copy of weights.
+const SLOT: usize = 2 << 20;
 
 /// The driver's library.
 const LIBRARY: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
@@ -45,6 +51,10 @@ pub struct CudaDevice {
     /// What is left of the memory that was set aside: where, and how many bytes.
     reserved: (u64, u64),
     separate: bool,
+    /// Of page-locked memory.
+    staging: Staging,
+    /// When the last copy of each slot is done.
+    slots: Vec<sys::CUevent>,
 }
 
 /// A CUDA graph of launches.
@@ -117,10 +127,25 @@ impl CudaDevice {
             allocations: Vec::new(),
             reserved: (0, 0),
             separate: false,
+            // SAFETY: nothing is copied before it is replaced.
+            staging: unsafe { Staging::new(core::ptr::null_mut(), 0) },
+            slots: Vec::new(),
         };
         device.enter()?;
         let kind = result::stream::StreamKind::NonBlocking;
         device.stream = result::stream::create(kind).refused("make a stream")?;
+        // SAFETY: the driver gives as much memory, or refuses; it is zeroed before the ring has it,
+        // and freed by `drop` alone.
+        unsafe {
+            let memory = result::malloc_host(SLOTS * SLOT, 0).refused("lock pages of memory")?;
+            let memory = memory.cast::<u8>();
+            memory.write_bytes(0, SLOTS * SLOT);
+            device.staging = Staging::new(memory, SLOT);
+        }
+        for _ in 0..SLOTS {
+            let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING;
+            device.slots.push(result::event::create(flags).refused("make an event")?);
+        }
         // SAFETY: the image is one that the compiler made, and the driver checks it.
         device.module = unsafe { result::module::load_data(MODULE.as_ptr().cast()) }
             .refused("load the kernels")?;
@@ -203,27 +228,15 @@ impl Device for CudaDevice {
     }
 
     unsafe fn write(&self, to: Address, bytes: &[u8]) -> Result<(), DeviceError> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
         self.enter()?;
-        // SAFETY: the range is the caller's promise. The driver copies pageable memory out of
-        // `bytes` before the call returns.
-        unsafe { result::memcpy_htod_async(to.0, bytes, self.stream) }.refused("copy to the device")
+        // SAFETY: the caller's promise.
+        unsafe { self.staging.write(self, to, bytes) }
     }
 
-    unsafe fn read(&self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
+    unsafe fn read(&self, parts: &mut [(Address, &mut [u8])]) -> Result<(), DeviceError> {
         self.enter()?;
-        // SAFETY: the range is the caller's promise, and the stream is waited for before `bytes`
-        // can be used.
-        unsafe {
-            result::memcpy_dtoh_async(bytes, from.0, self.stream)
-                .refused("copy from the device")?;
-            result::stream::synchronize(self.stream).refused("compute")
-        }
+        // SAFETY: the caller's promise.
+        unsafe { self.staging.read(self, parts) }
     }
 
     unsafe fn launch(&self, launch: &Launch) -> Result<(), DeviceError> {
@@ -303,6 +316,39 @@ impl Device for CudaDevice {
     }
 }
 
+impl CudaDevice {
+    /// Marks the end of what is queued as that of a slot's copies.
+    fn mark(&self, slot: usize) -> Result<(), DeviceError> {
+        // SAFETY: event and stream live as long as the device.
+        unsafe { result::event::record(self.slots[slot], self.stream) }.refused("record an event")
+    }
+}
+
+impl SlotCopies for CudaDevice {
+    unsafe fn upload(&self, slot: usize, to: Address, len: usize) -> Result<(), DeviceError> {
+        let from = self.staging.slot(slot).cast_const().cast::<c_void>();
+        // SAFETY: the target is the caller's promise, and that nothing writes the slot meanwhile.
+        unsafe { sys::cuMemcpyHtoDAsync_v2(to.0, from, len, self.stream) }
+            .result()
+            .refused("copy to the device")?;
+        self.mark(slot)
+    }
+
+    unsafe fn download(&self, slot: usize, from: Address, len: usize) -> Result<(), DeviceError> {
+        let to = self.staging.slot(slot).cast::<c_void>();
+        // SAFETY: the source is the caller's promise, and that nothing uses the slot meanwhile.
+        unsafe { sys::cuMemcpyDtoHAsync_v2(to, from.0, len, self.stream) }
+            .result()
+            .refused("copy from the device")?;
+        self.mark(slot)
+    }
+
+    fn wait(&self, slot: usize) -> Result<(), DeviceError> {
+        // SAFETY: the event lives as long as the device. One that was never recorded is over.
+        unsafe { result::event::synchronize(self.slots[slot]) }.refused("compute")
+    }
+}
+
 impl Drop for CudaDevice {
     fn drop(&mut self) {
         // A driver that fails here has lost the context, and all of it with that.
@@ -312,6 +358,12 @@ impl Drop for CudaDevice {
             if !self.stream.is_null() {
                 let _ = result::stream::synchronize(self.stream);
                 let _ = result::stream::destroy(self.stream);
+            }
+            for &slot in &self.slots {
+                let _ = result::event::destroy(slot);
+            }
+            if !self.staging.memory().is_null() {
+                let _ = result::free_host(self.staging.memory().cast());
             }
             for &allocation in &self.allocations {
                 let _ = result::free_sync(allocation);

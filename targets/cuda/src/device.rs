@@ -60,7 +60,7 @@ pub trait Device {
     /// When less than that is left.
     fn allocate(&mut self, bytes: u64) -> Result<Address, DeviceError>;
 
-    /// Copies `bytes` to `to`, after all launches before.
+    /// Copies `bytes` to `to`, after all launches before. They may be used again when it returns.
     ///
     /// # Errors
     ///
@@ -71,7 +71,8 @@ pub trait Device {
     /// `to` and the bytes behind it are inside one allocation of this device.
     unsafe fn write(&self, to: Address, bytes: &[u8]) -> Result<(), DeviceError>;
 
-    /// Copies from `from` to `bytes`, after all launches before.
+    /// Copies from each address to the bytes beside it, after all launches before: together, so
+    /// that the device is waited for once.
     ///
     /// # Errors
     ///
@@ -79,8 +80,8 @@ pub trait Device {
     ///
     /// # Safety
     ///
-    /// `from` and the bytes behind it are inside one allocation of this device.
-    unsafe fn read(&self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError>;
+    /// Each address and the bytes behind it are inside one allocation of this device.
+    unsafe fn read(&self, parts: &mut [(Address, &mut [u8])]) -> Result<(), DeviceError>;
 
     /// Runs a kernel.
     ///
@@ -195,6 +196,7 @@ kernels! {
     Dense8 = c"dense_8",
     DenseMma = c"dense_mma",
     Sparse = c"sparse",
+    SparseMma = c"sparse_mma",
     Wkv7F32 = c"wkv7_f32",
     Wkv7F16 = c"wkv7_f16",
     Wkv7Of64F32 = c"wkv7_64_f32",

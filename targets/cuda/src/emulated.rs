@@ -4,11 +4,13 @@
 
 use core::cell::{Cell, RefCell};
 use core::ffi::{c_char, c_int, c_void};
-use std::alloc::{Layout, alloc, dealloc};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::device::{Address, Device, DeviceMemory, Kernel, Launch, median_bandwidth};
 use crate::error::DeviceError;
+use crate::staging::{SLOTS, SlotCopies, Staging};
 
 unsafe extern "C" {
     fn kinglet_emulate(
@@ -32,6 +34,9 @@ pub(crate) fn lock() -> MutexGuard<'static, ()> {
 
 /// Bytes of a device of no particular size.
 const MEMORY: u64 = 1 << 32;
+
+/// Bytes of a slot of the staging memory: small, so that many copies take more than all.
+const SLOT: usize = 4096;
 
 /// Calls of a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +65,27 @@ pub struct Emulated {
     /// The calls that still succeed.
     lives: Cell<u64>,
     recording: RefCell<Option<EmulatedRecording>>,
+    staging: Staging,
+    /// Copies that are made as late as a device may make them: when one is waited for, or a kernel
+    /// runs.
+    queued: RefCell<VecDeque<Queued>>,
+}
+
+/// A copy between a slot and memory of the device.
+#[derive(Clone, Copy, Debug)]
+struct Queued {
+    slot: usize,
+    is_upload: bool,
+    address: Address,
+    len: usize,
+}
+
+/// The staging memory.
+const fn staging_layout() -> Layout {
+    match Layout::from_size_align(SLOTS * SLOT, 64) {
+        Ok(layout) => layout,
+        Err(_) => unreachable!(),
+    }
 }
 
 /// Recorded launches.
@@ -81,6 +107,9 @@ impl Emulated {
     /// shuffle.
     #[must_use]
     pub fn new(order: u32) -> Self {
+        // SAFETY: the size is not zero.
+        let memory = unsafe { alloc_zeroed(staging_layout()) };
+        assert!(!memory.is_null(), "no memory");
         Self {
             order,
             memory: MEMORY,
@@ -89,6 +118,9 @@ impl Emulated {
             calls: Cell::default(),
             lives: Cell::new(u64::MAX),
             recording: RefCell::default(),
+            // SAFETY: the memory has been allocated for it, and lives as long.
+            staging: unsafe { Staging::new(memory, SLOT) },
+            queued: RefCell::default(),
         }
     }
 
@@ -129,10 +161,27 @@ impl Emulated {
         Ok(())
     }
 
+    /// Makes the copies that are queued, or those up to the last one of a slot.
+    fn copy_queued(&self, of_slot: Option<usize>) {
+        let mut queued = self.queued.borrow_mut();
+        let count = match of_slot {
+            None => queued.len(),
+            Some(slot) => queued.iter().rposition(|copy| copy.slot == slot).map_or(0, |at| at + 1),
+        };
+        for Queued { slot, is_upload, address, len } in queued.drain(..count) {
+            let memory = core::ptr::with_exposed_provenance_mut::<u8>(address.0 as usize);
+            let slot = self.staging.slot(slot);
+            let (from, to) = if is_upload { (slot, memory) } else { (memory, slot) };
+            // SAFETY: both ranges are the promise of who queued the copy.
+            unsafe { to.copy_from_nonoverlapping(from, len) };
+        }
+    }
+
     /// # Safety
     ///
     /// As [`Device::launch`].
     unsafe fn run(&self, launch: &Launch) -> Result<(), DeviceError> {
+        self.copy_queued(None);
         let _guard = lock();
         let [x, y] = launch.blocks;
         let name = launch.kernel.name();
@@ -211,18 +260,14 @@ impl Device for Emulated {
 
     unsafe fn write(&self, to: Address, bytes: &[u8]) -> Result<(), DeviceError> {
         self.call("copy to the device", |calls| calls.writes += 1)?;
-        let to = core::ptr::with_exposed_provenance_mut::<u8>(to.0 as usize);
-        // SAFETY: the range is the caller's promise.
-        unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        Ok(())
+        // SAFETY: the caller's promise.
+        unsafe { self.staging.write(self, to, bytes) }
     }
 
-    unsafe fn read(&self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError> {
+    unsafe fn read(&self, parts: &mut [(Address, &mut [u8])]) -> Result<(), DeviceError> {
         self.call("copy from the device", |calls| calls.reads += 1)?;
-        let from = core::ptr::with_exposed_provenance::<u8>(from.0 as usize);
-        // SAFETY: the range is the caller's promise.
-        unsafe { from.copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) };
-        Ok(())
+        // SAFETY: the caller's promise.
+        unsafe { self.staging.read(self, parts) }
     }
 
     unsafe fn launch(&self, launch: &Launch) -> Result<(), DeviceError> {
@@ -272,8 +317,29 @@ impl Device for Emulated {
     }
 }
 
+impl SlotCopies for Emulated {
+    unsafe fn upload(&self, slot: usize, to: Address, len: usize) -> Result<(), DeviceError> {
+        let copy = Queued { slot, is_upload: true, address: to, len };
+        self.queued.borrow_mut().push_back(copy);
+        Ok(())
+    }
+
+    unsafe fn download(&self, slot: usize, from: Address, len: usize) -> Result<(), DeviceError> {
+        let copy = Queued { slot, is_upload: false, address: from, len };
+        self.queued.borrow_mut().push_back(copy);
+        Ok(())
+    }
+
+    fn wait(&self, slot: usize) -> Result<(), DeviceError> {
+        self.copy_queued(Some(slot));
+        Ok(())
+    }
+}
+
 impl Drop for Emulated {
     fn drop(&mut self) {
+        // SAFETY: `new` made it with this layout.
+        unsafe { dealloc(self.staging.memory(), staging_layout()) };
         for &(memory, layout) in &self.allocations {
             // SAFETY: `allocate` made it with this layout.
             unsafe { dealloc(memory, layout) };

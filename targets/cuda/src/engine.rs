@@ -247,7 +247,7 @@ impl<'a, D: Device> DeviceEngine<'a, D> {
         let mut kept = vec![0u32; bytes.div_ceil(4)];
         let kept: &mut [u8] = &mut bytemuck::cast_slice_mut(&mut kept)[..bytes];
         // SAFETY: `kept` is as long as one sequence's state, whose place this is.
-        unsafe { self.device.read(address, kept) }?;
+        unsafe { self.device.read(&mut [(address, &mut *kept)]) }?;
         match self.options.state {
             StateType::F32 => state.copy_from_slice(bytemuck::cast_slice(kept)),
             StateType::F16 => f16::widen_all(bytemuck::cast_slice(kept), state),
@@ -353,13 +353,12 @@ impl<'a, D: Device> DeviceEngine<'a, D> {
             }
         }
         let mut not_finite = [0; 4];
+        let mut parts = [
+            (pass.lists.not_finite, &mut not_finite[..]),
+            (buffers.logits, bytemuck::cast_slice_mut(logits)),
+        ];
         // SAFETY: the flag has four bytes, and `logits` is as long as the wanted logits.
-        unsafe {
-            if !logits.is_empty() {
-                device.read(buffers.logits, bytemuck::cast_slice_mut(logits))?;
-            }
-            device.read(pass.lists.not_finite, &mut not_finite)?;
-        }
+        unsafe { device.read(&mut parts) }?;
         Ok(if not_finite == [0; 4] { Outcome::Finite } else { Outcome::NotFinite })
     }
 }

@@ -24,7 +24,7 @@
 //! `device` is the seam to a device, `cuda` and `emulated` are its two implementations. `memory`
 //! plans what is allocated, `weights` copies the model, `batch` lists which token is of which
 //! sequence, `pass` has a function for each kernel, `layers` the order of these in each
-//! architecture, `recordings` keeps them as graphs, `host` is the layers that a device has no room
+//! architecture, `recordings` keeps them as graphs, `staging` is the memory that copies go through, `host` is the layers that a device has no room
 //! for, and `engine` puts all behind the seam.
 
 mod batch;
@@ -40,6 +40,7 @@ mod memory;
 mod params;
 mod pass;
 mod recordings;
+mod staging;
 #[cfg(all(test, feature = "emulation"))]
 mod tests;
 mod weights;

@@ -23,12 +23,14 @@ const LN_EPS: f32 = 1e-5;
 const THREADS: u32 = 256;
 /// Rows of a tile, and of a block of each product kernel.
 const TILE_ROWS: u32 = 16;
-const MMA_TILES: u32 = 8;
+const MMA_ROWS: u32 = 128;
 const SPARSE_ROWS: u32 = 32;
 /// Tokens of a block of each product kernel.
 const DENSE_TOKENS: u32 = 8;
-const MMA_TOKENS: u32 = 32;
-/// From this many tokens on tensor cores are used: less leave most of their columns empty.
+const MMA_TOKENS: u32 = 64;
+/// From this many tokens on tensor cores are used: less leave most of their columns empty. An
+/// eighth of a sparse product's inputs are not zero, so that so many tokens, each reading its own,
+/// read the matrix twice.
 const MIN_MMA_TOKENS: u32 = 17;
 /// Elements of a block of `find_not_finite`.
 const FINITE_BLOCK: u64 = 4096;
@@ -307,7 +309,7 @@ impl<D: Device> Pass<'_, D> {
     fn products_of(&self, products: &[Product], tokens: u32) -> Result<(), DeviceError> {
         let (kernel, tiles, block_tokens) = match tokens {
             1 => (Kernel::Dense1, 1, 1),
-            MIN_MMA_TOKENS.. => (Kernel::DenseMma, MMA_TILES, MMA_TOKENS),
+            MIN_MMA_TOKENS.. => (Kernel::DenseMma, MMA_ROWS / TILE_ROWS, MMA_TOKENS),
             _ => (Kernel::Dense8, 1, DENSE_TOKENS),
         };
         let mut first_tile = 0;
@@ -331,9 +333,14 @@ impl<D: Device> Pass<'_, D> {
         self.launch(kernel, blocks, THREADS, &params)
     }
 
-    /// The product of `ffn.value`, whose activations are mostly zero.
+    /// The product of `ffn.value`, whose activations are mostly zero: each token reads the inputs
+    /// that are not, or many tokens read all of them together.
     pub(crate) fn sparse(&self, product: &Product) -> Result<(), DeviceError> {
         let Product { matrix, input, store } = *product;
+        let (kernel, rows, tokens) = match self.size.tokens {
+            MIN_MMA_TOKENS.. => (Kernel::SparseMma, MMA_ROWS, MMA_TOKENS),
+            _ => (Kernel::Sparse, SPARSE_ROWS, 1),
+        };
         let params = SparseParams {
             weights: matrix.weights,
             scales: matrix.scales,
@@ -344,8 +351,8 @@ impl<D: Device> Pass<'_, D> {
             group: matrix.group,
             tokens: self.size.tokens,
         };
-        let blocks = [matrix.rows.div_ceil(SPARSE_ROWS), self.size.tokens];
-        self.launch(Kernel::Sparse, blocks, THREADS, &params)
+        let blocks = [matrix.rows.div_ceil(rows), self.size.tokens.div_ceil(tokens)];
+        self.launch(kernel, blocks, THREADS, &params)
     }
 
     /// The end of a time mix: `x += matrix y`.

@@ -115,6 +115,32 @@ impl Random {
     }
 }
 
+/// Copies of no bytes, of less than a piece, and of more than all slots hold, several at once.
+#[test]
+fn copies_keep_their_bytes() {
+    let mut device = Emulated::new(0);
+    device.reserve(1 << 20).unwrap();
+    let mut random = Random(1);
+    let lens = [0, 1, 127, 128, 129, 4096, 4097, 16384, 16385, 100_001, 0, 3];
+    let written = lens.map(|len| (0..len).map(|_| random.next() as u8).collect::<Vec<_>>());
+    let places = written.each_ref().map(|bytes| {
+        let place = device.allocate(bytes.len() as u64).unwrap();
+        // SAFETY: the allocation has this many bytes.
+        unsafe { device.write(place, bytes) }.unwrap();
+        place
+    });
+    for together in [1, 2, 5, lens.len()] {
+        let mut found = written.each_ref().map(|bytes| vec![0; bytes.len()]);
+        let mut parts: Vec<_> =
+            places.into_iter().zip(found.iter_mut().map(Vec::as_mut_slice)).collect();
+        for parts in parts.chunks_mut(together) {
+            // SAFETY: the allocations are as long.
+            unsafe { device.read(parts) }.unwrap();
+        }
+        assert!(found == written, "{together} together");
+    }
+}
+
 /// A matrix, dense or sparse, and activations of some tokens.
 struct Case {
     rows: usize,
@@ -186,7 +212,7 @@ impl Case {
             // SAFETY: the parameters are the kernel's, with addresses of this device.
             unsafe { device.launch(&launch) }.unwrap();
         };
-        if kernel == Kernel::Sparse {
+        if matches!(kernel, Kernel::Sparse | Kernel::SparseMma) {
             let params = SparseParams {
                 weights,
                 scales,
@@ -197,13 +223,16 @@ impl Case {
                 group,
                 tokens,
             };
-            let blocks = [rows.div_ceil(32), tokens];
+            let blocks = match kernel {
+                Kernel::Sparse => [rows.div_ceil(32), tokens],
+                _ => [rows.div_ceil(128), tokens.div_ceil(64)],
+            };
             launch(blocks, (&raw const params).cast(), size_of_val(&params));
         } else {
             let (tiles, of_block) = match kernel {
                 Kernel::Dense1 => (1, 1),
                 Kernel::Dense8 => (1, 8),
-                _ => (8, 32),
+                _ => (8, 64),
             };
             let job = |first_tile| ProductJob {
                 weights,
@@ -223,7 +252,7 @@ impl Case {
             launch(blocks, (&raw const params).cast(), size_of_val(&params));
         }
         // SAFETY: the output has this many bytes.
-        unsafe { device.read(out, bytemuck::cast_slice_mut(&mut output)) }.unwrap();
+        unsafe { device.read(&mut [(out, bytemuck::cast_slice_mut(&mut output))]) }.unwrap();
         output.into_iter().map(f32::to_bits).collect()
     }
 }
@@ -255,7 +284,7 @@ fn sizes() -> Vec<[usize; 3]> {
 #[test]
 fn dense_products_have_the_bits_of_the_core() {
     for (order, [rows, inputs, group]) in sizes().into_iter().enumerate() {
-        for &tokens in if few() { &[1, 9, 33][..] } else { &[1, 7, 9, 32, 33] } {
+        for &tokens in if few() { &[1, 9, 33][..] } else { &[1, 7, 9, 32, 33, 65] } {
             let case = Case::new([rows, inputs, group, tokens], 1);
             let expected = case.expected(false);
             // `dense_1` takes tokens one by one: a few are enough.
@@ -279,8 +308,39 @@ fn sparse_products_have_the_bits_of_the_core() {
     for (order, [rows, inputs, group]) in sizes().into_iter().enumerate() {
         for zeros in [0, 6, 8] {
             let case = Case::new([rows, inputs, group, 3], zeros);
-            let found = case.found(Kernel::Sparse, order as u32);
-            assert!(found == case.expected(true), "{rows} x {inputs}, {group}, {zeros} zeros of 8");
+            let expected = case.expected(true);
+            for kernel in [Kernel::Sparse, Kernel::SparseMma] {
+                let found = case.found(kernel, order as u32);
+                assert!(
+                    found == expected,
+                    "{kernel:?} {rows} x {inputs}, {group}, {zeros} zeros of 8"
+                );
+            }
+        }
+        // One token more than a warp of the tensor cores has, and than a block.
+        for &tokens in if few() { &[33][..] } else { &[32, 33, 65] } {
+            let case = Case::new([rows, inputs, group, tokens], 6);
+            let found = case.found(Kernel::SparseMma, order as u32);
+            assert!(found == case.expected(true), "{rows} x {inputs}, {group}, {tokens} tokens");
+        }
+    }
+}
+
+/// Every weight and activation is the largest that the contract allows, in the largest group.
+#[test]
+fn the_largest_sums_do_not_overflow() {
+    for (q, weight) in [(32639, 127), (-32639, 127), (32639, -127), (-32639, -127)] {
+        let mut case = Case::new([17, 1024, 512, 9], 0);
+        case.q.fill(q);
+        case.weights.fill(weight);
+        for (kernel, sparse) in [
+            (Kernel::Dense1, false),
+            (Kernel::Dense8, false),
+            (Kernel::DenseMma, false),
+            (Kernel::Sparse, true),
+            (Kernel::SparseMma, true),
+        ] {
+            assert!(case.found(kernel, 2) == case.expected(sparse), "{kernel:?}, {q} * {weight}");
         }
     }
 }

@@ -59,16 +59,31 @@ DEVICE uint32_t permute_bytes(uint32_t a, uint32_t b, uint32_t selector) {
 DEVICE void add_shared(int32_t *sum, int32_t x) { atomicAdd(sum, x); }
 DEVICE void or_global(uint32_t *flags, uint32_t x) { atomicOr(flags, x); }
 
-// Weights are read once in a step: they pass by the first cache.
+// Weights that are read once in a step: they pass by the first cache.
 DEVICE Words4 load_weights(const Words4 *p) {
     const uint4 x = __ldcs(reinterpret_cast<const uint4 *>(p));
     return Words4{{x.x, x.y, x.z, x.w}};
 }
-DEVICE Words2 load_weights(const Words2 *p) {
-    const uint2 x = __ldcs(reinterpret_cast<const uint2 *>(p));
-    return Words2{{x.x, x.y}};
-}
 DEVICE uint32_t load_weights(const uint32_t *p) { return __ldcs(p); }
+
+// Copies 16 bytes of global memory to shared memory while the thread goes on. Both are aligned to
+// that; `to` has no value until the thread has waited, and others need a barrier after that.
+// `commit_copies` makes a group of the copies since the last one, and `wait_copies<N>` waits for
+// all of this thread's groups but the last N. Turing copies at once.
+#if __CUDA_ARCH__ >= 800
+DEVICE void copy_async(Words4 *to, const void *from) {
+    const uint32_t shared = uint32_t(__cvta_generic_to_shared(to));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(from) : "memory");
+}
+DEVICE void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int N> DEVICE void wait_copies() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+#else
+DEVICE void copy_async(Words4 *to, const void *from) { *to = *static_cast<const Words4 *>(from); }
+DEVICE void commit_copies() {}
+template <int N> DEVICE void wait_copies() {}
+#endif
 
 // The warp's product of two tiles of int8, c[16][8] += a[16][32] b[32][8], in the fragments of
 // `mma.m16n8k32` (PTX ISA, "Matrix Fragments for mma.m16n8k32"): with g = lane / 4 and t = lane % 4,
