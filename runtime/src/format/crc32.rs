@@ -61,11 +61,10 @@ impl Crc32 {
     #[must_use]
     pub const fn update(self, bytes: &[u8]) -> Self {
         let (mut crc, mut rest) = (self.0, bytes);
-        if SLICES == 4 {
-            while let Some((word, after)) = rest.split_first_chunk() {
-                crc = four(crc ^ u32::from_le_bytes(*word));
-                rest = after;
-            }
+        #[cfg(not(target_os = "none"))]
+        while let Some((word, after)) = rest.split_first_chunk() {
+            crc = four(crc ^ u32::from_le_bytes(*word));
+            rest = after;
         }
         while let Some((&byte, after)) = rest.split_first() {
             crc = (crc >> 8) ^ TABLES[0][((crc ^ byte as u32) & 0xFF) as usize];
@@ -80,13 +79,11 @@ impl Crc32 {
     }
 }
 
-/// The CRC after four bytes, with four tables; `x` is the CRC before, the bytes added.
+/// The CRC after four bytes; `x` is the CRC before, the bytes added.
+#[cfg(not(target_os = "none"))]
 const fn four(x: u32) -> u32 {
     let [a, b, c, d] = x.to_le_bytes();
-    TABLES[3 % SLICES][a as usize]
-        ^ TABLES[2 % SLICES][b as usize]
-        ^ TABLES[1 % SLICES][c as usize]
-        ^ TABLES[0][d as usize]
+    TABLES[3][a as usize] ^ TABLES[2][b as usize] ^ TABLES[1][c as usize] ^ TABLES[0][d as usize]
 }
 
 /// The CRC-32 of `bytes`.

@@ -60,28 +60,46 @@ impl Kernels for Scalar {
 pub fn row_tile(matrix: &Matrix<'_>, tile: usize, q: &[i16]) -> [f32; TILE_ROWS] {
     let (weights, scales) = matrix.row_tile(tile);
     let group = matrix.group();
-    let mut acc = [0.0; TILE_ROWS];
-    let groups = q.chunks(group).zip(scales.as_chunks::<TILE_ROWS>().0).enumerate();
-    for (number, (q, scales)) in groups {
-        let mut sums = [0i32; TILE_ROWS];
-        let start = number * group * TILE_ROWS;
-        match weights.part(start, start + q.len() * TILE_ROWS) {
-            Weights::Int8(weights) => {
+    // The type is asked for once a tile, not once a group: only then do the sums of a group
+    // stay in registers.
+    match weights {
+        Weights::Int8(weights) => {
+            let weights = weights.chunks(group * TILE_ROWS);
+            fold_groups(weights, q.chunks(group), scales, |sums, weights, q| {
                 let tiles = weights.as_chunks::<TILE>().0.iter();
-                for (tile, q) in tiles.zip(q.as_chunks::<TILE_INPUTS>().0) {
-                    add_tile(&mut sums, tile, q);
+                for (tile, q) in tiles.zip(q.as_chunks().0) {
+                    add_tile(sums, tile, q);
                 }
-            }
-            Weights::Int4(bytes) => {
-                let pairs = bytes.as_chunks::<TILE>().0.iter().map(unpack_int4);
-                let q = q.as_chunks::<TILE_INPUTS>().0.as_chunks::<2>().0;
-                for (tiles, q) in pairs.zip(q) {
-                    for (tile, q) in tiles.iter().zip(q) {
-                        add_tile(&mut sums, tile, q);
-                    }
-                }
-            }
+            })
         }
+        Weights::Int4(bytes) => {
+            let weights = bytes.chunks(group * TILE_ROWS / 2);
+            fold_groups(weights, q.chunks(group), scales, |sums, bytes, q| {
+                let pairs = bytes.as_chunks::<TILE>().0.iter().map(unpack_int4);
+                for ([first, second], [q_first, q_second]) in
+                    pairs.zip(q.as_chunks().0.as_chunks().0)
+                {
+                    add_tile(sums, &first, q_first);
+                    add_tile(sums, &second, q_second);
+                }
+            })
+        }
+    }
+}
+
+/// The accumulators of sixteen rows, from the weights and activations of each group; `add` adds
+/// the products of a group to its sums.
+#[inline(always)]
+fn fold_groups<'w, 'q, W: 'w>(
+    weights: impl Iterator<Item = &'w [W]>,
+    q: impl Iterator<Item = &'q [i16]>,
+    scales: &[half::f16],
+    add: impl Fn(&mut [i32; TILE_ROWS], &'w [W], &'q [i16]),
+) -> [f32; TILE_ROWS] {
+    let mut acc = [0.0; TILE_ROWS];
+    for ((weights, q), scales) in weights.zip(q).zip(scales.as_chunks::<TILE_ROWS>().0) {
+        let mut sums = [0i32; TILE_ROWS];
+        add(&mut sums, weights, q);
         fold(&mut acc, &sums, scales);
     }
     acc
@@ -100,8 +118,29 @@ fn add_tile(sums: &mut [i32; TILE_ROWS], tile: &[i8; TILE], q: &[i16; TILE_INPUT
 /// Sixteen rows of a sparse matrix times one token, before its scale: `[16]`.
 #[inline(always)]
 pub fn sparse_row_tile(matrix: &SparseMatrix<'_>, tile: usize, q: &[i16]) -> [f32; TILE_ROWS] {
-    let rows = tile * TILE_ROWS..(tile + 1) * TILE_ROWS;
     let stride = matrix.stride();
+    match matrix.weights() {
+        Weights::Int8(weights) => fold_active(matrix, tile, q, |sums, input, q| {
+            let start = input * stride + tile * TILE_ROWS;
+            add_rows(sums, &weights[start..start + TILE_ROWS], q);
+        }),
+        Weights::Int4(bytes) => fold_active(matrix, tile, q, |sums, input, q| {
+            // A block of 16 bytes has the rows of two tiles.
+            let block = &bytes[input * stride / 2..].as_chunks::<LINE_BLOCK>().0[tile / 2];
+            add_rows(sums, &unpack_int4(block)[tile % 2], q);
+        }),
+    }
+}
+
+/// The accumulators of sixteen rows, from the inputs that are not zero; `add` adds the products
+/// of an input to the sums of its group.
+#[inline(always)]
+fn fold_active(
+    matrix: &SparseMatrix<'_>,
+    tile: usize,
+    q: &[i16],
+    add: impl Fn(&mut [i32; TILE_ROWS], usize, i16),
+) -> [f32; TILE_ROWS] {
     let mut acc = [0.0; TILE_ROWS];
     for (group, q) in q.chunks(matrix.group()).enumerate() {
         let mut sums = [0i32; TILE_ROWS];
@@ -111,26 +150,22 @@ pub fn sparse_row_tile(matrix: &SparseMatrix<'_>, tile: usize, q: &[i16]) -> [f3
                 continue;
             }
             active = true;
-            let mut add = |weights: &[i8]| {
-                for (sum, w) in sums.iter_mut().zip(weights) {
-                    *sum += i32::from(*w) * i32::from(*q);
-                }
-            };
-            let start = (group * matrix.group() + i) * stride;
-            match matrix.weights() {
-                Weights::Int8(weights) => add(&weights[start + rows.start..start + rows.end]),
-                Weights::Int4(bytes) => {
-                    // A block of 16 bytes has the rows of two tiles.
-                    let block = &bytes[start / 2..].as_chunks::<LINE_BLOCK>().0[tile / 2];
-                    add(&unpack_int4(block)[tile % 2]);
-                }
-            }
+            add(&mut sums, group * matrix.group() + i, *q);
         }
         if active {
-            fold(&mut acc, &sums, &matrix.group_scales(group)[rows.clone()]);
+            let scales = &matrix.group_scales(group)[tile * TILE_ROWS..(tile + 1) * TILE_ROWS];
+            fold(&mut acc, &sums, scales);
         }
     }
     acc
+}
+
+/// Adds the products of rows' weights with one activation to their sums.
+#[inline(always)]
+fn add_rows(sums: &mut [i32; TILE_ROWS], weights: &[i8], q: i16) {
+    for (sum, w) in sums.iter_mut().zip(weights) {
+        *sum += i32::from(*w) * i32::from(q);
+    }
 }
 
 /// `acc + f32(sum) * scale`, for each row.
