@@ -8,6 +8,7 @@ use kinglet::format::state_file::HEADER_LEN;
 
 /// The header of a model of one layer of width 4 and 64 tokens: its state has 24 elements.
 pub static MODEL: LazyLock<Header> = LazyLock::new(|| Header {
+    minor: 0,
     shape: Shape {
         architecture: Architecture::Rwkv7,
         layers: 1,
