@@ -67,20 +67,28 @@ pub(crate) fn quantum(w: f32, step: f32) -> i8 {
     rounded(w / step).to_bits().wrapping_sub(ROUND.to_bits()) as i8
 }
 
+/// How much the errors of a group's weights count where they all count the same.
+const EVEN: [f32; BLOCKS * ROW_GROUP] = [1.0; BLOCKS * ROW_GROUP];
+
 /// A group that looks for its scale.
 struct Group {
     /// Padded with zeros, which have no error.
     blocks: [[f32; ROW_GROUP]; BLOCKS],
+    /// How much the error of each weight counts.
+    importance: [[f32; ROW_GROUP]; BLOCKS],
     len: usize,
     multiplier: f32,
 }
 
 impl Group {
     #[inline(always)]
-    fn new(w: &[f32], multiplier: f32) -> Self {
+    fn new(w: &[f32], importance: &[f32], multiplier: f32) -> Self {
         let mut blocks = [[0.0; ROW_GROUP]; BLOCKS];
         blocks.as_flattened_mut()[..w.len()].copy_from_slice(w);
-        Self { blocks, len: w.len().div_ceil(ROW_GROUP), multiplier }
+        let mut padded = [[0.0; ROW_GROUP]; BLOCKS];
+        padded.as_flattened_mut()[..w.len()].copy_from_slice(&importance[..w.len()]);
+        let len = w.len().div_ceil(ROW_GROUP);
+        Self { blocks, importance: padded, len, multiplier }
     }
 
     /// The sum of the squared errors of a scale.
@@ -91,12 +99,12 @@ impl Group {
         // both are as far from it, up to the rounding.
         let reciprocal = (1.0 / step).min(f32::MAX);
         let mut sums = [0.0f32; LANES];
-        for block in &self.blocks[..self.len] {
-            for w in block.as_chunks::<LANES>().0 {
-                for (sum, &w) in sums.iter_mut().zip(w) {
-                    let error = w - (rounded(w * reciprocal) - ROUND) * step;
-                    *sum += error * error;
-                }
+        let w = self.blocks[..self.len].as_flattened().as_chunks::<LANES>().0;
+        let importance = self.importance.as_flattened().as_chunks::<LANES>().0;
+        for (w, importance) in w.iter().zip(importance) {
+            for ((sum, &w), importance) in sums.iter_mut().zip(w).zip(importance) {
+                let error = w - (rounded(w * reciprocal) - ROUND) * step;
+                *sum += error * error * importance;
             }
         }
         sums.iter().sum()
@@ -107,13 +115,14 @@ impl Group {
     fn refit(&self, scale: f32) -> f32 {
         let step = step(scale, self.multiplier);
         let (mut product, mut square) = ([0.0f32; LANES], [0.0f32; LANES]);
-        for block in &self.blocks[..self.len] {
-            for w in block.as_chunks::<LANES>().0 {
-                for ((product, square), &w) in product.iter_mut().zip(&mut square).zip(w) {
-                    let q = rounded(w / step) - ROUND;
-                    *product += w * q;
-                    *square += q * q;
-                }
+        let w = self.blocks[..self.len].as_flattened().as_chunks::<LANES>().0;
+        let importance = self.importance.as_flattened().as_chunks::<LANES>().0;
+        for (w, importance) in w.iter().zip(importance) {
+            let sums = product.iter_mut().zip(&mut square);
+            for (((product, square), &w), importance) in sums.zip(w).zip(importance) {
+                let q = rounded(w / step) - ROUND;
+                *product += w * q * importance;
+                *square += q * q * importance;
             }
         }
         let (product, square) = (product.iter().sum::<f32>(), square.iter().sum::<f32>());
@@ -141,9 +150,10 @@ impl Group {
 }
 
 vectorized! {
-    /// The scale of a group, as a number that f16 holds: zero or normal.
-    pub(crate) fn scale(w: &[f32], multiplier: f32) -> f32 {
-        Group::new(w, multiplier).scale(largest(w))
+    /// The scale of a group whose errors count as `importance` says, as a number that f16 holds:
+    /// zero or normal.
+    pub(crate) fn scale(w: &[f32], importance: &[f32], multiplier: f32) -> f32 {
+        Group::new(w, importance, multiplier).scale(largest(w))
     }
 }
 
@@ -182,7 +192,7 @@ pub(crate) fn quantize_row(
     padding.fill(0);
     let mut error = 0.0;
     for ((w, quanta), out) in w.chunks(group).zip(quanta.chunks_mut(group)).zip(scales) {
-        let scale = scale(w, multiplier);
+        let scale = scale(w, &EVEN, multiplier);
         let step = step(scale, multiplier);
         for (q, &w) in quanta.iter_mut().zip(w) {
             *q = quantum(w, step);
@@ -200,7 +210,7 @@ pub(crate) fn settled(scale: f32, quanta: &mut [i8]) -> f32 {
 
 /// Whether every weight of a group is a multiple of its step.
 pub(crate) fn is_exact(w: &[f32], multiplier: f32) -> bool {
-    let step = step(scale(w, multiplier), multiplier);
+    let step = step(scale(w, &EVEN, multiplier), multiplier);
     w.iter().all(|&w| f32::from(quantum(w, step)) * step == w)
 }
 
@@ -293,9 +303,9 @@ mod tests {
         fn the_scale_serves_better_than_the_largest_weight_alone(seed in any::<u32>()) {
             let w = weights(1, 32, &[0], seed);
             let multiplier = multiplier(largest(&w));
-            let group = Group::new(&w, multiplier);
+            let group = Group::new(&w, &EVEN, multiplier);
             let reaching = nearest(largest(&w) / 7.0 / multiplier);
-            prop_assert!(group.error(scale(&w, multiplier)) <= group.error(reaching));
+            prop_assert!(group.error(scale(&w, &EVEN, multiplier)) <= group.error(reaching));
         }
 
         /// The values of a model are quantized to themselves, scales and all.

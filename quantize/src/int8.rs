@@ -312,7 +312,7 @@ pub(crate) fn is_exact(w: &[f32], multiplier: f32) -> bool {
 vectorized! {
     /// Quantizes up to 16 rows of a matrix, as [`Packing::put`] does.
     pub(crate) fn put_tile(
-        packing: &Packing,
+        packing: &Packing<'_>,
         rows: &[f32],
         values: &mut [i8],
         scales: &mut [f16],
@@ -324,7 +324,7 @@ vectorized! {
 vectorized! {
     /// Quantizes rows of a table, as [`Packing::put`] does.
     pub(crate) fn put_lines(
-        packing: &Packing,
+        packing: &Packing<'_>,
         rows: &[f32],
         values: &mut [i8],
         scales: &mut [f16],
@@ -335,7 +335,7 @@ vectorized! {
 
 /// Quantizes up to 16 rows of a matrix.
 #[inline(always)]
-fn tile(packing: &Packing, rows: &[f32], values: &mut [i8], scales: &mut [f16]) {
+fn tile(packing: &Packing<'_>, rows: &[f32], values: &mut [i8], scales: &mut [f16]) {
     let Packing { inputs, group, multiplier, .. } = *packing;
     if rows.len() < TILE_ROWS * inputs || !inputs.is_multiple_of(LEAST) {
         values.fill(0);
@@ -370,7 +370,7 @@ fn tile(packing: &Packing, rows: &[f32], values: &mut [i8], scales: &mut [f16]) 
 
 /// Quantizes rows of a table.
 #[inline(always)]
-fn lines(packing: &Packing, rows: &[f32], values: &mut [i8], scales: &mut [f16]) {
+fn lines(packing: &Packing<'_>, rows: &[f32], values: &mut [i8], scales: &mut [f16]) {
     let values = values.chunks_mut(packing.values_per_row());
     let scales = scales.chunks_mut(packing.scales_per_row());
     for ((row, values), scales) in rows.chunks(packing.inputs).zip(values).zip(scales) {
@@ -540,7 +540,15 @@ mod tests {
             prop_assert_eq!(errors.noise, sums.noise.map(|lanes| lanes.iter().sum::<f64>()));
             for storage in [Storage::Matrix, Storage::Sparse, Storage::Embedding] {
                 let weights = WeightType::Int8;
-                let packing = Packing { storage, weights, inputs, group, multiplier: 1.0 };
+                let packing = Packing {
+                    storage,
+                    weights,
+                    stored: weights,
+                    inputs,
+                    group,
+                    multiplier: 1.0,
+                    feedback: None,
+                };
                 let rows = packing.padded(1);
                 let buffers = || (
                     vec![1i8; rows * packing.values_per_row()],

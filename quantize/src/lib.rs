@@ -13,6 +13,7 @@
 //! | [`checkpoint`] | every container as named tensors, decoded to f32 when they are asked for |
 //! | [`convert()`] | from a checkpoint to a model file; the version is told from the tensors |
 //! | [`int8`], [`int4`] | scales, groups and rounding |
+//! | [`calibrate`] | int4 by error feedback from the activations of a text |
 //! | [`packing`] | the order of the integers and scales in the file |
 //! | [`vocabulary`] | vocabularies, and the tokenizer section that they are packed into |
 //! | [`reference`](mod@reference) | a forward pass in f64 of the same checkpoint, nothing shared with the runtime |
@@ -84,11 +85,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod calibrate;
 pub mod checkpoint;
 mod content_hash;
 mod convert;
 pub mod evaluate;
 mod export;
+mod feedback;
 mod files;
 mod grid;
 pub mod int4;

@@ -20,6 +20,7 @@ use kinglet::kernels::matrix::{
 use kinglet::kernels::weights::{WeightType, Weights, pack_int4};
 use rayon::prelude::*;
 
+use crate::feedback::Feedback;
 use crate::{int4, int8};
 
 /// Inputs of the panels in which a sparse matrix is turned: what is read of a tile of rows, and
@@ -30,18 +31,23 @@ const NIBBLES_TOGETHER: usize = 1 << 16;
 
 /// How the weights of a tensor become integers and scales.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Packing {
+pub(crate) struct Packing<'f> {
     pub(crate) storage: Storage,
+    /// What the integers are.
     pub(crate) weights: WeightType,
+    /// What they are stored as: int4 may take a byte each.
+    pub(crate) stored: WeightType,
     /// Length of a row.
     pub(crate) inputs: usize,
     /// Inputs that share a scale.
     pub(crate) group: usize,
     /// Of all scales.
     pub(crate) multiplier: f32,
+    /// How int4 is rounded, where not to nearest.
+    pub(crate) feedback: Option<&'f Feedback>,
 }
 
-impl Packing {
+impl Packing<'_> {
     /// Values that a row takes, with its share of the padding.
     pub(crate) fn values_per_row(&self) -> usize {
         match self.storage {
@@ -62,7 +68,7 @@ impl Packing {
     pub(crate) fn padded(&self, rows: usize) -> usize {
         match self.storage {
             Storage::Embedding => rows,
-            Storage::Sparse => padded_sparse_rows(self.weights, rows),
+            Storage::Sparse => padded_sparse_rows(self.stored, rows),
             _ => padded_rows(rows),
         }
     }
@@ -116,9 +122,7 @@ impl Packing {
     /// * `scales`: `[row/16][input/group][16]`, or `[row][input/32]` for a table
     pub(crate) fn put(&self, weights: &[f32], values: &mut [i8], scales: &mut [f16]) -> f64 {
         match (self.weights, self.storage) {
-            (WeightType::Int4, _) => self.put_rows(weights, values, scales, |w, quanta, scales| {
-                int4::quantize_row(w, self.group, self.multiplier, quanta, scales)
-            }),
+            (WeightType::Int4, _) => self.put_rows(weights, values, scales),
             (_, Storage::Embedding) => {
                 int8::put_lines(self, weights, values, scales);
                 0.0
@@ -135,33 +139,38 @@ impl Packing {
         }
     }
 
-    /// [`put`](Self::put), by a function that makes of a row its integers, `[input]`, padded with
-    /// zeros, and scales, `[input/group]`, and returns its squared error.
-    fn put_rows(
-        &self,
-        weights: &[f32],
-        values: &mut [i8],
-        scales: &mut [f16],
-        quantize: impl Fn(&[f32], &mut [i8], &mut [f16]) -> f64,
-    ) -> f64 {
+    /// [`put`](Self::put) of int4.
+    fn put_rows(&self, weights: &[f32], values: &mut [i8], scales: &mut [f16]) -> f64 {
         let (padded, groups) = (padded_inputs(self.inputs), self.scales_per_row());
-        let rows = weights.chunks(self.inputs);
+        let nearest = |rows: &[f32], quanta: &mut [i8], scales: &mut [f16]| -> f64 {
+            let rows = rows.chunks(self.inputs);
+            let lines = rows.zip(quanta.chunks_mut(padded)).zip(scales.chunks_mut(groups));
+            let quantize = |((w, quanta), scales): ((&[f32], &mut [i8]), &mut [f16])| {
+                int4::quantize_row(w, self.group, self.multiplier, quanta, scales)
+            };
+            lines.map(quantize).sum()
+        };
         if self.storage == Storage::Embedding {
-            let lines = rows.zip(values.chunks_mut(padded)).zip(scales.chunks_mut(groups));
-            return lines.map(|((w, quanta), scales)| quantize(w, quanta, scales)).sum();
+            return nearest(weights, values, scales);
         }
         let mut error = 0.0;
         let values = values.chunks_mut(TILE_ROWS * self.values_per_row());
         let scales = scales.chunks_mut(TILE_ROWS * groups);
-        for ((rows, values), scales) in
-            weights.chunks(TILE_ROWS * self.inputs).zip(values).zip(scales)
-        {
+        let tiles = weights.chunks(TILE_ROWS * self.inputs).zip(values).zip(scales);
+        for ((rows, values), scales) in tiles {
             let mut quanta = vec![0; TILE_ROWS * padded];
             let mut by_row = vec![f16::ZERO; TILE_ROWS * groups];
-            let lines = quanta.chunks_mut(padded).zip(by_row.chunks_mut(groups));
-            for (w, (quanta, scales)) in rows.chunks(self.inputs).zip(lines) {
-                error += quantize(w, quanta, scales);
-            }
+            error += match self.feedback {
+                None => nearest(rows, &mut quanta, &mut by_row),
+                Some(feedback) => feedback.quantize(
+                    rows,
+                    self.inputs,
+                    self.group,
+                    self.multiplier,
+                    &mut quanta,
+                    &mut by_row,
+                ),
+            };
             self.arrange(&quanta, &by_row, values, scales);
         }
         error
@@ -289,7 +298,15 @@ impl Packed {
         weights: &[f32],
     ) -> Self {
         assert!(storage != Storage::Vector, "vectors are not quantized");
-        let packing = Packing { storage, weights: weight_type, inputs, group, multiplier };
+        let packing = Packing {
+            storage,
+            weights: weight_type,
+            stored: weight_type,
+            inputs,
+            group,
+            multiplier,
+            feedback: None,
+        };
         let rows = weights.len() / inputs;
         let padded = packing.padded(rows);
         let (values_of, scales_of) = (packing.values_per_row(), packing.scales_per_row());

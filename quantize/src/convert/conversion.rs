@@ -11,17 +11,19 @@ use std::path::Path;
 use half::f16;
 use kinglet::format::layout::layout;
 use kinglet::format::model::{Record, Section};
-use kinglet::format::shape::Shape;
+use kinglet::format::shape::{Architecture, Shape};
 use kinglet::format::tensors::{self, Storage, TensorName, TensorSpec};
-use kinglet::kernels::matrix::{ROW_GROUP, padded_inputs, padded_rows};
+use kinglet::kernels::matrix::{ROW_GROUP, TILE, padded_inputs, padded_rows};
 use kinglet::kernels::weights::WeightType;
 
+use crate::calibrate::Parts;
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::int4;
 use crate::int8::{self, Errors, Measured};
 use crate::packing::{self, Packing};
 
 use super::Progress;
+use super::calibrated::{Cost, Prepared};
 use super::error::ConvertError;
 use super::finite::{check_finite, finite_values};
 use super::norm::{add_product, layer_norm, moments, normalize};
@@ -33,6 +35,45 @@ use super::writer::Writer;
 /// About how many bytes are given to the writer at a time.
 const CHUNK: usize = 4 << 20;
 
+/// How the weights of a model are stored.
+#[derive(Clone, Copy)]
+pub(super) enum Form<'p> {
+    /// int8, in groups by their errors.
+    Int8,
+    /// int4.
+    Int4,
+    /// A byte each: matrices as int8 with the groups and multipliers of int4, tables as int4.
+    Working,
+    /// int4, whose matrices are there.
+    Prepared(&'p Prepared),
+}
+
+impl Form<'_> {
+    /// The integers of matrices.
+    const fn matrices(self) -> WeightType {
+        match self {
+            Self::Int8 | Self::Working => WeightType::Int8,
+            Self::Int4 | Self::Prepared(_) => WeightType::Int4,
+        }
+    }
+
+    /// The integers of tables.
+    const fn tables(self) -> WeightType {
+        match self {
+            Self::Int8 => WeightType::Int8,
+            _ => WeightType::Int4,
+        }
+    }
+
+    /// What integers are stored as.
+    const fn stored(self) -> WeightType {
+        match self {
+            Self::Int8 | Self::Working => WeightType::Int8,
+            Self::Int4 | Self::Prepared(_) => WeightType::Int4,
+        }
+    }
+}
+
 /// A conversion under way.
 pub(super) struct Conversion<'a> {
     checkpoint: &'a Checkpoint,
@@ -43,8 +84,7 @@ pub(super) struct Conversion<'a> {
     pub(super) parameters: u64,
     all: u64,
     progress: Progress<'a>,
-    /// The type of the weights that are quantized.
-    weights: WeightType,
+    form: Form<'a>,
     /// A sparse matrix before it is turned.
     tiles: Vec<i8>,
     /// Integers of int4 before they are nibbles.
@@ -56,7 +96,7 @@ impl<'a> Conversion<'a> {
         checkpoint: &'a Checkpoint,
         shape: Shape,
         out: &'a Path,
-        weights: WeightType,
+        form: Form<'a>,
         progress: Progress<'a>,
     ) -> Result<Self, ConvertError> {
         let writer = Writer::new(out, shape).map_err(ConvertError::output(out))?;
@@ -70,14 +110,37 @@ impl<'a> Conversion<'a> {
             parameters: 0,
             all,
             progress,
-            weights,
+            form,
             tiles: Vec::new(),
             quanta: Vec::new(),
         })
     }
 
+    /// Writes the sections of tensors that come first.
+    pub(super) fn first_sections(&mut self) -> Result<(), ConvertError> {
+        let sections = [Section::Vectors, Section::Embedding, Section::Layers, Section::Head];
+        sections.into_iter().try_for_each(|section| self.section(section))
+    }
+
+    /// Writes the other sections: the start state where it is not zero, what `f` writes, and the
+    /// tables of DeepEmbed.
+    pub(super) fn last_sections(
+        &mut self,
+        start_state: Option<&[f32]>,
+        f: impl FnOnce(&mut Writer) -> io::Result<()>,
+    ) -> Result<(), ConvertError> {
+        if let Some(state) = start_state {
+            self.write(|writer| writer.section(Section::StartState, bytemuck::cast_slice(state)))?;
+        }
+        self.write(f)?;
+        if self.shape.architecture == Architecture::Rwkv7a {
+            self.section(Section::DeepEmbed)?;
+        }
+        Ok(())
+    }
+
     /// Writes all tensors of a section.
-    pub(super) fn section(&mut self, section: Section) -> Result<(), ConvertError> {
+    fn section(&mut self, section: Section) -> Result<(), ConvertError> {
         self.write(|writer| writer.begin(section))?;
         for index in 0..tensors::tensor_count(&self.shape) {
             let (layer, spec) = tensors::tensor(&self.shape, index);
@@ -107,7 +170,7 @@ impl<'a> Conversion<'a> {
             (Storage::Vector, _) => self.vector(index, spec, &tensor)?,
             (Storage::Embedding, None) => self.embedding(index, spec, &tensor)?,
             (Storage::Embedding, Some(layer)) => self.deep_embed(index, spec, &tensor, layer)?,
-            _ => self.matrix(index, spec, &tensor, TensorName { layer, name: spec.name })?,
+            _ => self.matrix(index, spec)?,
         }
         (self.progress)(self.parameters, self.all);
         Ok(())
@@ -155,71 +218,77 @@ impl<'a> Conversion<'a> {
         })
     }
 
-    fn matrix(
+    fn matrix(&mut self, index: usize, spec: &TensorSpec) -> Result<(), ConvertError> {
+        let (checkpoint, shape, form) = (self.checkpoint, self.shape, self.form);
+        if let Form::Prepared(prepared) = form
+            && let Some(&cost) = prepared.costs.get(&index)
+        {
+            let parts = prepared.working.parts(index).map_err(ConvertError::output(self.out))?;
+            return self.prepared(index, spec, &parts, cost);
+        }
+        with_rows(checkpoint, &shape, index, |name, storage, rows| {
+            let choice = choose(checkpoint, form, &name, storage, rows)?;
+            let Choice { packing, errors, largest, zeros, .. } = choice;
+            let Packing { group, multiplier, .. } = packing;
+            self.writer.tensor(index, self.record(spec, packing.stored, group, multiplier));
+            let noise = match storage {
+                Storage::Sparse => self.sparse(&packing, rows, zeros)?,
+                _ => {
+                    let parts = self.pack(&packing, rows, zeros, |_, _| Ok(()))?;
+                    parts.into_iter().map(|((), noise)| noise).sum()
+                }
+            };
+            let noise = match packing.weights {
+                WeightType::Int4 => noise,
+                _ => errors.noise_of(group),
+            };
+            self.report(name, spec, &packing, [errors.signal, noise], largest);
+            Ok(())
+        })
+    }
+
+    /// Writes a matrix that is there.
+    fn prepared(
         &mut self,
         index: usize,
         spec: &TensorSpec,
-        tensor: &Tensor<'_>,
-        name: TensorName,
+        parts: &Parts<'_>,
+        cost: Cost,
     ) -> Result<(), ConvertError> {
-        let view = if spec.transposed { tensor.transposed() } else { *tensor };
-        let count = spec.rows.of(&self.shape);
-        // Matrices that are stacked in one tensor follow one another row by row.
-        let first = spec.part.map_or(0, |part| part.index * count);
-        let rows = RowReader { tensor: &view, first, count };
-        let name = name.to_string();
-        let Choice { packing, errors, largest, zeros } = self.choose(&name, spec.storage, &rows)?;
-        let Packing { group, multiplier, .. } = packing;
-        self.writer.tensor(index, self.record(spec, self.weights, group, multiplier));
-        let noise = match spec.storage {
-            Storage::Sparse => self.sparse(&packing, &rows, zeros)?,
-            _ => {
-                let parts = self.pack(&packing, &rows, zeros, |_, _| Ok(()))?;
-                parts.into_iter().map(|((), noise)| noise).sum()
-            }
+        let (layer, _) = tensors::tensor(&self.shape, index);
+        let name = TensorName { layer, name: spec.name }.to_string();
+        let (storage, weights) = (spec.storage, WeightType::Int4);
+        let (inputs, group) = (spec.cols.of(&self.shape), int4::GROUP);
+        let multiplier = parts.multiplier;
+        let packing = Packing {
+            storage,
+            weights,
+            stored: weights,
+            inputs,
+            group,
+            multiplier,
+            feedback: None,
         };
-        let noise = match self.weights {
-            WeightType::Int4 => noise,
-            _ => errors.noise_of(group),
+        self.writer.tensor(index, self.record(spec, weights, group, multiplier));
+        let rows = spec.rows.of(&self.shape);
+        // Lines of the inputs of a sparse matrix are padded to more rows than those of int8.
+        let (from, to) = match storage {
+            Storage::Sparse => (padded_rows(rows), packing.padded(rows)),
+            _ => (TILE, TILE),
         };
-        self.report(name, spec, &packing, [errors.signal, noise], largest);
-        Ok(())
-    }
-
-    /// How a matrix is quantized.
-    fn choose(
-        &self,
-        name: &str,
-        storage: Storage,
-        rows: &RowReader<'_>,
-    ) -> Result<Choice<'a>, ConvertError> {
-        let inputs = rows.tensor.columns();
-        let mut measured = rows.measure(None)?;
-        let largest = measured.largest;
-        let (group, multiplier) = match self.weights {
-            WeightType::Int4 => (int4::GROUP, int4::multiplier(largest)),
-            _ => {
-                let multiplier = int8::multiplier(largest);
-                if !measured.fits(multiplier) {
-                    measured = rows.measure(Some(multiplier))?;
-                }
-                (measured.errors.group(storage, inputs), multiplier)
-            }
-        };
-        let packing = Packing { storage, weights: self.weights, inputs, group, multiplier };
-        let errors = measured.errors;
-        let chosen = Choice { packing, errors, largest, zeros: &[] };
-        let Some(grid) = self.checkpoint.grid(name).filter(|grid| grid.weights() == self.weights)
-        else {
-            return Ok(chosen);
-        };
-        let (group, multiplier) = (grid.group, grid.multiplier);
-        let kept = Packing { group, multiplier, ..packing };
-        if !kept.is_possible() || !rows.lie_on(&kept) {
-            return Ok(chosen);
+        for values in parts.values.chunks(CHUNK.next_multiple_of(2 * from)) {
+            self.quanta(&packing, values.len() / from * to, |padded| {
+                pad_lines(values, from, padded, to);
+                Ok(())
+            })?;
         }
-        let errors = Errors { signal: errors.signal, ..Errors::default() };
-        Ok(Choice { packing: kept, errors, zeros: &grid.zeros, ..chosen })
+        self.write(Writer::align)?;
+        let (from, to) = if storage == Storage::Sparse { (from, to) } else { (1, 1) };
+        let mut scales = vec![f16::ZERO; parts.scales.len() / from * to];
+        pad_lines(parts.scales, from, &mut scales, to);
+        self.bytes(bytemuck::cast_slice(&scales))?;
+        self.report(name, spec, &packing, [cost.signal, cost.noise], cost.largest);
+        Ok(())
     }
 
     /// Quantizes and writes rows, chunk by chunk, after `f` has changed them: it is given the index
@@ -227,7 +296,7 @@ impl<'a> Conversion<'a> {
     /// Returns what `f` returned, in order, and the squared errors of int4.
     fn pack<T: Send>(
         &mut self,
-        packing: &Packing,
+        packing: &Packing<'_>,
         rows: &RowReader<'_>,
         zeros: Zeros<'_>,
         f: impl Fn(usize, &mut [f32]) -> Result<T, ConvertError> + Sync,
@@ -254,12 +323,12 @@ impl<'a> Conversion<'a> {
     /// Writes `count` integers, which `f` makes.
     fn quanta(
         &mut self,
-        packing: &Packing,
+        packing: &Packing<'_>,
         count: usize,
         f: impl FnOnce(&mut [i8]) -> Result<(), ConvertError>,
     ) -> Result<(), ConvertError> {
-        let mut buffer = self.writer.buffer(packing.weights.bytes(count as u64) as usize);
-        match packing.weights {
+        let mut buffer = self.writer.buffer(packing.stored.bytes(count as u64) as usize);
+        match packing.stored {
             WeightType::Int4 => {
                 self.quanta.resize(count, 0);
                 f(&mut self.quanta)?;
@@ -274,7 +343,7 @@ impl<'a> Conversion<'a> {
     /// input: it is quantized whole, then turned chunk by chunk. Returns the squared error of int4.
     fn sparse(
         &mut self,
-        packing: &Packing,
+        packing: &Packing<'_>,
         rows: &RowReader<'_>,
         zeros: Zeros<'_>,
     ) -> Result<f64, ConvertError> {
@@ -378,9 +447,11 @@ impl<'a> Conversion<'a> {
     ) -> Result<(), ConvertError> {
         let inputs = tensor.columns();
         let rows = RowReader { tensor, first: 0, count: tensor.rows() };
-        let (storage, weights) = (spec.storage, self.weights);
-        let packing = Packing { storage, weights, inputs, group: ROW_GROUP, multiplier: 1.0 };
-        self.writer.tensor(index, self.record(spec, weights, ROW_GROUP, 1.0));
+        let (storage, weights, stored) = (spec.storage, self.form.tables(), self.form.stored());
+        let (group, multiplier) = (ROW_GROUP, 1.0);
+        let packing =
+            Packing { storage, weights, stored, inputs, group, multiplier, feedback: None };
+        self.writer.tensor(index, self.record(spec, stored, group, multiplier));
         let grid = self.checkpoint.grid(tensor.name()).filter(|grid| grid.weights() == weights);
         let zeros = grid.map_or(&[][..], |grid| &grid.zeros);
         let parts = self.pack(&packing, &rows, zeros, |first, rows| {
@@ -406,7 +477,7 @@ impl<'a> Conversion<'a> {
         &mut self,
         name: String,
         spec: &TensorSpec,
-        packing: &Packing,
+        packing: &Packing<'_>,
         [signal, noise]: [f64; 2],
         largest: f32,
     ) {
@@ -425,14 +496,81 @@ impl<'a> Conversion<'a> {
     }
 }
 
+/// Copies lines of `from` values to lines of `to` values, which end with zeros.
+fn pad_lines<T: Copy + Default>(values: &[T], from: usize, padded: &mut [T], to: usize) {
+    for (line, padded) in values.chunks(from).zip(padded.chunks_mut(to)) {
+        let (copied, padding) = padded.split_at_mut(line.len());
+        copied.copy_from_slice(line);
+        padding.fill(T::default());
+    }
+}
+
+/// Calls `f` with the name that reports have for a matrix, its storage and its rows.
+pub(super) fn with_rows<R>(
+    checkpoint: &Checkpoint,
+    shape: &Shape,
+    index: usize,
+    f: impl FnOnce(String, Storage, &RowReader<'_>) -> Result<R, ConvertError>,
+) -> Result<R, ConvertError> {
+    let (layer, spec) = tensors::tensor(shape, index);
+    let stored = TensorName { layer, name: spec.stored_name() }.to_string();
+    let missing = || ConvertError::Missing { tensor: stored.clone() };
+    let tensor = checkpoint.tensor(&stored).ok_or_else(missing)?;
+    let view = if spec.transposed { tensor.transposed() } else { tensor };
+    let count = spec.rows.of(shape);
+    // Matrices that are stacked in one tensor follow one another row by row.
+    let first = spec.part.map_or(0, |part| part.index * count);
+    let rows = RowReader { tensor: &view, first, count };
+    f(TensorName { layer, name: spec.name }.to_string(), spec.storage, &rows)
+}
+
+/// How a matrix is quantized to nearest.
+pub(super) fn choose<'z>(
+    checkpoint: &'z Checkpoint,
+    form: Form<'_>,
+    name: &str,
+    storage: Storage,
+    rows: &RowReader<'_>,
+) -> Result<Choice<'z>, ConvertError> {
+    let inputs = rows.tensor.columns();
+    let mut measured = rows.measure(None)?;
+    let largest = measured.largest;
+    let (group, multiplier) = match form {
+        Form::Int8 => {
+            let multiplier = int8::multiplier(largest);
+            if !measured.fits(multiplier) {
+                measured = rows.measure(Some(multiplier))?;
+            }
+            (measured.errors.group(storage, inputs), multiplier)
+        }
+        _ => (int4::GROUP, int4::multiplier(largest)),
+    };
+    let (weights, stored) = (form.matrices(), form.stored());
+    let packing = Packing { storage, weights, stored, inputs, group, multiplier, feedback: None };
+    let errors = measured.errors;
+    let chosen = Choice { packing, errors, largest, zeros: &[], is_exact: false };
+    // The grid of int4 is that of the working model as well, whose multipliers remain.
+    let grid = checkpoint.grid(name).filter(|grid| grid.weights() == form.tables());
+    let Some(grid) = grid else { return Ok(chosen) };
+    let (group, multiplier) = (grid.group, grid.multiplier);
+    let kept = Packing { weights: form.tables(), group, multiplier, ..packing };
+    if !kept.is_possible() || !rows.lie_on(&kept) {
+        return Ok(chosen);
+    }
+    let errors = Errors { signal: errors.signal, ..Errors::default() };
+    Ok(Choice { packing: kept, errors, zeros: &grid.zeros, is_exact: true, ..chosen })
+}
+
 /// Scales of groups of zeros: row, group and the bits of the scale.
 type Zeros<'z> = &'z [(usize, usize, u16)];
 
 /// How a matrix is quantized, and what it costs.
-struct Choice<'z> {
-    packing: Packing,
+pub(super) struct Choice<'z> {
+    pub(super) packing: Packing<'static>,
     /// Of int8.
-    errors: Errors,
-    largest: f32,
+    pub(super) errors: Errors,
+    pub(super) largest: f32,
     zeros: Zeros<'z>,
+    /// Whether the weights are those of a model, so that nothing is lost.
+    pub(super) is_exact: bool,
 }

@@ -104,6 +104,12 @@ pub enum ConvertError {
         /// The largest that rows of such weights hold.
         most: f32,
     },
+    /// The model could not be computed for its calibration.
+    #[error("the calibration failed; the model can be quantized without one")]
+    Calibration {
+        /// What the engine says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The file holds no tuned state.
     #[error("holds no tuned state; expected tensors blocks.N.att.time_state")]
     NoState,

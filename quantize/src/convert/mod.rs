@@ -17,6 +17,7 @@
 //!
 //! The first error that is reported is that of the first row, whichever thread was faster.
 
+mod calibrated;
 mod conversion;
 pub(crate) mod error;
 mod finite;
@@ -33,19 +34,21 @@ use std::io;
 use std::path::Path;
 
 use kinglet::format::model::{Header, Section};
-use kinglet::format::shape::{Architecture, Shape};
+use kinglet::format::shape::Shape;
 use kinglet::kernels::weights::WeightType;
 use kinglet::sampler::SamplerOptions;
 
+use crate::calibrate::Calibration;
 use crate::checkpoint::Checkpoint;
+use crate::int4;
 use crate::note::Note;
 use crate::threads;
 use crate::vocabulary::Vocabulary;
-use conversion::Conversion;
+use calibrated::Prepared;
+use conversion::{Conversion, Form};
 use error::ConvertError;
 use provenance::{provenance, sampling_line};
 use tuned_state::TunedState;
-use writer::Writer;
 
 pub use report::{Hex, Report, TensorReport};
 
@@ -61,6 +64,16 @@ pub enum Bits {
 }
 
 impl Bits {
+    /// The line of the provenance.
+    fn line(self) -> String {
+        match self {
+            Self::Eight => String::new(),
+            Self::Four => {
+                format!("weights: int4 in groups of {}, rounded to nearest\n", int4::GROUP)
+            }
+        }
+    }
+
     /// The type of the weights.
     pub const fn weights(self) -> WeightType {
         match self {
@@ -75,6 +88,8 @@ impl Bits {
 pub struct Options<'a> {
     /// Bits of the weights.
     pub bits: Bits,
+    /// What matrices of four bits are calibrated with; without it they are rounded to nearest.
+    pub calibration: Option<Calibration<'a>>,
     /// The vocabulary to pack into the file.
     pub vocabulary: Option<&'a Vocabulary>,
     /// The state to start from, in place of one that the checkpoint may have.
@@ -117,7 +132,19 @@ pub fn convert(
     }
     let start_state = start_state(checkpoint, &shape, options)?;
     let sampling = options.sampling.as_ref().map(sampling_line).transpose()?.unwrap_or_default();
-    let failed = ConvertError::output(out);
+    let state = start_state.as_deref();
+    let prepared = match (options.bits, &options.calibration) {
+        (Bits::Four, Some(calibration)) => {
+            Some(calibrated::prepare(checkpoint, &shape, out, state, calibration, progress)?)
+        }
+        _ => None,
+    };
+    let form = match &prepared {
+        Some(prepared) => Form::Prepared(prepared),
+        None if options.bits == Bits::Four => Form::Int4,
+        None => Form::Int8,
+    };
+    let progress = &mut calibrated::remaining(progress, prepared.is_some());
     let provenance = std::thread::scope(|scope| {
         // Hashing the checkpoint waits for the disk; on a thread of its own where one is to be had.
         let hashing = std::thread::Builder::new().name("hashing".to_owned());
@@ -125,10 +152,8 @@ pub fn convert(
         let hashing = threads::are_apart()
             .then(|| hashing.spawn_scoped(scope, || provenance(checkpoint, options)).ok())
             .flatten();
-        let mut converted =
-            Conversion::new(checkpoint, shape, out, options.bits.weights(), progress)?;
-        let sections = [Section::Vectors, Section::Embedding, Section::Layers, Section::Head];
-        sections.into_iter().try_for_each(|section| converted.section(section))?;
+        let mut converted = Conversion::new(checkpoint, shape, out, form, progress)?;
+        converted.first_sections()?;
         let provenance = match hashing {
             Some(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             None => provenance(checkpoint, options),
@@ -136,19 +161,14 @@ pub fn convert(
         Ok::<_, ConvertError>((converted, provenance?))
     });
     let (mut conversion, provenance) = provenance?;
-    let tail = |writer: &mut Writer| -> io::Result<()> {
-        if let Some(state) = &start_state {
-            writer.section(Section::StartState, bytemuck::cast_slice(state))?;
-        }
+    let calibrated = prepared.as_ref().map_or(options.bits.line(), Prepared::line);
+    conversion.last_sections(state, |writer| {
         if let Some(vocabulary) = options.vocabulary {
             writer.section(Section::Tokenizer, &vocabulary.pack().map_err(io::Error::other)?)?;
         }
-        writer.section(Section::Provenance, (provenance + &sampling).as_bytes())
-    };
-    tail(&mut conversion.writer).map_err(&failed)?;
-    if shape.architecture == Architecture::Rwkv7a {
-        conversion.section(Section::DeepEmbed)?;
-    }
+        writer.section(Section::Provenance, (provenance + &calibrated + &sampling).as_bytes())
+    })?;
+    let failed = ConvertError::output(out);
     let (Header { content_hash, .. }, file_len) = conversion.writer.finish().map_err(&failed)?;
     Ok(Report {
         shape,

@@ -1,10 +1,8 @@
 //! Where a model file comes from, as its provenance section says it.
 
-use kinglet::kernels::weights::WeightType;
 use kinglet::sampler::SamplerOptions;
 
 use crate::checkpoint::{Checkpoint, Role, Source};
-use crate::int4;
 
 use super::Options;
 use super::error::ConvertError;
@@ -36,10 +34,6 @@ pub(super) fn provenance(
     }
     if let Some(id) = checkpoint.end_of_turn() {
         text += &format!("end-of-turn: {id}\n");
-    }
-    if options.bits.weights() == WeightType::Int4 {
-        let group = int4::GROUP;
-        text += &format!("weights: int4 in groups of {group}, rounded to nearest\n");
     }
     text += &format!(
         "quantizer: kinglet-quantize {version}\nlicence: {}\n",

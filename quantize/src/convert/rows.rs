@@ -69,7 +69,7 @@ impl RowReader<'_> {
     }
 
     /// Whether quantizing loses nothing: all rows are multiples of their steps.
-    pub(super) fn lie_on(&self, packing: &Packing) -> bool {
+    pub(super) fn lie_on(&self, packing: &Packing<'_>) -> bool {
         self.map(|_, values| packing.is_exact(values)).into_iter().all(|exact| exact)
     }
 
@@ -78,7 +78,7 @@ impl RowReader<'_> {
     /// `values` and `scales` begin with those of the first row; scales of later rows may follow.
     pub(super) fn put<T: Send>(
         &self,
-        packing: &Packing,
+        packing: &Packing<'_>,
         rows: Range<usize>,
         values: &mut [i8],
         scales: &mut [f16],

@@ -47,6 +47,10 @@ pub(crate) struct QuantizeArgs {
     /// Bits of a weight. With 4 the file has 55 to 60 % of the bytes, and the model loses more
     #[arg(long, value_name = "N", default_value = "8", value_parser = bits)]
     pub(crate) bits: Bits,
+    /// Text for the error feedback of --bits 4, tokenized as --text is: its first 2,048 tokens.
+    /// The model tells one itself if not given. `none` rounds to nearest, which loses more
+    #[arg(long, value_name = "FILE")]
+    pub(crate) calibration: Option<PathBuf>,
     /// Adapter to merge first: LoRA, AdaLoRA, PiSSA, DiSHA, MiSS or Bone, as RWKV-PEFT saves
     /// them, a file or Hugging Face PEFT's directory. For PiSSA give the option twice: for the
     /// trained file and for init_pissa.pth

@@ -40,6 +40,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use kinglet::kernels::activations::Quantized;
 use kinglet::kernels::matrix::{Matrix, SparseMatrix, TILE_ROWS, padded_inputs, padded_rows};
+use kinglet::kernels::weights::Weights;
 use kinglet::kernels::{ChunksOf, Kernels, Phase, Product, Region, SparseProduct, Split};
 use kinglet_simd::{OutputRows, SimdKernels};
 
@@ -90,6 +91,7 @@ pub struct Threaded<K> {
     /// None where nobody wants to know.
     counted: Option<Counted>,
     observer: Option<Observer>,
+    watcher: Option<Watcher>,
 }
 
 /// What looks at products that were computed.
@@ -98,6 +100,18 @@ struct Observer(Box<dyn Fn(&Product<'_>) + Send + Sync>);
 impl fmt::Debug for Observer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Observer")
+    }
+}
+
+/// What looks at the inputs of products that are about to be computed.
+struct Watcher(Box<Watch>);
+
+/// Is shown the weights of a product and its input.
+type Watch = dyn Fn(Weights<'_>, &Quantized<'_>) + Send + Sync;
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watcher")
     }
 }
 
@@ -131,6 +145,7 @@ impl<K: SimdKernels> Threaded<K> {
             terms: Mutex::default(),
             counted: None,
             observer: None,
+            watcher: None,
         }
     }
 
@@ -145,6 +160,16 @@ impl<K: SimdKernels> Threaded<K> {
     /// compiled for each.
     pub fn observed(self, observer: impl Fn(&Product<'_>) + Send + Sync + 'static) -> Self {
         Self { observer: Some(Observer(Box::new(observer))), ..self }
+    }
+
+    /// The same kernel set, which shows the weights and the input of every product, dense or
+    /// sparse, to `watcher` before it is computed: for calibration. The values are in natural order,
+    /// because such a set packs them when it computes.
+    pub fn watched(
+        self,
+        watcher: impl Fn(Weights<'_>, &Quantized<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        Self { watcher: Some(Watcher(Box::new(watcher))), ..self }
     }
 
     /// The share of zeros, 0 to 1, among the inputs of all sparse products since the
@@ -163,6 +188,39 @@ impl<K: SimdKernels> Threaded<K> {
     /// The pool, if there is one and the region is worth it.
     fn pool_for(&self, work: usize, least: usize) -> Option<&Pool> {
         self.pool.as_ref().filter(|_| work >= least)
+    }
+
+    /// Computes products whose inputs are packed.
+    fn packed_products(&self, all: &mut [Product<'_>]) {
+        for jobs in all.chunks_mut(MAX_JOBS) {
+            let cost = jobs.iter().map(|job| product_cost(&job.matrix, &job.input)).sum();
+            if let Some(pool) = self.pool_for(cost, REGION_PRODUCTS) {
+                self.split_products(pool, jobs, cost);
+                continue;
+            }
+            for Product { matrix, input, output } in jobs {
+                let mut part = OutputRows::whole(output, matrix.rows());
+                self.kernels.run(
+                    #[inline(always)]
+                    || self.kernels.product(matrix, input, &mut part),
+                );
+            }
+        }
+        if let Some(Observer(observe)) = &self.observer {
+            all.iter().for_each(observe);
+        }
+    }
+
+    /// Shows products, whose inputs are in natural order, and computes them.
+    fn watched_products(&self, watch: &Watch, all: &mut [Product<'_>]) {
+        for Product { matrix, input, output } in all {
+            watch(matrix.weights(), input);
+            let mut q = input.q().to_vec();
+            self.kernels.pack(&mut q);
+            let packed = Quantized::new(input.inputs(), &q, input.sums(), input.scales());
+            let input = packed.expect("as many values as before");
+            self.packed_products(&mut [Product { matrix: *matrix, input, output }]);
+        }
     }
 
     /// Computes up to [`MAX_JOBS`] products of together `cost` as one region.
@@ -306,7 +364,9 @@ impl<K: SimdKernels> Kernels for Threaded<K> {
 
     #[inline(always)]
     fn pack(&self, q: &mut [i16]) {
-        self.kernels.pack(q);
+        if self.watcher.is_none() {
+            self.kernels.pack(q);
+        }
     }
 
     #[inline(always)]
@@ -315,28 +375,18 @@ impl<K: SimdKernels> Kernels for Threaded<K> {
     }
 
     fn products(&self, all: &mut [Product<'_>]) {
-        for jobs in all.chunks_mut(MAX_JOBS) {
-            let cost = jobs.iter().map(|job| product_cost(&job.matrix, &job.input)).sum();
-            if let Some(pool) = self.pool_for(cost, REGION_PRODUCTS) {
-                self.split_products(pool, jobs, cost);
-                continue;
-            }
-            for Product { matrix, input, output } in jobs {
-                let mut part = OutputRows::whole(output, matrix.rows());
-                self.kernels.run(
-                    #[inline(always)]
-                    || self.kernels.product(matrix, input, &mut part),
-                );
-            }
+        if let Some(Watcher(watch)) = &self.watcher {
+            return self.watched_products(watch, all);
         }
-        if let Some(Observer(observe)) = &self.observer {
-            all.iter().for_each(observe);
-        }
+        self.packed_products(all);
     }
 
     fn sparse_product(&self, mut job: SparseProduct<'_>) {
         if let Some(counted) = &self.counted {
             counted.count(&job.input);
+        }
+        if let Some(Watcher(watch)) = &self.watcher {
+            watch(job.matrix.weights(), &job.input);
         }
         let (threads, groups) = (self.threads(), job.matrix.groups());
         if job.input.tokens() == 1

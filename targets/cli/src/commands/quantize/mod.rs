@@ -3,6 +3,7 @@
 //! The quantizer says what is wrong; here it is said which option helps. Where output and report
 //! go is checked before a tensor is read, because a conversion may take minutes.
 
+mod calibration;
 mod print;
 mod report;
 
@@ -12,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use kinglet::sampler::SamplerOptions;
 use kinglet_quantize::checkpoint::{Checkpoint, CheckpointError, Problem};
 use kinglet_quantize::vocabulary::Vocabulary;
-use kinglet_quantize::{ConvertError, Options, Report, TunedState, convert, shape};
+use kinglet_quantize::{Bits, ConvertError, Options, Report, TunedState, convert, shape};
 
 use self::report::Texts;
 use crate::args::QuantizeArgs;
@@ -21,6 +22,9 @@ use crate::support::output::{self, Kind, Output};
 use crate::support::terminal;
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
+    if args.bits == Bits::Eight && args.calibration.is_some() {
+        bail!("--calibration is for weights of four bits; pass --bits 4 as well, or leave it out");
+    }
     for path in [&args.checkpoint].into_iter().chain(&args.lora).chain(&args.tuned_state) {
         input::refuse_checkpoint(path)?;
     }
@@ -46,8 +50,17 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
         None => own_vocabulary(&checkpoint)?,
         Some(name) => named_vocabulary(name)?,
     };
+    let texts = match &args.calibration {
+        None => Vec::new(),
+        Some(_) => {
+            let model =
+                shape(&checkpoint).with_context(|| args.checkpoint.display().to_string())?;
+            calibration::texts(args, vocabulary.as_ref(), model.vocab)?
+        }
+    };
     let options = Options {
         bits: args.bits,
+        calibration: calibration::calibration(args, &texts),
         vocabulary: vocabulary.as_ref(),
         state: state.as_ref(),
         licence: args.licence.as_deref(),
@@ -208,6 +221,8 @@ fn inputs(
     inputs.extend(state.into_iter().flat_map(Checkpoint::inputs));
     inputs.extend(args.vocab.iter().filter(|name| BuiltIn::of(name).is_none()).cloned());
     inputs.extend(args.text.clone());
+    let none = Path::new(calibration::NONE);
+    inputs.extend(args.calibration.iter().filter(|path| *path != none).cloned());
     inputs
 }
 

@@ -1,0 +1,62 @@
+//! `kinglet quantize --bits 4`: the text that it is calibrated with, and the engine that computes it.
+
+use std::path::Path;
+
+use anyhow::Result;
+use kinglet::engine::{Cpu, Engine};
+use kinglet::format::model::Model;
+use kinglet_host::Threaded;
+use kinglet_quantize::calibrate::{RunError, Runner, Seen};
+use kinglet_quantize::vocabulary::Vocabulary;
+use kinglet_quantize::{Bits, calibrate::Calibration};
+
+use super::report::Texts;
+use crate::args::{EngineArgs, QuantizeArgs};
+use crate::support::engine::{memory, workspace};
+
+/// Computes on the fastest kernels that this machine has, which all give the same numbers.
+struct Computer;
+
+impl Runner for Computer {
+    fn run(
+        &self,
+        model: Model<'_>,
+        sequences: usize,
+        max_batch: usize,
+        seen: Seen,
+        f: &mut dyn FnMut(&mut dyn Engine) -> Result<(), RunError>,
+    ) -> Result<(), RunError> {
+        let args = EngineArgs::default();
+        let kernels = Threaded::new(args.set()?, args.threads());
+        let kernels = kernels.watched(move |weights, input| seen(weights, input));
+        let states = sequences.checked_mul(model.shape().state_len());
+        let mut states = memory::<f32>("the state", states)?;
+        let mut workspace = workspace(model.shape(), max_batch)?;
+        f(&mut Cpu::new(model, kernels, max_batch, &mut states, &mut workspace)?)
+    }
+}
+
+/// Token ids of the text of `--calibration`; none where the model tells it, or there shall be none.
+pub(super) fn texts(
+    args: &QuantizeArgs,
+    vocabulary: Option<&Vocabulary>,
+    vocab: usize,
+) -> Result<Vec<Vec<u32>>> {
+    let path = args.calibration.as_deref().filter(|path| *path != Path::new(NONE));
+    Ok(match Texts::read(path, vocabulary, vocab)? {
+        Texts::Told => Vec::new(),
+        Texts::Given(texts) => texts,
+    })
+}
+
+/// What `--calibration` names that is no file.
+pub(super) const NONE: &str = "none";
+
+/// The calibration that was asked for.
+pub(super) fn calibration<'a>(
+    args: &QuantizeArgs,
+    texts: &'a [Vec<u32>],
+) -> Option<Calibration<'a>> {
+    let wanted = args.bits == Bits::Four && args.calibration.as_deref() != Some(Path::new(NONE));
+    wanted.then_some(Calibration { texts, runner: &Computer })
+}
