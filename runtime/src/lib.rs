@@ -67,7 +67,7 @@
 //!
 //! # The numbers
 //!
-//! Weights are int8 with an f16 scale per output and group of inputs, activations
+//! Weights are int8 or int4 with an f16 scale per output and group of inputs, activations
 //! int16 with a scale per token; their products are exact integers, so any
 //! instruction set, thread count and order gives the same sum. What is left in f32
 //! is written once, in a fixed order of IEEE operations, without fused
@@ -81,6 +81,7 @@
 //! * `rwkv4`, `rwkv5` (5.0 to 5.2), `rwkv6`, `rwkv7`, `rwkv7a`: the architectures whose
 //!   models are run. [`Header::parse`] refuses a model of another one,
 //!   in a constant too, and names the feature
+//! * `q4`: weights of four bits; without it a model that has some is refused
 //! * `bpe`: byte-pair vocabularies, whose encoder takes 52 KB of flash on a Cortex-M4
 //!
 //! These are off:

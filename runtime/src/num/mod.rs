@@ -9,9 +9,9 @@
 //! A weight is `q * scale * multiplier`.
 //!
 //! * `q` is an int8 in [-127, 127], symmetric about zero: there is no zero point, and -128 has no
-//!   counterpart.
-//! * `scale` is an f16 for each output row and group of G inputs, G in {32, 64, 128, 256, 512}:
-//!   +0 or a positive normal number, because widening one is then an addition to the exponent
+//!   counterpart. Or it is an int4 in [-8, 7], all sixteen values, because one more counts there.
+//! * `scale` is an f16 for each output row and group of G inputs, G in {32, 64, 128, 256, 512},
+//!   of int4 at most 128: +0 or a positive normal number, because widening one is then an addition to the exponent
 //!   ([`f16_scale_to_f32`](crate::kernels::matrix::f16_scale_to_f32)).
 //! * `multiplier` is a power of two for a whole matrix, because scales of small weights would
 //!   otherwise be subnormal.
