@@ -11,16 +11,15 @@
 //! file = the working model's integers, as nibbles
 //! ```
 //!
-//! The working model is a temporary file beside the output, in which integers of four bits take a
-//! byte: any kernel set computes it, and a matrix is replaced in its place. In memory are the
-//! activations of some layers and what error feedback needs of one matrix.
+//! The working model is a file without a name in the output's folder, in which integers of four bits
+//! take a byte: any kernel set computes it, and a matrix is replaced in its place. Beside it is the
+//! model in int8, whose activations are those to be had. In memory are the activations of some
+//! layers and what error feedback needs of one matrix.
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
-use std::fs::File;
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use half::f16;
@@ -34,6 +33,7 @@ use memmap2::MmapMut;
 
 use crate::evaluate::quality::{QualityError, samples};
 use crate::feedback::Activations;
+use crate::files::Partial;
 
 /// Tokens of a calibration text.
 pub const TOKENS: usize = 2048;
@@ -44,7 +44,7 @@ pub const SEED: u64 = 1001;
 /// Most bytes of activations that are kept at a time, of each of the two models.
 const MAX_KEPT: usize = 384 << 20;
 /// Weights, of all runs of the text together, beyond which several layers are calibrated at a time.
-const MAX_WEIGHTS: usize = 8 << 30;
+const MAX_WEIGHTS: u64 = 8 << 30;
 /// Tokens that are computed together.
 const BATCH: usize = 64;
 
@@ -112,7 +112,8 @@ pub(crate) fn told(runner: &dyn Runner, model: Model<'_>) -> Result<Vec<Vec<u32>
 }
 
 /// Directory entries of matrices that are calibrated together, in the order of the layers; the
-/// head comes last. They depend on the model's shape alone, so that its bytes do.
+/// head comes last. They depend on the model's shape and the number of tokens alone, so that its
+/// bytes do.
 pub(crate) fn stages(shape: &Shape, tokens: usize) -> Vec<Vec<usize>> {
     let is_matrix = |index: usize| {
         let (layer, spec) = tensors::tensor(shape, index);
@@ -122,10 +123,10 @@ pub(crate) fn stages(shape: &Shape, tokens: usize) -> Vec<Vec<usize>> {
     let all: Vec<usize> =
         (0..tensors::tensor_count(shape)).filter(|&index| is_matrix(index)).collect();
     let spec = |index: usize| tensors::tensor(shape, index).1;
-    let weights: usize =
-        all.iter().map(|&index| spec(index).rows.of(shape) * spec(index).cols.of(shape)).sum();
-    let runs = (MAX_WEIGHTS / weights.max(1)).clamp(1, shape.layers);
-    let most = shape.layers.div_ceil(runs);
+    let weights = |index| spec(index).rows.of(shape) as u64 * spec(index).cols.of(shape) as u64;
+    let weights: u64 = all.iter().map(|&index| weights(index)).sum();
+    let runs = (MAX_WEIGHTS / weights.max(1)).clamp(1, shape.layers as u64);
+    let most = shape.layers.div_ceil(runs as usize);
     let mut stages: Vec<Vec<usize>> = Vec::new();
     let (mut layers, mut kept) = (0, 0);
     for layer in 0..shape.layers {
@@ -213,6 +214,8 @@ impl Activations {
 #[derive(Debug)]
 pub(crate) struct Working {
     map: MmapMut,
+    /// After the map, because some systems keep a file that is mapped.
+    _file: Partial,
 }
 
 /// The integers and scales of a matrix or table in a working model.
@@ -225,11 +228,10 @@ pub(crate) struct Parts<'w> {
 
 impl Working {
     /// The model of a file, which goes with it.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = File::options().read(true).write(true).open(path)?;
-        // SAFETY: the file is in a folder of this process's own, which no other one writes to.
-        let map = unsafe { MmapMut::map_mut(&file) }?;
-        Ok(Self { map })
+    pub(crate) fn new(file: Partial) -> io::Result<Self> {
+        // SAFETY: the file is this process's own: it has no name, or one that says so.
+        let map = unsafe { MmapMut::map_mut(&file.handle()?) }?;
+        Ok(Self { map, _file: file })
     }
 
     /// The model as it is.

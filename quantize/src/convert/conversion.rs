@@ -2,8 +2,8 @@
 //!
 //! A vector is stored as f32. A matrix is measured first, in all groups at once, and packed with
 //! the group that costs the fewest bits for its error; what an export states of its own grid comes
-//! before that where the rows lie on it. int4 has groups of one size. Tables take up the norm that is computed once per token,
-//! so that a device need not compute it.
+//! before that where the rows lie on it. int4 has groups of one size. Tables take up the norm that is
+//! computed once per token, so that a device need not compute it.
 
 use std::io;
 use std::path::Path;
@@ -49,14 +49,6 @@ pub(super) enum Form<'p> {
 }
 
 impl Form<'_> {
-    /// The integers of matrices.
-    const fn matrices(self) -> WeightType {
-        match self {
-            Self::Int8 | Self::Working => WeightType::Int8,
-            Self::Int4 | Self::Prepared(_) => WeightType::Int4,
-        }
-    }
-
     /// The integers of tables.
     const fn tables(self) -> WeightType {
         match self {
@@ -65,7 +57,7 @@ impl Form<'_> {
         }
     }
 
-    /// What integers are stored as.
+    /// What integers are stored as, and those of matrices.
     const fn stored(self) -> WeightType {
         match self {
             Self::Int8 | Self::Working => WeightType::Int8,
@@ -545,13 +537,15 @@ pub(super) fn choose<'z>(
         }
         _ => (int4::GROUP, int4::multiplier(largest)),
     };
-    let (weights, stored) = (form.matrices(), form.stored());
+    let (weights, stored) = (form.stored(), form.stored());
     let packing = Packing { storage, weights, stored, inputs, group, multiplier, feedback: None };
     let errors = measured.errors;
     let chosen = Choice { packing, errors, largest, zeros: &[], is_exact: false };
     // The grid of int4 is that of the working model as well, whose multipliers remain.
     let grid = checkpoint.grid(name).filter(|grid| grid.weights() == form.tables());
-    let Some(grid) = grid else { return Ok(chosen) };
+    // Files of int4 are written in groups of one size, whatever groups the format has.
+    let is_known = |group| form.tables() == WeightType::Int8 || group == int4::GROUP;
+    let Some(grid) = grid.filter(|grid| is_known(grid.group)) else { return Ok(chosen) };
     let (group, multiplier) = (grid.group, grid.multiplier);
     let kept = Packing { weights: form.tables(), group, multiplier, ..packing };
     if !kept.is_possible() || !rows.lie_on(&kept) {
@@ -562,7 +556,7 @@ pub(super) fn choose<'z>(
 }
 
 /// Scales of groups of zeros: row, group and the bits of the scale.
-type Zeros<'z> = &'z [(usize, usize, u16)];
+pub(super) type Zeros<'z> = &'z [(usize, usize, u16)];
 
 /// How a matrix is quantized, and what it costs.
 pub(super) struct Choice<'z> {
@@ -570,7 +564,7 @@ pub(super) struct Choice<'z> {
     /// Of int8.
     pub(super) errors: Errors,
     pub(super) largest: f32,
-    zeros: Zeros<'z>,
+    pub(super) zeros: Zeros<'z>,
     /// Whether the weights are those of a model, so that nothing is lost.
     pub(super) is_exact: bool,
 }

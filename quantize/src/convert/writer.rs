@@ -133,7 +133,15 @@ impl Writer {
     }
 
     /// Writes directory and header, and puts the file in its place.
-    pub(crate) fn finish(mut self) -> io::Result<(Header, u64)> {
+    pub(crate) fn finish(self) -> io::Result<(Header, u64)> {
+        let (header, file) = self.complete()?;
+        let len = file.handle()?.metadata()?.len();
+        file.persist()?;
+        Ok((header, len))
+    }
+
+    /// Writes directory and header. The file is whole then, and in nobody's place.
+    pub(crate) fn complete(mut self) -> io::Result<(Header, Partial)> {
         self.end()?;
         let (mut file, sums) = self.sink.end()?;
         for sums in &sums {
@@ -149,8 +157,7 @@ impl Writer {
         file.rewind()?;
         file.write_all(&header.emit())?;
         file.write_all(&directory)?;
-        file.persist()?;
-        Ok((header, self.position))
+        Ok((header, file))
     }
 }
 

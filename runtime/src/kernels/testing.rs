@@ -101,8 +101,10 @@ pub enum Fill {
     /// Weights of the largest magnitudes, of both signs, with activations of ±32639: where an
     /// intermediate that saturates, or sums in 16 bits, shows.
     Extreme,
-    /// All weights of the largest magnitude, and activations 32639: the largest sums.
+    /// All weights and activations the largest: so are the sums of operands without sign.
     Largest,
+    /// All weights the least, with the largest activations.
+    Least,
 }
 
 /// How many activations of a problem are not zero.
@@ -192,7 +194,8 @@ fn weight(weights: WeightType, fill: Fill, index: usize) -> i8 {
     match fill {
         Fill::Uniform => ((random % (largest - least + 1) as u64) as i32 + least) as i8,
         Fill::Extreme => [largest, least][random as usize % 2] as i8,
-        Fill::Largest => least as i8,
+        Fill::Largest => largest as i8,
+        Fill::Least => least as i8,
     }
 }
 
@@ -209,7 +212,7 @@ fn activation(case: &Case, token: usize, input: usize) -> i16 {
     let value = match case.fill {
         Fill::Uniform => (random % (2 * MAX_Q as u64 + 1)) as i32 - MAX_Q,
         Fill::Extreme => [MAX_Q, -MAX_Q][random as usize % 2],
-        Fill::Largest => MAX_Q,
+        Fill::Largest | Fill::Least => MAX_Q,
     };
     if active { value as i16 } else { 0 }
 }
@@ -428,7 +431,7 @@ pub fn check_products<K: Kernels>(kernels: &K, weights: WeightType) {
     for tokens in [1, 7] {
         check_product(kernels, Case { weights, ..Case::new(LARGEST_ROWS, 96, tokens, 64) });
     }
-    for fill in [Fill::Extreme, Fill::Largest] {
+    for fill in [Fill::Extreme, Fill::Largest, Fill::Least] {
         for tokens in TOKENS {
             for &group in weights.groups() {
                 let case = Case::new(97, 1056, tokens, group);
@@ -465,7 +468,7 @@ pub fn check_sparse_products<K: Kernels>(kernels: &K, weights: WeightType) {
         for tokens in [8, 70, 130] {
             check(Case::new(100, 96, tokens, 64));
         }
-        for fill in [Fill::Extreme, Fill::Largest] {
+        for fill in [Fill::Extreme, Fill::Largest, Fill::Least] {
             for tokens in [1, 3, 64] {
                 for &group in weights.groups() {
                     check(Case { fill, ..Case::new(97, 1056, tokens, group) });

@@ -74,7 +74,7 @@ struct Describe {
 
 /// The kernels read int8 alone.
 fn int8(weights: HostWeights<'_>) -> Result<&[u8], DeviceError> {
-    weights.int8().map(bytemuck::cast_slice).ok_or(DeviceError::Storage)
+    weights.int8().map(bytemuck::cast_slice).ok_or(DeviceError::FourBits)
 }
 
 fn source<'a>(tensor: &Tensor<'a>) -> Result<Source<'a>, DeviceError> {

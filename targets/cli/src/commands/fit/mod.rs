@@ -27,7 +27,7 @@ use crate::support::traffic::read_per_token;
 pub(crate) fn run(args: &FitArgs) -> Result<bool> {
     let chosen = args.model.chosen();
     let place = place(args)?;
-    let how = Use::from(args);
+    let mut how = Use::from(args);
     let shape = match &args.shape {
         Some(name) => Some(shape(name)?),
         None => chosen.model.as_deref().and_then(not_here),
@@ -55,6 +55,9 @@ pub(crate) fn run(args: &FitArgs) -> Result<bool> {
         tokenizer: tokenizer.len() as u64,
         is_to_have: true,
     };
+    if args.bits.is_none() {
+        how.weights = model.lm_head().weights().weight_type();
+    }
     let mut question = Question::of(opened.name(), &known, how);
     if args.bits.is_none() {
         let (file, read) = (model.bytes().len() as u64, read_per_token(&model));

@@ -20,6 +20,8 @@ const CODE: u64 = 104 << 10;
 /// What the encoder of byte pairs adds there to a program that encodes, most of
 /// it Unicode tables: 52,222 bytes.
 pub(super) const BYTE_PAIRS: u64 = 52 << 10;
+/// What the kernels of int4 add there to a program that reads such weights: 21,938 bytes.
+const INT4: u64 = 22 << 10;
 /// Stack: 4 KiB for a token, the bound that `.ci/c` measures against, and 4 KiB
 /// for interrupts and the program around.
 const STACK: u64 = 8 << 10;
@@ -65,7 +67,7 @@ impl Place {
 pub(super) struct Use {
     pub(super) penalties: bool,
     pub(super) state_type: StateType,
-    /// Of a model of which there is no file.
+    /// Those of the file, or what they would be where there is none.
     pub(super) weights: WeightType,
 }
 
@@ -104,7 +106,8 @@ impl Need {
             buffers.push(("sampler counts", needs.logits_bytes() as u64));
         }
         let read_per_token = weights + needs.state_bytes as u64;
-        Self { model, code: CODE, read_per_token, buffers }
+        let code = CODE + if how.weights == WeightType::Int4 { INT4 } else { 0 };
+        Self { model, code, read_per_token, buffers }
     }
 
     pub(super) fn of(known: &Known, how: Use) -> Self {
