@@ -6,6 +6,7 @@ use std::ffi::CString;
 use kinglet::kernels::activations::Quantized as HostQuantized;
 use kinglet::kernels::matrix::{Matrix, SparseMatrix, padded_inputs, padded_rows};
 use kinglet::kernels::scalar::Scalar;
+use kinglet::kernels::weights::Weights;
 use kinglet::kernels::{Kernels, Product, SparseProduct};
 use kinglet::num::math;
 use kinglet::num::state_dtype::{StateElement, f16};
@@ -176,11 +177,20 @@ impl Case {
         let input = HostQuantized::new(*inputs, q, &sums, token_scales).unwrap();
         let mut output = vec![0.0; rows * token_scales.len()];
         if sparse {
-            let matrix = SparseMatrix::new(*rows, *inputs, *group, MULTIPLIER, weights, scales);
+            let matrix = SparseMatrix::new(
+                *rows,
+                *inputs,
+                *group,
+                MULTIPLIER,
+                Weights::Int8(weights),
+                scales,
+            );
             let (matrix, output) = (matrix.unwrap(), &mut output);
             Scalar.sparse_product(SparseProduct { matrix, input, output });
         } else {
-            let matrix = Matrix::new(*rows, *inputs, *group, MULTIPLIER, weights, scales).unwrap();
+            let matrix =
+                Matrix::new(*rows, *inputs, *group, MULTIPLIER, Weights::Int8(weights), scales)
+                    .unwrap();
             Scalar.products(&mut [Product { matrix, input, output: &mut output }]);
         }
         output.into_iter().map(f32::to_bits).collect()
