@@ -60,31 +60,41 @@ impl Kernels for Scalar {
 pub fn row_tile(matrix: &Matrix<'_>, tile: usize, q: &[i16]) -> [f32; TILE_ROWS] {
     let (weights, scales) = matrix.row_tile(tile);
     let group = matrix.group();
-    // The type is asked for once a tile, not once a group: only then do the sums of a group
-    // stay in registers.
     match weights {
-        Weights::Int8(weights) => {
-            let weights = weights.chunks(group * TILE_ROWS);
-            fold_groups(weights, q.chunks(group), scales, |sums, weights, q| {
-                let tiles = weights.as_chunks::<TILE>().0.iter();
-                for (tile, q) in tiles.zip(q.as_chunks().0) {
-                    add_tile(sums, tile, q);
-                }
-            })
-        }
-        Weights::Int4(bytes) => {
-            let weights = bytes.chunks(group * TILE_ROWS / 2);
-            fold_groups(weights, q.chunks(group), scales, |sums, bytes, q| {
-                let pairs = bytes.as_chunks::<TILE>().0.iter().map(unpack_int4);
-                for ([first, second], [q_first, q_second]) in
-                    pairs.zip(q.as_chunks().0.as_chunks().0)
-                {
-                    add_tile(sums, &first, q_first);
-                    add_tile(sums, &second, q_second);
-                }
-            })
-        }
+        Weights::Int8(weights) => int8_row_tile(weights, scales, group, q),
+        Weights::Int4(bytes) => int4_row_tile(bytes, scales, group, q),
     }
+}
+
+// A function for each type, never inlined: only then do the sums of a group stay in registers.
+
+/// [`row_tile`] of int8.
+#[inline(never)]
+fn int8_row_tile(
+    weights: &[i8],
+    scales: &[half::f16],
+    group: usize,
+    q: &[i16],
+) -> [f32; TILE_ROWS] {
+    let weights = weights.chunks(group * TILE_ROWS);
+    fold_groups(weights, q.chunks(group), scales, |sums, weights, q| {
+        for (tile, q) in weights.as_chunks::<TILE>().0.iter().zip(q.as_chunks().0) {
+            add_tile(sums, tile, q);
+        }
+    })
+}
+
+/// [`row_tile`] of int4.
+#[inline(never)]
+fn int4_row_tile(bytes: &[u8], scales: &[half::f16], group: usize, q: &[i16]) -> [f32; TILE_ROWS] {
+    let weights = bytes.chunks(group * TILE_ROWS / 2);
+    fold_groups(weights, q.chunks(group), scales, |sums, bytes, q| {
+        let pairs = bytes.as_chunks::<TILE>().0.iter().map(unpack_int4);
+        for ([first, second], [q_first, q_second]) in pairs.zip(q.as_chunks().0.as_chunks().0) {
+            add_tile(sums, &first, q_first);
+            add_tile(sums, &second, q_second);
+        }
+    })
 }
 
 /// The accumulators of sixteen rows, from the weights and activations of each group; `add` adds
