@@ -1,8 +1,9 @@
 //! Options of `bench`.
 
 use clap::Args;
+use kinglet_quantize::Bits;
 
-use super::parse::{Official, measured, official, share, threads};
+use super::parse::{Official, bits, measured, official, share, threads};
 use super::{DeviceArgs, PlacedModelArgs, ResidenceArgs, StateTypeArgs};
 
 /// What the columns mean, for `--help`.
@@ -28,6 +29,9 @@ pub(crate) struct BenchArgs {
     /// rwkv7-0.1b, rwkv7-0.4b, rwkv7-1.5b, rwkv7-2.9b, rwkv7-7.2b
     #[arg(long, value_name = "SHAPE", conflicts_with_all = ["chosen", "verify", "preload", "lock"], value_parser = official)]
     pub(crate) shape: Option<Official>,
+    /// Bits of the random weights, 8 or 4: what `kinglet quantize --bits` would write
+    #[arg(long, value_name = "BITS", default_value = "8", requires = "shape", conflicts_with = "chosen", value_parser = bits)]
+    pub(crate) bits: Bits,
     /// Tokens of the prompt
     #[arg(short = 'p', long = "prompt-tokens", alias = "prompt", value_name = "N", default_value_t = 512, value_parser = measured)]
     pub(crate) prompt: usize,
@@ -129,6 +133,8 @@ mod tests {
             ("--shape rwkv7-0.1b --preload", "cannot be used with"),
             ("--shape rwkv7-0.1b --lock", "cannot be used with"),
             ("--ffn-sparsity 0.5", "--shape <SHAPE>"),
+            ("--bits 4", "--shape <SHAPE>"),
+            ("--shape rwkv7-0.1b --bits 5", "8 or 4 bits"),
             ("--shape rwkv7-0.1b --ffn-sparsity 1.5", "not in 0 to 1"),
             ("--shape rwkv7-0.1b --ffn-sparsity NaN", "not in 0 to 1"),
             ("-p 18446744073709551615", "give less than 1048576"),

@@ -42,7 +42,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         return measure(args, opened.name(), opened.model()?, false);
     };
     let start = Instant::now();
-    let synthetic = SyntheticModel::new(&shape, args.ffn_sparsity, SEED).context(name)?;
+    let weights = args.bits.weights();
+    let synthetic = SyntheticModel::with_weights(&shape, weights, args.ffn_sparsity, SEED);
+    let synthetic = synthetic.context(name)?;
     let model = Model::open(synthetic.bytes())?;
     let groups = synthetic.groups().iter().map(|(name, group)| format!("{name} {group}"));
     terminal::note(&format!(
