@@ -20,10 +20,10 @@ def run(command):
     return json.loads(result.stdout)
 
 
-def bench(kinglet, size, threads, prompt, tokens, repeats, sparsity=0.5):
+def bench(kinglet, size, threads, prompt, tokens, repeats, sparsity=0.5, bits=8):
     """What `kinglet bench --json` says of one official shape and thread count."""
     command = [kinglet, "bench", "--json", "--shape", f"rwkv7-{size}", "-t", threads]
-    command += ["-p", prompt, "-n", tokens, "-r", repeats, "--ffn-sparsity", sparsity]
+    command += ["-p", prompt, "-n", tokens, "-r", repeats, "--ffn-sparsity", sparsity, "--bits", bits]
     (found,) = run(command)
     return found
 

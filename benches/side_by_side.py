@@ -253,10 +253,14 @@ def measure_llama(path, threads, options):
     return {"kernel": "", "bytes_per_token": read_per_token(path), **run(command)}
 
 
-def measure_kinglet(size, threads, options):
-    found = bench(
-        options.kinglet, size, threads, options.prompt, options.tokens, options.passes
-    )
+def program(bits):
+    """The name of Kinglet with weights of so many bits in a record."""
+    return "kinglet" if bits == 8 else f"kinglet {bits} bits"
+
+
+def measure_kinglet(size, bits, threads, options):
+    work = options.prompt, options.tokens, options.passes
+    found = bench(options.kinglet, size, threads, *work, bits=bits)
     return {
         "kernel": found["kernel"],
         "bytes_per_token": found["bytes_per_token"],
@@ -268,12 +272,16 @@ def measure_kinglet(size, threads, options):
 
 def one_round(options, models, size, threads, number):
     """What each program did in one round with one number of threads."""
-    measures = {"kinglet": lambda: measure_kinglet(size, threads, options)}
+    measures = {
+        program(bits): lambda bits=bits: measure_kinglet(size, bits, threads, options)
+        for bits in options.bits
+    }
     for quant, path in models.items():
         name = f"llama.cpp {quant}"
         measures[name] = lambda path=path: measure_llama(path, threads, options)
     found = {name: measures[name]() for name in rotated(measures, number)}
-    gbps = found["kinglet"]["machine_gbps"]
+    # Each reading is taken beside the program that is measured; the highest is the machine's.
+    gbps = max(each["machine_gbps"] for each in found.values() if "machine_gbps" in each)
     for name in measures:
         for phase in ("decode", "prefill"):
             rate = found[name][phase]
@@ -313,21 +321,25 @@ def table(rows):
         key = row["size"], row["phase"], row["threads"]
         cases.setdefault(key, {}).setdefault(row["program"], []).append(row)
     lines = [
-        "| model | phase | threads | Kinglet tok/s | peer | peer tok/s | ratio | ratios "
-        "| memory GB/s | Kinglet's share | peer's share |",
-        "|---|---|--:|--:|---|--:|--:|---|--:|--:|--:|",
+        "| model | phase | threads | program | tok/s | peer | peer tok/s | ratio | ratios "
+        "| memory GB/s | share | peer's share |",
+        "|---|---|--:|---|--:|---|--:|--:|---|--:|--:|--:|",
     ]
 
     def rates(rows):
         return [row["tokens_per_second"] for row in rows]
 
     for (size, phase, threads), programs in sorted(cases.items()):
-        ours = programs.pop("kinglet")
-        gbps = statistics.median(row["machine_gbps"] for row in ours)
-        for peer, theirs in programs.items():
+        # Kinglet beside the others, and with fewer bits beside itself.
+        own = [name for name in programs if name.startswith("kinglet")]
+        pairs = [(name, peer) for i, name in enumerate(own) for peer in programs
+                 if peer not in own[i:]]
+        for name, peer in pairs:
+            ours, theirs = programs[name], programs[peer]
+            gbps = statistics.median(row["machine_gbps"] for row in ours)
             median, least, most = ratio(rates(ours), rates(theirs))
             lines.append(
-                f"| {size} | {phase} | {threads} | {statistics.median(rates(ours)):.1f} | {peer} "
+                f"| {size} | {phase} | {threads} | {name} | {statistics.median(rates(ours)):.1f} | {peer} "
                 f"| {statistics.median(rates(theirs)):.1f} | {median:.2f} | {least:.2f} to {most:.2f} "
                 f"| {gbps:.1f} | {share(ours)} | {share(theirs)} |"
             )
@@ -347,12 +359,16 @@ def arguments():
     parser.add_argument("--tokens", type=int, default=DECODE, help="tokens of a pass of decoding")
     parser.add_argument("--passes", type=int, default=PASSES, help="of prompt and of decoding")
     parser.add_argument("--quant", type=listed, default=["q8_0"], help="q8_0, q4_0")
+    parser.add_argument("--bits", default="8", help="of Kinglet's weights: 8, 4")
     parser.add_argument("--kinglet", type=Path, default=KINGLET)
     parser.add_argument("--record", metavar="NAME", help="writes benches/record/NAME.csv")
     parser.add_argument("--models", type=Path, help="folder that keeps the GGUF files")
     parser.add_argument("--llama-once", type=Path, metavar="GGUF", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.threads = [int(count) for count in options.threads.split(",")]
+    options.bits = [int(count) for count in options.bits.split(",")]
+    if not set(options.bits) <= {8, 4}:
+        parser.error(f"--bits {options.bits}: known are 8, 4")
     for size in options.size:
         if size not in SHAPES:
             parser.error(f"--size {size}: known are {', '.join(SHAPES)}")
