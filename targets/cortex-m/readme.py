@@ -16,6 +16,7 @@ README = FIGURES.parent / "README.md"
 # Heading of a column in the README, and its name in figures.csv.
 COLUMNS = {
     "core": "core",
+    "model": "model_name",
     "state": "state_type",
     "flash": "code",
     "RAM": "ram",
@@ -33,7 +34,7 @@ def cell(value):
 
 def table():
     """The lines of the table."""
-    rule = "|".join(["---"] * 2 + ["--:"] * (len(COLUMNS) - 2))
+    rule = "|".join(["---"] * 3 + ["--:"] * (len(COLUMNS) - 3))
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{rule}|"]
     with FIGURES.open(newline="") as file:
         for row in csv.DictReader(file):
