@@ -12,15 +12,20 @@ use std::f64::consts::{PI, SQRT_2};
 use std::io;
 
 use kinglet::format::layout::{TensorLayout, layout};
-use kinglet::format::model::{HEADER_LEN, Header, RECORD_LEN, Record, Section, SectionEntry};
+use kinglet::format::model::{
+    HEADER_LEN, Header, MINOR, RECORD_LEN, Record, Section, SectionEntry,
+};
 use kinglet::format::shape::{Architecture, Ranks, Shape};
 use kinglet::format::tensors::{self, Storage, TensorSpec};
-use kinglet::kernels::matrix::{ALIGN, GROUPS, INPUT_PAD, ROW_GROUP, TILE_ROWS};
+use kinglet::kernels::matrix::{
+    ALIGN, GROUPS, INPUT_PAD, ROW_GROUP, TILE_ROWS, padded_sparse_rows,
+};
 use kinglet::kernels::weights::WeightType;
 use kinglet::tokenizer::layout::{Header as TokenizerHeader, Kind};
 use memmap2::MmapMut;
 use rayon::prelude::*;
 
+use crate::int4;
 use crate::int8::{Errors, multiplier};
 use crate::packing::Packed;
 
@@ -87,6 +92,20 @@ impl SyntheticModel {
     /// When there is not enough memory, or the shape is not one of a model, or has
     /// a dimension that is not a multiple of 32.
     pub fn new(shape: &Shape, ffn_sparsity: f64, seed: u64) -> io::Result<Self> {
+        Self::with_weights(shape, WeightType::Int8, ffn_sparsity, seed)
+    }
+
+    /// [`new`](Self::new) with weights of a type. Of int4, groups are those of the quantizer, and
+    /// its rounding to nearest.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_weights(
+        shape: &Shape,
+        weights: WeightType,
+        ffn_sparsity: f64,
+        seed: u64,
+    ) -> io::Result<Self> {
         let invalid = |message| io::Error::new(io::ErrorKind::InvalidInput, message);
         shape.check().map_err(|error| invalid(error.to_string()))?;
         if shape.architecture != Architecture::Rwkv7 {
@@ -97,7 +116,7 @@ impl SyntheticModel {
         if dims.iter().any(|dim| !dim.is_multiple_of(INPUT_PAD)) {
             return Err(invalid(format!("a dimension is not a multiple of {INPUT_PAD}")));
         }
-        let panels = Recipe::new(shape, ffn_sparsity, seed).panels();
+        let panels = Recipe::new(shape, weights, ffn_sparsity, seed).panels();
         let plan = Plan::new(shape, &panels);
         let mut map = MmapMut::map_anon(plan.len)?;
         // Fewer page faults while it is filled, and fewer misses of the TLB when it
@@ -187,6 +206,7 @@ fn relu_fourth_moment(mean: f64) -> f64 {
 /// How the tensors of a model are drawn.
 struct Recipe<'a> {
     shape: &'a Shape,
+    weights: WeightType,
     seed: u64,
     /// Pre-activations of the channel mix lie this many deviations below zero.
     shift: f64,
@@ -195,12 +215,12 @@ struct Recipe<'a> {
 }
 
 impl<'a> Recipe<'a> {
-    fn new(shape: &'a Shape, ffn_sparsity: f64, seed: u64) -> Self {
+    fn new(shape: &'a Shape, weights: WeightType, ffn_sparsity: f64, seed: u64) -> Self {
         let share = ffn_sparsity.clamp(MIN_SHARE, 1.0 - MIN_SHARE);
         let mut random = Random::stream(seed, u64::MAX);
         let sign = |bit: u64| if bit & 1 == 0 { -1.0 } else { 1.0 };
         let direction = (0..shape.width).map(|_| sign(random.next())).collect();
-        Self { shape, seed, shift: normal_quantile(share), direction }
+        Self { shape, weights, seed, shift: normal_quantile(share), direction }
     }
 
     /// A panel for every tensor of the directory that is not a vector of a
@@ -251,15 +271,18 @@ impl<'a> Recipe<'a> {
         let largest = weights.iter().fold(0.0f32, |m, w| m.max(w.abs()));
         let (group, factor) = if spec.storage == Storage::Embedding {
             (ROW_GROUP, 1.0)
+        } else if self.weights == WeightType::Int4 {
+            (int4::GROUP, int4::multiplier(largest))
         } else {
             let mut errors = Errors::default();
             let measured = weights.len().min(MEASURED_ROWS * inputs);
             errors.measure(&weights[..measured], inputs, multiplier(largest));
             (errors.group(spec.storage, inputs), multiplier(largest))
         };
+        panel.record.weights = self.weights;
         panel.record.group = group as u32;
         panel.record.multiplier = factor;
-        panel.layout = layout(spec, self.shape, WeightType::Int8, group);
+        panel.layout = layout(spec, self.shape, self.weights, group);
         // A sparse matrix has its groups of inputs outermost: its panel is some of them.
         let (panel_rows, panel_inputs) = match spec.storage {
             Storage::Sparse => (rows, inputs.min(SPARSE_GROUPS * group)),
@@ -269,7 +292,7 @@ impl<'a> Recipe<'a> {
             weights = draw(panel_rows, panel_inputs);
         }
         let Packed { bytes, scales, .. } =
-            Packed::new(spec.storage, WeightType::Int8, panel_inputs, group, factor, &weights);
+            Packed::new(spec.storage, self.weights, panel_inputs, group, factor, &weights);
         panel.rows = panel_rows;
         panel.values = bytes;
         panel.scales = bytemuck::cast_slice(&scales).to_vec();
@@ -403,6 +426,11 @@ impl Panel {
         }
     }
 
+    /// Bytes of `n` weights.
+    const fn bytes(&self, n: usize) -> usize {
+        self.record.weights.bytes(n as u64) as usize
+    }
+
     /// Cells of `height` rows by one group of inputs lie in one piece, values and scales.
     fn fill_cells(
         &self,
@@ -413,16 +441,17 @@ impl Panel {
         random: &mut Random,
     ) {
         let inputs = self.record.cols as usize;
-        let (tile, tile_scales) = (height * inputs, 2 * height * inputs.div_ceil(group));
+        let (tile, cell) = (self.bytes(height * inputs), self.bytes(height * group));
+        let tile_scales = 2 * height * inputs.div_ceil(group);
         let tiles = self.rows / height;
         let seed = random.next();
         let rows = values.par_chunks_mut(tile).zip(scales.par_chunks_mut(tile_scales));
         rows.enumerate().with_min_len(16).for_each(|(row, (values, scales))| {
             let mut random = Random::stream(seed, row as u64);
-            let cells = values.chunks_mut(height * group).zip(scales.chunks_mut(2 * height));
+            let cells = values.chunks_mut(cell).zip(scales.chunks_mut(2 * height));
             for (g, (values, scales)) in cells.enumerate() {
                 let from = random.below(tiles);
-                let at = from * tile + g * height * group;
+                let at = from * tile + g * cell;
                 values.copy_from_slice(&self.values[at..][..values.len()]);
                 let at = from * tile_scales + g * 2 * height;
                 scales.copy_from_slice(&self.scales[at..][..scales.len()]);
@@ -433,18 +462,19 @@ impl Panel {
     /// Each group of inputs is one of the panel's, its rows turned round.
     fn fill_sparse(&self, group: usize, values: &mut [u8], scales: &mut [u8], random: &mut Random) {
         let rows = self.rows;
+        let (line, row_pad) = (self.bytes(rows), padded_sparse_rows(self.record.weights, 1));
         // Of whole groups, unless all of the matrix is less than one.
-        let panel_groups = (self.values.len() / (rows * group)).max(1);
+        let panel_groups = (self.values.len() / (line * group)).max(1);
         let seed = random.next();
-        let groups = values.par_chunks_mut(rows * group).zip(scales.par_chunks_mut(2 * rows));
+        let groups = values.par_chunks_mut(line * group).zip(scales.par_chunks_mut(2 * rows));
         groups.enumerate().for_each(|(g, (values, scales))| {
             let mut random = Random::stream(seed, g as u64);
             let from = random.below(panel_groups);
-            let turn = TILE_ROWS * random.below(rows / TILE_ROWS);
-            let inputs = self.values[from * rows * group..].chunks(rows);
-            for (out, input) in values.chunks_mut(rows).zip(inputs) {
+            let turn = row_pad * random.below(rows / row_pad);
+            let inputs = self.values[from * line * group..].chunks(line);
+            for (out, input) in values.chunks_mut(line).zip(inputs) {
                 out.copy_from_slice(input);
-                out.rotate_left(turn);
+                out.rotate_left(self.bytes(turn));
             }
             scales.copy_from_slice(&self.scales[from * 2 * rows..][..2 * rows]);
             scales.rotate_left(2 * turn);
@@ -523,8 +553,10 @@ impl Plan {
         for entry in &mut self.sections {
             entry.crc = crc(&bytes[entry.offset as usize..][..entry.len as usize]);
         }
+        let int8 = self.records.iter().all(|record| record.weights == WeightType::Int8);
+        let minor = if int8 { 0 } else { MINOR };
         let header =
-            Header { minor: 0, shape: self.shape, content_hash: [0; 32], sections: self.sections };
+            Header { minor, shape: self.shape, content_hash: [0; 32], sections: self.sections };
         bytes[..HEADER_LEN].copy_from_slice(&header.emit());
     }
 }
@@ -566,8 +598,9 @@ mod tests {
 
     #[test]
     fn a_model_opens_and_stays_finite() {
-        for sparsity in [0.0, 0.5, 0.87] {
-            let synthetic = SyntheticModel::new(&tiny(), sparsity, 1).unwrap();
+        use WeightType::{Int4, Int8};
+        for (weights, sparsity) in [(Int8, 0.0), (Int8, 0.5), (Int8, 0.87), (Int4, 0.5)] {
+            let synthetic = SyntheticModel::with_weights(&tiny(), weights, sparsity, 1).unwrap();
             let model = Model::open(synthetic.bytes()).unwrap();
             model.verify().unwrap();
             let tokenizer = Tokenizer::parse(model.section(Section::Tokenizer)).unwrap();
@@ -589,6 +622,9 @@ mod tests {
         let model = |seed| SyntheticModel::new(&tiny(), 0.5, seed).unwrap();
         assert_eq!(model(1).bytes(), model(1).bytes());
         assert_ne!(model(1).bytes(), model(2).bytes());
+        let int4 = || SyntheticModel::with_weights(&tiny(), WeightType::Int4, 0.5, 1).unwrap();
+        assert_eq!(int4().bytes(), int4().bytes());
+        assert!(int4().bytes().len() * 5 < model(1).bytes().len() * 3);
     }
 
     #[test]

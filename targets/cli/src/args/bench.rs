@@ -2,7 +2,9 @@
 
 use clap::Args;
 
-use super::parse::{Official, measured, official, share, threads};
+use kinglet_quantize::Bits;
+
+use super::parse::{Official, bits, measured, official, share, threads};
 use super::{DeviceArgs, PlacedModelArgs, ResidenceArgs, StateTypeArgs};
 
 /// What the columns mean, for `--help`.
@@ -46,6 +48,9 @@ pub(crate) struct BenchArgs {
     /// Share of zero activations in the channel mix of random weights, 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.5, requires = "shape", conflicts_with = "chosen", value_parser = share::<f64>)]
     pub(crate) ffn_sparsity: f64,
+    /// Bits of a random weight: 8 or 4
+    #[arg(long, value_name = "N", default_value = "8", requires = "shape", conflicts_with = "chosen", value_parser = bits)]
+    pub(crate) bits: Bits,
     /// Kernel set, by its name or the end of one; the fastest that this machine has if not given
     #[arg(long, value_name = "NAME")]
     pub(crate) kernel: Option<String>,
@@ -118,6 +123,8 @@ mod tests {
         assert_eq!((args.prompt, args.tokens, args.repeats), (64, 3, 1));
         assert_eq!(args.ffn_sparsity, 0.87);
         assert_eq!(args.shape.unwrap().1.width, 1024);
+        assert_eq!(args.bits, Bits::Eight);
+        assert_eq!(bench("--shape rwkv7-0.4b --bits 4").unwrap().bits, Bits::Four);
     }
 
     #[test]
@@ -129,6 +136,8 @@ mod tests {
             ("--shape rwkv7-0.1b --preload", "cannot be used with"),
             ("--shape rwkv7-0.1b --lock", "cannot be used with"),
             ("--ffn-sparsity 0.5", "--shape <SHAPE>"),
+            ("--bits 4", "--shape <SHAPE>"),
+            ("--shape rwkv7-0.1b --bits 5", "8 or 4 bits"),
             ("--shape rwkv7-0.1b --ffn-sparsity 1.5", "not in 0 to 1"),
             ("--shape rwkv7-0.1b --ffn-sparsity NaN", "not in 0 to 1"),
             ("-p 18446744073709551615", "give less than 1048576"),
