@@ -7,12 +7,13 @@
 In this order, each ending the script where it fails:
 
 1. builds the program
-2. `kinglet digest` of the model that ships and of a model quantized from every golden checkpoint,
-   on the CPU and on the GPU: batches of 1, 7 and 64 tokens, states in f32 and f16, and half of the
-   layers on the CPU
+2. `kinglet digest` of the model that ships and of models of eight and of four bits from every golden
+   checkpoint, on the CPU and on the GPU: batches of 1, 7 and 64 tokens, states in f32 and f16, and
+   half of the layers on the CPU
 3. the tests of the crate on the GPU, the golden ones among them
 4. compute-sanitizer, where it is installed: memcheck, racecheck, initcheck over those tests
-5. speeds by `kinglet bench`: decode and prefill of the shapes, and 64 texts together
+5. speeds by `kinglet bench`: decode and prefill of the shapes with int8 and with int4, and 64 texts
+   together
 6. a peer on the same machine: llama.cpp with CUDA (a llama-cpp-python built with
    CMAKE_ARGS=-DGGML_CUDA=on), or else PyTorch's bf16 matrix-vector products over as many bytes as
    Kinglet reads for a token; none where neither is installed, which the record says
@@ -24,6 +25,7 @@ written bytes together, which `kinglet bench` measures in between.
 import argparse
 import contextlib
 import datetime
+import itertools
 import json
 import os
 import platform
@@ -38,6 +40,8 @@ from record import KINGLET, REPOSITORY, run, save
 
 GOLDEN = REPOSITORY / "tests/data/golden"
 FIXTURES = ["v4", "v5_0", "v5_1", "v5_2", "v6", "v7", "v7a"]
+# Of a weight.
+BITS = [8, 4]
 DIGEST = "5774c7a9"
 SHAPES = ["rwkv7-0.1b", "rwkv7-1.5b", "rwkv7-7.2b"]
 SANITIZERS = ["memcheck", "racecheck", "initcheck"]
@@ -90,12 +94,15 @@ def digests(gpu):
         sys.exit(f"device: FAILED: digest {found} on {gpu.option}, expected {DIGEST}")
     checked = 1
     with tempfile.TemporaryDirectory() as folder:
-        for fixture in FIXTURES:
-            file = Path(folder) / f"{fixture}.kinglet"
+        for fixture, bits in itertools.product(FIXTURES, BITS):
+            file = Path(folder) / f"{fixture}-{bits}.kinglet"
             checkpoint = GOLDEN / fixture / "model.pth"
-            call([gpu.program, "quantize", checkpoint, "-o", file], stderr=subprocess.DEVNULL)
+            call([gpu.program, "quantize", checkpoint, "-o", file, "--bits", bits],
+                 stderr=subprocess.DEVNULL)
             half = layers_of(gpu, file) // 2
-            states = ["f32"] if fixture == "v4" else ["f32", "f16"]
+            # RWKV-4 has no states in f16; a rehearsal is shorter without them.
+            only_f32 = fixture == "v4" or (gpu.emulated and bits == 4)
+            states = ["f32"] if only_f32 else ["f32", "f16"]
             for state in states:
                 same = ["digest", "-m", file, "--state-type", state]
                 expected = call([gpu.program, *same])
@@ -103,7 +110,7 @@ def digests(gpu):
                             ["--batch", 7, "--restore"], ["--device-layers", half]):
                     found = call([gpu.program, *same, "--device", gpu.option, *how])
                     if found != expected:
-                        sys.exit(f"device: FAILED: {fixture}, {state} states, {how}: "
+                        sys.exit(f"device: FAILED: {fixture}, {bits} bits, {state} states, {how}: "
                                  f"digest {found.strip()}, the CPU's is {expected.strip()}")
                     checked += 1
     say(f"{checked} digests are the CPU's")
@@ -144,9 +151,9 @@ def sanitize(gpu):
     return dict.fromkeys(SANITIZERS, "clean")
 
 
-def bench(gpu, shape, *options):
+def bench(gpu, shape, bits, *options):
     """What `kinglet bench --json` says."""
-    model = ["--shape", shape] if shape else []
+    model = ["--shape", shape, "--bits", bits] if shape else []
     command = [gpu.program, "bench", "--json", "--device", gpu.option, *model, *options]
     (found,) = run(command)
     return found
@@ -156,10 +163,13 @@ def figures(gpu, shapes):
     """Rows of the record: Kinglet's speeds."""
     quick = ["-p", 20, "-n", 2, "-r", 1] if gpu.emulated else ["-p", 4096, "-n", 128, "-r", 5]
     sequences = 3 if gpu.emulated else SEQUENCES
-    for shape in shapes:
-        one = bench(gpu, shape, *quick)
-        many = bench(gpu, shape, *quick, "--sequences", sequences)
+    for shape, bits in itertools.product(shapes, BITS):
+        if not shape and bits != 8:
+            continue
+        one = bench(gpu, shape, bits, *quick)
+        many = bench(gpu, shape, bits, *quick, "--sequences", sequences)
         name = shape or "built-in"
+        name = name if bits == 8 else f"{name} int{bits}"
         yield "kinglet", name, "decode tokens/s", one["decode_tps"]["median"]
         yield "kinglet", name, "bytes per token", one["bytes_per_token"]
         yield "kinglet", name, "GB/s of decode", one["achieved_gbps"]
@@ -241,7 +251,7 @@ def peer(gpu, shapes, rows):
 
 def about(gpu):
     """What the figures are of."""
-    name = bench(gpu, None, "-p", 1, "-n", 1, "-r", 1)["device"]
+    name = bench(gpu, None, 8, "-p", 1, "-n", 1, "-r", 1)["device"]
     commit = call(["git", "rev-parse", "--short", "HEAD"]).strip()
     driver = ""
     with contextlib.suppress(OSError):
@@ -275,7 +285,7 @@ def main():
     for record in records:
         value = record["value"]
         record["value"] = f"{value:.6g}" if isinstance(value, float) else value
-        print(f"{record['program']:18} {record['model']:12} {record['figure']:45} {record['value']}")
+        print(f"{record['program']:18} {record['model']:16} {record['figure']:45} {record['value']}")
     if gpu.emulated:
         say("a rehearsal: no record is written")
         return

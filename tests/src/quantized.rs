@@ -4,11 +4,15 @@ use std::path::Path;
 
 use kinglet::engine::{BatchToken, Engine, StepError};
 use kinglet::engine::{Cpu, workspace_len};
-use kinglet::format::model::{Model, ModelError};
+use kinglet::format::crc32::crc32;
+use kinglet::format::layout::TensorLayout;
+use kinglet::format::model::{HEADER_LEN, Header, Model, ModelError, RECORD_LEN, Record, Section};
 use kinglet::format::shape::{Architecture, Shape};
+use kinglet::format::tensors::tensor_count;
 use kinglet::kernels::Kernels;
 use kinglet::kernels::matrix::ALIGN;
 use kinglet::kernels::scalar::Scalar;
+use kinglet::kernels::weights::WeightType;
 use kinglet::num::state_dtype::StateElement;
 use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::{Options, Report, convert};
@@ -59,6 +63,48 @@ impl ModelBytes {
         (Self::new(&std::fs::read(out).expect("the model file")), report)
     }
 
+    /// This model of int8 with the tensors whose place in the directory `choose` picks as `int4` has
+    /// them, a model of the same checkpoint. They lie where those of int8 did.
+    ///
+    /// # Panics
+    ///
+    /// When the two are not that, or a tensor does not get smaller.
+    #[must_use]
+    pub fn mixed(&self, int4: &Self, choose: impl Fn(usize) -> bool) -> Self {
+        let (mut header, other) = (header(self), header(int4));
+        assert_eq!(header.shape, other.shape, "models of one checkpoint");
+        let mut bytes = self.bytes().to_vec();
+        let records = [&header, &other].map(|header| {
+            let directory = header.section(Section::Directory).offset as usize;
+            move |index: usize| directory + index * RECORD_LEN
+        });
+        let record = |bytes: &[u8], at: usize| {
+            Record::parse(bytes[at..][..RECORD_LEN].as_array().unwrap()).expect("a record")
+        };
+        for index in (0..tensor_count(&header.shape)).filter(|&index| choose(index)) {
+            let at = records[0](index);
+            let (old, new) = (record(&bytes, at), record(int4.bytes(), records[1](index)));
+            let Some(storage) = new.storage.filter(|_| new.weights == WeightType::Int4) else {
+                continue;
+            };
+            let len = |Record { weights, rows, cols, group, .. }: Record| {
+                let (rows, cols, group) = (rows as usize, cols as usize, group as usize);
+                TensorLayout::new(storage, weights, rows, cols, group).len() as usize
+            };
+            assert!(len(new) <= len(old), "tensor {index} needs more bytes");
+            let from = &int4.bytes()[new.offset as usize..][..len(new)];
+            bytes[old.offset as usize..][..len(new)].copy_from_slice(from);
+            let placed = Record { offset: old.offset, ..new };
+            bytes[at..][..RECORD_LEN].copy_from_slice(&placed.emit());
+        }
+        header.minor = other.minor;
+        for entry in &mut header.sections {
+            entry.crc = crc32(&bytes[entry.offset as usize..][..entry.len as usize]);
+        }
+        bytes[..HEADER_LEN].copy_from_slice(&header.emit());
+        Self::new(&bytes)
+    }
+
     /// The bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -75,6 +121,10 @@ impl ModelBytes {
         model.verify()?;
         Ok(model)
     }
+}
+
+fn header(model: &ModelBytes) -> Header {
+    Header::parse(model.bytes()).expect("a header")
 }
 
 /// The dequantized weights under the official names, widened to f64.

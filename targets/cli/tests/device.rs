@@ -121,6 +121,21 @@ mod emulated {
         assert_eq!(on(&["digest"], &[]), "5774c7a9\n");
     }
 
+    #[cfg(feature = "quantizer")]
+    #[test]
+    fn four_bits_compute_the_same() {
+        let folder = Folder::new("device-int4");
+        let (checkpoint, model) = (support::golden("v6/model.pth"), folder.file("q4.kinglet"));
+        let vocabulary = folder.write("vocab.txt", "1 'a' 1\n2 'b' 1\n3 ' ' 1\n");
+        let quantize = ["quantize", &checkpoint, "--vocab", &vocabulary, "--bits", "4"];
+        succeed(&[&quantize[..], &["-o", &model]].concat());
+        let digest = ["digest", "-m", &model, "--batch", "20", "--tokens", "30"];
+        assert_eq!(on(&digest, &[]), succeed(&digest));
+        assert_eq!(on(&digest, &["--device-layers", "1"]), succeed(&digest));
+        let run = ["run", "-m", &model, "--temp", "0", "-n", "8", "abab a"];
+        assert_eq!(on(&run, &[]), succeed(&run));
+    }
+
     #[test]
     fn layers_on_the_cpu_do_not_show() {
         for layers in ["0", "1", "2"] {

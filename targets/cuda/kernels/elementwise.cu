@@ -4,13 +4,23 @@
 #include "numbers.h"
 #include "params.h"
 
+// Weight `at` of a table, [id][width] with rows padded to 32. Of int4, sixteen bytes are 32
+// weights, the first half of them in the low nibbles. A table is read a row for each token, too
+// little for kernels of each type.
+DEVICE float table_weight(const void *weights, uint64_t at, bool is_int4) {
+    if (!is_int4) return float(static_cast<const int8_t *>(weights)[at]);
+    const uint32_t byte = static_cast<const uint8_t *>(weights)[at / 32 * 16 + at % 16];
+    return float(int32_t(byte >> (at / 16 % 2 * 4) & 15) - 8);
+}
+
 // x = emb[token]
 KERNEL(embed, 256, EmbedParams, p) {
     const uint32_t padded = (p.width + 31) / 32 * 32;
     const uint64_t id = p.tokens[block_x()];
     for (uint32_t i = thread_index(); i < p.width; i += block_threads()) {
         const float scale = scale_to_float(p.scales[id * (padded / 32) + i / 32]);
-        p.x[uint64_t(block_x()) * p.width + i] = float(p.weights[id * padded + i]) * scale;
+        const float weight = table_weight(p.weights, id * padded + i, p.is_int4);
+        p.x[uint64_t(block_x()) * p.width + i] = weight * scale;
     }
 }
 
@@ -92,13 +102,13 @@ KERNEL(activate, 256, ActivateParams, p) {
 KERNEL(deep_embed, 256, DeepEmbedParams, p) {
     const uint32_t len = p.rank * p.rank, padded = (len + 31) / 32 * 32;
     const uint64_t token = block_x(), id = p.tokens[token];
-    const int8_t *weights = p.weights + id * padded;
     const uint16_t *scales = p.scales + id * (padded / 32);
     for (uint32_t j = thread_index(); j < p.rank; j += block_threads()) {
         float sum = 0.0f;
         for (uint32_t i = 0; i < p.rank; i++) {
             const uint32_t at = i * p.rank + j;
-            const float x = float(weights[at]) * scale_to_float(scales[at / 32]);
+            const float weight = table_weight(p.weights, id * padded + at, p.is_int4);
+            const float x = weight * scale_to_float(scales[at / 32]);
             sum = sum + p.e[token * p.rank + i] * x;
         }
         p.out[token * p.rank + j] = sum;

@@ -2,6 +2,9 @@
 //
 // Shapes are outermost first. `tokens` are those of a batch, `runs` its sequences: a run is the
 // tokens of one sequence in their order, `order[starts[run]]` to `order[starts[run + 1] - 1]`.
+// Weights are int8, or int4 in this order with blocks of weights in pairs: two to a byte, those of
+// the first block in the low nibbles. A block is 64 weights in a dense matrix, a tile, and 16 in
+// others.
 #pragma once
 
 #include <stdint.h>
@@ -18,11 +21,11 @@ struct Quantized {
 
 struct EmbedParams {
     const uint32_t *tokens;  // [token]
-    const int8_t *weights;   // [id][width], rows padded to 32
+    const void *weights;     // [id][width], rows padded to 32
     const uint16_t *scales;  // [id][width/32]
     float *x;                // [token][width]
     uint32_t width;
-    uint32_t reserved;
+    uint32_t is_int4;
 };
 
 struct NormParams {
@@ -92,7 +95,7 @@ struct ProductParams {
     uint32_t count;
     uint32_t tokens;
     struct {
-        const int8_t *weights;   // [row/16][input/4][16][4]
+        const void *weights;     // [row/16][input/4][16][4]
         const uint16_t *scales;  // [row/16][input/group][16]
         Quantized input;
         Output output;
@@ -104,7 +107,7 @@ struct ProductParams {
 };
 
 struct SparseParams {
-    const int8_t *weights;   // [input][row], rows padded to 16
+    const void *weights;     // [input][row], rows padded to 16, of int4 to 32
     const uint16_t *scales;  // [input/group][row]
     Quantized input;
     Output output;
@@ -161,12 +164,12 @@ struct Wkv4Params {
 
 struct DeepEmbedParams {
     const uint32_t *tokens;  // [token]
-    const int8_t *weights;   // [id][rank rank], rows padded to 32
+    const void *weights;     // [id][rank rank], rows padded to 32
     const uint16_t *scales;  // [id][rank rank / 32]
     const float *e;          // [token][rank]
     float *out;              // [token][rank]
     uint32_t rank;
-    uint32_t reserved;
+    uint32_t is_int4;
 };
 
 struct FiniteParams {

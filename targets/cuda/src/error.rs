@@ -86,11 +86,6 @@ pub enum DeviceError {
         /// The model's.
         architecture: Architecture,
     },
-    /// The device has no kernels for weights of four bits.
-    #[error(
-        "the model's weights have four bits, for which there are no CUDA kernels yet; quantize it with --bits 8, or leave out --device"
-    )]
-    FourBits,
     /// The device has no kernels for the way in which a tensor is stored.
     #[error("there are no CUDA kernels for the way in which the model stores a matrix")]
     Storage,

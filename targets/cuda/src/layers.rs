@@ -314,7 +314,7 @@ impl<D: Device> Pass<'_, D> {
             e,
             out: embedded,
             rank: rank as u32,
-            reserved: 0,
+            is_int4: u32::from(table.is_int4),
         };
         self.launch(Kernel::DeepEmbed, [self.size.tokens, 1], 256, &params)?;
         let input = Activate::new(embedded, rank, Activation::Identity, embedded_input);

@@ -28,7 +28,7 @@ params! {
     Quantized { q: Address, scale: Address, }
 
     EmbedParams {
-        tokens: Address, weights: Address, scales: Address, x: Address, width: u32, reserved: u32,
+        tokens: Address, weights: Address, scales: Address, x: Address, width: u32, is_int4: u32,
     }
 
     NormParams {
@@ -96,7 +96,7 @@ params! {
 
     DeepEmbedParams {
         tokens: Address, weights: Address, scales: Address, e: Address, out: Address,
-        rank: u32, reserved: u32,
+        rank: u32, is_int4: u32,
     }
 
     FiniteParams { x: Address, len: u64, flag: Address, }
@@ -110,6 +110,41 @@ pub(crate) enum Activation {
     Tanh = 1,
     Sigmoid = 2,
     ReluSquared = 3,
+}
+
+/// The kernels that multiply with weights of one type.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProductKernels {
+    pub(crate) dense_1: Kernel,
+    pub(crate) dense_8: Kernel,
+    pub(crate) dense_mma: Kernel,
+    pub(crate) sparse: Kernel,
+    pub(crate) sparse_mma: Kernel,
+    /// Rows of a block of `sparse`, 32 bytes of an input.
+    pub(crate) sparse_rows: u32,
+}
+
+impl ProductKernels {
+    const INT8: Self = Self {
+        dense_1: Kernel::Dense1,
+        dense_8: Kernel::Dense8,
+        dense_mma: Kernel::DenseMma,
+        sparse: Kernel::Sparse,
+        sparse_mma: Kernel::SparseMma,
+        sparse_rows: 32,
+    };
+    const INT4: Self = Self {
+        dense_1: Kernel::Dense1Int4,
+        dense_8: Kernel::Dense8Int4,
+        dense_mma: Kernel::DenseMmaInt4,
+        sparse: Kernel::SparseInt4,
+        sparse_mma: Kernel::SparseMmaInt4,
+        sparse_rows: 64,
+    };
+
+    pub(crate) const fn of(is_int4: bool) -> &'static Self {
+        if is_int4 { &Self::INT4 } else { &Self::INT8 }
+    }
 }
 
 /// The kernels that keep states in one type.

@@ -12,8 +12,9 @@ use crate::error::DeviceError;
 use crate::memory::Buffers;
 use crate::params::{
     ActivateJob, ActivateParams, Activation, EmbedParams, FiniteParams, MAX_ACTIVATIONS,
-    MAX_PRODUCTS, MAX_SHIFTS, NormParams, Output, Params, ProductJob, ProductParams, Quantized,
-    Runs, SaveShiftParams, Shift, ShiftParams, SparseParams, StateKernels, Wkv5Params,
+    MAX_PRODUCTS, MAX_SHIFTS, NormParams, Output, Params, ProductJob, ProductKernels,
+    ProductParams, Quantized, Runs, SaveShiftParams, Shift, ShiftParams, SparseParams,
+    StateKernels, Wkv5Params,
 };
 use crate::weights::{LayerNorm, Matrix, Weights};
 
@@ -21,10 +22,9 @@ use crate::weights::{LayerNorm, Matrix, Weights};
 const LN_EPS: f32 = 1e-5;
 /// Threads of a block, where a kernel does not say otherwise.
 const THREADS: u32 = 256;
-/// Rows of a tile, and of a block of each product kernel.
+/// Rows of a tile, and of a block of the tensor cores' kernels.
 const TILE_ROWS: u32 = 16;
 const MMA_ROWS: u32 = 128;
-const SPARSE_ROWS: u32 = 32;
 /// Tokens of a block of each product kernel.
 const DENSE_TOKENS: u32 = 8;
 const MMA_TOKENS: u32 = 64;
@@ -201,7 +201,7 @@ impl<D: Device> Pass<'_, D> {
             scales: table.scales,
             x: self.buffers.x,
             width: self.shape.width as u32,
-            reserved: 0,
+            is_int4: u32::from(table.is_int4),
         };
         self.per_token(Kernel::Embed, 1, &params)
     }
@@ -301,19 +301,33 @@ impl<D: Device> Pass<'_, D> {
         self.per_token(Kernel::Activate, 1, &ActivateParams { job })
     }
 
-    /// Independent products of a batch, one launch.
+    /// Independent products of a batch: a launch for those of each type of weights.
     pub(crate) fn products(&self, products: &[Product]) -> Result<(), DeviceError> {
         self.products_of(products, self.size.tokens)
     }
 
     fn products_of(&self, products: &[Product], tokens: u32) -> Result<(), DeviceError> {
+        for is_int4 in [false, true] {
+            let of_type = products.iter().filter(|product| product.matrix.is_int4 == is_int4);
+            self.products_with(ProductKernels::of(is_int4), of_type, tokens)?;
+        }
+        Ok(())
+    }
+
+    /// Products whose weights are those of `kernels`, one launch.
+    fn products_with<'p>(
+        &self,
+        kernels: &ProductKernels,
+        products: impl Iterator<Item = &'p Product>,
+        tokens: u32,
+    ) -> Result<(), DeviceError> {
         let (kernel, tiles, block_tokens) = match tokens {
-            1 => (Kernel::Dense1, 1, 1),
-            MIN_MMA_TOKENS.. => (Kernel::DenseMma, MMA_ROWS / TILE_ROWS, MMA_TOKENS),
-            _ => (Kernel::Dense8, 1, DENSE_TOKENS),
+            1 => (kernels.dense_1, 1, 1),
+            MIN_MMA_TOKENS.. => (kernels.dense_mma, MMA_ROWS / TILE_ROWS, MMA_TOKENS),
+            _ => (kernels.dense_8, 1, DENSE_TOKENS),
         };
         let mut first_tile = 0;
-        let mut jobs = Vec::with_capacity(products.len());
+        let mut jobs = Vec::with_capacity(MAX_PRODUCTS);
         for Product { matrix, input, store } in products {
             jobs.push(ProductJob {
                 weights: matrix.weights,
@@ -327,7 +341,8 @@ impl<D: Device> Pass<'_, D> {
             });
             first_tile += matrix.rows.div_ceil(TILE_ROWS).next_multiple_of(tiles);
         }
-        let job = filled::<_, MAX_PRODUCTS>(jobs.iter().copied(), jobs[0]);
+        let Some(&first) = jobs.first() else { return Ok(()) };
+        let job = filled::<_, MAX_PRODUCTS>(jobs.iter().copied(), first);
         let params = ProductParams { count: jobs.len() as u32, tokens, job };
         let blocks = [first_tile / tiles, tokens.div_ceil(block_tokens)];
         self.launch(kernel, blocks, THREADS, &params)
@@ -337,9 +352,10 @@ impl<D: Device> Pass<'_, D> {
     /// that are not, or many tokens read all of them together.
     pub(crate) fn sparse(&self, product: &Product) -> Result<(), DeviceError> {
         let Product { matrix, input, store } = *product;
+        let kernels = ProductKernels::of(matrix.is_int4);
         let (kernel, rows, tokens) = match self.size.tokens {
-            MIN_MMA_TOKENS.. => (Kernel::SparseMma, MMA_ROWS, MMA_TOKENS),
-            _ => (Kernel::Sparse, SPARSE_ROWS, 1),
+            MIN_MMA_TOKENS.. => (kernels.sparse_mma, MMA_ROWS, MMA_TOKENS),
+            _ => (kernels.sparse, kernels.sparse_rows, 1),
         };
         let params = SparseParams {
             weights: matrix.weights,

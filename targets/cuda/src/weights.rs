@@ -1,5 +1,6 @@
 //! The model's tensors on the device, as they lie in the model file: the layout of a tile of 16
-//! rows by 4 inputs suits the kernels as it is, so nothing is packed again.
+//! rows by 4 inputs suits the kernels as it is, and so do nibbles in pairs of tiles, so nothing is
+//! packed again. Each matrix has the type of weights that its record says.
 //!
 //! [`weights_bytes`] counts first what a number of layers takes, with the device's rounding, so that
 //! what has no room stays on the processor before anything is allocated; an [`Uploader`] copies then,
@@ -8,8 +9,8 @@
 use kinglet::format::model::{LayerNorm as HostNorm, Model, Tensor};
 use kinglet::format::shape::{Architecture, Shape};
 use kinglet::format::tensors;
-use kinglet::kernels::matrix::padded_inputs;
-use kinglet::kernels::weights::Weights as HostWeights;
+use kinglet::kernels::matrix::{ROW_GROUP, padded_inputs};
+use kinglet::kernels::weights::{WeightType, Weights as HostWeights};
 
 use crate::device::{Address, Device};
 use crate::error::DeviceError;
@@ -22,10 +23,12 @@ pub(crate) struct LayerNorm {
     pub(crate) bias: Address,
 }
 
-/// An int8 matrix, dense, sparse or a table of rows.
+/// A matrix of eight or four bits, dense, sparse or a table of rows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Matrix {
     pub(crate) weights: Address,
+    /// Of four bits, otherwise of eight.
+    pub(crate) is_int4: bool,
     pub(crate) scales: Address,
     pub(crate) multiplier: f32,
     pub(crate) rows: u32,
@@ -70,11 +73,15 @@ struct Describe {
     rows: usize,
     inputs: usize,
     group: usize,
+    is_int4: bool,
 }
 
-/// The kernels read int8 alone.
-fn int8(weights: HostWeights<'_>) -> Result<&[u8], DeviceError> {
-    weights.int8().map(bytemuck::cast_slice).ok_or(DeviceError::FourBits)
+fn is_int4(weights: HostWeights<'_>) -> Result<bool, DeviceError> {
+    match weights.weight_type() {
+        WeightType::Int8 => Ok(false),
+        WeightType::Int4 => Ok(true),
+        _ => Err(DeviceError::Storage),
+    }
 }
 
 fn source<'a>(tensor: &Tensor<'a>) -> Result<Source<'a>, DeviceError> {
@@ -82,32 +89,46 @@ fn source<'a>(tensor: &Tensor<'a>) -> Result<Source<'a>, DeviceError> {
         Tensor::Vector(x) => Source {
             values: bytemuck::cast_slice(x),
             scales: &[],
-            describe: Describe { multiplier: 1.0, rows: 1, inputs: x.len(), group: 0 },
+            describe: Describe {
+                multiplier: 1.0,
+                rows: 1,
+                inputs: x.len(),
+                group: 0,
+                is_int4: false,
+            },
         },
         Tensor::Matrix(m) => Source {
-            values: int8(m.weights())?,
+            values: m.weights().bytes(),
             scales: bytemuck::cast_slice(m.scales()),
             describe: Describe {
                 multiplier: m.multiplier(),
                 rows: m.rows(),
                 inputs: m.inputs(),
                 group: m.group(),
+                is_int4: is_int4(m.weights())?,
             },
         },
         Tensor::Sparse(m) => Source {
-            values: int8(m.weights())?,
+            values: m.weights().bytes(),
             scales: bytemuck::cast_slice(m.scales()),
             describe: Describe {
                 multiplier: m.multiplier(),
                 rows: m.rows(),
                 inputs: m.inputs(),
                 group: m.group(),
+                is_int4: is_int4(m.weights())?,
             },
         },
         Tensor::Embedding(t) => Source {
-            values: int8(t.weights())?,
+            values: t.weights().bytes(),
             scales: bytemuck::cast_slice(t.scales()),
-            describe: Describe { multiplier: 1.0, rows: t.rows(), inputs: t.width(), group: 32 },
+            describe: Describe {
+                multiplier: 1.0,
+                rows: t.rows(),
+                inputs: t.width(),
+                group: ROW_GROUP,
+                is_int4: is_int4(t.weights())?,
+            },
         },
         _ => return Err(DeviceError::Storage),
     })
@@ -195,6 +216,7 @@ impl<D: Device> Uploader<'_, D> {
         let Source { values, scales, describe } = source(tensor)?;
         Ok(Placed::Matrix(Matrix {
             weights: self.bytes(values)?,
+            is_int4: describe.is_int4,
             scales: self.bytes(scales)?,
             multiplier: describe.multiplier,
             rows: describe.rows as u32,

@@ -3,6 +3,7 @@
 //! first layers are on the processor. And how it fails: without memory, and when the device is lost.
 
 use core::ops::ControlFlow;
+use std::path::Path;
 
 use kinglet::engine::{BatchToken, Engine, FirstLayers, StateError, StepError, workspace_len};
 use kinglet::format::crc32::Crc32;
@@ -13,6 +14,8 @@ use kinglet::sampler::{Sampler, SamplerOptions};
 use kinglet_cuda::{
     Calls, CudaDevice, DeviceEngine, DeviceError, Emulated, EngineOptions, StateType,
 };
+use kinglet_quantize::checkpoint::Checkpoint;
+use kinglet_quantize::{Bits, Options};
 use kinglet_tests::fixture::Fixture;
 use kinglet_tests::oracle::Version;
 use kinglet_tests::quantized::{ModelBytes, with_states};
@@ -127,18 +130,47 @@ fn on_cpu<S: StateElement>(model: Model<'_>, tokens: &[u32]) -> Vec<u32> {
     with_states::<_, S, _>(model, Scalar, 1, 8, |engine| run(engine, tokens))
 }
 
+/// Types of the weights of a model.
+#[derive(Clone, Copy, Debug)]
+enum Weights {
+    Int8,
+    Int4,
+    /// Every second tensor is int4, the first one where `from` is 0.
+    Mixed {
+        from: usize,
+    },
+}
+
+fn quantize(path: &Path, weights: Weights) -> ModelBytes {
+    let checkpoint = Checkpoint::open(path).unwrap();
+    let with = |bits| {
+        let options = Options { bits, ..Options::default() };
+        ModelBytes::convert(&checkpoint, &options).0
+    };
+    match weights {
+        Weights::Int8 => with(Bits::Eight),
+        Weights::Int4 => with(Bits::Four),
+        Weights::Mixed { from } => {
+            with(Bits::Eight).mixed(&with(Bits::Four), |index| index % 2 == from)
+        }
+    }
+}
+
 /// A model of random weights.
-fn random(version: Version, dims: Dims) -> ModelBytes {
+fn random(version: Version, dims: Dims, weights: Weights) -> ModelBytes {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.safetensors");
     write_safetensors(&checkpoint(version, dims, 7), &path);
-    ModelBytes::quantize(&path).0
+    quantize(&path, weights)
 }
 
 fn fixture(name: &str) -> (ModelBytes, Vec<u32>) {
+    fixture_with(name, Weights::Int8)
+}
+
+fn fixture_with(name: &str, weights: Weights) -> (ModelBytes, Vec<u32>) {
     let fixture = Fixture::named(&format!("golden/{name}"));
-    let (bytes, _) = ModelBytes::quantize(&fixture.path("model.pth"));
-    (bytes, fixture.tokens().unwrap())
+    (quantize(&fixture.path("model.pth"), weights), fixture.tokens().unwrap())
 }
 
 /// Batches of each product kernel, some of them cut short; each with another order of threads.
@@ -155,14 +187,20 @@ fn the_digest_is_that_of_every_target() {
 #[test]
 fn prompts_in_blocks_of_every_size_have_the_bits_of_the_cpu() {
     let few = vec![2, 8, 9, 16, 17, 32, 33];
-    for (name, sizes) in [("v7", (1..=35).collect()), ("v6", few)] {
-        let (bytes, tokens) = fixture(name);
+    let mixed = Weights::Mixed { from: 0 };
+    for (name, weights, sizes) in [
+        ("v7", Weights::Int8, (1..=35).collect()),
+        ("v6", Weights::Int8, few.clone()),
+        ("v7a", mixed, few),
+    ] {
+        let (bytes, tokens) = fixture_with(name, weights);
         let model = bytes.model().unwrap();
         let tokens: Vec<_> = tokens.iter().cycle().copied().take(36).collect();
         let expected = on_cpu::<f32>(model, &tokens);
         for size in sizes {
             let mut engine = on_device(&model, StateType::F32, size, 1, size as u32);
-            assert!(run(&mut *engine, &tokens) == expected, "{name}, blocks of {size}");
+            let found = run(&mut *engine, &tokens);
+            assert!(found == expected, "{name}, {weights:?}, blocks of {size}");
         }
     }
 }
@@ -209,7 +247,7 @@ fn run_f16(model: Model<'_>, tokens: &[u32]) -> Vec<u32> {
 /// States go from the CPU to a divided model and back.
 #[test]
 fn states_travel_through_a_divided_model() {
-    let (bytes, tokens) = fixture("v7");
+    let (bytes, tokens) = fixture_with("v7", Weights::Mixed { from: 1 });
     let model = bytes.model().unwrap();
     let (first, second) = tokens.split_at(tokens.len() / 2);
     let mut state = vec![0.0; model.shape().state_len()];
@@ -258,6 +296,42 @@ fn every_architecture_has_the_bits_of_the_cpu() {
     }
 }
 
+/// Models of int4, and of both types; divided ones, and with states in f16.
+#[test]
+fn weights_of_four_bits_have_the_bits_of_the_cpu() {
+    for name in FIXTURES {
+        for (order, weights) in
+            [Weights::Int4, Weights::Mixed { from: 0 }, Weights::Mixed { from: 1 }]
+                .into_iter()
+                .enumerate()
+        {
+            let (bytes, tokens) = fixture_with(name, weights);
+            let model = bytes.model().unwrap();
+            let tokens = &tokens[..tokens.len().min(23)];
+            let expected = on_cpu::<f32>(model, tokens);
+            for max_batch in [1, 5, 18] {
+                let mut engine = on_device(&model, StateType::F32, max_batch, 1, order as u32);
+                let found = run(&mut *engine, tokens);
+                assert!(found == expected, "{name}, {weights:?}, batches of {max_batch}");
+            }
+            let options = EngineOptions {
+                state: StateType::F32,
+                max_batch: 18,
+                sequences: 1,
+                host_layers: 1,
+            };
+            divided::<f32, _>(model, &options, order as u32, |engine| {
+                assert!(run(engine, tokens) == expected, "{name}, {weights:?}, divided");
+            });
+            if model.shape().architecture.allows_f16_state() {
+                let mut engine = on_device(&model, StateType::F16, 18, 1, order as u32);
+                let found = run(&mut *engine, tokens);
+                assert!(found == run_f16(model, tokens), "{name}, {weights:?}, f16");
+            }
+        }
+    }
+}
+
 #[test]
 fn states_in_f16_have_the_bits_of_the_cpu() {
     for name in &FIXTURES[1..] {
@@ -286,13 +360,16 @@ fn models_of_any_dimensions_have_the_bits_of_the_cpu() {
         [Version::V4, Version::V5_1, Version::V5_2, Version::V6, Version::V7, Version::V7a];
     for (order, version) in versions.into_iter().enumerate() {
         for dims in [of_64, odd] {
-            let bytes = random(version, dims);
+            let bytes = random(version, dims, Weights::Int8);
             let model = bytes.model().unwrap();
             let tokens: Vec<_> = (0..24).map(|i| i * 31 % 50).collect();
             let expected = on_cpu::<f32>(model, &tokens);
             let mut engine = on_device(&model, StateType::F32, 20, 1, order as u32);
             assert!(run(&mut *engine, &tokens) == expected, "{version:?}, {dims:?}");
             if model.shape().architecture.allows_f16_state() {
+                // The other way round for the other dimensions.
+                let bytes = random(version, dims, Weights::Mixed { from: dims.width / 4 % 2 });
+                let model = bytes.model().unwrap();
                 let expected = on_cpu::<f16>(model, &tokens);
                 let mut engine = on_device(&model, StateType::F16, 5, 1, order as u32);
                 assert!(run(&mut *engine, &tokens) == expected, "{version:?}, {dims:?}, f16");

@@ -102,6 +102,8 @@ mod tests {
     fn bench_has_defaults() {
         let args = bench("").unwrap();
         assert_eq!((args.prompt, args.tokens, args.repeats), (512, 128, 5));
+        assert_eq!(args.bits, Bits::Eight);
+        assert_eq!(bench("--shape rwkv7-0.4b --bits 4").unwrap().bits, Bits::Four);
         assert_eq!(args.sequences, 1);
         assert!(args.threads.is_empty() && args.shape.is_none() && args.batch.is_none());
     }

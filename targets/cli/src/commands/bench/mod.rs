@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use kinglet::format::model::Model;
+use kinglet::kernels::weights::WeightType;
 use kinglet_quantize::synthetic::SyntheticModel;
 use kinglet_simd::SimdKernels;
 use serde_json::{Value, json};
@@ -41,10 +42,14 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         let opened = LoadedModel::resident(&args.model.chosen(), &args.residence)?;
         return measure(args, opened.name(), opened.model()?, false);
     };
-    let start = Instant::now();
     let weights = args.bits.weights();
-    let synthetic = SyntheticModel::with_weights(&shape, weights, args.ffn_sparsity, SEED);
-    let synthetic = synthetic.context(name)?;
+    let name = match weights {
+        WeightType::Int4 => format!("{name} int4"),
+        _ => name.to_owned(),
+    };
+    let start = Instant::now();
+    let synthetic = SyntheticModel::with_weights(&shape, weights, args.ffn_sparsity, SEED)
+        .with_context(|| name.clone())?;
     let model = Model::open(synthetic.bytes())?;
     let groups = synthetic.groups().iter().map(|(name, group)| format!("{name} {group}"));
     terminal::note(&format!(
@@ -53,7 +58,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         start.elapsed().as_secs_f64(),
         groups.collect::<Vec<_>>().join(", "),
     ));
-    measure(args, name, model, true)
+    measure(args, &name, model, true)
 }
 
 /// Measures with every thread count, and prints. `made`: the model has no file.
