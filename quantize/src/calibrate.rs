@@ -33,9 +33,9 @@ use crate::feedback::Activations;
 
 /// Tokens of a calibration text.
 pub const TOKENS: usize = 2048;
-/// Most tokens of one where the bits of each tensor are [chosen](crate::Bits::Auto): what error
-/// feedback loses then is a third less, in four times the time.
-pub const MOST_TOKENS: usize = 8192;
+/// Most tokens of one where the bits of each tensor are [chosen](crate::Bits::Auto), of small models:
+/// the last twentieth of the loss, in eight times the time.
+pub const MOST_TOKENS: usize = 16384;
 /// Tokens of each text that a model tells.
 const TEXT_LEN: usize = 128;
 /// Texts that a model tells side by side.

@@ -143,9 +143,9 @@ mod tests {
             prop_assert_eq!(saving(&ranked, needed), saving(&reversed, needed));
         }
 
-        /// More room, longer beginnings.
+        /// More may be lost, more is saved.
         #[test]
-        fn a_larger_limit_keeps_more(all in candidates(), limits in [0.0f64..20.0, 0.0f64..20.0]) {
+        fn a_larger_limit_saves_more(all in candidates(), limits in [0.0f64..20.0, 0.0f64..20.0]) {
             let ranked = ranked(all);
             let count = |limit: f64| {
                 let keeps = |n: usize| Ok::<_, ()>(cost(&ranked[..n]) <= limit);

@@ -5,7 +5,7 @@
 //! cost = what each alone in int4 loses                               (sensitivity)
 //! ranking = by cost over bytes saved                                 (allocation)
 //! chosen = size: the cheapest that save enough
-//!          KL:   the longest beginning of the ranking within the limit, measured as a whole
+//!          KL:   the same for the most bytes that are within the limit, measured as a whole
 //! int4 of those chosen anew, by error feedback where the others are int8
 //! KL: chosen again, for int4 loses less now
 //! ```
@@ -41,6 +41,9 @@ const BEFORE: f64 = 1.2;
 
 /// Of how many tokens of a text that is given one is measured on, where it is short.
 const MEASURED: usize = 4;
+
+/// Parts of all bytes that can be saved, among which is searched.
+const SHARES: usize = 256;
 
 /// A model in both precisions, and which of them is meant.
 pub(super) struct Choice {
@@ -120,20 +123,17 @@ pub(super) fn choose(
         Bits::Four => all(calibrated(phases)?, phases).map(Some),
         Bits::Auto(limit) => {
             let survey = Survey::new(&rest.shape);
-            let line = longest_line(survey.entries()).len() as u64;
-            let rest = Rest { provenance: rest.provenance + line, ..*rest };
-            check(limit, &rest)?;
-            within(limit, calibrated(phases)?, &survey, &rest, phases).map(Some)
+            check(limit, rest, &survey)?;
+            within(limit, calibrated(phases)?, &survey, rest, phases).map(Some)
         }
     }
 }
 
 /// Refuses a limit that no model keeps, before anything is computed.
-fn check(limit: Limit, rest: &Rest) -> Result<(), ConvertError> {
+fn check(limit: Limit, rest: &Rest, survey: &Survey) -> Result<(), ConvertError> {
+    let least = rest.and_line(survey).least();
     match limit {
-        Limit::Size(size) if size < rest.least() => {
-            Err(ConvertError::Size { size, least: rest.least() })
-        }
+        Limit::Size(size) if size < least => Err(ConvertError::Size { size, least }),
         Limit::Kl(found) if !(found > 0.0 && found.is_finite()) => {
             Err(ConvertError::KlLimit { found })
         }
@@ -173,8 +173,16 @@ fn mixed(count: usize, all: usize, rounding: Rounding, kl: f64, tokens: usize) -
     )
 }
 
+impl Rest {
+    /// With the longest line that a mix may have.
+    fn and_line(&self, survey: &Survey) -> Self {
+        let line = longest_line(survey.entries()).len() as u64;
+        Self { provenance: self.provenance + line, ..*self }
+    }
+}
+
 /// The longest line of a mix of `all` matrices and tables.
-pub(super) fn longest_line(all: usize) -> String {
+fn longest_line(all: usize) -> String {
     let rounding = Rounding::FedBack { tokens: MOST_TOKENS, is_told: true };
     mixed(all, all, rounding, 1e-99, TOKENS)
 }
@@ -187,10 +195,13 @@ fn within(
     rest: &Rest,
     phases: &mut Phases<'_>,
 ) -> Result<Choice, ConvertError> {
-    let int8 = rest.file_len(|index| calibrated.reports[&index][0].bytes);
+    let int8_bytes = |index: usize| calibrated.reports[&index][0].bytes;
+    let int8 = rest.file_len(int8_bytes);
     if matches!(limit, Limit::Size(size) if int8 <= size) {
         return Ok(Choice::new(calibrated, Int4::new(), String::new(), None));
     }
+    let rest = rest.and_line(survey);
+    let int8 = rest.file_len(int8_bytes);
     let all = calibrated.entries();
     let given: usize = calibrated.calibration.texts.iter().map(Vec::len).sum();
     let tokens = match given {
@@ -215,9 +226,9 @@ fn within(
         }
         Limit::Kl(limit) => {
             let most = limit * SHARE - int8_kl(&calibrated);
-            let first = longest(&calibrated, &validation, &ranked, most * BEFORE)?;
+            let first = smallest(&calibrated, &validation, &ranked, most * BEFORE)?;
             calibrated.feed_back(&texts, &first, progress)?;
-            longest(&calibrated, &validation, &ranked, most)?
+            smallest(&calibrated, &validation, &ranked, most)?
         }
     };
     let (kl, tokens) = (validation.kl(&calibrated, &chosen, usize::MAX)?, validation.tokens());
@@ -226,18 +237,22 @@ fn within(
     Ok(Choice::new(calibrated, chosen, line, Some(mix)))
 }
 
-/// The longest beginning of a ranking that loses at most so much, measured as a whole.
-fn longest(
+/// What saves the most bytes of all that loses at most so much, measured as a whole.
+fn smallest(
     calibrated: &Calibrated<'_>,
     validation: &Validation,
     ranked: &[Candidate],
     most: f64,
 ) -> Result<Int4, ConvertError> {
-    let count = allocation::largest(ranked.len(), |count| {
-        let kl = validation.kl(calibrated, &entries(&ranked[..count]), usize::MAX)?;
-        Ok::<_, ConvertError>(kl <= most)
+    let all: u64 = ranked.iter().map(|candidate| candidate.saved).sum();
+    let saving = |share: usize| {
+        let needed = (u128::from(all) * share as u128 / SHARES as u128) as u64;
+        entries(&allocation::saving(ranked, needed).unwrap_or_default())
+    };
+    let share = allocation::largest(SHARES, |share| {
+        Ok::<_, ConvertError>(validation.kl(calibrated, &saving(share), usize::MAX)? <= most)
     })?;
-    Ok(entries(&ranked[..count]))
+    Ok(saving(share))
 }
 
 fn entries(candidates: &[Candidate]) -> Int4 {

@@ -15,6 +15,9 @@
 //! that the sparse kernel reads is the exception: the file's order is by inputs, so its int8 form
 //! is made whole before it is turned. Of int4, too, integers are made in bytes, then packed.
 //!
+//! int4 by error feedback is made of a model that lies in a file in both forms; which of them the
+//! output takes is all int4, or chosen for each tensor within a limit (module `choice`).
+//!
 //! The first error that is reported is that of the first row, whichever thread was faster.
 
 mod allocation;

@@ -63,7 +63,7 @@ pub(crate) struct QuantizeArgs {
     #[arg(long, value_name = "NATS", value_parser = above_zero)]
     pub(crate) max_kl: Option<f64>,
     /// Text for the error feedback of int4, tokenized as --text is: its first 2,048 tokens; with
-    /// `auto` 8,192, and the next 2,048 to measure on. The model tells texts itself if not given.
+    /// `auto` 16,384, and the next 2,048 to measure on. The model tells texts itself if not given.
     /// `none` rounds to nearest, which loses more; with --bits 4 alone
     #[arg(long, value_name = "FILE")]
     pub(crate) calibration: Option<PathBuf>,
