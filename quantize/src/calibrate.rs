@@ -1,44 +1,48 @@
 //! Calibration: a model of four bits whose rounding follows from the activations of a text.
 //!
 //! ```text
-//! working model = every matrix as int8, embedding and tables as they are in int4
-//! text = the given one, or some that the working model tells
+//! int4 model = every matrix as int8, embedding and tables as they are in int4
+//! text = the given one, or some that the int4 model tells
 //! for some layers at a time, the first ones first:
-//!     the engine computes the text on the working model; the inputs of these layers' matrices
+//!     the engine computes the text on the int4 model; the inputs of these layers' matrices
 //!         are kept, as the engine quantized them
 //!     each of these matrices becomes int4 by error feedback, and takes its place in the
-//!         working model, so that later layers see what it does
-//! file = the working model's integers, as nibbles
+//!         int4 model, so that later layers see what it does
+//! file = the int4 model's integers, as nibbles
 //! ```
 //!
-//! The working model is a file without a name in the output's folder, in which integers of four bits
-//! take a byte: any kernel set computes it, and a matrix is replaced in its place. Beside it is the
-//! model in int8, whose activations are those to be had. In memory are the activations of some
-//! layers and what error feedback needs of one matrix.
+//! The int4 model is one half of a dual one, a file without a name in the output's
+//! folder. Its other half is the model in int8, whose activations are those to be had. In memory
+//! are the activations of some layers and what error feedback needs of one matrix.
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use half::f16;
 use kinglet::engine::{BatchToken, Engine};
 use kinglet::format::model::{Model, Tensor};
 use kinglet::format::shape::Shape;
 use kinglet::format::tensors::{self, Storage};
 use kinglet::kernels::activations::Quantized;
 use kinglet::kernels::weights::Weights;
-use memmap2::MmapMut;
 
-use crate::evaluate::quality::{QualityError, samples};
+use crate::Progress;
+use crate::evaluate::quality::{QualityError, tell};
 use crate::feedback::Activations;
-use crate::files::Partial;
 
 /// Tokens of a calibration text.
 pub const TOKENS: usize = 2048;
-/// Texts that a model tells for its calibration, side by side.
+/// Most tokens of one where the bits of each tensor are [chosen](crate::Bits::Auto), of small models:
+/// a fifth of the loss of perplexity for eight times the time.
+pub const MOST_TOKENS: usize = 16384;
+/// Tokens of each text that a model tells.
+const TEXT_LEN: usize = 128;
+/// Texts that a model tells side by side.
 pub const TEXTS: usize = 16;
+/// Products of weights and tokens that calibrating or measuring may take beyond what is needed: some
+/// minutes to half an hour.
+pub(crate) const MAX_WORK: u64 = 32 << 40;
 /// Seed of the first; the others take the numbers after it.
 pub const SEED: u64 = 1001;
 /// Most bytes of activations that are kept at a time, of each of the two models.
@@ -87,25 +91,56 @@ impl fmt::Debug for Calibration<'_> {
     }
 }
 
-/// The first tokens of some texts: as many as are calibrated with.
-pub(crate) fn cut(texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
-    let mut left = TOKENS;
-    let mut cut = Vec::new();
-    for text in texts {
-        let tokens = text.len().min(left);
-        if tokens > 0 {
-            cut.push(text[..tokens].to_vec());
+/// The first tokens of some texts, `first` of them, and the next `second` ones.
+pub(crate) fn cut(texts: &[Vec<u32>], first: usize, second: usize) -> [Vec<Vec<u32>>; 2] {
+    let mut parts = [Vec::new(), Vec::new()];
+    let mut left = [first, second];
+    for mut rest in texts.iter().map(Vec::as_slice) {
+        for (part, left) in parts.iter_mut().zip(&mut left) {
+            let (tokens, others) = rest.split_at(rest.len().min(*left));
+            if !tokens.is_empty() {
+                part.push(tokens.to_vec());
+            }
+            *left -= tokens.len();
+            rest = others;
         }
-        left -= tokens;
     }
-    cut
+    parts
 }
 
-/// Texts that a model tells.
-pub(crate) fn told(runner: &dyn Runner, model: Model<'_>) -> Result<Vec<Vec<u32>>, RunError> {
+/// Tokens of the calibration where the bits of each tensor are chosen: the more the better, as far
+/// as they take no hours. They depend on the shape alone, so that the model's bytes do.
+pub(crate) fn most_tokens(shape: &Shape) -> usize {
+    let runs = 2 * stages(shape, TOKENS).len() as u64;
+    let tokens = MAX_WORK / (runs * weights(shape)).max(1);
+    let batch = (TEXTS * TEXT_LEN) as u64;
+    ((tokens / batch * batch) as usize).clamp(TOKENS, MOST_TOKENS)
+}
+
+/// Weights of all matrices and tables.
+pub(crate) fn weights(shape: &Shape) -> u64 {
+    let weights = |index| {
+        let (layer, spec) = tensors::tensor(shape, index);
+        let is_there = layer.is_none_or(|layer| layer >= spec.first_layer);
+        match is_there && spec.storage != Storage::Vector {
+            true => spec.rows.of(shape) as u64 * spec.cols.of(shape) as u64,
+            false => 0,
+        }
+    };
+    (0..tensors::tensor_count(shape)).map(weights).sum()
+}
+
+/// Texts that a model tells, with seeds from `seed` on.
+pub(crate) fn told(
+    runner: &dyn Runner,
+    model: Model<'_>,
+    tokens: usize,
+    seed: u64,
+    progress: Progress<'_>,
+) -> Result<Vec<Vec<u32>>, RunError> {
     let mut texts = Vec::new();
     runner.run(model, TEXTS, TEXTS, Arc::new(|_, _| ()), &mut |engine| {
-        texts = samples(engine, TEXTS, TOKENS / TEXTS, SEED)?;
+        texts = tell(engine, tokens / TEXT_LEN, TEXT_LEN, seed, &mut *progress)?;
         Ok(())
     })?;
     Ok(texts)
@@ -207,69 +242,5 @@ impl Activations {
             self.q.extend_from_slice(&input.token(token)[..input.inputs()]);
             self.scales.push(scale);
         }
-    }
-}
-
-/// A model of which every integer takes a byte, and whose matrices are replaced one by one.
-#[derive(Debug)]
-pub(crate) struct Working {
-    map: MmapMut,
-    /// After the map, because some systems keep a file that is mapped.
-    _file: Partial,
-}
-
-/// The integers and scales of a matrix or table in a working model.
-pub(crate) struct Parts<'w> {
-    /// In the order of int8.
-    pub(crate) values: &'w [i8],
-    pub(crate) scales: &'w [f16],
-    pub(crate) multiplier: f32,
-}
-
-impl Working {
-    /// The model of a file, which goes with it.
-    pub(crate) fn new(file: Partial) -> io::Result<Self> {
-        // SAFETY: the file is this process's own: it has no name, or one that says so.
-        let map = unsafe { MmapMut::map_mut(&file.handle()?) }?;
-        Ok(Self { map, _file: file })
-    }
-
-    /// The model as it is.
-    pub(crate) fn model(&self) -> io::Result<Model<'_>> {
-        Model::open(&self.map).map_err(io::Error::other)
-    }
-
-    /// Integers and scales of a directory entry.
-    pub(crate) fn parts(&self, index: usize) -> io::Result<Parts<'_>> {
-        let model = self.model()?;
-        let missing = || io::Error::other("the working model lacks a tensor");
-        let (weights, scales, multiplier) = match model.tensor(index).ok_or_else(missing)? {
-            Tensor::Matrix(m) => (m.weights(), m.scales(), m.multiplier()),
-            Tensor::Sparse(m) => (m.weights(), m.scales(), m.multiplier()),
-            Tensor::Embedding(table) => (table.weights(), table.scales(), 1.0),
-            _ => return Err(missing()),
-        };
-        Ok(Parts { values: weights.int8().ok_or_else(missing)?, scales, multiplier })
-    }
-
-    /// Replaces integers and scales of a directory entry.
-    pub(crate) fn replace(
-        &mut self,
-        index: usize,
-        values: &[i8],
-        scales: &[f16],
-    ) -> io::Result<()> {
-        let places = {
-            let parts = self.parts(index)?;
-            let start = self.map.as_ptr().addr();
-            [parts.values.as_ptr().addr() - start, parts.scales.as_ptr().addr() - start]
-        };
-        self.put(places[0], bytemuck::cast_slice(values));
-        self.put(places[1], bytemuck::cast_slice(scales));
-        Ok(())
-    }
-
-    fn put(&mut self, at: usize, bytes: &[u8]) {
-        self.map[at..at + bytes.len()].copy_from_slice(bytes);
     }
 }

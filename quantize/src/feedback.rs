@@ -561,23 +561,42 @@ mod tests {
         (quanta, scales)
     }
 
-    #[test]
-    fn a_row_loses_less_than_to_nearest() {
-        let (inputs, multiplier) = (100, multiplier(0.1));
-        let w = weights(3, inputs);
+    /// What error feedback and rounding to nearest lose of each row, on some of the inputs.
+    fn losses(inputs: usize, rows: usize, span: Range<usize>) -> Vec<[f64; 2]> {
+        let (w, multiplier) = (weights(rows, inputs), multiplier(0.1));
+        let (padded, groups) = (padded_inputs(inputs), inputs.div_ceil(GROUP));
         let (quanta, scales) = quantize(inputs, &w);
         let seen = activations(inputs, 300);
-        for (row, w) in w.chunks(inputs).enumerate() {
-            let error = |quanta: &[i8], scales: &[f16]| -> Vec<f64> {
+        let row = |(row, w): (usize, &[f32])| {
+            let loss = |quanta: &[i8], scales: &[f16]| {
                 let step = |i: usize| f64::from(scales[i / GROUP].to_f32() * multiplier);
-                (0..inputs).map(|i| f64::from(w[i]) - f64::from(quanta[i]) * step(i)).collect()
+                let error = |i: usize| f64::from(w[i]) - f64::from(quanta[i]) * step(i);
+                let errors: Vec<f64> =
+                    (0..inputs).map(|i| if span.contains(&i) { error(i) } else { 0.0 }).collect();
+                loss(&seen, inputs, &errors)
             };
-            let fed = error(&quanta[row * 128..], &scales[row * 4..]);
-            let (mut quanta, mut scales) = ([0; 128], [f16::ZERO; 4]);
-            quantize_row(w, GROUP, multiplier, &mut quanta, &mut scales);
-            let nearest = error(&quanta, &scales);
-            let [fed, nearest] = [fed, nearest].map(|errors| loss(&seen, inputs, &errors));
-            assert!(fed < 0.7 * nearest, "{row}: {fed} {nearest}");
+            let (mut nearest, mut steps) = (vec![0; padded], vec![f16::ZERO; groups]);
+            quantize_row(w, GROUP, multiplier, &mut nearest, &mut steps);
+            [loss(&quanta[row * padded..], &scales[row * groups..]), loss(&nearest, &steps)]
+        };
+        w.chunks(inputs).enumerate().map(row).collect()
+    }
+
+    #[test]
+    fn a_row_loses_less_than_to_nearest() {
+        for [fed, nearest] in losses(100, 3, 0..100) {
+            assert!(fed < 0.7 * nearest, "{fed} {nearest}");
+        }
+    }
+
+    /// More inputs than feed their errors to each other.
+    #[test]
+    fn every_block_of_a_long_row_loses_less() {
+        let inputs = BLOCK + 100;
+        for block in [0..BLOCK, BLOCK..inputs] {
+            for [fed, nearest] in losses(inputs, 2, block.clone()) {
+                assert!(fed < nearest, "{block:?}: {fed} {nearest}");
+            }
         }
     }
 

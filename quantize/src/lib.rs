@@ -13,7 +13,7 @@
 //! | [`checkpoint`] | every container as named tensors, decoded to f32 when they are asked for |
 //! | [`convert()`] | from a checkpoint to a model file; the version is told from the tensors |
 //! | [`int8`], [`int4`] | scales, groups and rounding |
-//! | [`calibrate`] | int4 by error feedback from the activations of a text |
+//! | [`calibrate`] | int4 by error feedback from the activations of a text; which tensors take it, by what they lose |
 //! | [`packing`] | the order of the integers and scales in the file |
 //! | [`vocabulary`] | vocabularies, and the tokenizer section that they are packed into |
 //! | [`reference`](mod@reference) | a forward pass in f64 of the same checkpoint, nothing shared with the runtime |
@@ -89,6 +89,7 @@ pub mod calibrate;
 pub mod checkpoint;
 mod content_hash;
 mod convert;
+mod dual;
 pub mod evaluate;
 mod export;
 mod feedback;
@@ -109,7 +110,7 @@ pub use self::content_hash::content_hash;
 pub use convert::error::{ConvertError, Foreign};
 pub use convert::recognize::shape;
 pub use convert::tuned_state::TunedState;
-pub use convert::{Bits, Hex, Options, Progress, Report, TensorReport, convert};
+pub use convert::{Bits, Hex, Limit, Mix, Options, Progress, Report, TensorReport, convert};
 pub use evaluate::{metrics, quality};
 pub use export::export;
 pub use files::{Partial, abandon, write_beside};

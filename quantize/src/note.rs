@@ -4,6 +4,8 @@ use std::fmt;
 
 use kinglet::format::shape::Architecture;
 
+use crate::calibrate::TOKENS;
+
 /// What is no error and yet seldom meant, or was told by a guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -24,6 +26,11 @@ pub enum Note {
         /// The model's architecture.
         model: Architecture,
     },
+    /// The calibration's text is short.
+    ShortCalibration {
+        /// Its tokens.
+        tokens: usize,
+    },
     /// Nothing but its half precision says which way the tuned state is laid out.
     StateLayout,
     /// Nothing but the file's ending says which way square low-rank matrices are laid out.
@@ -39,6 +46,13 @@ impl Note {
         const SPARE: usize = 64;
         let unused = vocab.saturating_sub(found);
         (unused > SPARE.max(vocab / SPARE)).then_some(Self::SmallVocabulary { found, vocab })
+    }
+
+    /// Judges the length of a text that matrices are calibrated with.
+    ///
+    /// With fewer tokens than a few hundred, the weights fit the text more than the model.
+    pub(crate) fn on_calibration(tokens: usize) -> Option<Self> {
+        (1..TOKENS / 4).contains(&tokens).then_some(Self::ShortCalibration { tokens })
     }
 
     /// Compares the version that a tuned state's file states with that of the model.
@@ -63,6 +77,11 @@ impl fmt::Display for Note {
                 f,
                 "the vocabulary has {found} ids, the model {vocab}; check that it is the one the \
                  model was trained with"
+            ),
+            Self::ShortCalibration { tokens } => write!(
+                f,
+                "the calibration text has {tokens} tokens, of {TOKENS} that are of use; a longer one, \
+                 or the model's own, loses less"
             ),
             Self::StateModel => f.write_str(
                 "the tuned state fits the model's shape and does not say which model it was tuned \

@@ -27,6 +27,10 @@ COLUMNS = {
 }
 
 
+# Models that the table shows.
+MODELS = ("stories", "stories-q4")
+
+
 def cell(value):
     """A figure as people read it: 2849534 as 2,849,534."""
     return f"{int(value):,}" if value.isdigit() else value or "not measured"
@@ -38,6 +42,8 @@ def table():
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{rule}|"]
     with FIGURES.open(newline="") as file:
         for row in csv.DictReader(file):
+            if row["model_name"] not in MODELS:
+                continue
             lines.append(f"| {' | '.join(cell(row[name]) for name in COLUMNS.values())} |")
     return lines
 

@@ -14,6 +14,8 @@ use kinglet::kernels::matrix::ALIGN;
 use kinglet::kernels::scalar::Scalar;
 use kinglet::kernels::weights::WeightType;
 use kinglet::num::state_dtype::StateElement;
+use kinglet_host::Threaded;
+use kinglet_quantize::calibrate::{RunError, Runner, Seen};
 use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::{Options, Report, convert};
 
@@ -125,6 +127,25 @@ impl ModelBytes {
 
 fn header(model: &ModelBytes) -> Header {
     Header::parse(model.bytes()).expect("a header")
+}
+
+/// The plain kernels on some threads, for a calibration.
+pub struct Plain(pub usize);
+
+impl Runner for Plain {
+    fn run(
+        &self,
+        model: Model<'_>,
+        sequences: usize,
+        max_batch: usize,
+        seen: Seen,
+        f: &mut dyn FnMut(&mut dyn Engine) -> Result<(), RunError>,
+    ) -> Result<(), RunError> {
+        let kernels = Threaded::new(Scalar, self.0).watched(move |w, input| seen(w, input));
+        let mut states = vec![0.0f32; sequences * model.shape().state_len()];
+        let mut workspace = vec![0.0; workspace_len(model.shape(), max_batch)];
+        f(&mut Cpu::new(model, kernels, max_batch, &mut states, &mut workspace)?)
+    }
 }
 
 /// The dequantized weights under the official names, widened to f64.

@@ -2,35 +2,14 @@
 
 use std::path::Path;
 
-use kinglet::engine::{Cpu, Engine, workspace_len};
-use kinglet::format::model::{Model, Section};
+use kinglet::format::model::Section;
 use kinglet::kernels::scalar::Scalar;
-use kinglet_host::Threaded;
-use kinglet_quantize::calibrate::{Calibration, RunError, Runner, Seen};
+use kinglet_quantize::calibrate::Calibration;
 use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::{Bits, Options};
 use kinglet_tests::fixture::Fixture;
 use kinglet_tests::metrics::mean_kl_divergence;
-use kinglet_tests::quantized::{ModelBytes, reference};
-
-/// The plain kernels on some threads.
-struct Plain(usize);
-
-impl Runner for Plain {
-    fn run(
-        &self,
-        model: Model<'_>,
-        sequences: usize,
-        max_batch: usize,
-        seen: Seen,
-        f: &mut dyn FnMut(&mut dyn Engine) -> Result<(), RunError>,
-    ) -> Result<(), RunError> {
-        let kernels = Threaded::new(Scalar, self.0).watched(move |w, input| seen(w, input));
-        let mut states = vec![0.0f32; sequences * model.shape().state_len()];
-        let mut workspace = vec![0.0; workspace_len(model.shape(), max_batch)];
-        f(&mut Cpu::new(model, kernels, max_batch, &mut states, &mut workspace)?)
-    }
-}
+use kinglet_tests::quantized::{ModelBytes, Plain, reference};
 
 fn calibrated(checkpoint: &Path, threads: usize, texts: &[Vec<u32>]) -> ModelBytes {
     let runner = Plain(threads);

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use kinglet::format::model::Section;
+use kinglet::kernels::weights::WeightType;
 use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::vocabulary::Vocabulary;
 use kinglet_quantize::{Bits, Note, Options, TunedState, convert, shape};
@@ -289,11 +290,11 @@ fn damaged_deflated_members_are_found_when_they_are_opened() {
 fn an_export_is_quantized_to_the_model_that_it_is_of() {
     let fixtures = ["v4", "v5_0", "v5_1", "v5_2", "v6", "v7", "v7_dummy", "v7a"];
     for name in fixtures.map(|name| format!("golden/{name}")) {
-        for bits in [Bits::Eight, Bits::Four] {
+        for (bits, weights) in [(Bits::Eight, WeightType::Int8), (Bits::Four, WeightType::Int4)] {
             let options = Options { bits, ..Options::default() };
             let checkpoint = Checkpoint::open(&Fixture::named(&name).path("model.pth")).unwrap();
             let (bytes, report) = ModelBytes::convert(&checkpoint, &options);
-            assert!(report.tensors.iter().all(|tensor| tensor.weights == bits.weights()));
+            assert!(report.tensors.iter().all(|tensor| tensor.weights == weights));
             let folder = tempfile::tempdir().unwrap();
             let export = folder.path().join("weights.safetensors");
             kinglet_quantize::export(&bytes.model().unwrap(), &export).unwrap();

@@ -16,39 +16,37 @@ use kinglet::format::tensors::{self, Storage, TensorName, TensorSpec};
 use kinglet::kernels::matrix::{ROW_GROUP, TILE, padded_inputs, padded_rows};
 use kinglet::kernels::weights::WeightType;
 
-use crate::calibrate::Parts;
 use crate::checkpoint::{Checkpoint, Tensor};
+use crate::dual::DualModel;
 use crate::int4;
 use crate::int8::{self, Errors, Measured};
 use crate::packing::{self, Packing};
 
 use super::Progress;
-use super::calibrated::{Cost, Prepared};
+use super::choice::Choice;
 use super::error::ConvertError;
 use super::finite::{check_finite, finite_values};
 use super::norm::{add_product, layer_norm, moments, normalize};
 use super::recognize::{self, LN0};
-use super::report::TensorReport;
+use super::report::{Reports, TensorReport};
 use super::rows::{MAX_TOGETHER, RowReader, measure, total};
 use super::writer::Writer;
 
 /// About how many bytes are given to the writer at a time.
 const CHUNK: usize = 4 << 20;
 
-/// How the weights of a model are stored.
-#[derive(Clone, Copy)]
-pub(super) enum Form<'p> {
+/// How weights are rounded, without a look at what is computed with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
     /// int8, in groups by their errors.
     Int8,
     /// int4.
     Int4,
     /// A byte each: matrices as int8 with the groups and multipliers of int4, tables as int4.
-    Working,
-    /// int4, whose matrices are there.
-    Prepared(&'p Prepared),
+    Int4Bytes,
 }
 
-impl Form<'_> {
+impl Form {
     /// The integers of tables.
     const fn tables(self) -> WeightType {
         match self {
@@ -60,10 +58,21 @@ impl Form<'_> {
     /// What integers are stored as, and those of matrices.
     const fn stored(self) -> WeightType {
         match self {
-            Self::Int8 | Self::Working => WeightType::Int8,
-            Self::Int4 | Self::Prepared(_) => WeightType::Int4,
+            Self::Int8 | Self::Int4Bytes => WeightType::Int8,
+            Self::Int4 => WeightType::Int4,
         }
     }
+}
+
+/// Where a conversion's weights come from.
+#[derive(Clone, Copy)]
+pub(super) enum Plan<'p> {
+    /// The checkpoint, in one form.
+    Rounded(Form),
+    /// The checkpoint, in int8 and as bytes of int4, one after the other: for a [`DualModel`].
+    Dual,
+    /// The weights that were chosen.
+    Chosen(&'p Choice),
 }
 
 /// A conversion under way.
@@ -76,7 +85,9 @@ pub(super) struct Conversion<'a> {
     pub(super) parameters: u64,
     all: u64,
     progress: Progress<'a>,
-    form: Form<'a>,
+    plan: Plan<'a>,
+    /// Of a dual model: the int8 forms, which its directory does not have, as they were written.
+    int8: Vec<(usize, Record)>,
     /// A sparse matrix before it is turned.
     tiles: Vec<i8>,
     /// Integers of int4 before they are nibbles.
@@ -88,7 +99,7 @@ impl<'a> Conversion<'a> {
         checkpoint: &'a Checkpoint,
         shape: Shape,
         out: &'a Path,
-        form: Form<'a>,
+        plan: Plan<'a>,
         progress: Progress<'a>,
     ) -> Result<Self, ConvertError> {
         let writer = Writer::new(out, shape).map_err(ConvertError::output(out))?;
@@ -102,7 +113,8 @@ impl<'a> Conversion<'a> {
             parameters: 0,
             all,
             progress,
-            form,
+            plan,
+            int8: Vec::new(),
             tiles: Vec::new(),
             quanta: Vec::new(),
         })
@@ -129,6 +141,19 @@ impl<'a> Conversion<'a> {
             self.section(Section::DeepEmbed)?;
         }
         Ok(())
+    }
+
+    /// Both forms of a whole conversion that was [planned](Plan::Dual) so, and their reports, by
+    /// directory entry: int8, int4.
+    pub(super) fn into_dual(self) -> Result<(DualModel, Reports), ConvertError> {
+        let output = ConvertError::output(self.out);
+        let int4 = self.writer.records().to_vec();
+        let (_, file) = self.writer.complete().map_err(&output)?;
+        let (pairs, _) = self.reports.as_chunks::<2>();
+        let entries = self.int8.iter().map(|&(index, _)| index);
+        let reports = entries.zip(pairs.iter().cloned()).collect();
+        let int8 = self.int8.into_iter().collect();
+        Ok((DualModel::new(file, int8, int4).map_err(&output)?, reports))
     }
 
     /// Writes all tensors of a section.
@@ -158,14 +183,48 @@ impl<'a> Conversion<'a> {
         let name = TensorName { layer, name: spec.stored_name() }.to_string();
         let tensor = self.require(&name)?;
         self.parameters += tensor.elements() as u64 / spec.part.map_or(1, |part| part.count as u64);
-        match (spec.storage, layer) {
+        if spec.storage == Storage::Embedding {
+            self.parameters += self.folded(layer);
+        }
+        match (spec.storage, self.plan) {
             (Storage::Vector, _) => self.vector(index, spec, &tensor)?,
-            (Storage::Embedding, None) => self.embedding(index, spec, &tensor)?,
-            (Storage::Embedding, Some(layer)) => self.deep_embed(index, spec, &tensor, layer)?,
-            _ => self.matrix(index, spec)?,
+            (_, Plan::Rounded(form)) => self.rounded(form, index, layer, spec, &tensor)?,
+            (_, Plan::Chosen(choice)) => self.chosen(choice, index, spec)?,
+            (_, Plan::Dual) => {
+                self.rounded(Form::Int8, index, layer, spec, &tensor)?;
+                self.int8.push((index, self.writer.records()[index]));
+                self.rounded(Form::Int4Bytes, index, layer, spec, &tensor)?;
+            }
         }
         (self.progress)(self.parameters, self.all);
         Ok(())
+    }
+
+    /// Quantizes and writes a matrix or table.
+    fn rounded(
+        &mut self,
+        form: Form,
+        index: usize,
+        layer: Option<usize>,
+        spec: &TensorSpec,
+        tensor: &Tensor<'_>,
+    ) -> Result<(), ConvertError> {
+        match (spec.storage, layer) {
+            (Storage::Embedding, None) => self.embedding(form, index, spec, tensor),
+            (Storage::Embedding, Some(layer)) => self.deep_embed(form, index, spec, tensor, layer),
+            _ => self.matrix(form, index, spec),
+        }
+    }
+
+    /// Values that a table takes up from other tensors.
+    fn folded(&self, layer: Option<usize>) -> u64 {
+        let share = layer.map(recognize::deep_embed_share);
+        let names = match &share {
+            None => &LN0[..],
+            Some(share) => &[share.as_str()],
+        };
+        let tensors = names.iter().filter_map(|name| self.checkpoint.tensor(name));
+        tensors.map(|tensor| tensor.elements() as u64).sum()
     }
 
     fn require(&self, name: &str) -> Result<Tensor<'a>, ConvertError> {
@@ -210,17 +269,11 @@ impl<'a> Conversion<'a> {
         })
     }
 
-    fn matrix(&mut self, index: usize, spec: &TensorSpec) -> Result<(), ConvertError> {
-        let (checkpoint, shape, form) = (self.checkpoint, self.shape, self.form);
-        if let Form::Prepared(prepared) = form
-            && let Some(&cost) = prepared.costs.get(&index)
-        {
-            let parts = prepared.working.parts(index).map_err(ConvertError::output(self.out))?;
-            return self.prepared(index, spec, &parts, cost);
-        }
+    fn matrix(&mut self, form: Form, index: usize, spec: &TensorSpec) -> Result<(), ConvertError> {
+        let (checkpoint, shape) = (self.checkpoint, self.shape);
         with_rows(checkpoint, &shape, index, |name, storage, rows| {
-            let choice = choose(checkpoint, form, &name, storage, rows)?;
-            let Choice { packing, errors, largest, zeros, .. } = choice;
+            let nearest = to_nearest(checkpoint, form, &name, storage, rows)?;
+            let Nearest { packing, errors, largest, zeros, .. } = nearest;
             let Packing { group, multiplier, .. } = packing;
             self.writer.tensor(index, self.record(spec, packing.stored, group, multiplier));
             let noise = match storage {
@@ -239,48 +292,48 @@ impl<'a> Conversion<'a> {
         })
     }
 
-    /// Writes a matrix that is there.
-    fn prepared(
+    /// Writes a matrix or table as it was chosen.
+    fn chosen(
         &mut self,
+        choice: &Choice,
         index: usize,
         spec: &TensorSpec,
-        parts: &Parts<'_>,
-        cost: Cost,
     ) -> Result<(), ConvertError> {
-        let (layer, _) = tensors::tensor(&self.shape, index);
-        let name = TensorName { layer, name: spec.name }.to_string();
-        let (storage, weights) = (spec.storage, WeightType::Int4);
-        let (inputs, group) = (spec.cols.of(&self.shape), int4::GROUP);
-        let multiplier = parts.multiplier;
+        let (weights, report) = choice.entry(index).map_err(ConvertError::output(self.out))?;
+        let stored = report.weights;
+        let Record { group, multiplier, .. } = weights.record;
+        self.writer.tensor(index, Record { weights: stored, offset: 0, ..weights.record });
+        self.reports.push(report);
+        if stored == WeightType::Int8 {
+            self.bytes(bytemuck::cast_slice(weights.values))?;
+            return self.bytes(bytemuck::cast_slice(weights.scales));
+        }
         let packing = Packing {
-            storage,
-            weights,
-            stored: weights,
-            inputs,
-            group,
+            storage: spec.storage,
+            weights: stored,
+            stored,
+            inputs: spec.cols.of(&self.shape),
+            group: group as usize,
             multiplier,
             feedback: None,
         };
-        self.writer.tensor(index, self.record(spec, weights, group, multiplier));
         let rows = spec.rows.of(&self.shape);
         // Lines of the inputs of a sparse matrix are padded to more rows than those of int8.
-        let (from, to) = match storage {
+        let (from, to) = match spec.storage {
             Storage::Sparse => (padded_rows(rows), packing.padded(rows)),
             _ => (TILE, TILE),
         };
-        for values in parts.values.chunks(CHUNK.next_multiple_of(2 * from)) {
+        for values in weights.values.chunks(CHUNK.next_multiple_of(2 * from)) {
             self.quanta(&packing, values.len() / from * to, |padded| {
                 pad_lines(values, from, padded, to);
                 Ok(())
             })?;
         }
         self.write(Writer::align)?;
-        let (from, to) = if storage == Storage::Sparse { (from, to) } else { (1, 1) };
-        let mut scales = vec![f16::ZERO; parts.scales.len() / from * to];
-        pad_lines(parts.scales, from, &mut scales, to);
-        self.bytes(bytemuck::cast_slice(&scales))?;
-        self.report(name, spec, &packing, [cost.signal, cost.noise], cost.largest);
-        Ok(())
+        let (from, to) = if spec.storage == Storage::Sparse { (from, to) } else { (1, 1) };
+        let mut scales = vec![f16::ZERO; weights.scales.len() / from * to];
+        pad_lines(weights.scales, from, &mut scales, to);
+        self.bytes(bytemuck::cast_slice(&scales))
     }
 
     /// Quantizes and writes rows, chunk by chunk, after `f` has changed them: it is given the index
@@ -375,16 +428,16 @@ impl<'a> Conversion<'a> {
     /// The embedding, through LayerNorm ln0.
     fn embedding(
         &mut self,
+        form: Form,
         index: usize,
         spec: &TensorSpec,
         tensor: &Tensor<'_>,
     ) -> Result<(), ConvertError> {
         let Some([weight, bias]) = self.ln0()? else {
-            return self.row_table(index, spec, tensor, |_, _| {});
+            return self.row_table(form, index, spec, tensor, |_, _| {});
         };
-        self.parameters += (weight.len() + bias.len()) as u64;
         let width = tensor.columns();
-        self.row_table(index, spec, tensor, |_, rows| {
+        self.row_table(form, index, spec, tensor, |_, rows| {
             let moments = moments(rows, width);
             for (row, moments) in rows.chunks_mut(width).zip(moments) {
                 normalize(row, moments, &weight, &bias);
@@ -396,6 +449,7 @@ impl<'a> Conversion<'a> {
     /// `s_emb + LN0(emb) s_emb_x^T`, in f64, rounded once.
     fn deep_embed(
         &mut self,
+        form: Form,
         index: usize,
         spec: &TensorSpec,
         tensor: &Tensor<'_>,
@@ -405,15 +459,14 @@ impl<'a> Conversion<'a> {
         let embedding = self.require("emb.weight")?;
         let share = recognize::deep_embed_share(layer);
         if self.checkpoint.is_export() && self.checkpoint.tensor(&share).is_none() {
-            return self.row_table(index, spec, tensor, |_, _| {});
+            return self.row_table(form, index, spec, tensor, |_, _| {});
         }
         let share = finite_values(&self.require(&share)?)?;
-        self.parameters += share.len() as u64;
         let width = embedding.columns();
         let share: Vec<f64> = share.into_iter().map(f64::from).collect();
         // Its values were found finite when the embedding itself was converted.
         let embedding = RowReader { tensor: &embedding, first: 0, count: embedding.rows() };
-        self.row_table(index, spec, tensor, |first, rows| {
+        self.row_table(form, index, spec, tensor, |first, rows| {
             let count = rows.len() / tensor.columns();
             embedding.with(first..first + count, |embedded| {
                 let normed: Vec<f64> = match &ln0 {
@@ -432,6 +485,7 @@ impl<'a> Conversion<'a> {
     /// A row table: consecutive rows, after `f` has made of them what is stored.
     fn row_table(
         &mut self,
+        form: Form,
         index: usize,
         spec: &TensorSpec,
         tensor: &Tensor<'_>,
@@ -439,7 +493,7 @@ impl<'a> Conversion<'a> {
     ) -> Result<(), ConvertError> {
         let inputs = tensor.columns();
         let rows = RowReader { tensor, first: 0, count: tensor.rows() };
-        let (storage, weights, stored) = (spec.storage, self.form.tables(), self.form.stored());
+        let (storage, weights, stored) = (spec.storage, form.tables(), form.stored());
         let (group, multiplier) = (ROW_GROUP, 1.0);
         let packing =
             Packing { storage, weights, stored, inputs, group, multiplier, feedback: None };
@@ -484,6 +538,7 @@ impl<'a> Conversion<'a> {
             signal,
             noise,
             largest,
+            int4_kl: None,
         });
     }
 }
@@ -517,13 +572,13 @@ pub(super) fn with_rows<R>(
 }
 
 /// How a matrix is quantized to nearest.
-pub(super) fn choose<'z>(
+pub(super) fn to_nearest<'z>(
     checkpoint: &'z Checkpoint,
-    form: Form<'_>,
+    form: Form,
     name: &str,
     storage: Storage,
     rows: &RowReader<'_>,
-) -> Result<Choice<'z>, ConvertError> {
+) -> Result<Nearest<'z>, ConvertError> {
     let inputs = rows.tensor.columns();
     let mut measured = rows.measure(None)?;
     let largest = measured.largest;
@@ -540,26 +595,26 @@ pub(super) fn choose<'z>(
     let (weights, stored) = (form.stored(), form.stored());
     let packing = Packing { storage, weights, stored, inputs, group, multiplier, feedback: None };
     let errors = measured.errors;
-    let chosen = Choice { packing, errors, largest, zeros: &[], is_exact: false };
+    let nearest = Nearest { packing, errors, largest, zeros: &[], is_exact: false };
     // The grid of int4 is that of the working model as well, whose multipliers remain.
     let grid = checkpoint.grid(name).filter(|grid| grid.weights() == form.tables());
     // Files of int4 are written in groups of one size, whatever groups the format has.
     let is_known = |group| form.tables() == WeightType::Int8 || group == int4::GROUP;
-    let Some(grid) = grid.filter(|grid| is_known(grid.group)) else { return Ok(chosen) };
+    let Some(grid) = grid.filter(|grid| is_known(grid.group)) else { return Ok(nearest) };
     let (group, multiplier) = (grid.group, grid.multiplier);
     let kept = Packing { weights: form.tables(), group, multiplier, ..packing };
     if !kept.is_possible() || !rows.lie_on(&kept) {
-        return Ok(chosen);
+        return Ok(nearest);
     }
     let errors = Errors { signal: errors.signal, ..Errors::default() };
-    Ok(Choice { packing: kept, errors, zeros: &grid.zeros, is_exact: true, ..chosen })
+    Ok(Nearest { packing: kept, errors, zeros: &grid.zeros, is_exact: true, ..nearest })
 }
 
 /// Scales of groups of zeros: row, group and the bits of the scale.
 pub(super) type Zeros<'z> = &'z [(usize, usize, u16)];
 
-/// How a matrix is quantized, and what it costs.
-pub(super) struct Choice<'z> {
+/// How a matrix is quantized to nearest, and what it costs.
+pub(super) struct Nearest<'z> {
     pub(super) packing: Packing<'static>,
     /// Of int8.
     pub(super) errors: Errors,

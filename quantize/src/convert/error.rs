@@ -110,6 +110,26 @@ pub enum ConvertError {
         /// What the engine says.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A choice of bits has nothing to be measured with.
+    #[error("a choice of bits is measured with an engine, and there is none; pass a calibration")]
+    NoCalibration,
+    /// A limit on the KL divergence is none.
+    #[error("the limit on the KL divergence is {found}; expected a number above 0, such as 2e-3")]
+    KlLimit {
+        /// The limit.
+        found: f64,
+    },
+    /// The file cannot be so small.
+    #[error(
+        "the model file takes {least} bytes or more, all matrices and tables of four bits; the limit \
+         is {size}: raise it, or take a smaller model"
+    )]
+    Size {
+        /// The limit.
+        size: u64,
+        /// The smallest size that there can be.
+        least: u64,
+    },
     /// The file holds no tuned state.
     #[error("holds no tuned state; expected tensors blocks.N.att.time_state")]
     NoState,

@@ -15,17 +15,25 @@
 //! that the sparse kernel reads is the exception: the file's order is by inputs, so its int8 form
 //! is made whole before it is turned. Of int4, too, integers are made in bytes, then packed.
 //!
+//! int4 by error feedback is made of a model that lies in a file in both forms; which of them the
+//! output takes is all int4, or chosen for each tensor within a limit (module `choice`).
+//!
 //! The first error that is reported is that of the first row, whichever thread was faster.
 
-mod calibrated;
+mod allocation;
+mod choice;
 mod conversion;
 pub(crate) mod error;
+mod error_feedback;
 mod finite;
 mod norm;
+mod phases;
 mod provenance;
 pub(crate) mod recognize;
 mod report;
 mod rows;
+mod sensitivity;
+mod size;
 pub(crate) mod tuned_state;
 mod writer;
 
@@ -35,25 +43,25 @@ use std::path::Path;
 
 use kinglet::format::model::{Header, Section};
 use kinglet::format::shape::Shape;
-use kinglet::kernels::weights::WeightType;
 use kinglet::sampler::SamplerOptions;
 
 use crate::calibrate::Calibration;
 use crate::checkpoint::Checkpoint;
-use crate::int4;
 use crate::note::Note;
 use crate::threads;
 use crate::vocabulary::Vocabulary;
-use calibrated::Prepared;
-use conversion::{Conversion, Form};
+use choice::{COPY_STEPS, Choice};
+use conversion::{Conversion, Form, Plan};
 use error::ConvertError;
+use phases::Phases;
 use provenance::{provenance, sampling_line};
+use size::Rest;
 use tuned_state::TunedState;
 
-pub use report::{Hex, Report, TensorReport};
+pub use report::{Hex, Mix, Report, TensorReport};
 
 /// Bits of the weights of matrices and tables.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Bits {
     /// int8.
@@ -61,26 +69,20 @@ pub enum Bits {
     Eight,
     /// int4, embedding and head included.
     Four,
+    /// Either, for each tensor by what it was measured to lose; needs a
+    /// [calibration](Options::calibration).
+    Auto(Limit),
 }
 
-impl Bits {
-    /// The line of the provenance.
-    fn line(self) -> String {
-        match self {
-            Self::Eight => String::new(),
-            Self::Four => {
-                format!("weights: int4 in groups of {}, rounded to nearest\n", int4::GROUP)
-            }
-        }
-    }
-
-    /// The type of the weights.
-    pub const fn weights(self) -> WeightType {
-        match self {
-            Self::Eight => WeightType::Int8,
-            Self::Four => WeightType::Int4,
-        }
-    }
+/// What a choice of bits keeps to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// Bytes of the model file: the best model that fits.
+    Size(u64),
+    /// KL divergence in nats per token: the smallest model within. It is measured from the int8
+    /// model, on texts that are not the calibration's; part of the limit is left for what int8
+    /// loses against the checkpoint, and for other texts.
+    Kl(f64),
 }
 
 /// How the weights become integers, and what a conversion adds to them.
@@ -133,48 +135,67 @@ pub fn convert(
     let start_state = start_state(checkpoint, &shape, options)?;
     let sampling = options.sampling.as_ref().map(sampling_line).transpose()?.unwrap_or_default();
     let state = start_state.as_deref();
-    let prepared = match (options.bits, &options.calibration) {
-        (Bits::Four, Some(calibration)) => {
-            Some(calibrated::prepare(checkpoint, &shape, out, state, calibration, progress)?)
-        }
-        _ => None,
+    let tokenizer = options.vocabulary.map(Vocabulary::pack).transpose();
+    let tokenizer =
+        tokenizer.map_err(|error| ConvertError::output(out)(io::Error::other(error)))?;
+    // A limit on the size includes it; otherwise it is made beside the weights.
+    let early = matches!(options.bits, Bits::Auto(_)).then(|| provenance(checkpoint, options));
+    let early = early.transpose()?;
+    let rest = Rest {
+        shape,
+        start_state: state.map_or(0, |state| size_of_val(state) as u64),
+        tokenizer: tokenizer.as_ref().map_or(0, |bytes| bytes.len() as u64),
+        provenance: (early.as_ref().map_or(0, String::len) + sampling.len()) as u64,
     };
-    let form = match &prepared {
-        Some(prepared) => Form::Prepared(prepared),
-        None if options.bits == Bits::Four => Form::Int4,
-        None => Form::Int8,
+    let weights = checkpoint.tensors().map(|tensor| tensor.elements() as u64).sum();
+    let mut phases = Phases::new(progress, weights, choice::steps(options, &shape) + COPY_STEPS);
+    let choice = choice::choose(checkpoint, out, state, options, &rest, &mut phases)?;
+    let plan = match &choice {
+        Some(choice) => Plan::Chosen(choice),
+        None if options.bits == Bits::Four => Plan::Rounded(Form::Int4),
+        None => Plan::Rounded(Form::Int8),
     };
-    let progress = &mut calibrated::remaining(progress, prepared.is_some());
+    let progress = &mut phases.next(COPY_STEPS);
     let provenance = std::thread::scope(|scope| {
         // Hashing the checkpoint waits for the disk; on a thread of its own where one is to be had.
         let hashing = std::thread::Builder::new().name("hashing".to_owned());
         // It uses the pool as well: where this thread is the pool, each would wait for the other.
-        let hashing = threads::are_apart()
+        let hashing = (early.is_none() && threads::are_apart())
             .then(|| hashing.spawn_scoped(scope, || provenance(checkpoint, options)).ok())
             .flatten();
-        let mut converted = Conversion::new(checkpoint, shape, out, form, progress)?;
+        let mut converted = Conversion::new(checkpoint, shape, out, plan, progress)?;
         converted.first_sections()?;
-        let provenance = match hashing {
-            Some(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            None => provenance(checkpoint, options),
+        let provenance = match (early, hashing) {
+            (Some(provenance), _) => Ok(provenance),
+            (None, Some(thread)) => {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            }
+            (None, None) => provenance(checkpoint, options),
         };
         Ok::<_, ConvertError>((converted, provenance?))
     });
     let (mut conversion, provenance) = provenance?;
-    let calibrated = prepared.as_ref().map_or(options.bits.line(), Prepared::line);
+    let line = match (&choice, options.bits) {
+        (Some(choice), _) => choice.line.clone(),
+        (None, Bits::Four) => choice::to_nearest(),
+        (None, _) => String::new(),
+    };
     conversion.last_sections(state, |writer| {
-        if let Some(vocabulary) = options.vocabulary {
-            writer.section(Section::Tokenizer, &vocabulary.pack().map_err(io::Error::other)?)?;
+        if let Some(tokenizer) = &tokenizer {
+            writer.section(Section::Tokenizer, tokenizer)?;
         }
-        writer.section(Section::Provenance, (provenance + &calibrated + &sampling).as_bytes())
+        writer.section(Section::Provenance, (provenance + &line + &sampling).as_bytes())
     })?;
     let failed = ConvertError::output(out);
     let (Header { content_hash, .. }, file_len) = conversion.writer.finish().map_err(&failed)?;
+    let mut notes = notes(checkpoint, &shape, options);
+    notes.extend(choice.as_ref().and_then(Choice::note));
     Ok(Report {
         shape,
         content_hash,
-        notes: notes(checkpoint, &shape, options),
+        notes,
         tensors: conversion.reports,
+        mix: choice.as_ref().and_then(|choice| choice.mix),
         parameters: conversion.parameters,
         file_len,
         elapsed: start.elapsed(),

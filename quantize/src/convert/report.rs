@@ -1,11 +1,13 @@
 //! What a conversion tells of itself.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use kinglet::format::shape::Shape;
 use kinglet::kernels::weights::WeightType;
 
+use super::Limit;
 use crate::note::Note;
 
 /// How one tensor was quantized.
@@ -29,7 +31,13 @@ pub struct TensorReport {
     pub noise: f64,
     /// Largest magnitude of a weight.
     pub largest: f32,
+    /// What four bits cost here, where that was measured: the KL divergence of the int8 model with
+    /// this tensor alone in int4, in nats per token.
+    pub int4_kl: Option<f64>,
 }
+
+/// What is quantized, by directory entry, as int8 and as int4.
+pub(super) type Reports = BTreeMap<usize, [TensorReport; 2]>;
 
 impl TensorReport {
     /// Bits of a weight, without its share of scales and padding.
@@ -63,6 +71,20 @@ impl TensorReport {
     }
 }
 
+/// What was measured to [choose](super::Bits::Auto) the bits of each tensor. KL divergences are from
+/// the int8 model of the same checkpoint, in nats per token, on texts that are not the calibration's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mix {
+    /// The limit.
+    pub limit: Limit,
+    /// Of the model as it was written.
+    pub kl: f64,
+    /// With every matrix and table in int4.
+    pub int4_kl: f64,
+    /// Tokens of the texts.
+    pub tokens: usize,
+}
+
 /// What a conversion did.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -74,6 +96,8 @@ pub struct Report {
     pub notes: Vec<Note>,
     /// Quantized tensors, in file order.
     pub tensors: Vec<TensorReport>,
+    /// What was measured to choose the bits of each tensor; `None` where nothing was.
+    pub mix: Option<Mix>,
     /// Values of the checkpoint's tensors that the model uses.
     pub parameters: u64,
     /// Length of the model file in bytes.

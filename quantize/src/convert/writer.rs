@@ -114,6 +114,11 @@ impl Writer {
         self.records[index] = record;
     }
 
+    /// The records so far.
+    pub(crate) fn records(&self) -> &[Record] {
+        &self.records
+    }
+
     /// Writes a whole section.
     pub(crate) fn section(&mut self, section: Section, bytes: &[u8]) -> io::Result<()> {
         self.begin(section)?;

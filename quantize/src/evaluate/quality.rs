@@ -17,6 +17,7 @@ use kinglet::engine::{BatchToken, Engine, StepError};
 use kinglet::sampler::{SampleError, Sampler, SamplerOptions};
 use rayon::prelude::*;
 
+use crate::Progress;
 use crate::evaluate::metrics::{argmax, cosine, cross_entropy, kl_divergence, perplexity, widen};
 use crate::reference::{self, Reference};
 
@@ -93,6 +94,17 @@ pub fn samples(
     len: usize,
     seed: u64,
 ) -> Result<Vec<Vec<u32>>, QualityError> {
+    tell(engine, count, len, seed, &mut |_, _| ())
+}
+
+/// [`samples`]; `progress` is called with the number of tokens done, and of all.
+pub(crate) fn tell(
+    engine: &mut dyn Engine,
+    count: usize,
+    len: usize,
+    seed: u64,
+    progress: Progress<'_>,
+) -> Result<Vec<Vec<u32>>, QualityError> {
     let options =
         SamplerOptions { temperature: 1.0, top_k: 0, top_p: 1.0, ..SamplerOptions::default() };
     let together = engine.sequences().min(engine.max_batch()).max(1);
@@ -118,6 +130,8 @@ pub fn samples(
             for ((text, sampler), logits) in texts.iter_mut().zip(&mut samplers).zip(rows) {
                 text.push(sampler.sample(logits)?);
             }
+            let done = batch * together * len + texts.len() * (at + 1);
+            progress(done as u64, (count * len) as u64);
         }
     }
     Ok(texts)
@@ -160,7 +174,7 @@ pub fn measure(
 }
 
 /// All logits of `tokens`, `[token][vocab]`, continuing sequence 0.
-fn logits(engine: &mut dyn Engine, tokens: &[u32]) -> Result<Vec<f32>, StepError> {
+pub(crate) fn logits(engine: &mut dyn Engine, tokens: &[u32]) -> Result<Vec<f32>, StepError> {
     let (vocab, max_batch) = (engine.shape().vocab, engine.max_batch());
     let mut all = vec![0.0; tokens.len() * vocab];
     for (tokens, logits) in tokens.chunks(max_batch).zip(all.chunks_mut(max_batch * vocab)) {

@@ -83,6 +83,26 @@ fn the_digest_of_four_bits_does_not_either() {
     check(&["-m", &model], "f32");
 }
 
+/// A model of both types of weights.
+#[cfg(feature = "quantizer")]
+#[test]
+fn the_digest_of_four_and_eight_bits_does_not_either() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = folder.path().join("mixed.kinglet").to_str().expect("UTF-8").to_owned();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/golden/v7");
+    let [checkpoint, tokens] = ["model.pth", "tokens.json"].map(|name| format!("{fixture}/{name}"));
+    let quantize = ["quantize", &checkpoint, "--json", "-o", &model, "--calibration", &tokens];
+    let output = Command::new(env!("CARGO_BIN_EXE_kinglet"))
+        .args([&quantize[..], &["--max-kl", "0.2"]].concat())
+        .output()
+        .expect("the program");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let tensors = |bits: &str| told[bits]["tensors"].as_u64().expect("a number");
+    assert!(tensors("int4") > 0 && tensors("int8") > 0, "{told}");
+    check(&["-m", &model], "f32");
+}
+
 #[cfg(unix)]
 #[test]
 fn too_large_a_number_says_so() {

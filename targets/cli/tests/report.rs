@@ -142,7 +142,7 @@ fn bad_input_leaves_nothing() {
     };
     for text in ["", "\n<|endoftext|>\n"] {
         let error = refuse(text, &["--vocab", &vocab]);
-        assert!(error.contains("too short: 0 in tokens, expected 2 or more"), "{error}");
+        assert!(error.contains("too short: 0 of the 2 tokens that are needed"), "{error}");
     }
     assert!(refuse("a", &["--vocab", &vocab]).contains("too short: 1"));
     assert!(refuse("[5]", &[]).contains("too short: 1"));

@@ -19,11 +19,13 @@ use kinglet::{
     Cpu, Model, Requirements, Sampler, SamplerOptions, Scalar, Section, StateFile, Tokenizer,
 };
 use kinglet_fuzz::state::MODEL;
+use kinglet_quantize::calibrate::Calibration;
 use kinglet_quantize::checkpoint::Checkpoint;
 use kinglet_quantize::vocabulary::Vocabulary;
-use kinglet_quantize::{Options, TunedState, convert};
+use kinglet_quantize::{Bits, Limit, Options, TunedState, convert};
 use kinglet_talk::{Session, SessionOptions, Template};
 use kinglet_tests::oracle::Version;
+use kinglet_tests::quantized::Plain;
 use kinglet_tests::random::{Dims, checkpoint, write_safetensors};
 use support::{Meta, StateDict, gguf, le_bytes, legacy_pth, pth, rwkv_cpp, safetensors_f32};
 
@@ -83,10 +85,21 @@ fn models(seeds: &Seeds) {
     for (name, version) in VERSIONS {
         write_safetensors(&checkpoint(version, DIMS, 7), &source);
         let checkpoint = Checkpoint::open(&source).unwrap();
-        let options = Options { vocabulary: Some(&vocabulary), ..Options::default() };
-        convert(&checkpoint, &out, &options, &mut |_, _| ()).unwrap();
+        let options = || Options { vocabulary: Some(&vocabulary), ..Options::default() };
+        convert(&checkpoint, &out, &options(), &mut |_, _| ()).unwrap();
         seeds.put("model", name, fs::read(&out).unwrap());
         seeds.put("safetensors", name, fs::read(&source).unwrap());
+        let int8 = fs::metadata(&out).unwrap().len();
+        let four = Options { bits: Bits::Four, ..options() };
+        convert(&checkpoint, &out, &four, &mut |_, _| ()).unwrap();
+        seeds.put("model", &format!("{name}-int4"), fs::read(&out).unwrap());
+        // Of both types: nothing is measured but on a few tokens.
+        let size = int8.midpoint(fs::metadata(&out).unwrap().len());
+        let (runner, texts) = (Plain(1), [(0..16).collect()]);
+        let calibration = Some(Calibration { texts: &texts, runner: &runner });
+        let mixed = Options { bits: Bits::Auto(Limit::Size(size)), calibration, ..options() };
+        convert(&checkpoint, &out, &mixed, &mut |_, _| ()).unwrap();
+        seeds.put("model", &format!("{name}-mixed"), fs::read(&out).unwrap());
         if name == "v7" {
             let state: Vec<_> = ["blocks.0.att.time_state", "blocks.1.att.time_state"]
                 .map(|name| (name, vec![2, 4, 4], (0..32).map(|i| i as f32 / 32.0).collect()))
@@ -97,7 +110,7 @@ fn models(seeds: &Seeds) {
             seeds.put("safetensors", "state", file);
             let shape = kinglet_quantize::shape(&checkpoint).unwrap();
             let state = TunedState::read(&Checkpoint::open(&path).unwrap(), &shape).unwrap();
-            let options = Options { state: Some(&state), ..options };
+            let options = Options { state: Some(&state), ..options() };
             convert(&checkpoint, &out, &options, &mut |_, _| ()).unwrap();
             let file = fs::read(&out).unwrap();
             seeds.put("model", "start", &file);

@@ -1,9 +1,9 @@
 //! Options of `bench`.
 
 use clap::Args;
-use kinglet_quantize::Bits;
+use kinglet::kernels::weights::WeightType;
 
-use super::parse::{Official, bits, measured, official, share, threads};
+use super::parse::{Official, measured, official, share, threads, weights};
 use super::{DeviceArgs, PlacedModelArgs, ResidenceArgs, StateTypeArgs};
 
 /// What the columns mean, for `--help`.
@@ -30,8 +30,8 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "SHAPE", conflicts_with_all = ["chosen", "verify", "preload", "lock"], value_parser = official)]
     pub(crate) shape: Option<Official>,
     /// Bits of the random weights, 8 or 4: what `kinglet quantize --bits` would write
-    #[arg(long, value_name = "BITS", default_value = "8", requires = "shape", conflicts_with = "chosen", value_parser = bits)]
-    pub(crate) bits: Bits,
+    #[arg(long, value_name = "BITS", default_value = "8", requires = "shape", conflicts_with = "chosen", value_parser = weights)]
+    pub(crate) bits: WeightType,
     /// Tokens of the prompt
     #[arg(short = 'p', long = "prompt-tokens", alias = "prompt", value_name = "N", default_value_t = 512, value_parser = measured)]
     pub(crate) prompt: usize,
@@ -102,8 +102,8 @@ mod tests {
     fn bench_has_defaults() {
         let args = bench("").unwrap();
         assert_eq!((args.prompt, args.tokens, args.repeats), (512, 128, 5));
-        assert_eq!(args.bits, Bits::Eight);
-        assert_eq!(bench("--shape rwkv7-0.4b --bits 4").unwrap().bits, Bits::Four);
+        assert_eq!(args.bits, WeightType::Int8);
+        assert_eq!(bench("--shape rwkv7-0.4b --bits 4").unwrap().bits, WeightType::Int4);
         assert_eq!(args.sequences, 1);
         assert!(args.threads.is_empty() && args.shape.is_none() && args.batch.is_none());
     }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use kinglet_quantize::Bits;
+use kinglet::kernels::weights::WeightType;
 
-use super::parse::{bits, positive};
+use super::parse::{positive, weights};
 use super::size::parse_size;
 use super::{DeviceArgs, EngineArgs, ModelArgs, PlacedModelArgs, ResidenceArgs, StateTypeArgs};
 
@@ -62,8 +62,8 @@ pub(crate) struct FitArgs {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) ram: Option<u64>,
     /// Bits of a weight, where there is no file yet: what `kinglet quantize --bits` would write
-    #[arg(long, value_name = "BITS", value_parser = bits)]
-    pub(crate) bits: Option<Bits>,
+    #[arg(long, value_name = "BITS", value_parser = weights)]
+    pub(crate) bits: Option<WeightType>,
     /// Counts the memory that presence and frequency penalties need
     #[arg(long)]
     pub(crate) penalties: bool,

@@ -4,7 +4,7 @@ use std::num::{IntErrorKind, ParseIntError};
 use std::str::FromStr;
 
 use kinglet::format::shape::Shape;
-use kinglet_quantize::Bits;
+use kinglet::kernels::weights::WeightType;
 use kinglet_quantize::synthetic::OFFICIAL;
 
 /// Name and dimensions of an official model.
@@ -18,11 +18,21 @@ pub(super) fn official(name: &str) -> Result<Official, String> {
     })
 }
 
-pub(super) fn bits(text: &str) -> Result<Bits, String> {
+/// The weights of a model that has one type of them.
+pub(super) fn weights(text: &str) -> Result<WeightType, String> {
     match text {
-        "8" => Ok(Bits::Eight),
-        "4" => Ok(Bits::Four),
+        "8" => Ok(WeightType::Int8),
+        "4" => Ok(WeightType::Int4),
         _ => Err("weights have 8 or 4 bits".to_owned()),
+    }
+}
+
+/// A number above 0.
+#[cfg(feature = "quantizer")]
+pub(super) fn above_zero(text: &str) -> Result<f64, String> {
+    match finite::<f64>(text) {
+        Ok(number) if number <= 0.0 => Err("not above 0".to_owned()),
+        number => number,
     }
 }
 

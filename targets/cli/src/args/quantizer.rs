@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use kinglet_quantize::Bits;
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use kinglet_quantize::{Bits, Limit};
 
-use super::parse::{bits, finite};
+use super::parse::{above_zero, finite};
 use super::sampling::SamplerArgs;
+use super::size::parse_file_size;
 use super::{ModelArgs, PlacedModelArgs, StateTypeArgs};
 
 /// The keys of the report, for `--help`.
@@ -25,9 +27,12 @@ seeds 1 to 8). Its keys:
   cosine_loss            1 - mean cosine of the logits
   scored                 tokens predicted: all but the first of each text
   perplexity_checkpoint, perplexity_int8 (of the model, of int4 as well), perplexity_ratio
+  mix                    of --bits auto: size or max_kl, the limit; kl, of the model from int8 where
+                         it was chosen, at so many tokens; kl_all_int4; null otherwise
   tensors                the worst first: name, rows, cols, bits (of a weight), group (inputs that
                          share a scale), bits_per_weight (scales and padding included), relative_rms_error (of the rounding, over the rms of
-                         the weights), outlier_ratio (largest magnitude over the rms)";
+                         the weights), outlier_ratio (largest magnitude over the rms),
+                         int4_kl (of --bits auto: what int4 costs in this tensor alone)";
 
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = KEYS, allow_negative_numbers = true)]
@@ -44,11 +49,22 @@ pub(crate) struct QuantizeArgs {
     /// Model file to write
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: PathBuf,
-    /// Bits of a weight. With 4 the file has 55 to 60 % of the bytes, and the model loses more
-    #[arg(long, value_name = "N", default_value = "8", value_parser = bits)]
-    pub(crate) bits: Bits,
-    /// Text for the error feedback of --bits 4, tokenized as --text is: its first 2,048 tokens.
-    /// The model tells one itself if not given. `none` rounds to nearest, which loses more
+    /// Bits of a weight: 8, 4 (every matrix, embedding and head included: 55 to 60 % of the bytes,
+    /// and the model loses more), or `auto`, 4 or 8 for each matrix by what it was measured to lose,
+    /// within --max-kl 2e-3 where no limit is given [default: 8, or auto with a limit]
+    #[arg(long, value_name = "8|4|auto")]
+    pub(crate) bits: Option<Width>,
+    /// The best model whose file has at most SIZE bytes, everything in it counted: bytes, or a number
+    /// with K, M or G (1000, 1000 K, 1000 M). Measuring takes minutes
+    #[arg(long, value_name = "SIZE", conflicts_with = "max_kl", value_parser = parse_file_size)]
+    pub(crate) size: Option<u64>,
+    /// The smallest model within a mean KL divergence, in nats per token. It is measured from int8 on
+    /// texts of its own, and a part is left for what int8 loses against the checkpoint
+    #[arg(long, value_name = "NATS", value_parser = above_zero)]
+    pub(crate) max_kl: Option<f64>,
+    /// Text for the error feedback of int4, tokenized as --text is: its first 2,048 tokens; with
+    /// `auto` 16,384, and the next 2,048 to measure on. The model tells texts itself if not given.
+    /// `none` rounds to nearest, which loses more; with --bits 4 alone
     #[arg(long, value_name = "FILE")]
     pub(crate) calibration: Option<PathBuf>,
     /// Adapter to merge first: LoRA, AdaLoRA, PiSSA, DiSHA, MiSS or Bone, as RWKV-PEFT saves
@@ -95,6 +111,39 @@ pub(crate) struct QuantizeArgs {
         next_help_heading = "How tokens are to be drawn: the model file states it, and `run` and `chat` begin with it"
     )]
     pub(crate) sampler: SamplerArgs,
+}
+
+/// What `--bits` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Width {
+    #[value(name = "8")]
+    Eight,
+    #[value(name = "4")]
+    Four,
+    Auto,
+}
+
+/// The limit of `--bits auto` alone.
+const MAX_KL: f64 = 2e-3;
+
+impl QuantizeArgs {
+    /// The bits of the weights.
+    pub(crate) fn bits(&self) -> Result<Bits> {
+        let limit = match (self.size, self.max_kl) {
+            (Some(size), _) => Some(("--size", Limit::Size(size))),
+            (None, kl) => kl.map(|kl| ("--max-kl", Limit::Kl(kl))),
+        };
+        Ok(match (self.bits, limit) {
+            (Some(Width::Eight | Width::Four), Some((option, _))) => bail!(
+                "{option} chooses 4 or 8 bits for each matrix, --bits 8 or 4 is for all of them; \
+                 leave one of the two out"
+            ),
+            (_, Some((_, limit))) => Bits::Auto(limit),
+            (Some(Width::Auto), None) => Bits::Auto(Limit::Kl(MAX_KL)),
+            (Some(Width::Four), None) => Bits::Four,
+            (Some(Width::Eight) | None, None) => Bits::Eight,
+        })
+    }
 }
 
 #[derive(Args, Clone, Debug)]

@@ -1,19 +1,32 @@
-//! Sizes of memory, as the command line gives them.
+//! Sizes of memory and files, as the command line gives them.
 
-/// Reads a size: bytes, or a number with K, M or G.
+/// Reads a size of memory: bytes, or a number with K, M or G, which are powers of 1024.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
-    let wrong = || {
-        format!(
-            "`{text}` is not a size; give bytes, or a number with K, M or G (1024, 1024 K, \
-             1024 M), such as 512K or 1.5G"
-        )
-    };
+    let binary = [1 << 10, 1 << 20, 1 << 30];
+    parse(text, binary, "(1024, 1024 K, 1024 M), such as 512K or 1.5G")
+}
+
+/// Reads the size of a file: bytes, or a number with K, M or G, which are powers of 1000.
+#[cfg(feature = "quantizer")]
+pub(super) fn parse_file_size(text: &str) -> Result<u64, String> {
+    let decimal = [1_000, 1_000_000, 1_000_000_000];
+    parse(text, decimal, "(1000, 1000 K, 1000 M), such as 1080K or 1.5G")
+}
+
+fn parse(text: &str, [kilo, mega, giga]: [u64; 3], units: &str) -> Result<u64, String> {
+    let wrong =
+        || format!("`{text}` is not a size; give bytes, or a number with K, M or G {units}");
     let upper = text.trim().to_ascii_uppercase();
-    let plain = upper.strip_suffix("IB").or(upper.strip_suffix('B')).unwrap_or(&upper);
+    let plain = match (upper.strip_suffix("IB"), upper.strip_suffix('B')) {
+        // KiB and its like are the same everywhere.
+        (Some(_), _) if kilo != 1 << 10 => return Err(wrong()),
+        (Some(plain), _) | (None, Some(plain)) => plain,
+        (None, None) => &upper,
+    };
     let (number, unit) = match plain.strip_suffix(['K', 'M', 'G']) {
-        Some(number) if plain.ends_with('K') => (number, 1u64 << 10),
-        Some(number) if plain.ends_with('M') => (number, 1 << 20),
-        Some(number) => (number, 1 << 30),
+        Some(number) if plain.ends_with('K') => (number, kilo),
+        Some(number) if plain.ends_with('M') => (number, mega),
+        Some(number) => (number, giga),
         None => (plain, 1),
     };
     let number = number.trim_end();
@@ -53,6 +66,19 @@ mod tests {
         {
             let error = parse_size(text).expect_err(text);
             assert!(error.contains("512K"), "{error}");
+        }
+    }
+
+    #[cfg(feature = "quantizer")]
+    #[test]
+    fn sizes_of_files_are_decimal() {
+        let good = [("1080K", 1_080_000), ("1.5 MB", 1_500_000), ("2g", 2_000_000_000), ("10", 10)];
+        for (text, bytes) in good {
+            assert_eq!(parse_file_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["abc", "1080KiB", "-1", "0", ""] {
+            let error = parse_file_size(text).expect_err(text);
+            assert!(error.contains("1080K") && error.contains("1000"), "{error}");
         }
     }
 }

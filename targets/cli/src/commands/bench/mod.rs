@@ -42,13 +42,12 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         let opened = LoadedModel::resident(&args.model.chosen(), &args.residence)?;
         return measure(args, opened.name(), opened.model()?, false);
     };
-    let weights = args.bits.weights();
-    let name = match weights {
+    let name = match args.bits {
         WeightType::Int4 => format!("{name} int4"),
         _ => name.to_owned(),
     };
     let start = Instant::now();
-    let synthetic = SyntheticModel::with_weights(&shape, weights, args.ffn_sparsity, SEED)
+    let synthetic = SyntheticModel::with_weights(&shape, args.bits, args.ffn_sparsity, SEED)
         .with_context(|| name.clone())?;
     let model = Model::open(synthetic.bytes())?;
     let groups = synthetic.groups().iter().map(|(name, group)| format!("{name} {group}"));

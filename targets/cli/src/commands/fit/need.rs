@@ -74,7 +74,7 @@ pub(super) struct Use {
 impl From<&FitArgs> for Use {
     fn from(args: &FitArgs) -> Self {
         let state_type = args.state.state_type;
-        let weights = args.bits.unwrap_or_default().weights();
+        let weights = args.bits.unwrap_or(WeightType::Int8);
         Self { penalties: args.penalties, state_type, weights }
     }
 }

@@ -1,8 +1,8 @@
-//! `kinglet quantize --bits 4`: the text that it is calibrated with, and the engine that computes it.
+//! Weights of four bits: the text that they are calibrated with, and the engine that computes it.
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use kinglet::engine::{Cpu, Engine};
 use kinglet::format::model::Model;
 use kinglet_host::Threaded;
@@ -55,8 +55,32 @@ pub(super) const NONE: &str = "none";
 /// The calibration that was asked for.
 pub(super) fn calibration<'a>(
     args: &QuantizeArgs,
+    bits: Bits,
     texts: &'a [Vec<u32>],
 ) -> Option<Calibration<'a>> {
-    let wanted = args.bits == Bits::Four && args.calibration.as_deref() != Some(Path::new(NONE));
+    let wanted = bits != Bits::Eight && args.calibration.as_deref() != Some(Path::new(NONE));
     wanted.then_some(Calibration { texts, runner: &Computer })
+}
+
+/// Refuses a calibration that the bits have no use for, or that cannot be read.
+pub(super) fn check(args: &QuantizeArgs, bits: Bits) -> Result<()> {
+    let Some(path) = args.calibration.as_deref() else { return Ok(()) };
+    match bits {
+        Bits::Eight => bail!(
+            "--calibration is for weights of four bits; pass --bits 4 or auto as well, or leave it out"
+        ),
+        Bits::Auto(_) if path == Path::new(NONE) => bail!(
+            "--calibration none is for --bits 4; a choice of bits is measured on a text: pass one, or \
+             leave it out"
+        ),
+        _ => {}
+    }
+    let standard_input = Some(Path::new("-"));
+    if [Some(path), args.text.as_deref()] == [standard_input; 2] {
+        bail!(
+            "standard input is one text, and --calibration and --text both name it; give a file for \
+             one of them"
+        );
+    }
+    Ok(())
 }

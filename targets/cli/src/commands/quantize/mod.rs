@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use kinglet::sampler::SamplerOptions;
 use kinglet_quantize::checkpoint::{Checkpoint, CheckpointError, Problem};
 use kinglet_quantize::vocabulary::Vocabulary;
-use kinglet_quantize::{Bits, ConvertError, Options, Report, TunedState, convert, shape};
+use kinglet_quantize::{ConvertError, Options, Report, TunedState, convert, shape};
 
 use self::report::Texts;
 use crate::args::QuantizeArgs;
@@ -22,9 +22,8 @@ use crate::support::output::{self, Kind, Output};
 use crate::support::terminal;
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
-    if args.bits == Bits::Eight && args.calibration.is_some() {
-        bail!("--calibration is for weights of four bits; pass --bits 4 as well, or leave it out");
-    }
+    let bits = args.bits()?;
+    calibration::check(args, bits)?;
     for path in [&args.checkpoint].into_iter().chain(&args.lora).chain(&args.tuned_state) {
         input::refuse_checkpoint(path)?;
     }
@@ -59,8 +58,8 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<()> {
         }
     };
     let options = Options {
-        bits: args.bits,
-        calibration: calibration::calibration(args, &texts),
+        bits,
+        calibration: calibration::calibration(args, bits, &texts),
         vocabulary: vocabulary.as_ref(),
         state: state.as_ref(),
         licence: args.licence.as_deref(),

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use kinglet::format::model::{Model, Section};
 use kinglet_host::ModelFile;
-use kinglet_quantize::{Hex, Report, TensorReport};
+use kinglet_quantize::{Hex, Limit, Mix, Report, TensorReport};
 use serde_json::{Value, json};
 
 use crate::args::QuantizeArgs;
@@ -89,6 +89,7 @@ impl Totals {
             report.elapsed.as_secs_f64(),
             self.bytes_per_second / 1e9,
         )?;
+        print_mix(out, report)?;
         let unusual = unusual(&report.tensors);
         for tensor in unusual.iter().take(MAX_NAMED) {
             writeln!(
@@ -115,6 +116,7 @@ impl Totals {
                 "group": tensor.group,
                 "bits_per_weight": tensor.bits_per_weight(),
                 "snr_db": tensor.snr_db(),
+                "int4_kl": tensor.int4_kl,
             })
         };
         json!({
@@ -127,6 +129,9 @@ impl Totals {
             "file_bytes": report.file_len,
             "bits_per_weight": self.bits_per_weight,
             "snr_db": self.snr_db,
+            "int8": Share::of(&report.tensors, 8).json(),
+            "int4": Share::of(&report.tensors, 4).json(),
+            "mix": report.mix.as_ref().map(mix_json),
             "seconds": report.elapsed.as_secs_f64(),
             "content_hash": Hex(&report.content_hash).to_string(),
             "sampling": sampling_json(&kinglet::SamplerOptions::for_model(model)),
@@ -135,6 +140,60 @@ impl Totals {
             "tensors": report.tensors.iter().map(tensor).collect::<Vec<_>>(),
         })
     }
+}
+
+/// How much of a model has weights of some bits.
+struct Share {
+    tensors: usize,
+    bytes: u64,
+}
+
+impl Share {
+    fn of(tensors: &[TensorReport], bits: u32) -> Self {
+        let tensors = tensors.iter().filter(|tensor| tensor.bits() == bits);
+        Self { tensors: tensors.clone().count(), bytes: tensors.map(|tensor| tensor.bytes).sum() }
+    }
+
+    fn json(&self) -> Value {
+        json!({ "tensors": self.tensors, "bytes": self.bytes })
+    }
+}
+
+/// What the bits of each tensor were chosen by.
+pub(super) fn mix_json(mix: &Mix) -> Value {
+    let (size, max_kl) = match mix.limit {
+        Limit::Size(size) => (Some(size), None),
+        Limit::Kl(most) => (None, Some(most)),
+    };
+    json!({
+        "size": size,
+        "max_kl": max_kl,
+        "kl": mix.kl,
+        "kl_all_int4": mix.int4_kl,
+        "tokens": mix.tokens,
+    })
+}
+
+/// How many tensors have which bits, where they were chosen.
+fn print_mix(out: &mut impl Write, report: &Report) -> io::Result<()> {
+    let Some(mix) = &report.mix else { return Ok(()) };
+    let [int4, int8] = [4, 8].map(|bits| Share::of(&report.tensors, bits));
+    writeln!(
+        out,
+        "int4: {} of {} matrices and tables, {} bytes; int8: {}, {} bytes",
+        int4.tensors,
+        report.tensors.len(),
+        grouped(int4.bytes),
+        int8.tensors,
+        grouped(int8.bytes),
+    )?;
+    writeln!(
+        out,
+        "KL divergence from int8 {:.2e} nats at {} tokens; all in int4 {:.2e}",
+        mix.kl,
+        grouped(mix.tokens as u64),
+        mix.int4_kl,
+    )
 }
 
 /// Tensors that rounding costs much more than the others, the worst first.
@@ -151,16 +210,19 @@ fn unusual(tensors: &[TensorReport]) -> Vec<&TensorReport> {
 /// A line for each tensor.
 fn print_tensors(out: &mut impl Write, tensors: &[TensorReport]) -> io::Result<()> {
     let width = tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
+    let is_measured = tensors.iter().any(|tensor| tensor.int4_kl.is_some());
+    let title = if is_measured { "  int4 costs" } else { "" };
     writeln!(
         out,
-        "{:width$}  {:>13}  {:>4}  {:>5}  {:>6}  {:>6}",
+        "{:width$}  {:>13}  {:>4}  {:>5}  {:>6}  {:>7}{title}",
         "tensor", "shape", "type", "group", "bits", "SNR"
     )?;
     for tensor in tensors {
         let shape = format!("{} x {}", tensor.rows, tensor.cols);
+        let cost = tensor.int4_kl.map_or_else(String::new, |kl| format!("  {kl:>10.1e}"));
         writeln!(
             out,
-            "{:width$}  {shape:>13}  int{}  {:>5}  {:>6.3}  {:>3.1} dB",
+            "{:width$}  {shape:>13}  int{}  {:>5}  {:>6.3}  {:>3.1} dB{cost}",
             tensor.name,
             tensor.bits(),
             tensor.group,
@@ -189,6 +251,7 @@ mod tests {
             signal: 1.0,
             noise,
             largest: 1.0,
+            int4_kl: None,
         };
         let mut tensors = vec![tensor("a", 1e-4), tensor("b", 1.2e-4), tensor("c", 0.9e-4)];
         assert!(unusual(&tensors).is_empty());

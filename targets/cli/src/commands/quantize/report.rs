@@ -15,7 +15,9 @@ use kinglet_quantize::reference::{self, Reference};
 use kinglet_quantize::vocabulary::Vocabulary;
 use kinglet_quantize::{Hex, Report, TensorReport};
 use serde::Serialize;
+use serde_json::Value;
 
+use super::print::mix_json;
 use crate::args::{EngineArgs, ModelArgs, QuantizeArgs};
 use crate::support::engine::with_engine;
 use crate::support::input;
@@ -93,7 +95,8 @@ fn list(json: &[u8]) -> Result<Vec<u32>> {
 fn long_enough(tokens: usize) -> Result<()> {
     if tokens < 2 {
         bail!(
-            "the text is too short: {tokens} in tokens, expected 2 or more; some thousand say much"
+            "the text is too short: {tokens} of the 2 tokens that are needed; a thousand or more say \
+             much"
         );
     }
     Ok(())
@@ -118,6 +121,7 @@ struct Json<'a> {
     perplexity_checkpoint: f64,
     perplexity_int8: f64,
     perplexity_ratio: f64,
+    mix: Option<Value>,
     tensors: Vec<JsonTensor<'a>>,
 }
 
@@ -139,6 +143,7 @@ struct JsonTensor<'a> {
     bits_per_weight: f64,
     relative_rms_error: f64,
     outlier_ratio: f64,
+    int4_kl: Option<f64>,
 }
 
 impl<'a> JsonTensor<'a> {
@@ -152,6 +157,7 @@ impl<'a> JsonTensor<'a> {
             bits_per_weight: tensor.bits_per_weight(),
             relative_rms_error: tensor.relative_error(),
             outlier_ratio: tensor.outlier_ratio(),
+            int4_kl: tensor.int4_kl,
         }
     }
 }
@@ -190,6 +196,7 @@ pub(crate) fn write(
         perplexity_checkpoint: quality.checkpoint_perplexity,
         perplexity_int8: quality.int8_perplexity,
         perplexity_ratio: quality.perplexity_ratio(),
+        mix: converted.mix.as_ref().map(mix_json),
         tensors: worst.iter().map(|tensor| JsonTensor::new(tensor)).collect(),
     };
     serde_json::to_writer_pretty(&mut *file, &json).map_err(io::Error::from)?;
@@ -270,9 +277,9 @@ mod tests {
         let bytes = Vocabulary::bytes(0);
         for text in ["", "a", "\n<|endoftext|>\n"] {
             let error = tokenize(text.into(), &bytes).unwrap_err().to_string();
-            assert!(error.contains("expected 2 or more"), "{text:?}: {error}");
+            assert!(error.contains("of the 2 tokens that are needed"), "{text:?}: {error}");
         }
-        assert!(list(b"[7]").unwrap_err().to_string().contains("too short: 1"));
+        assert!(list(b"[7]").unwrap_err().to_string().contains("too short: 1 of the 2 tokens"));
         assert!(list(b"once").unwrap_err().to_string().contains("--vocab"));
     }
 
