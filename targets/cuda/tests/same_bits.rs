@@ -358,8 +358,14 @@ fn models_of_any_dimensions_have_the_bits_of_the_cpu() {
     let odd = Dims { width: 60, head_size: 20, ffn: 77, ..of_64 };
     let versions =
         [Version::V4, Version::V5_1, Version::V5_2, Version::V6, Version::V7, Version::V7a];
+    let few = std::env::var_os("KINGLET_CUDA_FEW").is_some();
     for (order, version) in versions.into_iter().enumerate() {
-        for dims in [of_64, odd] {
+        for (at, dims) in [of_64, odd].into_iter().enumerate() {
+            // Where a sanitizer watches, versions whose recurrence is another's too take turns.
+            let has_both = matches!(version, Version::V6 | Version::V7);
+            if few && !has_both && order % 2 != at {
+                continue;
+            }
             let bytes = random(version, dims, Weights::Int8);
             let model = bytes.model().unwrap();
             let tokens: Vec<_> = (0..24).map(|i| i * 31 % 50).collect();

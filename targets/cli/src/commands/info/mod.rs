@@ -8,14 +8,16 @@
 mod decay;
 mod state;
 
-use std::io;
+use std::{fmt, io};
 
 use anyhow::Result;
 #[cfg(feature = "decay")]
 use anyhow::bail;
 use kinglet::engine::Requirements;
-use kinglet::format::model::{Model, Section};
+use kinglet::format::model::{Model, Section, Tensor};
 use kinglet::format::shape::{Ranks, Shape};
+use kinglet::format::tensors::tensor_count;
+use kinglet::kernels::weights::WeightType;
 use kinglet::sampler::SamplerOptions;
 use kinglet_quantize::Hex;
 use serde_json::json;
@@ -73,6 +75,7 @@ pub(crate) fn run(args: &InfoArgs) -> Result<()> {
 struct Facts<'a> {
     model: &'a Model<'a>,
     parameters: u64,
+    weights: WeightTypes,
     read_per_token: u64,
     tokens: Option<usize>,
     /// Of the device that was asked for.
@@ -82,8 +85,14 @@ struct Facts<'a> {
 impl<'a> Facts<'a> {
     fn new(model: &'a Model<'a>) -> Self {
         let tokens = tokenizer(model, "").ok().map(|tokenizer| tokenizer.vocab_len());
-        let (parameters, read_per_token) = (parameters(model), read_per_token(model));
-        Self { model, parameters, read_per_token, tokens, room: None }
+        Self {
+            model,
+            parameters: parameters(model),
+            weights: WeightTypes::of(model),
+            read_per_token: read_per_token(model),
+            tokens,
+            room: None,
+        }
     }
 
     fn state_bytes(&self) -> usize {
@@ -126,6 +135,8 @@ impl<'a> Facts<'a> {
             "ranks": ranks(shape).map(|(_, key, rank)| (key.to_owned(), rank.into()))
                 .collect::<serde_json::Map<_, _>>(),
             "parameters": self.parameters,
+            "int8_tensors": self.weights.int8,
+            "int4_tensors": self.weights.int4,
             "file_bytes": self.model.bytes().len(),
             "section_bytes": sections,
             "state_bytes": self.state_bytes(),
@@ -176,6 +187,7 @@ impl<'a> Facts<'a> {
         }
         let whose = if self.is_sampling_stated() { "its own" } else { "of its kind" };
         outln!("  sampling, {whose}: {}", flags(&self.sampling(), None))?;
+        outln!("  weights: {}", self.weights)?;
         outln!("  {:>13} parameters", grouped(self.parameters))?;
         outln!("file, bytes")?;
         for section in Section::ALL {
@@ -208,6 +220,44 @@ impl<'a> Facts<'a> {
             outln!("{}", visible(line))?;
         }
         Ok(())
+    }
+}
+
+/// Matrices and tables of each type.
+struct WeightTypes {
+    int8: usize,
+    int4: usize,
+}
+
+impl WeightTypes {
+    fn of(model: &Model<'_>) -> Self {
+        let tensors = (0..tensor_count(model.shape())).filter_map(|index| model.tensor(index));
+        let types: Vec<_> = tensors.filter_map(weight_type).collect();
+        let int4 = types.iter().filter(|&&weights| weights == WeightType::Int4).count();
+        Self { int8: types.len() - int4, int4 }
+    }
+}
+
+impl fmt::Display for WeightTypes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self { int4: 0, .. } => f.write_str("int8"),
+            Self { int8: 0, .. } => f.write_str("int4"),
+            Self { int8, int4 } => {
+                let all = int8 + int4;
+                write!(f, "int4 of {int4} of {all} matrices and tables, int8 of the others")
+            }
+        }
+    }
+}
+
+/// `None` for a vector.
+fn weight_type(tensor: Tensor<'_>) -> Option<WeightType> {
+    match tensor {
+        Tensor::Matrix(matrix) => Some(matrix.weights().weight_type()),
+        Tensor::Sparse(matrix) => Some(matrix.weights().weight_type()),
+        Tensor::Embedding(table) => Some(table.weights().weight_type()),
+        _ => None,
     }
 }
 
