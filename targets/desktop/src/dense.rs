@@ -26,6 +26,13 @@
 //! accumulators in between. With 16 registers of 256 bits T is 2. Reading a group's weights
 //! twice, once per step, costs first-level cache bandwidth but keeps one register per sum
 //! instead of two.
+//!
+//! # Tried and lost
+//!
+//! One token, whole models of int4: two or four tiles of rows side by side, which share the
+//! broadcasts of q, are a third slower, with and without prefetching, because there is more than
+//! one stream; prefetching scales is a fifth slower, or a twentieth where those of the next tile
+//! are asked for at once; high nibbles as sixteen times their weight save a shift and no time.
 
 #![expect(
     clippy::needless_range_loop,
@@ -45,6 +52,9 @@ use crate::weight_type::WeightType;
 
 /// Rows of the largest register tile.
 const PANEL: usize = 64;
+/// Inputs of the shortest groups, which the quantizer gives to weights of four bits. A loop over
+/// so few pays for its set-up, so that it is compiled for this number.
+const MIN_GROUP: usize = 32;
 /// Tokens of the largest register tile. The sums of more would fit into 32 registers, but not
 /// beside the f32 accumulators.
 const TOKENS: usize = 4;
@@ -119,10 +129,15 @@ impl<'a, W: WeightType> Dense<'a, W> {
     /// Zero-point correction: that many times the sum of the token's q over a group as the
     /// unsigned weights make a group's sum of products too large, subtracted.
     #[inline(always)]
-    fn correction(&self, token: usize, group: usize) -> i32 {
-        let start = group * self.matrix.group() / 32;
-        let sums = &self.input.token_sums(token)[start..start + self.group_len(group) / 32];
-        sums.iter().sum::<i32>().wrapping_mul(-W::ZERO_POINT)
+    fn correction<const GROUP: usize>(&self, token: usize, group: usize) -> i32 {
+        let sums = self.input.token_sums(token);
+        let sum = if GROUP == MIN_GROUP {
+            sums[group]
+        } else {
+            let start = group * self.matrix.group() / 32;
+            sums[start..start + self.group_len(group) / 32].iter().sum()
+        };
+        sum.wrapping_mul(-W::ZERO_POINT)
     }
 
     /// Writes the totals of the `rows` rows from `row` on, as far as `out` has
@@ -159,6 +174,7 @@ pub(crate) unsafe fn product<D: DotProduct, W: WeightType>(
     let mut row = out.rows().start;
     let end = out.rows().end;
     let wide = D::Simd::LANES == 16;
+    let short = job.matrix.group() == MIN_GROUP;
     while row < end {
         // One token reads tile after tile, because ascending addresses are what the hardware
         // prefetcher follows. A batch takes four registers of weights where there are 32
@@ -168,8 +184,10 @@ pub(crate) unsafe fn product<D: DotProduct, W: WeightType>(
         // four, three more begin before the end.
         unsafe {
             match (wide, out.tokens()) {
-                (true, 1) => single::<D, W, 1>(job, row, out),
-                (false, 1) => single::<D, W, 2>(job, row, out),
+                (true, 1) if short => single::<D, W, 1, MIN_GROUP>(job, row, out),
+                (true, 1) => single::<D, W, 1, 0>(job, row, out),
+                (false, 1) if short => single::<D, W, 2, MIN_GROUP>(job, row, out),
+                (false, 1) => single::<D, W, 2, 0>(job, row, out),
                 (true, _) if four => panel::<D, W, 4>(job, row, out),
                 (true, _) => panel::<D, W, 1>(job, row, out),
                 (false, _) => panel::<D, W, 2>(job, row, out),
@@ -208,13 +226,14 @@ unsafe fn panel<D: DotProduct, W: WeightType, const T: usize>(
     }
 }
 
-/// Multiplies `T * LANES` rows with one token: bound by reading the weights once.
+/// Multiplies `T * LANES` rows with one token: bound by reading the weights once. Groups have
+/// GROUP inputs, or, if that is 0, as many as the matrix says.
 ///
 /// # Safety
 ///
 /// As for [`panel`]; there is a token.
 #[inline(always)]
-unsafe fn single<D: DotProduct, W: WeightType, const T: usize>(
+unsafe fn single<D: DotProduct, W: WeightType, const T: usize, const GROUP: usize>(
     job: &Dense<'_, W>,
     row: usize,
     out: &mut OutputRows<'_>,
@@ -231,29 +250,31 @@ unsafe fn single<D: DotProduct, W: WeightType, const T: usize>(
         }
         let mut q = job.input.token(0).as_ptr();
         for group in 0..job.groups {
+            let inputs = if GROUP > 0 { GROUP } else { job.group_len(group) };
             // Even and odd tiles apart, so that none waits for the one before.
             let mut sums = [[D::start(); T]; 2];
-            for _ in 0..job.group_len(group) / (2 * TILE_INPUTS) {
-                for sums in sums.chunks_exact_mut(W::PER_BYTE) {
-                    let mut bytes = [D::Simd::splat(0); T];
-                    for t in 0..T {
-                        if let Some(ahead) = D::Simd::AHEAD {
-                            _mm_prefetch::<_MM_HINT_T0>(rows[t].0.wrapping_add(ahead).cast());
-                        }
-                        bytes[t] = D::Simd::load(rows[t].0);
-                        rows[t].0 = rows[t].0.wrapping_add(TILE);
-                    }
-                    for (block, sums) in sums.iter_mut().enumerate() {
-                        let activations = [D::Simd::broadcast(q), D::Simd::broadcast(q.add(2))];
+            for _ in 0..inputs / (2 * TILE_INPUTS) {
+                let mut bytes = [D::Simd::splat(0); T];
+                for tile in 0..2 {
+                    let block = tile % W::PER_BYTE;
+                    if block == 0 {
                         for t in 0..T {
-                            let weights = W::unsigned::<D::Simd>(bytes[t], block);
-                            sums[t] = D::steps(sums[t], weights, activations);
+                            if let Some(ahead) = D::Simd::AHEAD[W::PER_BYTE - 1] {
+                                _mm_prefetch::<_MM_HINT_T0>(rows[t].0.wrapping_add(ahead).cast());
+                            }
+                            bytes[t] = D::Simd::load(rows[t].0);
+                            rows[t].0 = rows[t].0.wrapping_add(TILE);
                         }
-                        q = q.add(TILE_INPUTS);
                     }
+                    let activations = [D::Simd::broadcast(q), D::Simd::broadcast(q.add(2))];
+                    for t in 0..T {
+                        let weights = W::unsigned::<D::Simd>(bytes[t], block);
+                        sums[tile][t] = D::steps(sums[tile][t], weights, activations);
+                    }
+                    q = q.add(TILE_INPUTS);
                 }
             }
-            let correction = D::Simd::splat(job.correction(0, group));
+            let correction = D::Simd::splat(job.correction::<GROUP>(0, group));
             for t in 0..T {
                 let sums = D::Simd::add(D::total(sums[0][t]), D::total(sums[1][t]));
                 let sums = D::Simd::add(sums, correction);
@@ -311,7 +332,7 @@ unsafe fn register_tile<D: DotProduct, W: WeightType, const T: usize, const C: u
                 }
             }
             for c in 0..C {
-                let correction = D::Simd::splat(job.correction(token + c, group));
+                let correction = D::Simd::splat(job.correction::<0>(token + c, group));
                 for t in 0..T {
                     sums[c][t] = D::Simd::add(D::carry(sums[c][t]), correction);
                 }

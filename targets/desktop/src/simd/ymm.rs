@@ -3,6 +3,7 @@
 use core::arch::x86_64::*;
 
 use super::{Compressed, Simd};
+use crate::weight_type::MAX_PER_BYTE;
 
 /// 256 bits: AVX2 and F16C.
 #[derive(Debug)]
@@ -12,7 +13,7 @@ impl Simd for Ymm {
     type Ints = __m256i;
     type Floats = __m256;
     const LANES: usize = 8;
-    const AHEAD: Option<usize> = Some(4096);
+    const AHEAD: [Option<usize>; MAX_PER_BYTE] = [Some(4096); MAX_PER_BYTE];
 
     #[inline(always)]
     unsafe fn splat(x: i32) -> __m256i {

@@ -3,6 +3,7 @@
 use core::arch::x86_64::*;
 
 use super::{Compressed, MAX_GROUP, Simd};
+use crate::weight_type::MAX_PER_BYTE;
 
 /// 512 bits: AVX-512 F and BW.
 #[derive(Debug)]
@@ -12,7 +13,7 @@ impl Simd for Zmm {
     type Ints = __m512i;
     type Floats = __m512;
     const LANES: usize = 16;
-    const AHEAD: Option<usize> = None;
+    const AHEAD: [Option<usize>; MAX_PER_BYTE] = [None, Some(4096)];
 
     #[inline(always)]
     unsafe fn splat(x: i32) -> __m512i {

@@ -7,16 +7,23 @@
 //!         sums = correction of the zero point
 //!         for each 4, 2 or 1 fours of active inputs:
 //!             for each piece of the run, in line_order's order:
-//!                 prefetch the piece of the inputs four fours ahead    (L2)
+//!                 prefetch the piece of the inputs AHEAD fours ahead   (L2)
 //!                 sums[piece] += dot products of the fours with q
+//!         prefetch the scales of the next group with active inputs                  (L2)
 //!         totals += f32(sums) * scales[group]
 //! ```
 //!
 //! The product is bound by memory: each weight is read once and used once. The lists of the next
-//! two groups' active inputs are made before a group is summed, so that prefetching does not stop
-//! at a group's end: with nine tenths of zeros a group of 128 has three fours or four. More fours
-//! side by side mean more streams at a time; four of them are used where rows are read out of
-//! order, and with int4, whose rows are half as long, where there are 32 registers; two otherwise.
+//! four groups' active inputs are made before a group is summed, so that prefetching does not stop
+//! at a group's end: with nine tenths of zeros a group of 128 has three fours or four, and so has
+//! one of 32 with half of them zero. More fours side by side mean more streams at a time; four of
+//! them are used where rows are read out of order, and with int4, whose rows are half as long,
+//! where there are 32 registers; two otherwise.
+//!
+//! # Tried and lost
+//!
+//! Adding the products of a group with four fours or fewer to the totals at once, without sums in
+//! memory: whole models are 2 to 8 % slower, because the floats come between the loads.
 
 #![expect(
     clippy::needless_range_loop,
@@ -36,13 +43,14 @@ use crate::simd::Simd;
 use crate::sparse::{Sparse, first_row, padded, unit};
 use crate::weight_type::{MAX_PER_BYTE, Operand, WeightType};
 
-/// Prefetch distance in fours of inputs. Weights are prefetched into the second-level cache
-/// (T1), because the first level has too few outstanding misses to fill the memory bus where
-/// the hardware prefetcher cannot guess the next address.
+/// Prefetch distance in fours of inputs of int8; as many bytes are twice as many of int4. Weights
+/// are prefetched into the second-level cache (T1), because the first level has too few
+/// outstanding misses to fill the memory bus where the hardware prefetcher cannot guess the next
+/// address: with T0 whole models of int4 are a sixth slower.
 const AHEAD: usize = 4;
 /// Groups whose active inputs are listed: one that is summed, and those that may have the next
 /// [`AHEAD`] fours.
-const LISTS: usize = 3;
+const LISTS: usize = 5;
 /// Rows that are summed together for a single token. Their sums and totals may be all of a
 /// first-level cache; with half as many rows, which leave room, products with 4096 rows are
 /// slower from memory by 10 to 30 %.
@@ -236,7 +244,7 @@ unsafe fn add_group_task<D: DotProduct, W: WeightType>(task: &GroupTask<'_, W>, 
     let lanes = D::Simd::LANES;
     let unit = unit::<D, W>();
     let GroupTask { job, first, len, .. } = *task;
-    let active = &task.lists[0];
+    let [active, next, ..] = task.lists;
     let order = Order::new(len / W::PER_BYTE, active.fours * 4 > job.matrix.group() / 4 * 3);
     let correction = MaybeUninit::new(active.correction);
     run.sums[..len.next_multiple_of(unit)].fill(correction);
@@ -257,7 +265,12 @@ unsafe fn add_group_task<D: DotProduct, W: WeightType>(task: &GroupTask<'_, W>, 
             add_fours::<D, W, 1>(task, four, order, &mut run.sums);
         }
         let scales = job.scales(active.group, first);
+        // Without a next group those of one before, which are in cache.
+        let next = job.scales(next.group, first);
         for at in (0..len).step_by(unit) {
+            for scale in (at..at + unit).step_by(LINE / size_of::<u16>()) {
+                _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(scale).cast());
+            }
             for block in 0..W::PER_BYTE {
                 let of_block = run.sums.as_ptr().add(at + 4 * lanes * block);
                 let mut sums = [D::Simd::splat(0); 4];
@@ -297,7 +310,7 @@ unsafe fn add_fours<D: DotProduct, W: WeightType, const Q: usize>(
     let mut ahead = [[core::ptr::null(); 4]; Q];
     for i in 0..Q {
         weights[i] = task.weights(four + i);
-        ahead[i] = task.weights(four + AHEAD + i);
+        ahead[i] = task.weights(four + AHEAD * W::PER_BYTE + i);
     }
     // SAFETY: the caller's promise; sums are written in whole units, of which
     // RUN_ROWS is a multiple. Prefetching does not access memory.
