@@ -465,6 +465,18 @@ pub enum Tensor<'a> {
     Embedding(RowTable<'a>),
 }
 
+impl Tensor<'_> {
+    /// The type of its weights; `None` for a vector.
+    pub fn weight_type(&self) -> Option<WeightType> {
+        match self {
+            Self::Vector(_) => None,
+            Self::Matrix(matrix) => Some(matrix.weights().weight_type()),
+            Self::Sparse(matrix) => Some(matrix.weights().weight_type()),
+            Self::Embedding(table) => Some(table.weights().weight_type()),
+        }
+    }
+}
+
 /// The bytes of a section; [`Header::parse`] has checked that they are there.
 fn section_bytes<'a>(bytes: &'a [u8], header: &Header, section: Section) -> &'a [u8] {
     let SectionEntry { offset, len, .. } = header.section(section);

@@ -26,19 +26,17 @@ pub(crate) fn read_per_token(model: &Model<'_>) -> u64 {
     (0..tensors::tensor_count(shape))
         .map(|index| {
             let (_, spec) = tensors::tensor(shape, index);
-            match model.tensor(index) {
-                None => 0,
-                Some(Tensor::Embedding(table)) => {
-                    layout(spec, shape, table.weights().weight_type(), 0).len()
-                        / table.rows() as u64
-                }
-                Some(Tensor::Matrix(matrix)) => {
-                    layout(spec, shape, matrix.weights().weight_type(), matrix.group()).len()
-                }
-                Some(Tensor::Sparse(matrix)) => {
-                    layout(spec, shape, matrix.weights().weight_type(), matrix.group()).len()
-                }
-                Some(_) => layout(spec, shape, WeightType::Int8, 0).len(),
+            let Some(tensor) = model.tensor(index) else { return 0 };
+            let group = match tensor {
+                Tensor::Matrix(matrix) => matrix.group(),
+                Tensor::Sparse(matrix) => matrix.group(),
+                _ => 0,
+            };
+            let weights = tensor.weight_type().unwrap_or(WeightType::Int8);
+            let len = layout(spec, shape, weights, group).len();
+            match tensor {
+                Tensor::Embedding(table) => len / table.rows() as u64,
+                _ => len,
             }
         })
         .sum()

@@ -14,7 +14,7 @@ use anyhow::Result;
 #[cfg(feature = "decay")]
 use anyhow::bail;
 use kinglet::engine::Requirements;
-use kinglet::format::model::{Model, Section, Tensor};
+use kinglet::format::model::{Model, Section};
 use kinglet::format::shape::{Ranks, Shape};
 use kinglet::format::tensors::tensor_count;
 use kinglet::kernels::weights::WeightType;
@@ -232,7 +232,7 @@ struct WeightTypes {
 impl WeightTypes {
     fn of(model: &Model<'_>) -> Self {
         let tensors = (0..tensor_count(model.shape())).filter_map(|index| model.tensor(index));
-        let types: Vec<_> = tensors.filter_map(weight_type).collect();
+        let types: Vec<_> = tensors.filter_map(|tensor| tensor.weight_type()).collect();
         let int4 = types.iter().filter(|&&weights| weights == WeightType::Int4).count();
         Self { int8: types.len() - int4, int4 }
     }
@@ -248,16 +248,6 @@ impl fmt::Display for WeightTypes {
                 write!(f, "int4 of {int4} of {all} matrices and tables, int8 of the others")
             }
         }
-    }
-}
-
-/// `None` for a vector.
-fn weight_type(tensor: Tensor<'_>) -> Option<WeightType> {
-    match tensor {
-        Tensor::Matrix(matrix) => Some(matrix.weights().weight_type()),
-        Tensor::Sparse(matrix) => Some(matrix.weights().weight_type()),
-        Tensor::Embedding(table) => Some(table.weights().weight_type()),
-        _ => None,
     }
 }
 
