@@ -129,15 +129,10 @@ impl<'a, W: WeightType> Dense<'a, W> {
     /// Zero-point correction: that many times the sum of the token's q over a group as the
     /// unsigned weights make a group's sum of products too large, subtracted.
     #[inline(always)]
-    fn correction<const GROUP: usize>(&self, token: usize, group: usize) -> i32 {
-        let sums = self.input.token_sums(token);
-        let sum = if GROUP == MIN_GROUP {
-            sums[group]
-        } else {
-            let start = group * self.matrix.group() / 32;
-            sums[start..start + self.group_len(group) / 32].iter().sum()
-        };
-        sum.wrapping_mul(-W::ZERO_POINT)
+    fn correction(&self, token: usize, group: usize) -> i32 {
+        let start = group * self.matrix.group() / 32;
+        let sums = &self.input.token_sums(token)[start..start + self.group_len(group) / 32];
+        sums.iter().sum::<i32>().wrapping_mul(-W::ZERO_POINT)
     }
 
     /// Writes the totals of the `rows` rows from `row` on, as far as `out` has
@@ -249,7 +244,11 @@ unsafe fn single<D: DotProduct, W: WeightType, const T: usize, const GROUP: usiz
             *rows = job.rows(row + t * lanes);
         }
         let mut q = job.input.token(0).as_ptr();
-        for group in 0..job.groups {
+        let groups = job.groups;
+        // The activations' sums are those of 32, the shortest groups.
+        let sums_of_groups =
+            &job.input.token_sums(0)[..if GROUP == MIN_GROUP { groups } else { 0 }];
+        for group in 0..groups {
             let inputs = if GROUP > 0 { GROUP } else { job.group_len(group) };
             // Even and odd tiles apart, so that none waits for the one before.
             let mut sums = [[D::start(); T]; 2];
@@ -274,7 +273,12 @@ unsafe fn single<D: DotProduct, W: WeightType, const T: usize, const GROUP: usiz
                     q = q.add(TILE_INPUTS);
                 }
             }
-            let correction = D::Simd::splat(job.correction::<GROUP>(0, group));
+            let correction = if GROUP == MIN_GROUP {
+                sums_of_groups[group].wrapping_mul(-W::ZERO_POINT)
+            } else {
+                job.correction(0, group)
+            };
+            let correction = D::Simd::splat(correction);
             for t in 0..T {
                 let sums = D::Simd::add(D::total(sums[0][t]), D::total(sums[1][t]));
                 let sums = D::Simd::add(sums, correction);
@@ -332,7 +336,7 @@ unsafe fn register_tile<D: DotProduct, W: WeightType, const T: usize, const C: u
                 }
             }
             for c in 0..C {
-                let correction = D::Simd::splat(job.correction::<0>(token + c, group));
+                let correction = D::Simd::splat(job.correction(token + c, group));
                 for t in 0..T {
                     sums[c][t] = D::Simd::add(D::carry(sums[c][t]), correction);
                 }
