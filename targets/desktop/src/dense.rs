@@ -226,7 +226,8 @@ unsafe fn panel<D: DotProduct, W: WeightType, const T: usize>(
 ///
 /// # Safety
 ///
-/// As for [`panel`]; there is a token.
+/// As for [`panel`]; there is a token, and the matrix has groups of GROUP if that is not 0. Its
+/// padded inputs are a multiple of [`MIN_GROUP`], so that the last group of so many is whole.
 #[inline(always)]
 unsafe fn single<D: DotProduct, W: WeightType, const T: usize, const GROUP: usize>(
     job: &Dense<'_, W>,
