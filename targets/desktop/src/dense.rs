@@ -29,7 +29,7 @@
 //!
 //! # Tried and lost
 //!
-//! One token, whole models of int4: two or four tiles of rows side by side, which share the
+//! One token, whole models of int4 on Zen 4: two or four tiles of rows side by side, which share the
 //! broadcasts of q, are a third slower, with and without prefetching, because there is more than
 //! one stream; prefetching scales is a fifth slower, or a twentieth where those of the next tile
 //! are asked for at once; high nibbles as sixteen times their weight save a shift and no time.
@@ -52,9 +52,11 @@ use crate::weight_type::WeightType;
 
 /// Rows of the largest register tile.
 const PANEL: usize = 64;
-/// Inputs of the shortest groups, which the quantizer gives to weights of four bits. A loop over
-/// so few pays for its set-up, so that it is compiled for this number.
+/// Inputs of the shortest groups: the quantizer's for weights of four bits, and for those of eight in
+/// small models. A loop over so few pays for its set-up, so that it is compiled for this number.
 const MIN_GROUP: usize = 32;
+// So that every such group is whole, and has a sum of its activations of its own.
+const _: () = assert!(padded_inputs(1) == MIN_GROUP);
 /// Tokens of the largest register tile. The sums of more would fit into 32 registers, but not
 /// beside the f32 accumulators.
 const TOKENS: usize = 4;
@@ -176,7 +178,7 @@ pub(crate) unsafe fn product<D: DotProduct, W: WeightType>(
         // registers, two where there are 16.
         let four = wide && out.tokens() > 1 && end - row > 3 * TILE_ROWS;
         // SAFETY: `row` is at a tile of `out`, whose tiles the matrix has; for
-        // four, three more begin before the end.
+        // four, three more begin before the end. `short` says that groups have MIN_GROUP inputs.
         unsafe {
             match (wide, out.tokens()) {
                 (true, 1) if short => single::<D, W, 1, MIN_GROUP>(job, row, out),
@@ -226,8 +228,7 @@ unsafe fn panel<D: DotProduct, W: WeightType, const T: usize>(
 ///
 /// # Safety
 ///
-/// As for [`panel`]; there is a token, and the matrix has groups of GROUP if that is not 0. Its
-/// padded inputs are a multiple of [`MIN_GROUP`], so that the last group of so many is whole.
+/// As for [`panel`]; there is a token, and the matrix has groups of GROUP if that is not 0.
 #[inline(always)]
 unsafe fn single<D: DotProduct, W: WeightType, const T: usize, const GROUP: usize>(
     job: &Dense<'_, W>,

@@ -7,7 +7,7 @@
 //!         sums = correction of the zero point
 //!         for each 4, 2 or 1 fours of active inputs:
 //!             for each piece of the run, in line_order's order:
-//!                 prefetch the piece of the inputs AHEAD fours ahead   (L2)
+//!                 prefetch the piece of the inputs some fours ahead    (L2)
 //!                 sums[piece] += dot products of the fours with q
 //!         prefetch the scales of the next group with active inputs                  (L2)
 //!         totals += f32(sums) * scales[group]
@@ -23,7 +23,7 @@
 //! # Tried and lost
 //!
 //! Adding the products of a group with four fours or fewer to the totals at once, without sums in
-//! memory: whole models are 2 to 8 % slower, because the floats come between the loads.
+//! memory: on Zen 4 whole models are 2 to 8 % slower, because the floats come between the loads.
 
 #![expect(
     clippy::needless_range_loop,
@@ -43,13 +43,13 @@ use crate::simd::Simd;
 use crate::sparse::{Sparse, first_row, padded, unit};
 use crate::weight_type::{MAX_PER_BYTE, Operand, WeightType};
 
-/// Prefetch distance in fours of inputs of int8; as many bytes are twice as many of int4. Weights
-/// are prefetched into the second-level cache (T1), because the first level has too few
+/// Prefetch distance in fours of inputs with a weight to a byte; with two it is twice as many,
+/// which are as many bytes, where the next four groups have them. Weights are prefetched into the second-level cache (T1), because the first level has too few
 /// outstanding misses to fill the memory bus where the hardware prefetcher cannot guess the next
 /// address: with T0 whole models of int4 are a sixth slower.
 const AHEAD: usize = 4;
 /// Groups whose active inputs are listed: one that is summed, and those that may have the next
-/// [`AHEAD`] fours.
+/// fours that are asked for.
 const LISTS: usize = 5;
 /// Rows that are summed together for a single token. Their sums and totals may be all of a
 /// first-level cache; with half as many rows, which leave room, products with 4096 rows are
@@ -265,7 +265,8 @@ unsafe fn add_group_task<D: DotProduct, W: WeightType>(task: &GroupTask<'_, W>, 
             add_fours::<D, W, 1>(task, four, order, &mut run.sums);
         }
         let scales = job.scales(active.group, first);
-        // Without a next group those of one before, which are in cache.
+        // Of a group that was looked at, or 0: the matrix has it. Without a next group this asks
+        // for what nobody wants, once a run.
         let next = job.scales(next.group, first);
         for at in (0..len).step_by(unit) {
             for scale in (at..at + unit).step_by(LINE / size_of::<u16>()) {
