@@ -29,10 +29,14 @@
 //!
 //! # Tried and lost
 //!
-//! One token, whole models of int4 on Zen 4: two or four tiles of rows side by side, which share the
-//! broadcasts of q, are a third slower, with and without prefetching, because there is more than
-//! one stream; prefetching scales is a fifth slower, or a twentieth where those of the next tile
-//! are asked for at once; high nibbles as sixteen times their weight save a shift and no time.
+//! One token, whole models of int4 on Zen 4:
+//!
+//! * two or four tiles of rows side by side, which share the broadcasts of q: a third slower, with
+//!   and without prefetching, though their loops have fewer loads. That there is then more than one
+//!   stream may be why; it is not confirmed.
+//! * prefetching scales: a fifth slower, or a twentieth where those of the next tile are asked for
+//!   at once.
+//! * high nibbles as sixteen times their weight: a shift less, and no time.
 
 #![expect(
     clippy::needless_range_loop,
@@ -52,8 +56,8 @@ use crate::weight_type::WeightType;
 
 /// Rows of the largest register tile.
 const PANEL: usize = 64;
-/// Inputs of the shortest groups: the quantizer's for weights of four bits, and for those of eight in
-/// small models. A loop over so few pays for its set-up, so that it is compiled for this number.
+/// Inputs of the shortest groups: the quantizer's for weights of four bits, and for those of eight
+/// in small models. A loop over so few pays for its set-up, so that it is compiled for this number.
 const MIN_GROUP: usize = 32;
 // So that every such group is whole, and has a sum of its activations of its own.
 const _: () = assert!(padded_inputs(1) == MIN_GROUP);

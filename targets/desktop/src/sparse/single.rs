@@ -23,7 +23,8 @@
 //! # Tried and lost
 //!
 //! Adding the products of a group with four fours or fewer to the totals at once, without sums in
-//! memory: on Zen 4 whole models are 2 to 8 % slower, because the floats come between the loads.
+//! memory: on Zen 4 whole models of int4 are 6 % slower in the median of eight pairs (12 % slower
+//! to 2 % faster). The reason is not confirmed; the floats then come between the loads.
 
 #![expect(
     clippy::needless_range_loop,
@@ -44,9 +45,10 @@ use crate::sparse::{Sparse, first_row, padded, unit};
 use crate::weight_type::{MAX_PER_BYTE, Operand, WeightType};
 
 /// Prefetch distance in fours of inputs with a weight to a byte; with two it is twice as many,
-/// which are as many bytes, where the next four groups have them. Weights are prefetched into the second-level cache (T1), because the first level has too few
-/// outstanding misses to fill the memory bus where the hardware prefetcher cannot guess the next
-/// address: with T0 whole models of int4 are a sixth slower.
+/// which are as many bytes, where the next four groups have them. Weights are prefetched into the
+/// second-level cache (T1), because the first level has too few outstanding misses to fill the
+/// memory bus where the hardware prefetcher cannot guess the next address: with T0 whole models of
+/// int4 are a sixth slower.
 const AHEAD: usize = 4;
 /// Groups whose active inputs are listed: one that is summed, and those that may have the next
 /// fours that are asked for.
