@@ -13,10 +13,11 @@ use core::ops::Range;
 use super::requirements::checked_workspace_len;
 #[cfg(doc)]
 use super::requirements::workspace_len;
-use super::{Engine, Hook, StateError, StepError};
+use super::{Engine, Hook, Progress, StateError, StepCursor, StepError};
 use crate::format::model::Model;
 use crate::format::shape::{Architecture, Shape};
 use crate::kernels::Kernels;
+use crate::kernels::bounded::{Bounded, Budget, Place};
 use crate::num::state_dtype::{StateElement, f16};
 use crate::rwkv::batch::{Batch, BatchToken};
 use crate::rwkv::scratch::ScratchArena;
@@ -215,24 +216,20 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
         Ok(())
     }
 
+    /// Refuses a batch that cannot be computed, or whose sequences are unfinished.
     fn check(&self, batch: &[BatchToken], logits: &[f32]) -> Result<(), StepError> {
-        let vocab = self.model.shape().vocab;
-        if batch.is_empty() || batch.len() > self.max_batch {
-            return Err(StepError::Batch { found: batch.len(), largest: self.max_batch });
+        self.check_batch(batch, logits)?;
+        let unfinished = |token: &&BatchToken| !self.states[self.mark(token.sequence)].finite();
+        match batch.iter().find(unfinished) {
+            Some(&BatchToken { sequence, .. }) => Err(StepError::Unfinished { sequence }),
+            None => Ok(()),
         }
-        for &BatchToken { token, sequence, .. } in batch {
-            if token as usize >= vocab {
-                return Err(StepError::Token { found: token, vocab });
-            }
-            if sequence >= self.sequences {
-                return Err(StepError::Sequence { found: sequence, sequences: self.sequences });
-            }
-        }
-        let needed = batch.iter().filter(|token| token.logits).count() * vocab;
-        if logits.len() != needed {
-            return Err(StepError::Logits { found: logits.len(), needed });
-        }
-        Ok(())
+    }
+
+    /// Where among the states it stands that a sequence is unfinished: its first element is then
+    /// no number.
+    fn mark(&self, sequence: usize) -> usize {
+        sequence * self.model.shape().width
     }
 
     fn check_sequence(&self, sequence: usize, len: usize) -> Result<(), StateError> {
@@ -329,6 +326,57 @@ impl<K: Kernels, S: StateElement> Engine for Cpu<'_, K, S> {
         }
         rwkv::lm_head(&batch, model, x, scratch, logits);
         if all_finite(logits) { Ok(()) } else { Err(StepError::NonFinite) }
+    }
+
+    fn resume(
+        &mut self,
+        tokens: &[BatchToken],
+        logits: &mut [f32],
+        cursor: &mut StepCursor,
+        budget: usize,
+    ) -> Result<Progress, StepError> {
+        if *cursor == StepCursor::START {
+            self.check(tokens, logits)?;
+        }
+        let Self { model, kernels, sequences, states, workspace, .. } = self;
+        let (shape, sequences) = (*model.shape(), *sequences);
+        let mut arena = ScratchArena::new(workspace);
+        let StreamBuffers { x, carried } = StreamBuffers::carve(&mut arena, &shape, tokens.len());
+        let scratch = arena.rest();
+        let mut budget = Budget::new(budget);
+        loop {
+            let kernels = Bounded::new(&*kernels, cursor.place, budget);
+            let batch = Batch { shape, tokens, sequences, kernels: &kernels };
+            match cursor.stage.checked_sub(1) {
+                None => rwkv::embed(&batch, model, x),
+                Some(layer) if layer < shape.layers => {
+                    let len = shape.layer_state_len() * sequences;
+                    let state = &mut states[layer * len..][..len];
+                    rwkv::layer(&batch, model, layer, x, state, carried, scratch);
+                }
+                Some(_) if cursor.place == Place::START && !all_finite(x) => {
+                    return Err(StepError::NonFinite);
+                }
+                Some(_) => rwkv::lm_head(&batch, model, x, scratch, logits),
+            }
+            if let Some(place) = kernels.stopped_at() {
+                cursor.place = place;
+                return Ok(Progress::More { layers: cursor.layers() });
+            }
+            if cursor.stage > shape.layers {
+                break;
+            }
+            budget = kernels.budget();
+            *cursor = StepCursor { stage: cursor.stage + 1, place: Place::START };
+        }
+        if all_finite(logits) { Ok(Progress::Done) } else { Err(StepError::NonFinite) }
+    }
+
+    fn abandon(&mut self, batch: &[BatchToken]) {
+        for token in batch {
+            let mark = self.mark(token.sequence);
+            self.states[mark] = S::NAN;
+        }
     }
 
     fn reset(&mut self, sequence: usize) -> Result<(), StateError> {

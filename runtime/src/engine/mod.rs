@@ -11,6 +11,7 @@
 mod cpu;
 mod first_layers;
 mod requirements;
+pub mod step;
 
 use core::fmt;
 use core::ops::ControlFlow;
@@ -18,6 +19,7 @@ use core::ops::ControlFlow;
 pub use self::cpu::{Buffer, BufferError, Cpu};
 pub use self::first_layers::{FirstLayers, Stream};
 pub use self::requirements::{Requirements, checked_workspace_len, workspace_len};
+pub use self::step::{Progress, Step, StepCursor};
 use crate::format::shape::Shape;
 pub use crate::rwkv::batch::BatchToken;
 
@@ -54,6 +56,12 @@ pub enum StepError {
         /// Elements needed.
         needed: usize,
     },
+    /// An earlier pass over the sequence has not come to its end: reset the sequence, or load a
+    /// state. No state has changed.
+    Unfinished {
+        /// The sequence.
+        sequence: usize,
+    },
     /// A value is not finite: the state or the weights are damaged, or have
     /// left the range of f32. The states in the batch are unspecified now.
     NonFinite,
@@ -81,6 +89,10 @@ impl fmt::Display for StepError {
             Self::Logits { found, needed } => {
                 write!(f, "the logits buffer has {found} elements, {needed} are needed")
             }
+            Self::Unfinished { sequence } => write!(
+                f,
+                "an earlier pass over sequence {sequence} is unfinished; reset it or load a state"
+            ),
             Self::NonFinite => f.write_str(
                 "a value is not finite: the state or the weights are damaged or out of range",
             ),
@@ -197,6 +209,81 @@ pub trait Engine {
     /// When the sequence or the length is wrong.
     fn store_state(&self, sequence: usize, state: &mut [f32]) -> Result<(), StateError>;
 
+    /// Whether a batch can be computed: the errors of [`StepError`] that change no state.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_with`](Self::forward_with).
+    fn check_batch(&self, batch: &[BatchToken], logits: &[f32]) -> Result<(), StepError> {
+        let (vocab, sequences) = (self.shape().vocab, self.sequences());
+        if batch.is_empty() || batch.len() > self.max_batch() {
+            return Err(StepError::Batch { found: batch.len(), largest: self.max_batch() });
+        }
+        for &BatchToken { token, sequence, .. } in batch {
+            if token as usize >= vocab {
+                return Err(StepError::Token { found: token, vocab });
+            }
+            if sequence >= sequences {
+                return Err(StepError::Sequence { found: sequence, sequences });
+            }
+        }
+        let needed = batch.iter().filter(|token| token.logits).count() * vocab;
+        if logits.len() != needed {
+            return Err(StepError::Logits { found: logits.len(), needed });
+        }
+        Ok(())
+    }
+
+    /// Begins to advance states by a batch of tokens, as [`forward`](Self::forward) does: nothing
+    /// is computed before the [`Step`] is polled.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_batch`](Self::check_batch).
+    fn begin<'s>(
+        &'s mut self,
+        batch: &'s [BatchToken],
+        logits: &'s mut [f32],
+    ) -> Result<Step<'s, Self>, StepError>
+    where
+        Self: Sized,
+    {
+        self.check_batch(batch, logits)?;
+        Ok(Step::new(self, batch, logits))
+    }
+
+    /// Computes the piece of a pass that starts at `cursor` and takes at most `budget`, and moves
+    /// `cursor` behind it; what [`Step::poll`] does. Between the pieces of a pass nothing else is
+    /// done with the engine, and batch and logits stay.
+    ///
+    /// An engine that cannot leave a pass computes all of it.
+    ///
+    /// # Errors
+    ///
+    /// See [`StepError`].
+    fn resume(
+        &mut self,
+        batch: &[BatchToken],
+        logits: &mut [f32],
+        cursor: &mut StepCursor,
+        budget: usize,
+    ) -> Result<Progress, StepError>
+    where
+        Self: Sized,
+    {
+        let _ = (cursor, budget);
+        self.forward(batch, logits).map(|()| Progress::Done)
+    }
+
+    /// Gives up a pass that was [begun](Self::begin) and is not done: its sequences stay unfinished
+    /// until they are reset or a state is loaded.
+    fn abandon(&mut self, batch: &[BatchToken])
+    where
+        Self: Sized,
+    {
+        let _ = batch;
+    }
+
     /// [`forward_with`](Self::forward_with) without a hook.
     ///
     /// # Errors
@@ -227,6 +314,21 @@ pub trait Engine {
         tokens: &[u32],
         logits: &mut [f32],
     ) -> Result<(), StepError> {
+        self.prefill_with(sequence, tokens, logits, &mut |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`prefill`](Self::prefill). `hook` is called after each layer of each batch.
+    ///
+    /// # Errors
+    ///
+    /// See [`StepError`].
+    fn prefill_with(
+        &mut self,
+        sequence: usize,
+        tokens: &[u32],
+        logits: &mut [f32],
+        hook: Hook<'_>,
+    ) -> Result<(), StepError> {
         let vocab = self.shape().vocab;
         if logits.len() != vocab {
             return Err(StepError::Logits { found: logits.len(), needed: vocab });
@@ -245,7 +347,7 @@ pub trait Engine {
                 logits: i == last,
             }));
             let wanted = if end == tokens.len() { &mut *logits } else { &mut [] };
-            self.forward(&batch, wanted)?;
+            self.forward_with(&batch, wanted, &mut *hook)?;
             done = end;
         }
         Ok(())

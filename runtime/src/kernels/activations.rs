@@ -107,6 +107,17 @@ impl<'a> Quantized<'a> {
         &self.sums[token * len..(token + 1) * len]
     }
 
+    /// The activations of one token.
+    #[inline(always)]
+    pub fn one_token(&self, token: usize) -> Self {
+        Self {
+            inputs: self.inputs,
+            q: self.token(token),
+            sums: self.token_sums(token),
+            scales: &self.scales[token..=token],
+        }
+    }
+
     /// The first token's activations for the inputs `range`, a multiple of 32 from a multiple
     /// of 32 on, with a scale of 1; `inputs` of them are no padding.
     ///

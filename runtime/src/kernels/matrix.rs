@@ -4,6 +4,8 @@
 //! f16 (normal or zero) shared by one output and a group of inputs,
 //! `multiplier` a power of two for the whole tensor.
 
+use core::ops::Range;
+
 use half::f16;
 
 use super::weights::{self, Stored};
@@ -196,6 +198,24 @@ impl<'a> Matrix<'a> {
             self.weights().part(tile * weights, (tile + 1) * weights),
             &self.scales[tile * scales..(tile + 1) * scales],
         )
+    }
+
+    /// The rows of the tiles `range` as a matrix of its own.
+    ///
+    /// # Panics
+    ///
+    /// When there are no such tiles.
+    pub fn tiles(&self, range: Range<usize>) -> Self {
+        let (start, end) = (range.start * TILE_ROWS, range.end * TILE_ROWS);
+        let inputs = padded_inputs(self.inputs);
+        let weights = self.weights().part(start * inputs, end * inputs);
+        let Some(weights) = Stored::new(weights) else { panic!("weights of the same type") };
+        Self {
+            rows: self.rows.min(end) - start,
+            weights,
+            scales: &self.scales[start * self.groups()..end * self.groups()],
+            ..*self
+        }
     }
 
     /// The value of one weight.

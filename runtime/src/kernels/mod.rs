@@ -10,6 +10,7 @@
 //! * [`scalar`]: the set in plain Rust, which runs anywhere and defines the numbers
 
 pub mod activations;
+pub(crate) mod bounded;
 pub mod matrix;
 mod partition;
 pub mod scalar;
@@ -103,6 +104,14 @@ pub trait Kernels: Sync {
     /// A set compiles `f` with its target's vector instructions where `f` is
     /// inlined, so callers mark the closure `#[inline(always)]`.
     fn for_parts<S: Split>(&self, whole: S, region: Region, f: impl Fn(S) + Sync);
+
+    /// Runs `f`, which is not split. All that the forward pass writes, it writes in this call and
+    /// those above: a set may leave out calls that were done before.
+    #[inline(always)]
+    fn once(&self, region: Region, f: impl FnOnce()) {
+        let _ = region;
+        f();
+    }
 
     /// Elements of a state as f32: [`StateElement::widen`] of each, by instructions where a target
     /// has them for it.

@@ -16,6 +16,9 @@ pub trait StateElement: bytemuck::Pod + Send + Sync + private::Sealed {
     /// The name of the type.
     const NAME: &'static str;
 
+    /// A value that is not finite: no state that can be gone on from has one.
+    const NAN: Self;
+
     /// The value, exactly, of a finite element.
     fn widen(self) -> f32;
 
@@ -76,6 +79,7 @@ mod private {
 impl StateElement for f32 {
     const CODE: u32 = 1;
     const NAME: &'static str = "f32";
+    const NAN: Self = f32::NAN;
 
     #[inline(always)]
     fn widen(self) -> f32 {
@@ -138,6 +142,7 @@ const EXPONENT: u32 = 0x7F80_0000;
 impl StateElement for f16 {
     const CODE: u32 = 2;
     const NAME: &'static str = "f16";
+    const NAN: Self = f16::NAN;
 
     /// The bits of an f16, read as those of an f32, are the value times 2^-112,
     /// as a subnormal where f16 has one.

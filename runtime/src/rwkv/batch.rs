@@ -222,9 +222,16 @@ impl<K: Kernels> Batch<'_, K> {
     /// * `state`: `[sequence][width]`
     pub(crate) fn save_shift_state<S: StateElement>(&self, normed: &[f32], state: &mut [S]) {
         let width = self.shape.width;
-        for (token, normed) in self.tokens.iter().zip(normed.chunks_exact(width)) {
-            S::narrow_all(normed, &mut state[token.sequence * width..][..width]);
-        }
+        let region = region(Phase::TokenShift, cost::SAVE_SHIFT, normed.len());
+        self.kernels.once(
+            region,
+            #[inline(always)]
+            || {
+                for (token, normed) in self.tokens.iter().zip(normed.chunks_exact(width)) {
+                    S::narrow_all(normed, &mut state[token.sequence * width..][..width]);
+                }
+            },
+        );
     }
 
     /// Quantizes `f(x)` into `out`; x is `[token][input]` and left as `f(x)`.

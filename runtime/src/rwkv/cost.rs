@@ -9,6 +9,8 @@ use crate::kernels::{Phase, Region};
 pub(crate) const NORM: usize = 8;
 /// Token shift of one input: the blend, and quantizing it.
 pub(crate) const TOKEN_SHIFT: usize = 8;
+/// Keeping an input for the next token shift.
+pub(crate) const SAVE_SHIFT: usize = 1;
 /// An activation of one exponential, and quantizing it.
 pub(crate) const ACTIVATION: usize = 32;
 /// tanh of a low-rank token shift, and quantizing it.

@@ -140,9 +140,15 @@ pub(crate) fn lm_head<K: Kernels>(
     let mut arena = ScratchArena::new(scratch);
     let HeadBuffers { x: gathered, mut input } = HeadBuffers::carve(&mut arena, shape, wanted);
     let rows = tokens.iter().zip(x.chunks_exact(width)).filter(|(token, _)| token.logits);
-    for (gathered, (_, x)) in gathered.chunks_exact_mut(width).zip(rows) {
-        gathered.copy_from_slice(x);
-    }
+    kernels.once(
+        region(Phase::Norm, cost::GATHER, wanted * width),
+        #[inline(always)]
+        || {
+            for (gathered, (_, x)) in gathered.chunks_exact_mut(width).zip(rows) {
+                gathered.copy_from_slice(x);
+            }
+        },
+    );
     let ln_out = model.ln_out();
     batch::for_each_token(
         *kernels,

@@ -255,27 +255,6 @@ impl<'a, D: Device> DeviceEngine<'a, D> {
         Ok(())
     }
 
-    fn check(&self, batch: &[BatchToken], logits: &[f32]) -> Result<(), StepError> {
-        let (vocab, sequences) = (self.shape.vocab, self.options.sequences);
-        if batch.is_empty() || batch.len() > self.options.max_batch {
-            let (found, largest) = (batch.len(), self.options.max_batch);
-            return Err(StepError::Batch { found, largest });
-        }
-        for &BatchToken { token, sequence, .. } in batch {
-            if token as usize >= vocab {
-                return Err(StepError::Token { found: token, vocab });
-            }
-            if sequence >= sequences {
-                return Err(StepError::Sequence { found: sequence, sequences });
-            }
-        }
-        let needed = batch.iter().filter(|token| token.logits).count() * vocab;
-        if logits.len() != needed {
-            return Err(StepError::Logits { found: logits.len(), needed });
-        }
-        Ok(())
-    }
-
     fn check_sequence(&self, sequence: usize, len: usize) -> Result<(), StateError> {
         let (sequences, needed) = (self.options.sequences, self.shape.state_len());
         if sequence >= sequences {
@@ -399,7 +378,7 @@ impl<D: Device> Engine for DeviceEngine<'_, D> {
         logits: &mut [f32],
         hook: Hook<'_>,
     ) -> Result<(), StepError> {
-        self.check(batch, logits)?;
+        self.check_batch(batch, logits)?;
         if self.failure.get().is_some() {
             return Err(StepError::Device);
         }
