@@ -103,6 +103,12 @@ enum KingletStatus
   KINGLET_STATUS_TOKENIZER_KIND = 27,
   // Something that this library has no name for.
   KINGLET_STATUS_OTHER = 28,
+  // No failure: there is more to do, so call again.
+  KINGLET_STATUS_MORE = 29,
+  // The hook asked to stop.
+  KINGLET_STATUS_CANCELLED = 30,
+  // A step of the engine is not done: poll it, reset the engine, or restore a state.
+  KINGLET_STATUS_UNFINISHED = 31,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -147,6 +153,11 @@ typedef struct KingletModelInfo {
 typedef struct KingletEngine {
   uint64_t opaque[96];
 } KingletEngine;
+
+// Called after each layer with the number of layers that are done, and the pointer
+// that was given along with it: to feed a watchdog, say. Returns 0 to go on, anything
+// else to stop. The engine is not to be used by it.
+typedef int32_t (*KingletHook)(void *context, size_t layers);
 
 // Options of a sampler: the changes to the logits before it draws.
 typedef struct KingletSamplerOptions {
@@ -307,23 +318,6 @@ KingletStatus kinglet_engine_reset(struct KingletEngine *engine);
 // Null when `engine` is none. The text lies in the engine's handle.
 const char *kinglet_engine_kernels(const struct KingletEngine *engine);
 
-// Feeds a token and writes the logits after it, a float for each id of the
-// vocabulary. `logits` may be null where none are wanted. After NON_FINITE the
-// state is unspecified: reset it, or restore one.
-KingletStatus kinglet_engine_step(struct KingletEngine *engine,
-                                  uint32_t token,
-                                  float *logits,
-                                  size_t logits_size);
-
-// Feeds `count` tokens, computed together in batches, and writes the logits
-// after the last of them: the same numbers as step by step. No tokens change
-// nothing. After NON_FINITE the state is unspecified: reset it, or restore one.
-KingletStatus kinglet_engine_prefill(struct KingletEngine *engine,
-                                     const uint32_t *tokens,
-                                     size_t count,
-                                     float *logits,
-                                     size_t logits_size);
-
 // Writes the state file of the sequence to `file`, at least
 // kinglet_state_file_size bytes at a multiple of KINGLET_BUFFER_ALIGN. `next` is
 // a token that the sequence has reached but the engine has not been fed, or
@@ -354,6 +348,72 @@ KingletStatus kinglet_engine_digest(struct KingletEngine *engine,
                                     float *logits,
                                     size_t logits_size,
                                     uint32_t *digest);
+
+// Feeds a token and writes the logits after it, a float for each id of the
+// vocabulary. `logits` may be null where none are wanted. After NON_FINITE the
+// state is unspecified: reset it, or restore one.
+KingletStatus kinglet_engine_step(struct KingletEngine *engine,
+                                  uint32_t token,
+                                  float *logits,
+                                  size_t logits_size);
+
+// Feeds `count` tokens, computed together in batches, and writes the logits
+// after the last of them: the same numbers as step by step. No tokens change
+// nothing. After NON_FINITE the state is unspecified: reset it, or restore one.
+KingletStatus kinglet_engine_prefill(struct KingletEngine *engine,
+                                     const uint32_t *tokens,
+                                     size_t count,
+                                     float *logits,
+                                     size_t logits_size);
+
+// As kinglet_engine_step; after each layer it calls `hook`, which may be null, with
+// `context`. When that stops, the result is CANCELLED and the state is unspecified:
+// reset it, or restore one.
+KingletStatus kinglet_engine_step_with(struct KingletEngine *engine,
+                                       uint32_t token,
+                                       float *logits,
+                                       size_t logits_size,
+                                       KingletHook hook,
+                                       void *context);
+
+// As kinglet_engine_prefill, with a hook as kinglet_engine_step_with has one: it is
+// called after each layer of each batch.
+KingletStatus kinglet_engine_prefill_with(struct KingletEngine *engine,
+                                          const uint32_t *tokens,
+                                          size_t count,
+                                          float *logits,
+                                          size_t logits_size,
+                                          KingletHook hook,
+                                          void *context);
+
+// Begins to feed a token, for a program that has other things to do meanwhile: nothing
+// is computed before kinglet_step_poll, which computes a piece at a time. `logits` may
+// be null where none are wanted; otherwise the buffer is the engine's until the step
+// is done.
+//
+// For an engine with an f32 state; the other one is refused: STATE_TYPE. A step that
+// was begun before and is not done is refused as well: UNFINISHED.
+KingletStatus kinglet_step_begin(struct KingletEngine *engine,
+                                 uint32_t token,
+                                 float *logits,
+                                 size_t logits_size);
+
+// kinglet_step_begin for an engine with an f16 state.
+KingletStatus kinglet_step_begin_f16(struct KingletEngine *engine,
+                                     uint32_t token,
+                                     float *logits,
+                                     size_t logits_size);
+
+// Computes a piece of the step that was begun: about `budget` multiply-accumulates of
+// matrices, float operations counted like them, and at least 16 rows of a matrix or a
+// head of the recurrence. MORE until the step is done, then OK: the logits are there,
+// the same ones as from kinglet_engine_step. With a budget of 20000 and the model that
+// comes with Kinglet a piece takes less than 100,000 instructions of a Cortex-M4.
+//
+// A step that is not done is given up by kinglet_engine_reset, or by restoring a state;
+// until then no other function advances or saves the engine: UNFINISHED. Without a step
+// this is INVALID_HANDLE. After NON_FINITE the step is over and the state unspecified.
+KingletStatus kinglet_step_poll(struct KingletEngine *engine, size_t budget);
 
 // The options for a model of all purposes, which the RWKV-7 G1 release recommends:
 // temperature 1, top-p 0.5, top-k 100, no penalties. With a model at hand, take

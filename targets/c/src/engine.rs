@@ -16,7 +16,7 @@
 //! kernels are chosen once, where the engine is made.
 
 use core::ffi::{c_char, c_void};
-use core::ops::Range;
+use core::ops::{ControlFlow, Range};
 use core::ptr;
 
 use kinglet::engine::{BatchToken, Cpu};
@@ -30,7 +30,7 @@ use crate::memory::{
     all_disjoint, apart, check, output, place, slice, slice_mut, span, span_if_possible,
 };
 use crate::model::{KingletModel, requirements};
-use crate::sequence::{AnyCpu, Typed};
+use crate::sequence::{AnyCpu, Pending, Sequence, Typed};
 use crate::status::{KingletStatus, status};
 
 /// One sequence of tokens on its way through a model. Its contents are private;
@@ -52,26 +52,56 @@ impl Handle for KingletEngine {
 #[derive(Debug)]
 pub(crate) struct Engine {
     cpu: AnyCpu,
+    /// The step that goes on, if one does.
+    pending: Option<Pending>,
     kernels: KernelName,
     /// Where the model, the state and the workspace lie.
     taken: [Range<usize>; 3],
 }
 
 impl Engine {
-    fn vocab(&self) -> usize {
+    pub(crate) fn vocab(&self) -> usize {
         self.cpu.get().model().shape().vocab
     }
 
     /// Where the logits lie that a call writes into `size` bytes.
-    fn logits(&self, logits: *mut f32, size: usize) -> Result<Range<usize>, KingletStatus> {
+    pub(crate) fn logits(
+        &self,
+        logits: *mut f32,
+        size: usize,
+    ) -> Result<Range<usize>, KingletStatus> {
         if size / 4 < self.vocab() {
             return Err(KingletStatus::BufferTooSmall);
         }
         span(logits, self.vocab())
     }
 
+    /// Where the model, the state and the workspace lie.
+    pub(crate) fn taken(&self) -> &[Range<usize>; 3] {
+        &self.taken
+    }
+
+    /// The sequence, if no step of it goes on.
+    pub(crate) fn idle(&mut self) -> Result<&mut dyn Sequence, KingletStatus> {
+        match self.pending {
+            None => Ok(self.cpu.get_mut()),
+            Some(_) => Err(KingletStatus::Unfinished),
+        }
+    }
+
+    /// The engine, and the step that goes on.
+    pub(crate) fn stepping(&mut self) -> (&mut AnyCpu, &mut Option<Pending>) {
+        (&mut self.cpu, &mut self.pending)
+    }
+
+    /// Back to the start; a step that goes on is given up.
+    fn reset(&mut self) -> Result<(), KingletStatus> {
+        self.pending = None;
+        self.cpu.get_mut().reset()
+    }
+
     /// Refuses buffers that overlap each other, the engine's handle, or what it computes with.
-    fn apart_from(
+    pub(crate) fn apart_from(
         &self,
         handle: *const KingletEngine,
         buffers: &[Range<usize>],
@@ -195,7 +225,7 @@ unsafe fn make<S: Typed>(
         let name = KernelName::of(&kernels);
         let cpu = Cpu::new(loaded.model, kernels, batch, state, workspace)?;
         let [_, taken @ ..] = others.clone();
-        Ok(Engine { cpu: S::any(cpu), kernels: name, taken })
+        Ok(Engine { cpu: S::any(cpu), pending: None, kernels: name, taken })
     };
     // SAFETY: the caller's promise about `engine`.
     unsafe { init(engine, &others, make) }
@@ -210,7 +240,7 @@ unsafe fn make<S: Typed>(
 pub unsafe extern "C" fn kinglet_engine_reset(engine: *mut KingletEngine) -> KingletStatus {
     // SAFETY: the caller's promise.
     let engine = unsafe { get_mut(engine) };
-    status(engine.and_then(|engine| engine.cpu.get_mut().reset()))
+    status(engine.and_then(Engine::reset))
 }
 
 /// The name of the kernels that the engine computes with, such as "dsp" or
@@ -225,71 +255,6 @@ pub unsafe extern "C" fn kinglet_engine_kernels(engine: *const KingletEngine) ->
     // SAFETY: the caller's promise.
     let engine = unsafe { get(engine) };
     engine.map_or(ptr::null(), |engine| engine.kernels.as_ptr())
-}
-
-/// Feeds a token and writes the logits after it, a float for each id of the
-/// vocabulary. `logits` may be null where none are wanted. After NON_FINITE the
-/// state is unspecified: reset it, or restore one.
-///
-/// # Safety
-///
-/// The pointers and lengths are what they say.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn kinglet_engine_step(
-    engine: *mut KingletEngine,
-    token: u32,
-    logits: *mut f32,
-    logits_size: usize,
-) -> KingletStatus {
-    // SAFETY: the caller's promise, and apart.
-    let pointers = unsafe {
-        get(engine).and_then(|found| {
-            let buffer = if logits.is_null() { 0..0 } else { found.logits(logits, logits_size)? };
-            found.apart_from(engine, &[buffer])?;
-            Ok(if logits.is_null() { 0 } else { found.vocab() })
-        })
-    };
-    // SAFETY: the caller's promise, and apart.
-    let pointers =
-        pointers.and_then(|len| unsafe { Ok((slice_mut(logits, len)?, get_mut(engine)?)) });
-    status(pointers.and_then(|(logits, engine)| {
-        let token = BatchToken { token, sequence: 0, logits: !logits.is_empty() };
-        engine.cpu.get_mut().forward(&[token], logits)
-    }))
-}
-
-/// Feeds `count` tokens, computed together in batches, and writes the logits
-/// after the last of them: the same numbers as step by step. No tokens change
-/// nothing. After NON_FINITE the state is unspecified: reset it, or restore one.
-///
-/// # Safety
-///
-/// The pointers and lengths are what they say.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn kinglet_engine_prefill(
-    engine: *mut KingletEngine,
-    tokens: *const u32,
-    count: usize,
-    logits: *mut f32,
-    logits_size: usize,
-) -> KingletStatus {
-    // SAFETY: the caller's promise, and apart; the tokens are only read, as the model is.
-    let pointers = unsafe {
-        get(engine).and_then(|found| {
-            let (read, written) = (span(tokens, count)?, found.logits(logits, logits_size)?);
-            let [_model, state, workspace] = &found.taken;
-            apart(&read, &[state.clone(), workspace.clone(), span(engine, 1)?, written.clone()])?;
-            found.apart_from(engine, &[written])?;
-            Ok(found.vocab())
-        })
-    };
-    // SAFETY: the caller's promise, and apart.
-    let pointers = pointers.and_then(|vocab| unsafe {
-        Ok((slice(tokens, count)?, slice_mut(logits, vocab)?, get_mut(engine)?))
-    });
-    status(
-        pointers.and_then(|(tokens, logits, engine)| engine.cpu.get_mut().prefill(tokens, logits)),
-    )
 }
 
 /// Writes the state file of the sequence to `file`, at least
@@ -317,7 +282,10 @@ pub unsafe extern "C" fn kinglet_state_save(
     };
     status(pointers.and_then(|(engine, file)| {
         let next = (next != KINGLET_NO_TOKEN).then_some(next);
-        engine.cpu.get().save(next, file)
+        match engine.pending {
+            None => engine.cpu.get().save(next, file),
+            Some(_) => Err(KingletStatus::Unfinished),
+        }
     }))
 }
 
@@ -351,6 +319,7 @@ pub unsafe extern "C" fn kinglet_state_restore(
     });
     status(pointers.and_then(|(file, next, engine)| {
         let found = engine.cpu.get_mut().restore(file)?;
+        engine.pending = None;
         if let Some(next) = next {
             *next = found.unwrap_or(KINGLET_NO_TOKEN);
         }
@@ -388,18 +357,19 @@ pub unsafe extern "C" fn kinglet_engine_digest(
         Ok((slice_mut(logits, vocab)?, output(digest)?, get_mut(engine)?))
     });
     status(pointers.and_then(|(logits, digest, engine)| {
-        engine.cpu.get_mut().reset()?;
+        engine.idle()?.reset()?;
         let vocab = engine.vocab() as u64;
         let mut crc = Crc32::new();
         for i in 0..count as u64 {
             let token = (i % vocab * 7919 + 1) % vocab;
             let token = BatchToken { token: token as u32, sequence: 0, logits: true };
-            engine.cpu.get_mut().forward(&[token], logits)?;
+            let no_hook = &mut |_| ControlFlow::Continue(());
+            engine.cpu.get_mut().forward(&[token], logits, no_hook)?;
             for logit in &*logits {
                 crc = crc.update(&logit.to_le_bytes());
             }
         }
         *digest = crc.finish();
-        engine.cpu.get_mut().reset()
+        engine.reset()
     }))
 }

@@ -33,6 +33,7 @@ mod panic;
 mod sampler;
 mod sequence;
 mod status;
+mod step;
 mod text;
 
 pub use engine::*;
@@ -41,4 +42,5 @@ pub use model::*;
 pub use panic::PanicMessage;
 pub use sampler::*;
 pub use status::*;
+pub use step::*;
 pub use text::*;

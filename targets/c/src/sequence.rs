@@ -1,6 +1,6 @@
 //! The engine of the core behind a handle, whichever type it keeps its state in.
 
-use kinglet::engine::{BatchToken, Cpu, Engine};
+use kinglet::engine::{BatchToken, Cpu, Engine, Hook, Progress, StepCursor};
 use kinglet::format::model::Model;
 use kinglet::format::state_file::StateFile;
 use kinglet::num::state_dtype::{StateElement, f16};
@@ -16,11 +16,21 @@ pub(crate) trait Sequence {
     /// Back to the start.
     fn reset(&mut self) -> Result<(), KingletStatus>;
 
-    /// [`Engine::forward`].
-    fn forward(&mut self, tokens: &[BatchToken], logits: &mut [f32]) -> Result<(), KingletStatus>;
+    /// [`Engine::forward_with`].
+    fn forward(
+        &mut self,
+        tokens: &[BatchToken],
+        logits: &mut [f32],
+        hook: Hook<'_>,
+    ) -> Result<(), KingletStatus>;
 
-    /// [`Engine::prefill`].
-    fn prefill(&mut self, tokens: &[u32], logits: &mut [f32]) -> Result<(), KingletStatus>;
+    /// [`Engine::prefill_with`].
+    fn prefill(
+        &mut self,
+        tokens: &[u32],
+        logits: &mut [f32],
+        hook: Hook<'_>,
+    ) -> Result<(), KingletStatus>;
 
     /// Writes the state file, without another copy of the state.
     fn save(&self, next: Option<u32>, file: &mut [u8]) -> Result<(), KingletStatus>;
@@ -38,12 +48,22 @@ impl<S: StateElement> Sequence for Cpu<'static, KernelSet, S> {
         Ok(Engine::reset(self, 0)?)
     }
 
-    fn forward(&mut self, tokens: &[BatchToken], logits: &mut [f32]) -> Result<(), KingletStatus> {
-        Ok(Engine::forward(self, tokens, logits)?)
+    fn forward(
+        &mut self,
+        tokens: &[BatchToken],
+        logits: &mut [f32],
+        hook: Hook<'_>,
+    ) -> Result<(), KingletStatus> {
+        Ok(self.forward_with(tokens, logits, hook)?)
     }
 
-    fn prefill(&mut self, tokens: &[u32], logits: &mut [f32]) -> Result<(), KingletStatus> {
-        Ok(Engine::prefill(self, 0, tokens, logits)?)
+    fn prefill(
+        &mut self,
+        tokens: &[u32],
+        logits: &mut [f32],
+        hook: Hook<'_>,
+    ) -> Result<(), KingletStatus> {
+        Ok(self.prefill_with(0, tokens, logits, hook)?)
     }
 
     fn save(&self, next: Option<u32>, file: &mut [u8]) -> Result<(), KingletStatus> {
@@ -68,9 +88,29 @@ pub(crate) struct AnyCpu {
     get_mut: fn(&mut Either) -> &mut dyn Sequence,
 }
 
+/// [`Engine::resume`] of an engine that keeps its state in one type.
+pub(crate) type Resume = fn(
+    &mut Either,
+    &[BatchToken],
+    &mut [f32],
+    &mut StepCursor,
+    usize,
+) -> Result<Progress, KingletStatus>;
+
+/// A step that was begun and is not done.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) token: BatchToken,
+    /// `len` elements, the engine's as long as this lives.
+    pub(crate) logits: *mut f32,
+    pub(crate) len: usize,
+    pub(crate) cursor: StepCursor,
+    pub(crate) resume: Resume,
+}
+
 /// The engine itself.
 #[derive(Debug)]
-enum Either {
+pub(crate) enum Either {
     F32(Cpu<'static, KernelSet, f32>),
     F16(Cpu<'static, KernelSet, f16>),
 }
@@ -83,18 +123,47 @@ impl AnyCpu {
     pub(crate) fn get_mut(&mut self) -> &mut dyn Sequence {
         (self.get_mut)(&mut self.cpu)
     }
+
+    /// How an engine with a state of `S` goes on, if this is one.
+    pub(crate) fn resume_of<S: Typed>(&self) -> Option<Resume> {
+        let code = match self.cpu {
+            Either::F32(_) => f32::CODE,
+            Either::F16(_) => f16::CODE,
+        };
+        (code == S::CODE).then_some(S::RESUME)
+    }
+
+    /// Goes on by [`resume_of`](Self::resume_of) of this engine.
+    pub(crate) fn resume(
+        &mut self,
+        resume: Resume,
+        tokens: &[BatchToken],
+        logits: &mut [f32],
+        cursor: &mut StepCursor,
+        budget: usize,
+    ) -> Result<Progress, KingletStatus> {
+        resume(&mut self.cpu, tokens, logits, cursor, budget)
+    }
 }
 
 /// A type of state that engines behind a handle have.
 pub(crate) trait Typed: StateElement {
     /// The engine with its functions.
     fn any(cpu: Cpu<'static, KernelSet, Self>) -> AnyCpu;
+
+    /// How such an engine goes on with a step.
+    const RESUME: Resume;
 }
 
 /// [`Typed`] for the type that a variant of [`Either`] is of.
 macro_rules! typed {
     ($element:ty, $variant:ident) => {
         impl Typed for $element {
+            const RESUME: Resume = |cpu, tokens, logits, cursor, budget| match cpu {
+                Either::$variant(cpu) => Ok(cpu.resume(tokens, logits, cursor, budget)?),
+                _ => unreachable!("made with this variant"),
+            };
+
             fn any(cpu: Cpu<'static, KernelSet, Self>) -> AnyCpu {
                 AnyCpu {
                     cpu: Either::$variant(cpu),

@@ -75,11 +75,17 @@ pub enum KingletStatus {
     TokenizerKind = 27,
     /// Something that this library has no name for.
     Other = 28,
+    /// No failure: there is more to do, so call again.
+    More = 29,
+    /// The hook asked to stop.
+    Cancelled = 30,
+    /// A step of the engine is not done: poll it, reset the engine, or restore a state.
+    Unfinished = 31,
 }
 
 impl KingletStatus {
     /// All of them, each at the index that is its code.
-    pub(crate) const ALL: [Self; 29] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::Ok,
         Self::NullPointer,
         Self::Misaligned,
@@ -109,6 +115,9 @@ impl KingletStatus {
         Self::Architecture,
         Self::TokenizerKind,
         Self::Other,
+        Self::More,
+        Self::Cancelled,
+        Self::Unfinished,
     ];
 
     /// The message for a user.
@@ -145,6 +154,9 @@ impl KingletStatus {
             Self::Architecture => c"the library was built without the model's architecture",
             Self::TokenizerKind => c"the library was built without the model's kind of tokenizer",
             Self::Other => c"unknown error",
+            Self::More => c"there is more to do",
+            Self::Cancelled => c"the hook asked to stop",
+            Self::Unfinished => c"a step is not done",
         }
     }
 }
@@ -213,6 +225,8 @@ impl From<StepError> for KingletStatus {
             StepError::Logits { .. } => Self::BufferTooSmall,
             StepError::Batch { .. } => Self::Batch,
             StepError::NonFinite => Self::NonFinite,
+            StepError::Cancelled { .. } => Self::Cancelled,
+            StepError::Unfinished { .. } => Self::Unfinished,
             _ => Self::Other,
         }
     }

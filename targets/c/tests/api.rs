@@ -247,6 +247,98 @@ fn logits_may_be_left_out() {
 }
 
 #[test]
+fn a_step_in_pieces_has_the_same_numbers() {
+    let model = open();
+    for f16 in [false, true] {
+        let mut rig = if f16 { Rig::new_f16(&model, 1) } else { Rig::new(&model, 1) };
+        let [begin, other] = match f16 {
+            false => [kinglet_step_begin, kinglet_step_begin_f16],
+            true => [kinglet_step_begin_f16, kinglet_step_begin],
+        };
+        let (logits, size) = (rig.logits.as_mut_ptr(), 4 * rig.logits.len());
+        let engine: *mut KingletEngine = &mut rig.engine;
+        let read = || -> Vec<u32> {
+            // SAFETY: nothing writes to the logits meanwhile.
+            let logits = unsafe { std::slice::from_raw_parts(logits, size / 4) };
+            logits.iter().map(|x| x.to_bits()).collect()
+        };
+        // SAFETY: an engine with its buffers, used on one thread.
+        unsafe {
+            assert_eq!(kinglet_step_poll(engine, 1), Status::InvalidHandle);
+            let tokens = [5, 77, 300];
+            let whole = tokens.map(|token| {
+                assert_eq!(kinglet_engine_step(engine, token, logits, size), Status::Ok);
+                read()
+            });
+            assert_eq!(kinglet_engine_reset(engine), Status::Ok);
+            for (token, whole) in tokens.into_iter().zip(whole) {
+                assert_eq!(other(engine, token, logits, size), Status::StateType);
+                assert_eq!(begin(engine, token, logits, size), Status::Ok);
+                let mut polls = 1;
+                while kinglet_step_poll(engine, 20_000) == Status::More {
+                    polls += 1;
+                }
+                assert!(polls > 40, "{polls}");
+                assert_eq!(read(), whole);
+                assert_eq!(kinglet_step_poll(engine, 1), Status::InvalidHandle);
+            }
+
+            // Until it is given up, it is all that the engine does.
+            assert_eq!(begin(engine, 0, null_mut(), 0), Status::Ok);
+            assert_eq!(kinglet_step_poll(engine, 20_000), Status::More);
+            assert_eq!(begin(engine, 0, logits, size), Status::Unfinished);
+            assert_eq!(kinglet_engine_step(engine, 0, logits, size), Status::Unfinished);
+            let prefill = kinglet_engine_prefill(engine, [0, 1].as_ptr(), 2, logits, size);
+            assert_eq!(prefill, Status::Unfinished);
+            assert_eq!(kinglet_engine_digest(engine, 1, logits, size, &mut 0), Status::Unfinished);
+            let mut file = vec![0u32; 1 << 16];
+            let (file, room) = (file.as_mut_ptr().cast::<u8>(), 4 << 16);
+            assert_eq!(kinglet_state_save(engine, 0, file, room), Status::Unfinished);
+            assert_eq!(kinglet_engine_reset(engine), Status::Ok);
+            assert_eq!(kinglet_step_poll(engine, 1), Status::InvalidHandle);
+            assert_eq!(kinglet_engine_step(engine, 5, logits, size), Status::Ok);
+
+            // What cannot be begun.
+            assert_eq!(begin(engine, 1 << 20, logits, size), Status::Token);
+            assert_eq!(begin(engine, 0, logits, size - 4), Status::BufferTooSmall);
+            assert_eq!(begin(null_mut(), 0, logits, size), Status::NullPointer);
+            assert_eq!(begin(engine, 0, engine.cast(), size), Status::Overlap);
+        }
+    }
+}
+
+/// Counts calls, and stops at the fourth.
+unsafe extern "C" fn stop_at_four(context: *mut c_void, layers: usize) -> i32 {
+    // SAFETY: the tests give a count.
+    let calls = unsafe { &mut *context.cast::<Vec<usize>>() };
+    calls.push(layers);
+    i32::from(layers == 4)
+}
+
+#[test]
+fn a_hook_is_called_after_each_layer_and_may_stop() {
+    let model = open();
+    let mut rig = Rig::new(&model, 4);
+    let (logits, size) = (rig.logits.as_mut_ptr(), 4 * rig.logits.len());
+    let engine: *mut KingletEngine = &mut rig.engine;
+    let mut calls: Vec<usize> = Vec::new();
+    let context = (&raw mut calls).cast();
+    // SAFETY: an engine with its buffers; the hook gets what it takes.
+    unsafe {
+        let step = kinglet_engine_step_with(engine, 5, logits, size, Some(stop_at_four), context);
+        assert_eq!(step, Status::Cancelled);
+        let tokens = [1, 2, 3, 4, 5];
+        let (hook, tokens) = (Some(stop_at_four as _), (tokens.as_ptr(), tokens.len()));
+        let prefill =
+            kinglet_engine_prefill_with(engine, tokens.0, tokens.1, logits, size, hook, context);
+        assert_eq!(prefill, Status::Cancelled);
+        assert_eq!(kinglet_engine_reset(engine), Status::Ok);
+        assert_eq!(kinglet_engine_step(engine, 5, logits, size), Status::Ok);
+    }
+    assert_eq!(calls, [1, 2, 3, 4, 1, 2, 3, 4]);
+}
+
+#[test]
 fn a_sequence_goes_on_from_its_state_file() {
     let model = open();
     let mut rig = Rig::new(&model, 2);
@@ -616,9 +708,9 @@ fn the_model_tells_what_it_is() {
 fn every_status_has_a_text() {
     // SAFETY: the strings end with NUL and always live.
     let text = |status| unsafe { CStr::from_ptr(kinglet_error_string(status)) };
-    let texts: std::collections::BTreeSet<_> = (0..=Status::Other as i32).map(text).collect();
-    assert_eq!(texts.len(), Status::Other as usize + 1);
-    for unknown in [-1, Status::Other as i32 + 1, i32::MIN, i32::MAX] {
+    let texts: std::collections::BTreeSet<_> = (0..=Status::Unfinished as i32).map(text).collect();
+    assert_eq!(texts.len(), Status::Unfinished as usize + 1);
+    for unknown in [-1, Status::Unfinished as i32 + 1, i32::MIN, i32::MAX] {
         assert_eq!(text(unknown), text(Status::Other as i32));
     }
     // SAFETY: as above.

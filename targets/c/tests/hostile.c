@@ -124,6 +124,8 @@ static void null_pointers(World *w) {
     REFUSED(NULL_POINTER, kinglet_engine_init(NULL, w->model, batch, w->state, w->state_size,
                                               w->workspace, w->workspace_size));
     REFUSED(NULL_POINTER, kinglet_engine_step(NULL, 1, w->logits, w->logits_size));
+    REFUSED(NULL_POINTER, kinglet_step_begin(NULL, 1, w->logits, w->logits_size));
+    REFUSED(NULL_POINTER, kinglet_step_poll(NULL, 1));
     REFUSED(NULL_POINTER, kinglet_engine_prefill(w->engine, NULL, 3, w->logits, w->logits_size));
     REFUSED(NULL_POINTER, kinglet_engine_reset(NULL));
     REFUSED(NULL_POINTER, kinglet_state_save(w->engine, 1, NULL, w->saved_size));
@@ -235,7 +237,11 @@ static void lengths(World *w) {
     REFUSED(BUFFER_TOO_SMALL, INIT(batch, 0, w->workspace_size));
     REFUSED(BUFFER_TOO_SMALL, INIT(KINGLET_MAX_BATCH, w->state_size, w->workspace_size));
     REFUSED(BUFFER_TOO_SMALL, kinglet_engine_step(w->engine, 1, w->logits, w->logits_size - 1));
+    REFUSED(BUFFER_TOO_SMALL, kinglet_step_begin(w->engine, 1, w->logits, w->logits_size - 1));
     REFUSED(TOKEN, kinglet_engine_step(w->engine, (uint32_t)w->vocab, w->logits, w->logits_size));
+    REFUSED(TOKEN, kinglet_step_begin(w->engine, (uint32_t)w->vocab, w->logits, w->logits_size));
+    REFUSED(STATE_TYPE, kinglet_step_begin_f16(w->engine, 1, w->logits, w->logits_size));
+    REFUSED(INVALID_HANDLE, kinglet_step_poll(w->engine, SIZE_MAX));
     REFUSED(TOKEN, kinglet_engine_step(w->engine, UINT32_MAX, w->logits, w->logits_size));
     REFUSED(LENGTH, kinglet_engine_prefill(w->engine, tokens, SIZE_MAX, w->logits, w->logits_size));
     REFUSED(LENGTH,
@@ -303,6 +309,7 @@ static void overlaps(World *w) {
     IS(1, kinglet_engine_init(&engine, w->model, batch, w->file, in_file, w->workspace,
                               w->workspace_size) != KINGLET_STATUS_OK);
     REFUSED(OVERLAP, kinglet_engine_step(w->engine, 1, w->state, w->state_size));
+    REFUSED(OVERLAP, kinglet_step_begin(w->engine, 1, w->state, w->state_size));
     REFUSED(OVERLAP, kinglet_engine_step(w->engine, 1, (float *)w->file, w->file_size));
     REFUSED(OVERLAP,
             kinglet_engine_prefill(w->engine, (uint32_t *)w->logits, 3, w->logits, w->logits_size));
