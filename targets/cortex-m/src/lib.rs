@@ -13,6 +13,8 @@
 //! assert!(["dsp", "plain"].contains(&name));
 //! ```
 //!
+//! [`Engine`] is the whole engine of a firmware, compiled with this crate's profile.
+//!
 //! * [`Dsp`] for cores with the DSP extension (M4, M7, M33, M55): weights are
 //!   widened four at a time by SXTB16 and multiplied two at a time by SMLAD.
 //! * [`QuadScalar`], named `plain`, for the others (M0+, M3), and for any 32-bit core with few
@@ -34,6 +36,7 @@
 extern crate std;
 
 mod dsp;
+mod engine;
 #[cfg(all(dsp, target_abi = "eabihf"))]
 mod f16_fpu;
 mod fpu;
@@ -41,6 +44,7 @@ mod quad_scalar;
 mod quads;
 
 pub use dsp::Dsp;
+pub use engine::{Engine, EngineError, EngineF16};
 pub use quad_scalar::QuadScalar;
 
 /// The kernel set that suits the target that this is compiled for.
