@@ -55,7 +55,7 @@ fn batches(shape: &Shape, sequences: usize, most: usize) -> Vec<Vec<BatchToken>>
         let mut token = |_| BatchToken {
             token: number() as u32,
             sequence: number() % sequences,
-            logits: number() % 3 > 0,
+            logits: !number().is_multiple_of(3),
         };
         (0..len).map(&mut token).collect()
     };
