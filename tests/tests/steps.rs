@@ -171,6 +171,16 @@ impl Kernels for Shared<'_> {
         self.0.add(region.operations);
         Scalar.for_parts(whole, region, f);
     }
+
+    /// Not counted: all of it is in calls of `once`.
+    fn for_heads<S: Split>(&self, whole: S, region: Region, f: impl Fn(S) + Sync) {
+        Scalar.for_heads(whole, region, f);
+    }
+
+    fn once(&self, region: Region, f: impl FnOnce()) {
+        self.0.add(region.operations);
+        f();
+    }
 }
 
 #[test]

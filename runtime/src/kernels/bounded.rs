@@ -9,7 +9,8 @@
 //! |------------------|-----------------------------|
 //! | `products`       | 16 rows of a token          |
 //! | `sparse_product` | a token                     |
-//! | `for_parts`      | what it may be split into: a token, a head |
+//! | `for_parts`      | what it may be split into: a token |
+//! | `for_heads`      | a call of `once` inside it: some value channels of a head and token |
 //! | `once`           | all of it                   |
 //!
 //! ```text
@@ -21,7 +22,7 @@
 //!
 //! Kernel sets may split their work at these places, so the bits are those of an undivided call.
 
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use crate::kernels::activations::Quantized;
 use crate::kernels::matrix::{TILE_ROWS, padded_inputs};
@@ -71,6 +72,23 @@ pub(crate) struct Bounded<'k, K> {
     stopped: AtomicBool,
     stop_call: AtomicUsize,
     stop_unit: AtomicUsize,
+    /// Whether calls of `once` come from inside `for_heads`: a number of [`Inside`].
+    inside: AtomicU8,
+    /// Calls of `once` inside `for_heads` so far, and those that are done.
+    inner_calls: AtomicUsize,
+    inner_done: AtomicUsize,
+}
+
+/// Where calls of `once` come from.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+enum Inside {
+    /// No other call: each is one of the step's.
+    Nothing,
+    /// A call of `for_heads` that is computed as a whole.
+    All,
+    /// A call of `for_heads` of which a part is computed.
+    Part,
 }
 
 impl<'k, K: Kernels> Bounded<'k, K> {
@@ -85,6 +103,9 @@ impl<'k, K: Kernels> Bounded<'k, K> {
             stopped: AtomicBool::new(false),
             stop_call: AtomicUsize::new(0),
             stop_unit: AtomicUsize::new(0),
+            inside: AtomicU8::new(Inside::Nothing as u8),
+            inner_calls: AtomicUsize::new(0),
+            inner_done: AtomicUsize::new(0),
         }
     }
 
@@ -129,6 +150,35 @@ impl<'k, K: Kernels> Bounded<'k, K> {
         self.stop_call.store(self.calls.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
         self.stop_unit.store(unit, Ordering::Relaxed);
         self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    fn go_inside(&self, inside: Inside) {
+        self.inside.store(inside as u8, Ordering::Relaxed);
+    }
+
+    /// Whether a call of `once` is to be computed in this part.
+    fn enter_once(&self, cost: usize) -> bool {
+        let inside = self.inside.load(Ordering::Relaxed);
+        if inside == Inside::All as u8 {
+            return true;
+        }
+        let unit = if inside == Inside::Part as u8 {
+            let call = self.inner_calls.load(Ordering::Relaxed);
+            self.inner_calls.store(call + 1, Ordering::Relaxed);
+            let done = self.inner_done.load(Ordering::Relaxed);
+            if call < done || self.stopped.load(Ordering::Relaxed) {
+                return false;
+            }
+            call
+        } else {
+            let Some(unit) = self.enter() else { return false };
+            unit
+        };
+        let allowed = self.spend(cost, 1) > 0;
+        if !allowed {
+            self.stop(unit);
+        }
+        allowed
     }
 
     /// Computes the tiles of one token that the budget allows, from tile `done` on; how many.
@@ -226,11 +276,26 @@ impl<K: Kernels> Kernels for Bounded<'_, K> {
     }
 
     #[inline(always)]
+    fn for_heads<S: Split>(&self, whole: S, region: Region, f: impl Fn(S) + Sync) {
+        let Some(done) = self.enter() else { return };
+        if done == 0 && region.operations <= self.budget().left {
+            self.spend(region.operations, 1);
+            self.go_inside(Inside::All);
+            self.kernels.for_heads(whole, region, f);
+        } else {
+            self.inner_calls.store(0, Ordering::Relaxed);
+            self.inner_done.store(done, Ordering::Relaxed);
+            self.go_inside(Inside::Part);
+            // By this thread, which counts.
+            f(whole);
+        }
+        self.go_inside(Inside::Nothing);
+    }
+
+    #[inline(always)]
     fn once(&self, region: Region, f: impl FnOnce()) {
-        let Some(_) = self.enter() else { return };
-        match self.spend(region.operations, 1) {
-            0 => self.stop(0),
-            _ => self.kernels.once(region, f),
+        if self.enter_once(region.operations) {
+            self.kernels.once(region, f);
         }
     }
 

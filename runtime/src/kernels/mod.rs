@@ -105,6 +105,13 @@ pub trait Kernels: Sync {
     /// inlined, so callers mark the closure `#[inline(always)]`.
     fn for_parts<S: Split>(&self, whole: S, region: Region, f: impl Fn(S) + Sync);
 
+    /// [`for_parts`](Self::for_parts) of the heads of the recurrence, for whose parts `f` computes
+    /// in calls of [`once`](Self::once) alone.
+    #[inline(always)]
+    fn for_heads<S: Split>(&self, whole: S, region: Region, f: impl Fn(S) + Sync) {
+        self.for_parts(whole, region, f);
+    }
+
     /// Runs `f`, which is not split. All that the forward pass writes, it writes in this call and
     /// those above: a set may leave out calls that were done before.
     #[inline(always)]

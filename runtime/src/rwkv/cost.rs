@@ -30,16 +30,23 @@ pub(crate) const DECAY: usize = 60;
 /// RWKV-4's average: five exponentials, besides the sums.
 pub(crate) const WKV4: usize = 120;
 
-/// The wkv of RWKV-5 and 6 for one channel: five operations for each element of the state, the
-/// norm and the gate.
+/// The wkv for each element of the state, of RWKV-5 and 6 and of RWKV-7.
+pub(crate) const WKV5_STATE: usize = 5;
+pub(crate) const WKV7_STATE: usize = 7;
+/// RWKV-7's decay, key and value of one channel.
+pub(crate) const WKV7_VECTORS: usize = 70;
+/// The norm, bonus and gate of one channel of y: of RWKV-5 and 6 and of RWKV-7.
+pub(crate) const WKV5_OUTPUT: usize = 50;
+pub(crate) const WKV7_OUTPUT: usize = 30;
+
+/// The wkv of RWKV-5 and 6 for one channel.
 pub(crate) const fn wkv5(head_size: usize) -> usize {
-    5 * head_size + 50
+    WKV5_STATE * head_size + WKV5_OUTPUT
 }
 
-/// The wkv of RWKV-7 for one channel: seven operations for each element of the state, the decay,
-/// the norm and the gate.
+/// The wkv of RWKV-7 for one channel.
 pub(crate) const fn wkv7(head_size: usize) -> usize {
-    7 * head_size + 100
+    WKV7_STATE * head_size + WKV7_VECTORS + WKV7_OUTPUT
 }
 
 /// The region of a loop over `elements` of `cost` operations each.

@@ -319,7 +319,7 @@ impl TimeMix<'_> {
             ChunksOf::new(vectors, HEAD_VECTORS * n),
             ChunksOf::new(y, tokens.len() * n),
         );
-        kernels.for_parts(
+        kernels.for_heads(
             parts,
             region(Phase::Wkv, cost::wkv7(n), tokens.len() * shape.width),
             #[inline(always)]
@@ -415,38 +415,51 @@ impl Head<'_> {
         let (b, vectors) = vectors.split_at_mut(n);
         let (k, vectors) = vectors.split_at_mut(n);
         let (v, v_first) = (&mut vectors[..n], &mut v_first[..n]);
-        for i in 0..n {
-            w[i] = math::exp(DECAY * math::sigmoid(self.w0[i] + input.w[i]));
-            let a = math::sigmoid(self.a0[i] + input.a[i]);
-            b[i] = a;
-            kk[i] = input.k[i] * self.k_k[i];
-            k[i] = input.k[i] * (1.0 + (a - 1.0) * self.k_a[i]);
-        }
-        let norm = libm::sqrtf(reduce::sum_of_squares(kk));
-        let inverse = 1.0 / if norm < MIN_NORM { MIN_NORM } else { norm };
-        for (kk, b) in kk.iter_mut().zip(b.iter_mut()) {
-            *kk *= inverse;
-            *b *= *kk;
-        }
-        match self.v0 {
-            None => {
-                v.copy_from_slice(input.v);
-                v_first.copy_from_slice(input.v);
-            }
-            Some(v0) => {
+        kernels.once(
+            region(Phase::Wkv, cost::WKV7_VECTORS, n),
+            #[inline(always)]
+            || {
                 for i in 0..n {
-                    let mix = math::sigmoid(v0[i] + input.v_mix[i]);
-                    v[i] = input.v[i] + (v_first[i] - input.v[i]) * mix;
+                    w[i] = math::exp(DECAY * math::sigmoid(self.w0[i] + input.w[i]));
+                    let a = math::sigmoid(self.a0[i] + input.a[i]);
+                    b[i] = a;
+                    kk[i] = input.k[i] * self.k_k[i];
+                    k[i] = input.k[i] * (1.0 + (a - 1.0) * self.k_a[i]);
                 }
-            }
-        }
-        wkv(&HeadVectors { w, kk, b, k, v, r, next }, kernels, state, y);
-        let LayerNorm { weight, bias } = self.ln_x;
-        reduce::layer_norm_in_place(y, weight, bias, HEAD_NORM_EPS);
-        let bonus = reduce::dot3(r, k, self.r_k);
-        for i in 0..n {
-            y[i] = (y[i] + bonus * v[i]) * g[i];
-        }
+                let norm = libm::sqrtf(reduce::sum_of_squares(kk));
+                let inverse = 1.0 / if norm < MIN_NORM { MIN_NORM } else { norm };
+                for (kk, b) in kk.iter_mut().zip(b.iter_mut()) {
+                    *kk *= inverse;
+                    *b *= *kk;
+                }
+                match self.v0 {
+                    None => {
+                        v.copy_from_slice(input.v);
+                        v_first.copy_from_slice(input.v);
+                    }
+                    Some(v0) => {
+                        for i in 0..n {
+                            let mix = math::sigmoid(v0[i] + input.v_mix[i]);
+                            v[i] = input.v[i] + (v_first[i] - input.v[i]) * mix;
+                        }
+                    }
+                }
+            },
+        );
+        let (w, kk, b, k, v) = (&*w, &*kk, &*b, &*k, &*v);
+        wkv(&HeadVectors { w, kk, b, k, v, r, next }, kernels, state, y, cost::WKV7_STATE);
+        kernels.once(
+            region(Phase::Wkv, cost::WKV7_OUTPUT, n),
+            #[inline(always)]
+            || {
+                let LayerNorm { weight, bias } = self.ln_x;
+                reduce::layer_norm_in_place(y, weight, bias, HEAD_NORM_EPS);
+                let bonus = reduce::dot3(r, k, self.r_k);
+                for i in 0..n {
+                    y[i] = (y[i] + bonus * v[i]) * g[i];
+                }
+            },
+        );
     }
 }
 

@@ -45,23 +45,34 @@ pub(crate) trait Recurrence {
     );
 }
 
-/// One head and token: advances `state`, `[key][value]`, and writes y, `[value]`.
+/// One head and token: advances `state`, `[key][value]`, and writes y, `[value]`. `cost` is that of
+/// an element of the state.
 #[inline(always)]
 pub(crate) fn wkv<K: Kernels, S: StateElement>(
     step: &impl Recurrence,
     kernels: &K,
     state: &mut [S],
     y: &mut [f32],
+    cost: usize,
 ) {
     let n = y.len();
     let whole = n / LANES * LANES;
+    let region = |lanes| region(Phase::Wkv, cost, lanes * n);
     let mut at = 0;
     while at < whole {
-        step.lanes::<K, S, LANES>(kernels, state, at, y);
+        kernels.once(
+            region(LANES),
+            #[inline(always)]
+            || step.lanes::<K, S, LANES>(kernels, state, at, y),
+        );
         at += LANES;
     }
     while at < n {
-        step.lanes::<K, S, 1>(kernels, state, at, y);
+        kernels.once(
+            region(1),
+            #[inline(always)]
+            || step.lanes::<K, S, 1>(kernels, state, at, y),
+        );
         at += 1;
     }
 }
@@ -138,7 +149,7 @@ impl Wkv<'_> {
             ChunksOf::new(state, sequences * n * n),
             ChunksOf::new(y, tokens.len() * n),
         );
-        kernels.for_parts(
+        kernels.for_heads(
             parts,
             region(Phase::Wkv, cost::wkv5(n), tokens.len() * shape.width),
             #[inline(always)]
@@ -173,18 +184,24 @@ impl Wkv<'_> {
         let (r, k) = (&self.r[of_token(self.r)], &self.k[of_token(self.k)]);
         let (v, w) = (&self.v[of_token(self.v)], &self.w[of_token(self.w)]);
         let u = &self.u[channel..channel + n];
-        wkv(&HeadVectors { r, k, v, w }, kernels, state, y);
-        let bonus = reduce::dot3(r, u, k);
-        for (y, v) in y.iter_mut().zip(v) {
-            *y += bonus * v;
-        }
-        let LayerNorm { weight, bias } = self.ln_x.channels(channel, n);
-        reduce::layer_norm_in_place(y, weight, bias, HEAD_NORM_EPS);
-        if let Some(gate) = self.gate {
-            for (y, g) in y.iter_mut().zip(&gate[of_token(gate)]) {
-                *y *= g * math::sigmoid(*g);
-            }
-        }
+        wkv(&HeadVectors { r, k, v, w }, kernels, state, y, cost::WKV5_STATE);
+        kernels.once(
+            region(Phase::Wkv, cost::WKV5_OUTPUT, n),
+            #[inline(always)]
+            || {
+                let bonus = reduce::dot3(r, u, k);
+                for (y, v) in y.iter_mut().zip(v) {
+                    *y += bonus * v;
+                }
+                let LayerNorm { weight, bias } = self.ln_x.channels(channel, n);
+                reduce::layer_norm_in_place(y, weight, bias, HEAD_NORM_EPS);
+                if let Some(gate) = self.gate {
+                    for (y, g) in y.iter_mut().zip(&gate[of_token(gate)]) {
+                        *y *= g * math::sigmoid(*g);
+                    }
+                }
+            },
+        );
     }
 }
 

@@ -10,6 +10,8 @@ mod console;
 mod measure;
 mod memory;
 mod model;
+#[cfg(feature = "pieces")]
+mod pieces;
 mod story;
 
 use check::{Golden, LABEL};
@@ -56,6 +58,8 @@ fn run() -> Result<(), Failed> {
     check::conversions(engine.kernels())?;
     say!("kernels {}: as the reference", engine.kernels().name());
     check_digest(engine, logits)?;
+    #[cfg(feature = "pieces")]
+    pieces::measure(engine, &clock, logits)?;
     let mut cost = Cost::default();
     tell(engine, &clock, logits, &mut buffers.tokens, &mut cost)?;
     report(&cost, &clock, engine.model());
