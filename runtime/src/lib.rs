@@ -102,7 +102,7 @@ mod rwkv;
 pub mod sampler;
 pub mod tokenizer;
 
-pub use engine::{BatchToken, Cpu, Engine, Requirements};
+pub use engine::{BatchToken, Cpu, Engine, Progress, Requirements, Step};
 pub use format::model::{Header, Model, Section};
 pub use format::shape::{Architecture, Shape};
 pub use format::state_file::StateFile;
