@@ -11,6 +11,7 @@
 mod cpu;
 mod first_layers;
 mod requirements;
+mod state;
 
 use core::fmt;
 use core::ops::ControlFlow;
@@ -18,6 +19,7 @@ use core::ops::ControlFlow;
 pub use self::cpu::{Buffer, BufferError, Cpu};
 pub use self::first_layers::{FirstLayers, Stream};
 pub use self::requirements::{Requirements, checked_workspace_len, workspace_len};
+pub use self::state::{StateLoader, StateWriter};
 use crate::format::shape::Shape;
 pub use crate::rwkv::batch::BatchToken;
 

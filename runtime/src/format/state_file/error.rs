@@ -98,6 +98,23 @@ pub enum StateFileError {
         /// The multiple.
         expected: usize,
     },
+    /// The file was to be written before all of it was checked, or it was used before all of it
+    /// was loaded.
+    Incomplete {
+        /// Bytes checked or loaded.
+        done: usize,
+        /// Bytes of the file.
+        total: usize,
+    },
+    /// The engine does not have the sequence whose state was to be saved or restored.
+    Sequence {
+        /// The sequence.
+        found: usize,
+        /// Number of sequences.
+        sequences: usize,
+    },
+    /// A device with memory of its own has failed; its engine says more. All states are lost.
+    Device,
 }
 
 impl fmt::Display for StateFileError {
@@ -154,6 +171,13 @@ impl fmt::Display for StateFileError {
                 f,
                 "the state file must lie at a multiple of {expected} in memory to be used in place"
             ),
+            Self::Incomplete { done, total } => {
+                write!(f, "{done} of the state file's {total} bytes are done")
+            }
+            Self::Sequence { found, sequences } => {
+                write!(f, "sequence {found} does not exist; the engine has {sequences}")
+            }
+            Self::Device => f.write_str("the device failed"),
         }
     }
 }

@@ -5,7 +5,8 @@ use core::marker::PhantomData;
 use super::error::StateFileError;
 use super::header::{Fields, HEADER_LEN, check_len, check_next, seal};
 use super::sections::{
-    MAX_SECTIONS, SECTION_HEADER_LEN, Sections, StateSection, check_sections, find_section,
+    SECTION_HEADER_LEN, Sections, StateSection, check_order, check_sections, find_section,
+    section_header,
 };
 use crate::format::model::Header;
 use crate::format::shape::Shape;
@@ -80,6 +81,11 @@ impl<'a, S: StateElement> StateFile<'a, S> {
         self.next
     }
 
+    /// The bytes of the state: finite elements.
+    pub(crate) fn elements(&self) -> &'a [u8] {
+        self.elements
+    }
+
     /// The state, in place.
     ///
     /// # Errors
@@ -141,19 +147,12 @@ impl<'a, S: StateElement> StateFile<'a, S> {
         check_len(model, state.len())?;
         check_next(model, next)?;
         check_finite(state.iter().copied())?;
-        let extra = Self::sections_len(sections);
-        let ascending = sections.is_sorted_by(|(a, _), (b, _)| a < b);
-        let short = sections.iter().all(|(_, bytes)| u32::try_from(bytes.len()).is_ok());
-        if !ascending || !short || sections.len() > MAX_SECTIONS {
-            return Err(StateFileError::Sections { offset: Self::len(&model.shape) as u64 });
-        }
-        let (header, elements, rest) = parts::<S>(model, extra, out)?;
+        check_order(sections, Self::len(&model.shape))?;
+        let (header, elements, rest) = parts::<S>(model, Self::sections_len(sections), out)?;
         elements.copy_from_slice(bytemuck::cast_slice(state));
         let mut at = 0;
         for (section, bytes) in sections {
-            for bytes in
-                [&section.code().to_le_bytes(), &(bytes.len() as u32).to_le_bytes(), *bytes]
-            {
+            for bytes in [&section_header(section.code(), bytes.len()), *bytes] {
                 rest[at..at + bytes.len()].copy_from_slice(bytes);
                 at += bytes.len();
             }
@@ -204,7 +203,7 @@ fn parts<'o, S: StateElement>(
 }
 
 /// The values of a file's elements, wherever they lie.
-fn values<S: StateElement>(elements: &[u8]) -> impl Iterator<Item = S> {
+pub(super) fn values<S: StateElement>(elements: &[u8]) -> impl Iterator<Item = S> {
     elements.chunks_exact(size_of::<S>()).map(bytemuck::pod_read_unaligned)
 }
 
@@ -212,7 +211,7 @@ fn misaligned<S>() -> StateFileError {
     StateFileError::Misaligned { expected: align_of::<S>() }
 }
 
-fn check_finite<S: StateElement>(
+pub(super) fn check_finite<S: StateElement>(
     mut values: impl Iterator<Item = S>,
 ) -> Result<(), StateFileError> {
     match values.position(|value| !value.finite()) {

@@ -26,7 +26,7 @@ pub(super) struct Fields {
     pub(super) element: u32,
     pub(super) elements: u32,
     next: u32,
-    crc: u32,
+    pub(super) crc: u32,
 }
 
 impl Fields {
@@ -62,20 +62,29 @@ impl Fields {
         rest: &'a [u8],
         size: usize,
     ) -> Result<(&'a [u8], &'a [u8]), StateFileError> {
-        let found = (HEADER_LEN + rest.len()) as u64;
-        let len = size as u64 * u64::from(self.elements);
-        let expected = HEADER_LEN as u64 + len;
+        let end = self.state_end(HEADER_LEN + rest.len(), size)?;
+        self.check_crc(file_crc(header, rest))?;
+        Ok(rest.split_at(end - HEADER_LEN))
+    }
+
+    /// Where the elements, of `size` bytes each, end in a file of `len` bytes.
+    pub(super) fn state_end(&self, len: usize, size: usize) -> Result<usize, StateFileError> {
+        let found = len as u64;
+        let expected = HEADER_LEN as u64 + size as u64 * u64::from(self.elements);
         // Version 1.0 has no sections.
         if found < expected || (self.minor == 0 && found != expected) {
             return Err(StateFileError::Length { found, expected });
         }
-        let found = file_crc(header, rest);
-        if found != self.crc {
-            return Err(StateFileError::Crc { found, expected: self.crc });
-        }
-        Ok(rest.split_at(len as usize))
+        Ok(expected as usize)
     }
 
+    /// Refuses a file whose checksum is not `found`.
+    pub(super) fn check_crc(&self, found: u32) -> Result<(), StateFileError> {
+        let expected = self.crc;
+        if found == expected { Ok(()) } else { Err(StateFileError::Crc { found, expected }) }
+    }
+
+    /// Refuses a state of another model.
     pub(super) fn check(&self, model: &Header) -> Result<(), StateFileError> {
         if self.hash != model.content_hash {
             let found = u32::from_be_bytes(array(&self.hash, 0));
@@ -94,6 +103,26 @@ pub(super) fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     out
 }
 
+/// Writes the header of a file of elements of type `element`, with or without `sections`, but for
+/// its checksum.
+pub(super) fn put_header(
+    header: &mut [u8; HEADER_LEN],
+    model: &Header,
+    element: u32,
+    next: Option<u32>,
+    sections: bool,
+) {
+    let mut put = |at: usize, value: &[u8]| header[at..at + value.len()].copy_from_slice(value);
+    put(0, &MAGIC);
+    put(8, &MAJOR.to_le_bytes());
+    put(10, &if sections { MINOR } else { 0 }.to_le_bytes());
+    put(12, &(HEADER_LEN as u32).to_le_bytes());
+    put(16, &model.content_hash);
+    put(48, &element.to_le_bytes());
+    put(52, &(model.shape.state_len() as u32).to_le_bytes());
+    put(56, &next.unwrap_or(NO_TOKEN).to_le_bytes());
+}
+
 /// Writes the header for `elements` and `sections`; returns the length of the file.
 pub(super) fn seal<S: StateElement>(
     model: &Header,
@@ -102,15 +131,7 @@ pub(super) fn seal<S: StateElement>(
     elements: &[u8],
     sections: &[u8],
 ) -> usize {
-    let mut put = |at: usize, value: &[u8]| header[at..at + value.len()].copy_from_slice(value);
-    put(0, &MAGIC);
-    put(8, &MAJOR.to_le_bytes());
-    put(10, &if sections.is_empty() { 0 } else { MINOR }.to_le_bytes());
-    put(12, &(HEADER_LEN as u32).to_le_bytes());
-    put(16, &model.content_hash);
-    put(48, &S::CODE.to_le_bytes());
-    put(52, &((elements.len() / size_of::<S>()) as u32).to_le_bytes());
-    put(56, &next.unwrap_or(NO_TOKEN).to_le_bytes());
+    put_header(header, model, S::CODE, next, !sections.is_empty());
     let crc = Crc32::new().update(&header[..CRC]).update(elements).update(sections).finish();
     header[CRC..].copy_from_slice(&crc.to_le_bytes());
     HEADER_LEN + elements.len() + sections.len()

@@ -42,17 +42,30 @@
 //! The content hash ties a state to the weights that made it; a tuned start state is no weight,
 //! so section 3 tells whether the model starts from the same one. A reader checks
 //! everything before it uses anything, and accepts finite values only.
+//!
+//! # In pieces
+//!
+//! [`StateFile`] has a whole file in memory. Firmware that has no room for that, or must not block,
+//! writes a state by a [`StateEncoder`] and loads one by a [`StateDecoder`], in pieces of any size.
 
+mod decoder;
+mod elements;
+mod encoder;
 mod error;
 mod file;
 mod header;
+mod kept;
 mod sections;
 mod summary;
 #[cfg(test)]
 mod tests;
 
+pub use self::decoder::StateDecoder;
+pub(crate) use self::decoder::StatePiece;
+pub use self::encoder::StateEncoder;
 pub use self::error::StateFileError;
 pub use self::file::StateFile;
 pub use self::header::{HEADER_LEN, MAGIC, MAJOR, MINOR};
+pub use self::kept::KeptSections;
 pub use self::sections::{MAX_SECTIONS, Sections, StateSection};
 pub use self::summary::StateSummary;

@@ -38,6 +38,29 @@ impl StateSection {
 /// Sections to be written: kinds in ascending order, each once, and their bytes.
 pub type Sections<'a> = &'a [(StateSection, &'a [u8])];
 
+/// Refuses sections that no file has, to be written `offset` bytes into one.
+pub(super) fn check_order(sections: Sections<'_>, offset: usize) -> Result<(), StateFileError> {
+    let ascending = sections.is_sorted_by(|(a, _), (b, _)| a < b);
+    let short = sections.iter().all(|(_, bytes)| u32::try_from(bytes.len()).is_ok());
+    if !ascending || !short || sections.len() > MAX_SECTIONS {
+        return Err(StateFileError::Sections { offset: offset as u64 });
+    }
+    Ok(())
+}
+
+/// The kind and the length of a section of `len` bytes.
+pub(super) fn section_header(kind: u32, len: usize) -> [u8; SECTION_HEADER_LEN] {
+    let mut header = [0; SECTION_HEADER_LEN];
+    header[..4].copy_from_slice(&kind.to_le_bytes());
+    header[4..].copy_from_slice(&(len as u32).to_le_bytes());
+    header
+}
+
+/// The kind and the length that a section's header states.
+pub(super) fn section_fields(header: &[u8; SECTION_HEADER_LEN]) -> (u32, u32) {
+    (u32::from_le_bytes(array(header, 0)), u32::from_le_bytes(array(header, 4)))
+}
+
 /// The bytes of a section.
 pub(super) fn find_section(sections: &[u8], section: StateSection) -> Option<&[u8]> {
     let mut rest = sections;
@@ -54,9 +77,9 @@ pub(super) fn find_section(sections: &[u8], section: StateSection) -> Option<&[u
 /// end, and where there is no whole section.
 pub(super) fn split_section(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
     let (header, rest) = bytes.split_first_chunk::<SECTION_HEADER_LEN>()?;
-    let len = usize::try_from(u32::from_le_bytes(array(header, 4))).ok()?;
-    let (bytes, rest) = rest.split_at_checked(len)?;
-    Some((u32::from_le_bytes(array(header, 0)), bytes, rest))
+    let (kind, len) = section_fields(header);
+    let (bytes, rest) = rest.split_at_checked(usize::try_from(len).ok()?)?;
+    Some((kind, bytes, rest))
 }
 
 /// Checks the form of the sections, which begin `offset` bytes into the file.

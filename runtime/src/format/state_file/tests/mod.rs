@@ -1,3 +1,5 @@
+mod pieces;
+
 use std::vec;
 use std::vec::Vec;
 
