@@ -20,7 +20,9 @@ use core::ops::Range;
 use core::ptr;
 
 use kinglet::engine::{BatchToken, Cpu};
+use kinglet::format::Progress;
 use kinglet::format::crc32::Crc32;
+use kinglet::format::state_file::{KeptSections, StateDecoder, StateFileError};
 use kinglet::num::state_dtype::{StateElement, f16};
 
 use crate::KINGLET_NO_TOKEN;
@@ -30,7 +32,7 @@ use crate::memory::{
     all_disjoint, apart, check, output, place, slice, slice_mut, span, span_if_possible,
 };
 use crate::model::{KingletModel, requirements};
-use crate::sequence::{AnyCpu, Typed};
+use crate::sequence::{AnyCpu, Sequence, Typed};
 use crate::status::{KingletStatus, status};
 
 /// One sequence of tokens on its way through a model. Its contents are private;
@@ -55,9 +57,66 @@ pub(crate) struct Engine {
     kernels: KernelName,
     /// Where the model, the state and the workspace lie.
     taken: [Range<usize>; 3],
+    /// How often the state has changed: what a state that is saved or loaded in pieces goes by.
+    changes: u32,
+    /// Whether the state is loaded in pieces, and not all of them have come.
+    loading: bool,
 }
 
 impl Engine {
+    /// The sequence, unless it is half loaded.
+    pub(crate) fn sequence(&self) -> Result<&AnyCpu, KingletStatus> {
+        if self.loading { Err(KingletStatus::Unfinished) } else { Ok(&self.cpu) }
+    }
+
+    /// The sequence, to go on.
+    fn advance(&mut self) -> Result<&mut dyn Sequence, KingletStatus> {
+        self.sequence()?;
+        self.changes = self.changes.wrapping_add(1);
+        Ok(self.cpu.get_mut())
+    }
+
+    /// Back to the start, wherever it stood.
+    fn reset(&mut self) -> Result<(), KingletStatus> {
+        self.loading = false;
+        self.advance()?.reset()
+    }
+
+    /// Goes on from a whole state file; the token to feed next.
+    fn restore(&mut self, file: &[u8]) -> Result<Option<u32>, KingletStatus> {
+        let next = self.cpu.get_mut().restore(file)?;
+        self.changes = self.changes.wrapping_add(1);
+        self.loading = false;
+        Ok(next)
+    }
+
+    /// Takes in a piece of a state file.
+    pub(crate) fn load(
+        &mut self,
+        decoder: &mut StateDecoder,
+        sections: &mut KeptSections<'_>,
+        bytes: &[u8],
+    ) -> Result<Progress, StateFileError> {
+        self.changes = self.changes.wrapping_add(1);
+        let fed = self.cpu.feed_state(decoder, sections, bytes);
+        self.loading = fed.is_ok_and(|progress| !progress.is_complete());
+        fed
+    }
+
+    /// The engine of the core, in whatever state it is.
+    pub(crate) fn cpu(&self) -> &AnyCpu {
+        &self.cpu
+    }
+
+    pub(crate) fn changes(&self) -> u32 {
+        self.changes
+    }
+
+    /// Where the model, the state and the workspace lie.
+    pub(crate) fn taken(&self) -> &[Range<usize>; 3] {
+        &self.taken
+    }
+
     fn vocab(&self) -> usize {
         self.cpu.get().model().shape().vocab
     }
@@ -71,7 +130,7 @@ impl Engine {
     }
 
     /// Refuses buffers that overlap each other, the engine's handle, or what it computes with.
-    fn apart_from(
+    pub(crate) fn apart_from(
         &self,
         handle: *const KingletEngine,
         buffers: &[Range<usize>],
@@ -195,7 +254,7 @@ unsafe fn make<S: Typed>(
         let name = KernelName::of(&kernels);
         let cpu = Cpu::new(loaded.model, kernels, batch, state, workspace)?;
         let [_, taken @ ..] = others.clone();
-        Ok(Engine { cpu: S::any(cpu), kernels: name, taken })
+        Ok(Engine { cpu: S::any(cpu), kernels: name, taken, changes: 0, loading: false })
     };
     // SAFETY: the caller's promise about `engine`.
     unsafe { init(engine, &others, make) }
@@ -210,7 +269,7 @@ unsafe fn make<S: Typed>(
 pub unsafe extern "C" fn kinglet_engine_reset(engine: *mut KingletEngine) -> KingletStatus {
     // SAFETY: the caller's promise.
     let engine = unsafe { get_mut(engine) };
-    status(engine.and_then(|engine| engine.cpu.get_mut().reset()))
+    status(engine.and_then(Engine::reset))
 }
 
 /// The name of the kernels that the engine computes with, such as "dsp" or
@@ -254,7 +313,7 @@ pub unsafe extern "C" fn kinglet_engine_step(
         pointers.and_then(|len| unsafe { Ok((slice_mut(logits, len)?, get_mut(engine)?)) });
     status(pointers.and_then(|(logits, engine)| {
         let token = BatchToken { token, sequence: 0, logits: !logits.is_empty() };
-        engine.cpu.get_mut().forward(&[token], logits)
+        engine.advance()?.forward(&[token], logits)
     }))
 }
 
@@ -287,9 +346,7 @@ pub unsafe extern "C" fn kinglet_engine_prefill(
     let pointers = pointers.and_then(|vocab| unsafe {
         Ok((slice(tokens, count)?, slice_mut(logits, vocab)?, get_mut(engine)?))
     });
-    status(
-        pointers.and_then(|(tokens, logits, engine)| engine.cpu.get_mut().prefill(tokens, logits)),
-    )
+    status(pointers.and_then(|(tokens, logits, engine)| engine.advance()?.prefill(tokens, logits)))
 }
 
 /// Writes the state file of the sequence to `file`, at least
@@ -317,7 +374,7 @@ pub unsafe extern "C" fn kinglet_state_save(
     };
     status(pointers.and_then(|(engine, file)| {
         let next = (next != KINGLET_NO_TOKEN).then_some(next);
-        engine.cpu.get().save(next, file)
+        engine.sequence()?.get().save(next, file)
     }))
 }
 
@@ -350,7 +407,7 @@ pub unsafe extern "C" fn kinglet_state_restore(
         Ok((slice(file, size)?, next, get_mut(engine)?))
     });
     status(pointers.and_then(|(file, next, engine)| {
-        let found = engine.cpu.get_mut().restore(file)?;
+        let found = engine.restore(file)?;
         if let Some(next) = next {
             *next = found.unwrap_or(KINGLET_NO_TOKEN);
         }
@@ -388,18 +445,18 @@ pub unsafe extern "C" fn kinglet_engine_digest(
         Ok((slice_mut(logits, vocab)?, output(digest)?, get_mut(engine)?))
     });
     status(pointers.and_then(|(logits, digest, engine)| {
-        engine.cpu.get_mut().reset()?;
+        engine.reset()?;
         let vocab = engine.vocab() as u64;
         let mut crc = Crc32::new();
         for i in 0..count as u64 {
             let token = (i % vocab * 7919 + 1) % vocab;
             let token = BatchToken { token: token as u32, sequence: 0, logits: true };
-            engine.cpu.get_mut().forward(&[token], logits)?;
+            engine.advance()?.forward(&[token], logits)?;
             for logit in &*logits {
                 crc = crc.update(&logit.to_le_bytes());
             }
         }
         *digest = crc.finish();
-        engine.cpu.get_mut().reset()
+        engine.reset()
     }))
 }

@@ -9,7 +9,7 @@ use core::ffi::{CStr, c_char};
 use kinglet::engine::{BufferError, StateError, StepError};
 use kinglet::format::model::ModelError;
 use kinglet::format::state_file::StateFileError;
-use kinglet::sampler::{BanError, OptionsError, SampleError};
+use kinglet::sampler::{BanError, OptionsError, SampleError, SnapshotError};
 use kinglet::tokenizer::TokenizerError;
 
 /// The result of a function: 0 is success. Unless its description says
@@ -75,11 +75,15 @@ pub enum KingletStatus {
     TokenizerKind = 27,
     /// Something that this library has no name for.
     Other = 28,
+    /// The piece is done, and there are more: call again.
+    More = 29,
+    /// What is done in pieces has not come to its end, or the engine went on in between.
+    Unfinished = 30,
 }
 
 impl KingletStatus {
     /// All of them, each at the index that is its code.
-    pub(crate) const ALL: [Self; 29] = [
+    pub(crate) const ALL: [Self; 31] = [
         Self::Ok,
         Self::NullPointer,
         Self::Misaligned,
@@ -109,6 +113,8 @@ impl KingletStatus {
         Self::Architecture,
         Self::TokenizerKind,
         Self::Other,
+        Self::More,
+        Self::Unfinished,
     ];
 
     /// The message for a user.
@@ -145,6 +151,10 @@ impl KingletStatus {
             Self::Architecture => c"the library was built without the model's architecture",
             Self::TokenizerKind => c"the library was built without the model's kind of tokenizer",
             Self::Other => c"unknown error",
+            Self::More => c"there are more pieces",
+            Self::Unfinished => {
+                c"what is done in pieces has not come to its end, or the engine went on in between"
+            }
         }
     }
 }
@@ -238,6 +248,8 @@ impl From<StateFileError> for KingletStatus {
             StateFileError::NonFinite { .. } => Self::NonFinite,
             StateFileError::Buffer { .. } => Self::BufferTooSmall,
             StateFileError::Misaligned { .. } => Self::Misaligned,
+            StateFileError::Incomplete { .. } => Self::Unfinished,
+            StateFileError::Sequence { .. } | StateFileError::Device => Self::Other,
             _ => Self::StateDamaged,
         }
     }
@@ -260,6 +272,15 @@ impl From<SampleError> for KingletStatus {
             SampleError::CountsTooShort { .. } => Self::Counts,
             SampleError::TooManyLogits => Self::Length,
             _ => Self::Other,
+        }
+    }
+}
+
+impl From<SnapshotError> for KingletStatus {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Buffer { .. } => Self::BufferTooSmall,
+            _ => Self::StateDamaged,
         }
     }
 }

@@ -37,19 +37,33 @@ impl<'a> Model<'a> {
     /// As [`verify`](Self::verify).
     pub fn verify_with(&self, crc32: impl Fn(&[u8]) -> u32) -> Result<(), ModelError> {
         for section in Section::ALL {
-            self.check_section(section, crc32(self.section(section)))?;
+            self.check_section(section, crc32(self.section(section)))
+                .map_err(|damage| self.name(damage))?;
         }
         Verifier::new(*self, Stage::Tensor(0)).finish()
     }
 
     /// Refuses a section whose CRC-32 is not the header's.
-    fn check_section(&self, section: Section, found: u32) -> Result<(), ModelError> {
+    fn check_section(&self, section: Section, found: u32) -> Result<(), Damage> {
         let expected = self.header.section(section).crc;
-        if found == expected {
-            Ok(())
-        } else {
-            Err(ModelError::SectionCrc { section, found, expected })
-        }
+        if found == expected { Ok(()) } else { Err(Damage::Section { section, found, expected }) }
+    }
+
+    /// The damage by its name.
+    fn name(&self, damage: Damage) -> ModelError {
+        let (tensor, problem) = match damage {
+            Damage::Section { section, found, expected } => {
+                return ModelError::SectionCrc { section, found, expected };
+            }
+            Damage::Tensor { index, problem } => {
+                let (layer, spec) = tensors::tensor(self.shape(), index);
+                (TensorName { layer, name: spec.name }, problem)
+            }
+            Damage::StartState(problem) => {
+                (TensorName { layer: None, name: "start state" }, problem)
+            }
+        };
+        ModelError::Tensor { tensor, problem }
     }
 
     /// Checks about `most` bytes of the values of tensor `index`, from byte `at` of them on;
@@ -94,6 +108,15 @@ fn part_of<T>(values: &[T], at: usize, most: usize) -> &[T] {
     rest.get(..(most / size_of::<T>()).max(1)).unwrap_or(rest)
 }
 
+/// A [`ModelError`] whose tensor has no name yet: the names of all tensors are not linked where
+/// nobody asks for them.
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    Section { section: Section, found: u32, expected: u32 },
+    Tensor { index: usize, problem: TensorProblem },
+    StartState(TensorProblem),
+}
+
 /// What is checked.
 #[derive(Clone, Copy, Debug)]
 enum Stage {
@@ -122,7 +145,7 @@ pub struct Verifier<'a> {
     at: usize,
     crc: Crc32,
     progress: Progress,
-    damage: Option<ModelError>,
+    damage: Option<Damage>,
 }
 
 impl<'a> Verifier<'a> {
@@ -150,7 +173,13 @@ impl<'a> Verifier<'a> {
     /// # Errors
     ///
     /// Names the first section or tensor that is damaged, and again when it is called again.
+    #[inline]
     pub fn poll(&mut self, bytes: usize) -> Result<Progress, ModelError> {
+        self.check(bytes).map_err(|damage| self.model.name(damage))
+    }
+
+    #[inline(never)]
+    fn check(&mut self, bytes: usize) -> Result<Progress, Damage> {
         if let Some(damage) = self.damage {
             return Err(damage);
         }
@@ -177,8 +206,7 @@ impl<'a> Verifier<'a> {
 
     /// Checks at most about `most` bytes of a stage; returns how many, 0 where it has ended and
     /// the next has begun.
-    fn piece(&mut self, most: usize) -> Result<usize, ModelError> {
-        let tensor = |name, problem| ModelError::Tensor { tensor: name, problem };
+    fn piece(&mut self, most: usize) -> Result<usize, Damage> {
         let (done, next) = match self.stage {
             Stage::Section(index) => {
                 let section = Section::ALL[index];
@@ -192,18 +220,15 @@ impl<'a> Verifier<'a> {
                 (part.len(), if last { Stage::Tensor(0) } else { Stage::Section(index + 1) })
             }
             Stage::Tensor(index) => {
-                let done = self.model.check_values(index, self.at, most).map_err(|problem| {
-                    let (layer, spec) = tensors::tensor(self.model.shape(), index);
-                    tensor(TensorName { layer, name: spec.name }, problem)
-                })?;
+                let done = self.model.check_values(index, self.at, most);
+                let done = done.map_err(|problem| Damage::Tensor { index, problem })?;
                 let last = index + 1 == tensors::tensor_count(self.model.shape());
                 (done, if last { Stage::StartState } else { Stage::Tensor(index + 1) })
             }
             Stage::StartState => {
                 let state = self.model.start_state().unwrap_or_default();
-                let name = TensorName { layer: None, name: "start state" };
-                let done = check_floats(state, self.at, most);
-                (done.map_err(|problem| tensor(name, problem))?, Stage::End)
+                let done = check_floats(state, self.at, most).map_err(Damage::StartState)?;
+                (done, Stage::End)
             }
             Stage::End => (0, Stage::End),
         };
