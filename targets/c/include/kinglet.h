@@ -383,7 +383,7 @@ KingletStatus kinglet_engine_digest(struct KingletEngine *engine,
 KingletStatus kinglet_model_verify_begin(struct KingletVerifier *verifier,
                                          const struct KingletModel *model);
 
-// Checks about `size` bytes of the model more: 4096 take a Cortex-M4 some 50,000
+// Checks about `size` bytes of the model more: 4096 take a Cortex-M4 some 20,000
 // instructions. MORE while there is something left, OK when all of it is whole.
 KingletStatus kinglet_model_verify_poll(struct KingletVerifier *verifier, size_t size);
 
@@ -404,7 +404,7 @@ KingletStatus kinglet_state_write_begin(struct KingletStateWriter *writer,
 size_t kinglet_state_write_size(const struct KingletStateWriter *writer);
 
 // Checks about `size` bytes of the file more, which must be done to the end before
-// it is read: 4096 take a Cortex-M4 some 30,000 instructions. MORE while there is
+// it is read: 4096 take a Cortex-M4 some 25,000 instructions. MORE while there is
 // something left, then OK. NON_FINITE when the state cannot be saved.
 KingletStatus kinglet_state_write_check(struct KingletStateWriter *writer,
                                         const struct KingletEngine *engine,
@@ -436,7 +436,7 @@ KingletStatus kinglet_state_load_begin(struct KingletStateLoader *loader,
                                        size_t room_size);
 
 // Takes in the bytes of the file that follow, any number: 4096 take a Cortex-M4 some
-// 40,000 instructions. MORE while the file has more, OK with the last of them. From
+// 30,000 instructions. MORE while the file has more, OK with the last of them. From
 // the first piece on until that, the engine refuses to go on or to be saved:
 // UNFINISHED; kinglet_engine_reset and kinglet_state_restore give the load up. When
 // the file is refused, the sequence is at its start.

@@ -127,7 +127,7 @@ pub unsafe extern "C" fn kinglet_model_verify_begin(
     status(unsafe { init(verifier, &[span_if_possible(model, 1), file], begin) })
 }
 
-/// Checks about `size` bytes of the model more: 4096 take a Cortex-M4 some 50,000
+/// Checks about `size` bytes of the model more: 4096 take a Cortex-M4 some 20,000
 /// instructions. MORE while there is something left, OK when all of it is whole.
 ///
 /// # Safety
@@ -191,7 +191,7 @@ pub unsafe extern "C" fn kinglet_state_write_size(writer: *const KingletStateWri
 }
 
 /// Checks about `size` bytes of the file more, which must be done to the end before
-/// it is read: 4096 take a Cortex-M4 some 30,000 instructions. MORE while there is
+/// it is read: 4096 take a Cortex-M4 some 25,000 instructions. MORE while there is
 /// something left, then OK. NON_FINITE when the state cannot be saved.
 ///
 /// # Safety
@@ -302,7 +302,7 @@ pub unsafe extern "C" fn kinglet_state_load_begin(
 }
 
 /// Takes in the bytes of the file that follow, any number: 4096 take a Cortex-M4 some
-/// 40,000 instructions. MORE while the file has more, OK with the last of them. From
+/// 30,000 instructions. MORE while the file has more, OK with the last of them. From
 /// the first piece on until that, the engine refuses to go on or to be saved:
 /// UNFINISHED; kinglet_engine_reset and kinglet_state_restore give the load up. When
 /// the file is refused, the sequence is at its start.

@@ -167,7 +167,7 @@ impl<'a> Verifier<'a> {
         self.progress
     }
 
-    /// Checks about `bytes` more bytes, at least one value: a time that `bytes` sets, about 10
+    /// Checks about `bytes` more bytes, at least one value: a time that `bytes` sets, about 5
     /// instructions a byte on a Cortex-M4.
     ///
     /// # Errors

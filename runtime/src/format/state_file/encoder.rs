@@ -7,11 +7,11 @@
 //! read(offset, out)         any bytes of the finished file, in any order
 //! ```
 //!
-//! In one pass the header would be known last. Twice costs about two instructions a byte more than
-//! that, for the copy alone goes through the bytes again, and gives three things: a state that
-//! cannot be saved is found before the flash is erased; the pages may be written in ascending order
-//! (a serial line, a card), or the first one last (a file that is torn has no magic), as each
-//! programmer of flash wants it; and a page whose write failed is read again.
+//! In one pass the header would be known last. Twice costs hardly more, because the check copies
+//! nothing and the copy checks nothing, and it gives three things: a state that cannot be saved is
+//! found before the flash is erased; the pages may be written in ascending order, as a serial line
+//! wants them, or the first one last, so that a file that is torn has no magic; and a page whose
+//! write failed is read again.
 
 use super::elements::ElementType;
 use super::error::StateFileError;
