@@ -92,6 +92,8 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
     }
 
     /// The state file of `sequence`, to be written in pieces while the engine is borrowed.
+    /// Sections lie with the caller until it is written; that of a sampler takes 8 bytes, and 8 for
+    /// each token that was counted.
     ///
     /// # Errors
     ///

@@ -336,7 +336,7 @@ fn what_goes_in_pieces_is_apart() {
     let verifier = arena.word::<KingletVerifier>(VERIFIER);
     let writer = arena.word::<KingletStateWriter>(WRITER);
     let loader = arena.word::<KingletStateLoader>(LOADER);
-    let (snapshot, room) = (arena.word::<u8>(SNAPSHOT), arena.word::<u8>(ROOM));
+    let snapshot = arena.word::<u8>(SNAPSHOT);
     let (logits, logits_size) = (arena.at::<u8>(arena.logits), arena.sizes.logits);
     let output = 8 * OUTPUT;
     let taken = arena.of_the_engine(8);

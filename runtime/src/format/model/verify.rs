@@ -188,7 +188,7 @@ impl<'a> Verifier<'a> {
             let done = self.piece(left).inspect_err(|damage| self.damage = Some(*damage))?;
             let Progress { done: before, total } = self.progress;
             // Sections of a hostile file may lie upon each other.
-            self.progress.done = (before + done).min(total - 1);
+            self.progress.done = before.saturating_add(done).min(total - 1);
             self.at += done;
             // Looking a tensor up takes its time, too.
             left = left.saturating_sub(done.max(RECORD_LEN));
