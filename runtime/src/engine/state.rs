@@ -283,8 +283,9 @@ impl<K: Kernels, S: StateElement> StateWriter<'_, '_, '_, K, S> {
 ///
 /// Until the last piece has come the sequence stands nowhere; the engine is borrowed, so that nothing
 /// is computed from it. When the file is refused, or the loader is dropped before the end, the
-/// sequence is [reset](Engine::reset). A file that can be read twice is
-/// [checked](StateDecoder) first, so that the sequence stays where it was when the file is damaged.
+/// sequence is [reset](Engine::reset); before the first piece it is as it was. A file that can be
+/// read twice is [checked](StateDecoder) first, so that the sequence stays where it was when the
+/// file is damaged. A loader that is leaked (`core::mem::forget`) resets nothing.
 ///
 /// ```
 /// use kinglet::format::state_file::StateSection;
