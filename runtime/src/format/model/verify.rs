@@ -21,7 +21,7 @@ impl<'a> Model<'a> {
     ///
     /// Names the first section or tensor that is damaged.
     pub fn verify(&self) -> Result<(), ModelError> {
-        self.verifier().finish()
+        self.verifier().finish().map_err(|damage| self.name(damage))
     }
 
     /// [`verify`](Self::verify) in pieces, for firmware that must not block.
@@ -40,7 +40,8 @@ impl<'a> Model<'a> {
             self.check_section(section, crc32(self.section(section)))
                 .map_err(|damage| self.name(damage))?;
         }
-        Verifier::new(*self, Stage::Tensor(0)).finish()
+        let values = Verifier::new(*self, Stage::Tensor(0)).finish();
+        values.map_err(|damage| self.name(damage))
     }
 
     /// Refuses a section whose CRC-32 is not the header's.
@@ -199,8 +200,9 @@ impl<'a> Verifier<'a> {
         Ok(self.progress)
     }
 
-    fn finish(mut self) -> Result<(), ModelError> {
-        while !self.poll(usize::MAX)?.is_complete() {}
+    /// The damage is named by the caller's model, of which the compiler may know more.
+    fn finish(mut self) -> Result<(), Damage> {
+        while !self.check(usize::MAX)?.is_complete() {}
         Ok(())
     }
 
