@@ -57,7 +57,11 @@ impl<'a> Model<'a> {
                 return ModelError::SectionCrc { section, found, expected };
             }
             Damage::Tensor { index, problem } => {
-                let (layer, spec) = tensors::tensor(self.shape(), index);
+                // Always enabled: this tells the compiler, which then leaves the other names out.
+                let (layer, spec) = match self.shape().architecture.enabled() {
+                    true => tensors::tensor(self.shape(), index),
+                    false => (None, &tensors::GLOBAL[0]),
+                };
                 (TensorName { layer, name: spec.name }, problem)
             }
             Damage::StartState(problem) => {
