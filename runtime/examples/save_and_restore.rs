@@ -2,8 +2,9 @@
 //!
 //! The file keeps where the sequence stands and the next token; beside them it has room for what
 //! else a text needs. Here that is the sampler, so that the text goes on as if it had not stopped.
+//! Firmware without room for the file takes `Cpu::state_writer` and `Cpu::state_loader`.
 
-use kinglet::format::state_file::{StateFile, StateSection};
+use kinglet::format::state_file::StateSection;
 use kinglet::{Cpu, Engine, Model, Requirements, Sampler, Scalar};
 
 const PROMPT: [u32; 4] = [0, 742, 694, 308];
@@ -38,22 +39,19 @@ pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     let first = tell(&mut engine, &mut sampler, last, 8)?;
 
     // Save: the state, the token that it has not taken in, and the sampler.
-    let mut elements = vec![0.0; needs.state];
-    engine.store_state(0, &mut elements)?;
     let mut snapshot = vec![0; sampler.snapshot_len()];
     sampler.snapshot(&mut snapshot)?;
     let sections = [(StateSection::Sampler, &snapshot[..])];
-    let mut file = vec![0; needs.state_file_bytes + StateFile::<f32>::sections_len(&sections)];
+    let mut file = vec![0; engine.state_file_len(&sections)];
     let next = first.last().copied();
-    StateFile::write_sections(model.header(), &elements, next, &sections, &mut file)?;
+    engine.save_state(0, next, &sections, &mut file)?;
     let expected = tell(&mut engine, &mut sampler, next.ok_or("no token")?, 16)?;
 
     // Restore, with an engine and a sampler that know nothing of the first.
     let (mut state, mut workspace) = (vec![0.0; needs.state], vec![0.0; needs.workspace]);
     let mut engine = Cpu::single(model, Scalar, &mut state, &mut workspace)?;
     let mut sampler = Sampler::new(Default::default(), 7)?;
-    let saved = StateFile::<f32>::parse(model.header(), &file)?;
-    engine.load_state(0, saved.values()?)?;
+    let saved = engine.restore_state(0, &file)?;
     sampler.restore(saved.section(StateSection::Sampler).ok_or("no sampler")?)?;
     let next = saved.next_token().ok_or("no token")?;
     assert_eq!(tell(&mut engine, &mut sampler, next, 16)?, expected);

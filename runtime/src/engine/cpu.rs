@@ -106,9 +106,9 @@ pub struct Cpu<'a, K, S = f32> {
     model: Model<'a>,
     kernels: K,
     max_batch: usize,
-    sequences: usize,
+    pub(super) sequences: usize,
     /// `[layer]` of the architecture's layer state, all sequences together.
-    states: &'a mut [S],
+    pub(super) states: &'a mut [S],
     workspace: &'a mut [f32],
 }
 
@@ -232,7 +232,7 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
         sequence * self.model.shape().width
     }
 
-    fn check_sequence(&self, sequence: usize, len: usize) -> Result<(), StateError> {
+    pub(super) fn check_sequence(&self, sequence: usize, len: usize) -> Result<(), StateError> {
         let needed = self.model.shape().state_len();
         if sequence >= self.sequences {
             return Err(StateError::Sequence { found: sequence, sequences: self.sequences });
@@ -279,6 +279,30 @@ pub(super) fn state_pieces(
             (kept..kept + len, at..at + len)
         })
     })
+}
+
+/// Where the elements of a sequence's state from number `at` on lie together, to the end of their
+/// [piece](state_pieces); of the only sequence, to the end of the state.
+pub(super) fn state_run(
+    shape: &Shape,
+    sequences: usize,
+    sequence: usize,
+    at: usize,
+) -> Range<usize> {
+    if sequences == 1 {
+        return at..shape.state_len();
+    }
+    let (width, layer_len) = (shape.width, shape.layer_state_len());
+    let in_layer = at % layer_len;
+    let (len, in_piece) = match in_layer.checked_sub(2 * width) {
+        None => (width, in_layer % width),
+        Some(in_recurrent) => {
+            let (_, len) = shape.recurrent_pieces();
+            (len, in_recurrent % len)
+        }
+    };
+    let kept = sequences * (at - in_piece) + sequence * len;
+    kept + in_piece..kept + len
 }
 
 /// Whether no value is NaN or infinite.

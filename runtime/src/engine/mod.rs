@@ -11,6 +11,7 @@
 mod cpu;
 mod first_layers;
 mod requirements;
+mod state;
 pub mod step;
 
 use core::fmt;
@@ -19,6 +20,7 @@ use core::ops::ControlFlow;
 pub use self::cpu::{Buffer, BufferError, Cpu};
 pub use self::first_layers::{FirstLayers, Stream};
 pub use self::requirements::{Requirements, checked_workspace_len, workspace_len};
+pub use self::state::{StateLoader, StateWriter};
 pub use self::step::{Progress, Step, StepCursor};
 use crate::format::shape::Shape;
 pub use crate::rwkv::batch::BatchToken;

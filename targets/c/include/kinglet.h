@@ -38,6 +38,9 @@
 // "No stop string", where a text has not ended at one.
 #define KINGLET_NO_STOP UINT32_MAX
 
+// Bytes of a state file before the state: what kinglet_state_load_begin is given.
+#define KINGLET_STATE_HEADER_SIZE 64
+
 // The result of a function: 0 is success. Unless its description says
 // otherwise, a function that fails has changed nothing.
 enum KingletStatus
@@ -103,12 +106,19 @@ enum KingletStatus
   KINGLET_STATUS_TOKENIZER_KIND = 27,
   // Something that this library has no name for.
   KINGLET_STATUS_OTHER = 28,
+<<<<<<< HEAD
   // No failure: there is more to do, so call again.
   KINGLET_STATUS_MORE = 29,
   // The hook asked to stop.
   KINGLET_STATUS_CANCELLED = 30,
   // A step of the engine is not done: poll it, reset the engine, or restore a state.
   KINGLET_STATUS_UNFINISHED = 31,
+=======
+  // The piece is done, and there are more: call again.
+  KINGLET_STATUS_MORE = 29,
+  // What is done in pieces has not come to its end, or the engine went on in between.
+  KINGLET_STATUS_UNFINISHED = 30,
+>>>>>>> state
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -154,10 +164,34 @@ typedef struct KingletEngine {
   uint64_t opaque[96];
 } KingletEngine;
 
+<<<<<<< HEAD
 // Called after each layer with the number of layers that are done, and the pointer
 // that was given along with it: to feed a watchdog, say. Returns 0 to go on, anything
 // else to stop. The engine is not to be used by it.
 typedef int32_t (*KingletHook)(void *context, size_t layers);
+=======
+// A check of a model that is done in pieces. Its contents are private; it may be
+// copied.
+typedef struct KingletVerifier {
+  uint64_t opaque[64];
+} KingletVerifier;
+
+// A state file that is written in pieces. Its contents are private.
+typedef struct KingletStateWriter {
+  uint64_t opaque[56];
+} KingletStateWriter;
+
+// A state file that is loaded in pieces. Its contents are private.
+typedef struct KingletStateLoader {
+  uint64_t opaque[40];
+} KingletStateLoader;
+
+// A sampler, which draws tokens from logits. Its contents are private; it may be
+// copied when it has no counts.
+typedef struct KingletSampler {
+  uint64_t opaque[32];
+} KingletSampler;
+>>>>>>> state
 
 // Options of a sampler: the changes to the logits before it draws.
 typedef struct KingletSamplerOptions {
@@ -177,12 +211,6 @@ typedef struct KingletSamplerOptions {
   // Share of those counts that remains after each token, 0 to 1.
   float penalty_decay;
 } KingletSamplerOptions;
-
-// A sampler, which draws tokens from logits. Its contents are private; it may be
-// copied when it has no counts.
-typedef struct KingletSampler {
-  uint64_t opaque[32];
-} KingletSampler;
 
 // A text stream, which joins the bytes of tokens to text and ends it at a stop
 // string. Its contents are private; it may be copied.
@@ -349,6 +377,7 @@ KingletStatus kinglet_engine_digest(struct KingletEngine *engine,
                                     size_t logits_size,
                                     uint32_t *digest);
 
+<<<<<<< HEAD
 // Feeds a token and writes the logits after it, a float for each id of the
 // vocabulary. `logits` may be null where none are wanted. After NON_FINITE the
 // state is unspecified: reset it, or restore one.
@@ -414,6 +443,81 @@ KingletStatus kinglet_step_begin_f16(struct KingletEngine *engine,
 // until then no other function advances or saves the engine: UNFINISHED. Without a step
 // this is INVALID_HANDLE. After NON_FINITE the step is over and the state unspecified.
 KingletStatus kinglet_step_poll(struct KingletEngine *engine, size_t budget);
+=======
+// Begins to check a model as kinglet_model_verify does, in pieces: see
+// kinglet_model_verify_poll. The model's handle is not needed afterwards.
+KingletStatus kinglet_model_verify_begin(struct KingletVerifier *verifier,
+                                         const struct KingletModel *model);
+
+// Checks about `size` bytes of the model more: 4096 take a Cortex-M4 some 20,000
+// instructions. MORE while there is something left, OK when all of it is whole.
+KingletStatus kinglet_model_verify_poll(struct KingletVerifier *verifier, size_t size);
+
+// Begins to write the state file of the sequence in pieces, without another copy of
+// the state: check it to the end by kinglet_state_write_check, then read it in any
+// order by kinglet_state_write_read. `next` is as in kinglet_state_save. `snapshot`
+// is null, or what kinglet_sampler_snapshot wrote: it goes into the file, and stays
+// where it is until that is written.
+//
+// Until then the engine stands still: any step ends the job with UNFINISHED.
+KingletStatus kinglet_state_write_begin(struct KingletStateWriter *writer,
+                                        const struct KingletEngine *engine,
+                                        uint32_t next,
+                                        const uint8_t *snapshot,
+                                        size_t snapshot_size);
+
+// Bytes of the file that a writer was begun for; 0 when it is none.
+size_t kinglet_state_write_size(const struct KingletStateWriter *writer);
+
+// Checks about `size` bytes of the file more, which must be done to the end before
+// it is read: 4096 take a Cortex-M4 some 25,000 instructions. MORE while there is
+// something left, then OK. NON_FINITE when the state cannot be saved.
+KingletStatus kinglet_state_write_check(struct KingletStateWriter *writer,
+                                        const struct KingletEngine *engine,
+                                        size_t size);
+
+// Copies the bytes of the file from `offset` on to `buffer`, as many as there are and
+// it has room for, and writes their number to `read`: 0 beyond the end. Pages may be
+// read and written in any order; when the first one is written last, there is no
+// file before all of it is there. UNFINISHED before the file has been checked.
+KingletStatus kinglet_state_write_read(const struct KingletStateWriter *writer,
+                                       const struct KingletEngine *engine,
+                                       size_t offset,
+                                       uint8_t *buffer,
+                                       size_t size,
+                                       size_t *read);
+
+// Begins to load a state file of `file_size` bytes in pieces. `header` is its first
+// KINGLET_STATE_HEADER_SIZE bytes, and is not needed afterwards; give the others to
+// kinglet_state_load_next. When the header is refused, nothing has changed.
+//
+// `room` is null, or a buffer for the sampler's snapshot, of 8 bytes more than
+// kinglet_sampler_snapshot_size can be: the loader's until kinglet_state_load_end.
+// Other sections are checked and passed over.
+KingletStatus kinglet_state_load_begin(struct KingletStateLoader *loader,
+                                       const struct KingletEngine *engine,
+                                       const uint8_t *header,
+                                       size_t file_size,
+                                       uint8_t *room,
+                                       size_t room_size);
+
+// Takes in the bytes of the file that follow, any number: 4096 take a Cortex-M4 some
+// 30,000 instructions. MORE while the file has more, OK with the last of them. From
+// the first piece on until that, the engine refuses to go on or to be saved:
+// UNFINISHED; kinglet_engine_reset and kinglet_state_restore give the load up. When
+// the file is refused, the sequence is at its start.
+KingletStatus kinglet_state_load_next(struct KingletStateLoader *loader,
+                                      struct KingletEngine *engine,
+                                      const uint8_t *bytes,
+                                      size_t size);
+
+// Writes the token to feed next, or KINGLET_NO_TOKEN, to `next`, and lets the sampler
+// go on where it was, if the file has its snapshot and there was room for it; both
+// may be null. UNFINISHED before the whole file has been loaded.
+KingletStatus kinglet_state_load_end(const struct KingletStateLoader *loader,
+                                     uint32_t *next,
+                                     struct KingletSampler *sampler);
+>>>>>>> state
 
 // The options for a model of all purposes, which the RWKV-7 G1 release recommends:
 // temperature 1, top-p 0.5, top-k 100, no penalties. With a model at hand, take
@@ -462,6 +566,23 @@ KingletStatus kinglet_sampler_ban(struct KingletSampler *sampler, uint32_t token
 
 // Allows a token again.
 KingletStatus kinglet_sampler_unban(struct KingletSampler *sampler, uint32_t token);
+
+// Bytes of the sampler's snapshot as it stands: 8, and 8 for each token that was
+// counted. 0 when `sampler` is none.
+size_t kinglet_sampler_snapshot_size(const struct KingletSampler *sampler);
+
+// Writes where the sampler stands, its generator and counts, to the front of
+// `snapshot`, which has `size` bytes, at least kinglet_sampler_snapshot_size: what a
+// saved text goes on with as if it had not stopped. Options and bans are not in it.
+KingletStatus kinglet_sampler_snapshot(const struct KingletSampler *sampler,
+                                       uint8_t *snapshot,
+                                       size_t size);
+
+// Lets the sampler go on from a snapshot of `size` bytes. Counts of tokens that it does
+// not count are left out. STATE_DAMAGED when it is none; the sampler is then as it was.
+KingletStatus kinglet_sampler_restore(struct KingletSampler *sampler,
+                                      const uint8_t *snapshot,
+                                      size_t size);
 
 // Makes a stream at the start of a text.
 KingletStatus kinglet_text_init(struct KingletText *text);

@@ -20,7 +20,9 @@ use core::ops::{ControlFlow, Range};
 use core::ptr;
 
 use kinglet::engine::{BatchToken, Cpu};
+use kinglet::format::Progress;
 use kinglet::format::crc32::Crc32;
+use kinglet::format::state_file::{KeptSections, StateDecoder, StateFileError};
 use kinglet::num::state_dtype::{StateElement, f16};
 
 use crate::KINGLET_NO_TOKEN;
@@ -57,9 +59,70 @@ pub(crate) struct Engine {
     kernels: KernelName,
     /// Where the model, the state and the workspace lie.
     taken: [Range<usize>; 3],
+    /// How often the state has changed: what a state that is saved or loaded in pieces goes by.
+    changes: u32,
+    /// Whether the state is loaded in pieces, and not all of them have come.
+    loading: bool,
 }
 
 impl Engine {
+    /// The sequence, unless it is half loaded or a step of it goes on.
+    pub(crate) fn sequence(&self) -> Result<&AnyCpu, KingletStatus> {
+        let unfinished = self.loading || self.pending.is_some();
+        if unfinished { Err(KingletStatus::Unfinished) } else { Ok(&self.cpu) }
+    }
+
+    /// The sequence, to go on.
+    pub(crate) fn advance(&mut self) -> Result<&mut dyn Sequence, KingletStatus> {
+        self.sequence()?;
+        self.changes = self.changes.wrapping_add(1);
+        Ok(self.cpu.get_mut())
+    }
+
+    /// Back to the start, wherever it stood.
+    fn reset(&mut self) -> Result<(), KingletStatus> {
+        self.loading = false;
+        self.pending = None;
+        self.advance()?.reset()
+    }
+
+    /// Goes on from a whole state file; the token to feed next.
+    fn restore(&mut self, file: &[u8]) -> Result<Option<u32>, KingletStatus> {
+        let next = self.cpu.get_mut().restore(file)?;
+        self.changes = self.changes.wrapping_add(1);
+        self.loading = false;
+        self.pending = None;
+        Ok(next)
+    }
+
+    /// Takes in a piece of a state file.
+    pub(crate) fn load(
+        &mut self,
+        decoder: &mut StateDecoder,
+        sections: &mut KeptSections<'_>,
+        bytes: &[u8],
+    ) -> Result<Progress, StateFileError> {
+        self.changes = self.changes.wrapping_add(1);
+        self.pending = None;
+        let fed = self.cpu.feed_state(decoder, sections, bytes);
+        self.loading = fed.is_ok_and(|progress| !progress.is_complete());
+        fed
+    }
+
+    /// The engine of the core, in whatever state it is.
+    pub(crate) fn cpu(&self) -> &AnyCpu {
+        &self.cpu
+    }
+
+    pub(crate) fn changes(&self) -> u32 {
+        self.changes
+    }
+
+    /// Where the model, the state and the workspace lie.
+    pub(crate) fn taken(&self) -> &[Range<usize>; 3] {
+        &self.taken
+    }
+
     pub(crate) fn vocab(&self) -> usize {
         self.cpu.get().model().shape().vocab
     }
@@ -76,28 +139,9 @@ impl Engine {
         span(logits, self.vocab())
     }
 
-    /// Where the model, the state and the workspace lie.
-    pub(crate) fn taken(&self) -> &[Range<usize>; 3] {
-        &self.taken
-    }
-
-    /// The sequence, if no step of it goes on.
-    pub(crate) fn idle(&mut self) -> Result<&mut dyn Sequence, KingletStatus> {
-        match self.pending {
-            None => Ok(self.cpu.get_mut()),
-            Some(_) => Err(KingletStatus::Unfinished),
-        }
-    }
-
     /// The engine, and the step that goes on.
     pub(crate) fn stepping(&mut self) -> (&mut AnyCpu, &mut Option<Pending>) {
         (&mut self.cpu, &mut self.pending)
-    }
-
-    /// Back to the start; a step that goes on is given up.
-    fn reset(&mut self) -> Result<(), KingletStatus> {
-        self.pending = None;
-        self.cpu.get_mut().reset()
     }
 
     /// Refuses buffers that overlap each other, the engine's handle, or what it computes with.
@@ -225,7 +269,14 @@ unsafe fn make<S: Typed>(
         let name = KernelName::of(&kernels);
         let cpu = Cpu::new(loaded.model, kernels, batch, state, workspace)?;
         let [_, taken @ ..] = others.clone();
-        Ok(Engine { cpu: S::any(cpu), pending: None, kernels: name, taken })
+        Ok(Engine {
+            cpu: S::any(cpu),
+            pending: None,
+            kernels: name,
+            taken,
+            changes: 0,
+            loading: false,
+        })
     };
     // SAFETY: the caller's promise about `engine`.
     unsafe { init(engine, &others, make) }
@@ -282,10 +333,7 @@ pub unsafe extern "C" fn kinglet_state_save(
     };
     status(pointers.and_then(|(engine, file)| {
         let next = (next != KINGLET_NO_TOKEN).then_some(next);
-        match engine.pending {
-            None => engine.cpu.get().save(next, file),
-            Some(_) => Err(KingletStatus::Unfinished),
-        }
+        engine.sequence()?.get().save(next, file)
     }))
 }
 
@@ -318,8 +366,7 @@ pub unsafe extern "C" fn kinglet_state_restore(
         Ok((slice(file, size)?, next, get_mut(engine)?))
     });
     status(pointers.and_then(|(file, next, engine)| {
-        let found = engine.cpu.get_mut().restore(file)?;
-        engine.pending = None;
+        let found = engine.restore(file)?;
         if let Some(next) = next {
             *next = found.unwrap_or(KINGLET_NO_TOKEN);
         }
@@ -357,14 +404,14 @@ pub unsafe extern "C" fn kinglet_engine_digest(
         Ok((slice_mut(logits, vocab)?, output(digest)?, get_mut(engine)?))
     });
     status(pointers.and_then(|(logits, digest, engine)| {
-        engine.idle()?.reset()?;
+        engine.reset()?;
         let vocab = engine.vocab() as u64;
         let mut crc = Crc32::new();
         for i in 0..count as u64 {
             let token = (i % vocab * 7919 + 1) % vocab;
             let token = BatchToken { token: token as u32, sequence: 0, logits: true };
             let no_hook = &mut |_| ControlFlow::Continue(());
-            engine.cpu.get_mut().forward(&[token], logits, no_hook)?;
+            engine.advance()?.forward(&[token], logits, no_hook)?;
             for logit in &*logits {
                 crc = crc.update(&logit.to_le_bytes());
             }

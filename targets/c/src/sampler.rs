@@ -10,7 +10,7 @@ use core::ops::Range;
 use kinglet::sampler::{Sampler, SamplerOptions, is_uncounted};
 
 use crate::handle::{Handle, get, get_mut, init};
-use crate::memory::{all_disjoint, apart, output, place, slice_mut, span, span_if_possible};
+use crate::memory::{all_disjoint, apart, output, place, slice, slice_mut, span, span_if_possible};
 use crate::model::KingletModel;
 use crate::status::{KingletStatus, status};
 
@@ -37,6 +37,18 @@ pub(crate) struct SamplerState {
     sampler: Sampler<&'static mut [f32]>,
     /// Where the counts lie.
     counts: Range<usize>,
+}
+
+impl SamplerState {
+    /// Where the counts lie.
+    pub(crate) fn counts(&self) -> &Range<usize> {
+        &self.counts
+    }
+
+    /// Goes on from a snapshot.
+    pub(crate) fn restore(&mut self, snapshot: &[u8]) -> Result<(), KingletStatus> {
+        Ok(self.sampler.restore(snapshot)?)
+    }
 }
 
 /// Options of a sampler: the changes to the logits before it draws.
@@ -259,4 +271,64 @@ pub unsafe extern "C" fn kinglet_sampler_unban(
     // SAFETY: the caller's promise.
     let state = unsafe { get_mut(sampler) };
     status(state.map(|state| state.sampler.unban(token)))
+}
+
+/// Bytes of the sampler's snapshot as it stands: 8, and 8 for each token that was
+/// counted. 0 when `sampler` is none.
+///
+/// # Safety
+///
+/// The pointer is to a sampler.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_sampler_snapshot_size(sampler: *const KingletSampler) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { get(sampler) }.map_or(0, |state| state.sampler.snapshot_len())
+}
+
+/// Writes where the sampler stands, its generator and counts, to the front of
+/// `snapshot`, which has `size` bytes, at least kinglet_sampler_snapshot_size: what a
+/// saved text goes on with as if it had not stopped. Options and bans are not in it.
+///
+/// # Safety
+///
+/// The pointers and lengths are what they say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_sampler_snapshot(
+    sampler: *const KingletSampler,
+    snapshot: *mut u8,
+    size: usize,
+) -> KingletStatus {
+    // SAFETY: the caller's promise, and apart.
+    let pointers = unsafe {
+        get(sampler).and_then(|state| {
+            all_disjoint(&[state.counts.clone(), span(sampler, 1)?, span(snapshot, size)?])?;
+            Ok((state, slice_mut(snapshot, size)?))
+        })
+    };
+    status(pointers.and_then(|(state, snapshot)| {
+        state.sampler.snapshot(snapshot)?;
+        Ok(())
+    }))
+}
+
+/// Lets the sampler go on from a snapshot of `size` bytes. Counts of tokens that it does
+/// not count are left out. STATE_DAMAGED when it is none; the sampler is then as it was.
+///
+/// # Safety
+///
+/// The pointers and lengths are what they say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_sampler_restore(
+    sampler: *mut KingletSampler,
+    snapshot: *const u8,
+    size: usize,
+) -> KingletStatus {
+    // SAFETY: the caller's promise, and apart.
+    let pointers = unsafe {
+        get(sampler).map(|state| state.counts.clone()).and_then(|counts| {
+            all_disjoint(&[counts, span(sampler, 1)?, span(snapshot, size)?])?;
+            Ok((slice(snapshot, size)?, get_mut(sampler)?))
+        })
+    };
+    status(pointers.and_then(|(snapshot, state)| state.restore(snapshot)))
 }

@@ -1,8 +1,11 @@
 //! The engine of the core behind a handle, whichever type it keeps its state in.
 
-use kinglet::engine::{BatchToken, Cpu, Engine, Hook, Progress, StepCursor};
+use kinglet::engine::{BatchToken, Cpu, Engine, Hook, Progress as StepProgress, StepCursor};
+use kinglet::format::Progress;
 use kinglet::format::model::Model;
-use kinglet::format::state_file::StateFile;
+use kinglet::format::state_file::{
+    HEADER_LEN, KeptSections, StateDecoder, StateEncoder, StateFile, StateFileError, StateSection,
+};
 use kinglet::num::state_dtype::{StateElement, f16};
 
 use crate::kernels::KernelSet;
@@ -95,7 +98,7 @@ pub(crate) type Resume = fn(
     &mut [f32],
     &mut StepCursor,
     usize,
-) -> Result<Progress, KingletStatus>;
+) -> Result<StepProgress, KingletStatus>;
 
 /// A step that was begun and is not done.
 #[derive(Debug)]
@@ -113,6 +116,83 @@ pub(crate) struct Pending {
 pub(crate) enum Either {
     F32(Cpu<'static, KernelSet, f32>),
     F16(Cpu<'static, KernelSet, f16>),
+}
+
+/// `$f` of the engine, whichever it is.
+macro_rules! either {
+    ($either:expr, $cpu:ident => $f:expr) => {
+        match $either {
+            Either::F32($cpu) => $f,
+            Either::F16($cpu) => $f,
+        }
+    };
+}
+
+/// States in pieces, which a program that has them whole does not link. The little that differs
+/// between the types is linked for both.
+impl AnyCpu {
+    /// A state file to be written: see [`StateEncoder::new`].
+    pub(crate) fn encoder<'s>(
+        &self,
+        next: Option<u32>,
+        sections: &[(StateSection, &'s [u8])],
+    ) -> Result<StateEncoder<'s>, StateFileError> {
+        either!(&self.cpu, cpu => encoder(cpu, next, sections))
+    }
+
+    /// A state file to be loaded: see [`StateDecoder::new`].
+    pub(crate) fn decoder(
+        &self,
+        header: &[u8; HEADER_LEN],
+        len: usize,
+    ) -> Result<StateDecoder, StateFileError> {
+        either!(&self.cpu, cpu => decoder(cpu, header, len))
+    }
+
+    /// See [`Cpu::check_state`].
+    pub(crate) fn check_state(
+        &self,
+        encoder: &mut StateEncoder<'_>,
+        bytes: usize,
+    ) -> Result<Progress, StateFileError> {
+        either!(&self.cpu, cpu => cpu.check_state(0, encoder, bytes))
+    }
+
+    /// See [`Cpu::read_state`].
+    pub(crate) fn read_state(
+        &self,
+        encoder: &StateEncoder<'_>,
+        offset: usize,
+        out: &mut [u8],
+    ) -> Result<usize, StateFileError> {
+        either!(&self.cpu, cpu => cpu.read_state(0, encoder, offset, out))
+    }
+
+    /// See [`Cpu::feed_state`].
+    pub(crate) fn feed_state(
+        &mut self,
+        decoder: &mut StateDecoder,
+        sections: &mut KeptSections<'_>,
+        bytes: &[u8],
+    ) -> Result<Progress, StateFileError> {
+        either!(&mut self.cpu, cpu => cpu.feed_state(0, decoder, sections, bytes))
+    }
+}
+
+fn encoder<'s, S: StateElement>(
+    cpu: &Cpu<'static, KernelSet, S>,
+    next: Option<u32>,
+    sections: &[(StateSection, &'s [u8])],
+) -> Result<StateEncoder<'s>, StateFileError> {
+    StateEncoder::new::<S>(cpu.model().header(), next, sections)
+}
+
+fn decoder<S: StateElement>(
+    cpu: &Cpu<'static, KernelSet, S>,
+    header: &[u8; HEADER_LEN],
+    len: usize,
+) -> Result<StateDecoder, StateFileError> {
+    StateDecoder::new::<S>(cpu.model().header(), header, len)
 }
 
 impl AnyCpu {
@@ -141,7 +221,7 @@ impl AnyCpu {
         logits: &mut [f32],
         cursor: &mut StepCursor,
         budget: usize,
-    ) -> Result<Progress, KingletStatus> {
+    ) -> Result<StepProgress, KingletStatus> {
         resume(&mut self.cpu, tokens, logits, cursor, budget)
     }
 }

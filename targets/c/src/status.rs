@@ -9,7 +9,7 @@ use core::ffi::{CStr, c_char};
 use kinglet::engine::{BufferError, StateError, StepError};
 use kinglet::format::model::ModelError;
 use kinglet::format::state_file::StateFileError;
-use kinglet::sampler::{BanError, OptionsError, SampleError};
+use kinglet::sampler::{BanError, OptionsError, SampleError, SnapshotError};
 use kinglet::tokenizer::TokenizerError;
 
 /// The result of a function: 0 is success. Unless its description says
@@ -75,11 +75,11 @@ pub enum KingletStatus {
     TokenizerKind = 27,
     /// Something that this library has no name for.
     Other = 28,
-    /// No failure: there is more to do, so call again.
+    /// The piece is done, and there are more: call again.
     More = 29,
     /// The hook asked to stop.
     Cancelled = 30,
-    /// A step of the engine is not done: poll it, reset the engine, or restore a state.
+    /// What is done in pieces has not come to its end, or the engine went on in between.
     Unfinished = 31,
 }
 
@@ -154,9 +154,11 @@ impl KingletStatus {
             Self::Architecture => c"the library was built without the model's architecture",
             Self::TokenizerKind => c"the library was built without the model's kind of tokenizer",
             Self::Other => c"unknown error",
-            Self::More => c"there is more to do",
+            Self::More => c"there are more pieces",
             Self::Cancelled => c"the hook asked to stop",
-            Self::Unfinished => c"a step is not done",
+            Self::Unfinished => {
+                c"what is done in pieces has not come to its end, or the engine went on in between"
+            }
         }
     }
 }
@@ -252,6 +254,8 @@ impl From<StateFileError> for KingletStatus {
             StateFileError::NonFinite { .. } => Self::NonFinite,
             StateFileError::Buffer { .. } => Self::BufferTooSmall,
             StateFileError::Misaligned { .. } => Self::Misaligned,
+            StateFileError::Incomplete { .. } => Self::Unfinished,
+            StateFileError::Sequence { .. } | StateFileError::Device => Self::Other,
             _ => Self::StateDamaged,
         }
     }
@@ -274,6 +278,15 @@ impl From<SampleError> for KingletStatus {
             SampleError::CountsTooShort { .. } => Self::Counts,
             SampleError::TooManyLogits => Self::Length,
             _ => Self::Other,
+        }
+    }
+}
+
+impl From<SnapshotError> for KingletStatus {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Buffer { .. } => Self::BufferTooSmall,
+            _ => Self::StateDamaged,
         }
     }
 }

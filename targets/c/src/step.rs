@@ -103,7 +103,7 @@ pub unsafe extern "C" fn kinglet_engine_step_with(
     };
     status(pointers.and_then(|(logits, engine)| {
         let token = BatchToken { token, sequence: 0, logits: !logits.is_empty() };
-        engine.idle()?.forward(&[token], logits, hook)
+        engine.advance()?.forward(&[token], logits, hook)
     }))
 }
 
@@ -140,7 +140,8 @@ pub unsafe extern "C" fn kinglet_engine_prefill_with(
         Ok((slice(tokens, count)?, slice_mut(logits, vocab)?, get_mut(engine)?))
     });
     status(
-        pointers.and_then(|(tokens, logits, engine)| engine.idle()?.prefill(tokens, logits, hook)),
+        pointers
+            .and_then(|(tokens, logits, engine)| engine.advance()?.prefill(tokens, logits, hook)),
     )
 }
 
@@ -235,7 +236,7 @@ unsafe fn begin<S: Typed>(
     if token as usize >= engine.vocab() {
         return Err(KingletStatus::Token);
     }
-    engine.idle()?;
+    engine.advance()?;
     let (cpu, pending) = engine.stepping();
     let resume = cpu.resume_of::<S>().ok_or(KingletStatus::StateType)?;
     let token = BatchToken { token, sequence: 0, logits: len > 0 };

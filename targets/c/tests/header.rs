@@ -10,7 +10,7 @@ fn the_header_is_current() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = cbindgen::Config::from_file(folder.join("cbindgen.toml")).expect("the config");
     let mut builder = cbindgen::Builder::new().with_config(config);
-    for file in ["limits", "status", "model", "engine", "step", "sampler", "text"] {
+    for file in ["limits", "status", "model", "engine", "step", "pieces", "sampler", "text"] {
         builder = builder.with_src(folder.join(format!("src/{file}.rs")));
     }
     let mut current = Vec::new();

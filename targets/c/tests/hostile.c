@@ -155,6 +155,105 @@ static void null_pointers(World *w) {
     OK(kinglet_engine_prefill(w->engine, NULL, 0, w->logits, w->logits_size));
 }
 
+// Jobs in pieces: out of order, beyond the ends, with other handles, torn at every place.
+static void pieces(World *w) {
+    KingletVerifier *verifier = malloc(sizeof *verifier);
+    KingletStateWriter *writer = malloc(sizeof *writer);
+    KingletStateLoader *loader = malloc(sizeof *loader);
+    uint8_t *page = malloc(100), *room = malloc(24), *snapshot = malloc(8);
+    uint32_t next = 0;
+    size_t read = 0;
+    REFUSED(NULL_POINTER, kinglet_model_verify_begin(NULL, w->model));
+    REFUSED(NULL_POINTER, kinglet_model_verify_begin(verifier, NULL));
+    REFUSED(NULL_POINTER, kinglet_model_verify_poll(NULL, 1));
+    REFUSED(INVALID_HANDLE, kinglet_model_verify_poll(verifier, 1));
+    OK(kinglet_model_verify_begin(verifier, w->model));
+    for (size_t i = 0; i < 9; i++) REFUSED(MORE, kinglet_model_verify_poll(verifier, i));
+    OK(kinglet_model_verify_poll(verifier, SIZE_MAX));
+    OK(kinglet_model_verify_poll(verifier, 0));
+
+    REFUSED(NULL_POINTER, kinglet_sampler_snapshot(w->sampler, NULL, 8));
+    REFUSED(NULL_POINTER, kinglet_sampler_restore(w->sampler, NULL, 8));
+    REFUSED(BUFFER_TOO_SMALL, kinglet_sampler_snapshot(w->sampler, snapshot, 7));
+    IS(0, kinglet_sampler_snapshot_size(NULL));
+    IS(8, kinglet_sampler_snapshot_size(w->sampler));
+    OK(kinglet_sampler_snapshot(w->sampler, snapshot, 8));
+    REFUSED(STATE_DAMAGED, kinglet_sampler_restore(w->sampler, snapshot, 7));
+    REFUSED(STATE_DAMAGED, kinglet_sampler_restore(w->sampler, NULL, 0));
+    OK(kinglet_sampler_restore(w->sampler, snapshot, 8));
+
+    REFUSED(NULL_POINTER, kinglet_state_write_begin(NULL, w->engine, 5, snapshot, 8));
+    REFUSED(NULL_POINTER, kinglet_state_write_begin(writer, NULL, 5, snapshot, 8));
+    REFUSED(NULL_POINTER, kinglet_state_write_begin(writer, w->engine, 5, NULL, 8));
+    REFUSED(LENGTH, kinglet_state_write_begin(writer, w->engine, 5, snapshot, SIZE_MAX));
+    REFUSED(TOKEN, kinglet_state_write_begin(writer, w->engine, UINT32_MAX - 1, NULL, 0));
+    REFUSED(INVALID_HANDLE, kinglet_state_write_check(writer, w->engine, 1));
+    IS(0, kinglet_state_write_size(writer));
+    OK(kinglet_state_write_begin(writer, w->engine, 5, snapshot, 8));
+    size_t size = kinglet_state_write_size(writer);
+    IS((long)w->saved_size + 16, size);
+    REFUSED(UNFINISHED, kinglet_state_write_read(writer, w->engine, 0, page, 100, &read));
+    REFUSED(NULL_POINTER, kinglet_state_write_check(writer, NULL, 1));
+    REFUSED(MORE, kinglet_state_write_check(writer, w->engine, 0));
+    REFUSED(MORE, kinglet_state_write_check(writer, w->engine, 1));
+    OK(kinglet_state_write_check(writer, w->engine, SIZE_MAX));
+    REFUSED(NULL_POINTER, kinglet_state_write_read(writer, w->engine, 0, NULL, 100, &read));
+    REFUSED(NULL_POINTER, kinglet_state_write_read(writer, w->engine, 0, page, 100, NULL));
+    REFUSED(LENGTH, kinglet_state_write_read(writer, w->engine, 0, page, SIZE_MAX, &read));
+    size_t beyond[] = {size, size + 1, SIZE_MAX - 1, SIZE_MAX};
+    for (size_t i = 0; i < 4; i++) {
+        OK(kinglet_state_write_read(writer, w->engine, beyond[i], page, 100, &read));
+        IS(0, read);
+    }
+    uint8_t *file = malloc(size);
+    for (size_t at = 0; at < size; at += read) {
+        OK(kinglet_state_write_read(writer, w->engine, at, page, 100, &read));
+        memcpy(file + at, page, read);
+    }
+
+#define BEGIN(size) kinglet_state_load_begin(loader, w->engine, file, size, room, 24)
+    REFUSED(NULL_POINTER, kinglet_state_load_begin(NULL, w->engine, file, size, room, 24));
+    REFUSED(NULL_POINTER, kinglet_state_load_begin(loader, NULL, file, size, room, 24));
+    REFUSED(NULL_POINTER, kinglet_state_load_begin(loader, w->engine, NULL, size, room, 24));
+    REFUSED(LENGTH, kinglet_state_load_begin(loader, w->engine, file, size, room, SIZE_MAX));
+    REFUSED(STATE_DAMAGED, BEGIN(0));
+    REFUSED(STATE_DAMAGED, BEGIN(w->saved_size - 1));
+    REFUSED(INVALID_HANDLE, kinglet_state_load_next(loader, w->engine, file + 64, 1));
+    OK(BEGIN(SIZE_MAX));
+    REFUSED(NULL_POINTER, kinglet_state_load_next(loader, w->engine, NULL, 1));
+    REFUSED(LENGTH, kinglet_state_load_next(loader, w->engine, file, SIZE_MAX));
+    REFUSED(UNFINISHED, kinglet_state_load_end(loader, &next, w->sampler));
+    // A file that ends inside a section, and one that goes on.
+    OK(BEGIN(size - 1));
+    IS(1, kinglet_state_load_next(loader, w->engine, file + 64, size - 65) != KINGLET_STATUS_OK);
+    OK(BEGIN(size));
+    REFUSED(MORE, kinglet_state_load_next(loader, w->engine, file + 64, size - 65));
+    REFUSED(UNFINISHED, kinglet_engine_step(w->engine, 1, w->logits, w->logits_size));
+    REFUSED(UNFINISHED, kinglet_state_save(w->engine, 1, w->saved, w->saved_size));
+    REFUSED(STATE_DAMAGED, kinglet_state_load_next(loader, w->engine, file + size - 2, 2));
+    OK(kinglet_engine_step(w->engine, 1, w->logits, w->logits_size));
+    for (size_t at = 64; at < size; at += 4099) {
+        file[at] ^= 0x20;
+        OK(BEGIN(size));
+        int status = KINGLET_STATUS_MORE;
+        for (size_t from = 64; from < size && status == KINGLET_STATUS_MORE; from += 1013)
+            status = kinglet_state_load_next(loader, w->engine, file + from,
+                                             size - from < 1013 ? size - from : 1013);
+        IS(1, status != KINGLET_STATUS_OK && status != KINGLET_STATUS_MORE);
+        file[at] ^= 0x20;
+    }
+    OK(BEGIN(size));
+    for (size_t from = 64; from < size; from++)
+        IS(from + 1 < size ? KINGLET_STATUS_MORE : KINGLET_STATUS_OK,
+           kinglet_state_load_next(loader, w->engine, file + from, 1));
+    REFUSED(NULL_POINTER, kinglet_state_load_end(NULL, &next, w->sampler));
+    OK(kinglet_state_load_end(loader, NULL, NULL));
+    OK(kinglet_state_load_end(loader, &next, w->sampler));
+    IS(5, next);
+    void *all[] = {verifier, writer, loader, page, room, snapshot, file};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+}
+
 static void addresses(World *w) {
     char *shifted = aligned(w->file_size + w->workspace_size + w->saved_size + 64);
     uint32_t next;
@@ -419,7 +518,7 @@ int main(int count, char **names) {
     if (fread(file, 1, size, stream) != size) return 2;
     fclose(stream);
     void (*parts[])(World *) = {null_pointers, addresses, memory_without_handles, lengths,
-                                overlaps,      damage,    texts};
+                                overlaps,      damage,    texts,                  pieces};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         World world = begin(file, size);
         parts[i](&world);

@@ -19,6 +19,11 @@ const SAMPLER: usize = 400;
 const TEXT: usize = 500;
 const OUTPUT: usize = 600;
 const TOKENS: usize = 620;
+const WRITER: usize = 700;
+const LOADER: usize = 780;
+const VERIFIER: usize = 840;
+const SNAPSHOT: usize = 920;
+const ROOM: usize = 940;
 const COUNTS: usize = 1000;
 
 /// A model file in memory that can be written, with handles and buffers, all apart.
@@ -321,6 +326,87 @@ fn what_an_engine_reads_and_writes_is_apart() {
         assert_eq!(kinglet_state_restore(engine, file, file_size, arena.at(output)), Status::Ok);
         assert_eq!(*arena.at::<u32>(output), 5);
         assert_eq!(kinglet_engine_step(engine, 5, logits, logits_size), Status::Ok);
+    }
+}
+
+#[test]
+fn what_goes_in_pieces_is_apart() {
+    let arena = Arena::new();
+    let (model, engine, sampler) = (arena.model(), arena.engine(), arena.sampler());
+    let verifier = arena.word::<KingletVerifier>(VERIFIER);
+    let writer = arena.word::<KingletStateWriter>(WRITER);
+    let loader = arena.word::<KingletStateLoader>(LOADER);
+    let snapshot = arena.word::<u8>(SNAPSHOT);
+    let (logits, logits_size) = (arena.at::<u8>(arena.logits), arena.sizes.logits);
+    let output = 8 * OUTPUT;
+    let taken = arena.of_the_engine(8);
+    let of = |word: usize, size: usize| [8 * word, 8 * word + size - 8];
+    let (snapshot_at, room_at) = (of(SNAPSHOT, 16), of(ROOM, 64));
+    let (of_writer, of_loader) =
+        (of(WRITER, size_of::<KingletStateWriter>()), of(LOADER, size_of::<KingletStateLoader>()));
+    let of_sampler = [of(SAMPLER, size_of::<KingletSampler>()), of(COUNTS, 4 * 512)].concat();
+    // SAFETY: pointers into the arena, which is as large as they say.
+    unsafe {
+        arena.refuses("verifier", &arena.of_the_model(), |verifier| {
+            kinglet_model_verify_begin(arena.at(verifier), model)
+        });
+        assert_eq!(kinglet_model_verify_begin(verifier, model), Status::Ok);
+        assert_eq!(kinglet_model_verify_poll(verifier, 1), Status::More);
+
+        arena.refuses("snapshot", &of_sampler, |snapshot| {
+            kinglet_sampler_snapshot(sampler, arena.at(snapshot), 64)
+        });
+        arena.refuses("restored snapshot", &of_sampler, |snapshot| {
+            kinglet_sampler_restore(sampler, arena.at(snapshot), 64)
+        });
+        assert_eq!(kinglet_sampler_snapshot(sampler, snapshot, 16), Status::Ok);
+
+        arena.refuses("writer", &[&taken[..], &snapshot_at].concat(), |writer| {
+            kinglet_state_write_begin(arena.at(writer), engine, 5, snapshot, 16)
+        });
+        assert_eq!(kinglet_state_write_begin(writer, engine, 5, snapshot, 16), Status::Ok);
+        arena.refuses("checked writer", &taken, |writer| {
+            kinglet_state_write_check(arena.at(writer), engine, 64)
+        });
+        assert_eq!(kinglet_state_write_check(writer, engine, usize::MAX), Status::Ok);
+        let read: *mut usize = arena.at(output);
+        let places = [&taken[..], &of_writer, &snapshot_at].concat();
+        arena.refuses("read bytes", &[&places[..], &[output]].concat(), |bytes| {
+            kinglet_state_write_read(writer, engine, 0, arena.at(bytes), 8, read)
+        });
+        arena.refuses("number of bytes", &[&places[..], &[arena.logits]].concat(), |read| {
+            kinglet_state_write_read(writer, engine, 0, logits, 256, arena.at(read))
+        });
+        assert_eq!(kinglet_state_write_read(writer, engine, 0, logits, 256, read), Status::Ok);
+
+        // The file of the sequence, of which a part lies where the logits are.
+        let before = arena.saved();
+        let (header, size) = (arena.at::<u8>(arena.state_file), arena.sizes.state_file);
+        let begin = |loader: usize, room: usize| {
+            let (loader, room) = (arena.at(loader), arena.at(room));
+            kinglet_state_load_begin(loader, engine, header, size, room, 64)
+        };
+        let places = [&taken[..], &[arena.state_file]].concat();
+        let loaders = [&places[..], &room_at].concat();
+        arena.refuses("loader", &loaders, |loader| begin(loader, 8 * ROOM));
+        *loader.cast::<u64>() = 0;
+        arena.refuses("room", &places, |room| begin(8 * LOADER, room));
+        assert_eq!(begin(8 * LOADER, 8 * ROOM), Status::Ok);
+        let places = [&taken[..], &of_loader, &room_at].concat();
+        arena.refuses("piece", &places, |bytes| {
+            kinglet_state_load_next(loader, engine, arena.at(bytes), 64)
+        });
+        assert!(arena.saved() == before, "the state is changed");
+        let rest = header.add(KINGLET_STATE_HEADER_SIZE);
+        let size = size - KINGLET_STATE_HEADER_SIZE;
+        assert_eq!(kinglet_state_load_next(loader, engine, rest, size), Status::Ok);
+        let places = [&of_loader[..], &room_at, &of_sampler].concat();
+        arena.refuses("next token", &places, |next| {
+            kinglet_state_load_end(loader, arena.at(next), sampler)
+        });
+        assert_eq!(kinglet_state_load_end(loader, arena.at(output), sampler), Status::Ok);
+        assert_eq!(*arena.at::<u32>(output), 5);
+        assert!(logits_size > 256 && arena.saved() == before);
     }
 }
 

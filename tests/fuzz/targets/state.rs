@@ -1,8 +1,9 @@
-//! State files of versions 1.0 and 1.1, with checksums that fit, for engines of both types.
+//! State files of versions 1.0 and 1.1, with checksums that fit, for engines of both types, whole
+//! and in pieces.
 #![no_main]
 
 use kinglet::StateFile;
-use kinglet::format::state_file::StateSection;
+use kinglet::format::state_file::{HEADER_LEN, StateDecoder, StateSection};
 use kinglet::num::state_dtype::{StateElement, f16};
 use kinglet::sampler::{Sampler, SamplerOptions};
 use kinglet_fuzz::{memory, mutate, state};
@@ -30,10 +31,31 @@ fuzz_mutator!(|data: &mut [u8], size: usize, _max: usize, seed: u32| {
     size
 });
 
+/// Whether the file is accepted in pieces of `len` bytes, and its next token.
+fn in_pieces<S: StateElement>(data: &[u8], len: usize) -> Option<Option<u32>> {
+    let (header, rest) = data.split_first_chunk()?;
+    let mut decoder = StateDecoder::new::<S>(&state::MODEL, header, data.len()).ok()?;
+    let mut done = HEADER_LEN;
+    for piece in rest.chunks(len) {
+        let Ok(progress) = decoder.check(piece) else {
+            assert!(decoder.check(&[]).is_err() && decoder.next_token().is_err());
+            return None;
+        };
+        done += piece.len();
+        assert_eq!((progress.done, progress.total), (done, data.len()));
+    }
+    Some(decoder.next_token().expect("the whole file"))
+}
+
 /// What is read is written again as it was, as far as this version knows its parts.
 fn check<S: StateElement>(data: &[u8]) {
     let model = &*state::MODEL;
-    let Ok(file) = StateFile::<S>::parse(model, data) else { return };
+    let parsed = StateFile::<S>::parse(model, data);
+    let next = parsed.as_ref().ok().map(|file| file.next_token());
+    for len in [1, 5, 64, data.len().max(1)] {
+        assert_eq!(in_pieces::<S>(data, len), next, "pieces of {len} bytes");
+    }
+    let Ok(file) = parsed else { return };
     let mut values = vec![S::zeroed(); model.shape.state_len()];
     let next = StateFile::read(model, data, &mut values).expect("what was parsed");
     assert_eq!(next, file.next_token());

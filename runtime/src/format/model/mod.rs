@@ -71,6 +71,7 @@ mod error;
 mod header;
 mod sampling;
 mod section;
+mod verify;
 
 use half::f16;
 
@@ -78,7 +79,7 @@ pub use self::directory::{RECORD_LEN, Record};
 pub use self::error::{ModelError, TensorProblem};
 pub use self::header::{HEADER_LEN, Header, MAGIC, MAJOR, MINOR};
 pub use self::section::{Section, SectionEntry};
-use crate::format::crc32::crc32;
+pub use self::verify::Verifier;
 use crate::format::shape::Shape;
 use crate::format::tensors::{self, Storage, TensorName};
 pub use crate::format::weights::LayerNorm;
@@ -254,67 +255,6 @@ impl<'a> Model<'a> {
             id.checked_mul(10)?.checked_add(char::from(*digit).to_digit(10)?)
         })?;
         (!digits.is_empty() && (id as usize) < self.shape().vocab).then_some(id)
-    }
-
-    /// Checks the CRC-32 of every section, that vectors are finite, and that
-    /// int8 values and scales keep the format's bounds. Reads the whole file.
-    ///
-    /// # Errors
-    ///
-    /// Names the first section or tensor that is damaged.
-    pub fn verify(&self) -> Result<(), ModelError> {
-        self.verify_with(crc32)
-    }
-
-    /// [`verify`](Self::verify) with another implementation of CRC-32, for
-    /// machines that have instructions for it.
-    ///
-    /// # Errors
-    ///
-    /// As [`verify`](Self::verify).
-    pub fn verify_with(&self, crc32: impl Fn(&[u8]) -> u32) -> Result<(), ModelError> {
-        Section::ALL.into_iter().try_for_each(|section| self.verify_section(section, &crc32))?;
-        for index in 0..tensors::tensor_count(self.shape()) {
-            if let Some(problem) = self.damage(index) {
-                let (layer, spec) = tensors::tensor(self.shape(), index);
-                let tensor = TensorName { layer, name: spec.name };
-                return Err(ModelError::Tensor { tensor, problem });
-            }
-        }
-        self.check_start_state()
-    }
-
-    /// Refuses a section whose CRC-32 is not the header's. One copy for all sections.
-    #[inline(never)]
-    fn verify_section(
-        &self,
-        section: Section,
-        crc32: &impl Fn(&[u8]) -> u32,
-    ) -> Result<(), ModelError> {
-        let found = crc32(self.section(section));
-        let expected = self.header.section(section).crc;
-        if found == expected {
-            Ok(())
-        } else {
-            Err(ModelError::SectionCrc { section, found, expected })
-        }
-    }
-
-    /// What the values of tensor `index` violate, if anything.
-    fn damage(&self, index: usize) -> Option<TensorProblem> {
-        let record = self.record(index);
-        let storage = record.storage?;
-        if storage == Storage::Vector {
-            let finite = self.floats(&record).iter().all(|x| x.is_finite());
-            return (!finite).then_some(TensorProblem::NonFinite);
-        }
-        let (values, scales) = self.quantized(&record, storage);
-        if values.int8().is_some_and(|values| values.contains(&i8::MIN)) {
-            return Some(TensorProblem::Int8Bounds);
-        }
-        let bounded =
-            scales.iter().all(|s| s.to_bits() == 0 || (0x0400..0x7C00).contains(&s.to_bits()));
-        (!bounded).then_some(TensorProblem::ScaleBounds)
     }
 
     /// Directory record `index`, which [`open`](Self::open) has checked.
