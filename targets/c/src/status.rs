@@ -75,11 +75,13 @@ pub enum KingletStatus {
     TokenizerKind = 27,
     /// Something that this library has no name for.
     Other = 28,
+    /// Not done yet: call again. No error.
+    More = 29,
 }
 
 impl KingletStatus {
     /// All of them, each at the index that is its code.
-    pub(crate) const ALL: [Self; 29] = [
+    pub(crate) const ALL: [Self; 30] = [
         Self::Ok,
         Self::NullPointer,
         Self::Misaligned,
@@ -109,6 +111,7 @@ impl KingletStatus {
         Self::Architecture,
         Self::TokenizerKind,
         Self::Other,
+        Self::More,
     ];
 
     /// The message for a user.
@@ -145,6 +148,7 @@ impl KingletStatus {
             Self::Architecture => c"the library was built without the model's architecture",
             Self::TokenizerKind => c"the library was built without the model's kind of tokenizer",
             Self::Other => c"unknown error",
+            Self::More => c"not done yet",
         }
     }
 }
