@@ -38,25 +38,24 @@ impl Budget {
         mut f: impl FnMut(usize, &mut [f32]),
     ) -> Option<()> {
         while let Some(rest) = slots.get_mut(*at..).filter(|rest| !rest.is_empty()) {
-            let piece = rest.len().min(self.slots(cost)?);
+            let piece = self.take(rest.len(), cost)?.min(rest.len());
             f(*at, &mut rest[..piece]);
             *at += piece;
-            self.spend(piece, cost);
         }
         Some(())
     }
 
-    /// The number of slots that may be visited at `cost` units each, a multiple of the grain. It is
-    /// at least one grain while a unit is left, which can be too much by less than a grain.
-    #[inline(always)]
-    pub(super) fn slots(&self, cost: usize) -> Option<usize> {
-        let grains = (self.0 / (cost * Self::GRAIN)).max(1);
-        (self.0 > 0).then_some(grains * Self::GRAIN)
-    }
-
-    /// Takes off what `slots` visits cost.
-    #[inline(always)]
-    pub(super) fn spend(&mut self, slots: usize, cost: usize) {
-        self.0 = self.0.saturating_sub(slots * cost);
+    /// As many of `wanted` slots as may be visited at `cost` units each, which are taken off: all
+    /// of them, or a multiple of the grain. It is a grain at least, which can be too much by less
+    /// than that; `None` when no unit is left.
+    #[inline(never)]
+    pub(super) fn take(&mut self, wanted: usize, cost: usize) -> Option<usize> {
+        if self.0 == 0 {
+            return None;
+        }
+        let most = (self.0 / cost).max(Self::GRAIN) / Self::GRAIN * Self::GRAIN;
+        let taken = wanted.min(most);
+        self.0 = self.0.saturating_sub(taken * cost);
+        Some(taken)
     }
 }

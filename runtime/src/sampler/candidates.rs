@@ -308,8 +308,7 @@ impl Candidates {
         let Pass { at, start, running, before, .. } = &mut self.pass;
         while let Some(rest) = slots.get(*at..).filter(|rest| *running <= goal && !rest.is_empty())
         {
-            let piece = &rest[..rest.len().min(budget.slots(Budget::VISIT)?)];
-            budget.spend(piece.len(), Budget::VISIT);
+            let piece = &rest[..budget.take(rest.len(), Budget::VISIT)?.min(rest.len())];
             let mut sum = *running;
             for (at, chunk) in (*at..).step_by(LANES).zip(piece.chunks(LANES)) {
                 let sum_before = sum;
@@ -471,10 +470,9 @@ fn walk(
     budget: &mut Budget,
     mut visit: impl FnMut(&mut [f32], usize, f32) -> bool,
 ) -> Option<()> {
-    let affordable = budget.slots(cost)?;
     let rest = slots.len().saturating_sub(*at);
-    let span = if visits <= affordable { rest } else { rest.min(affordable) };
-    budget.spend(span.min(visits), cost);
+    let taken = budget.take(rest.min(visits), cost)?;
+    let span = if taken == visits { rest } else { taken };
     let piece = slots.get_mut(..*at + span).unwrap_or_default();
     let mut next = *at;
     let stopped = loop {
@@ -516,22 +514,37 @@ fn between(floor: u32, ceiling: u32) -> u32 {
 /// Adds the weights from `threshold` on to the lanes; their number. Heads of runs are negative as
 /// integers, and stale slots below every later threshold: neither passes the comparison.
 fn add_dense(sums: &mut [f32; LANES], slots: &[f32], threshold: u32) -> usize {
+    let (chunks, rest) = slots.as_chunks();
+    let count = add_chunks(sums, chunks, threshold);
+    if rest.is_empty() {
+        return count;
+    }
+    count + add_chunks(sums, &[padded(rest, 0.0)], threshold)
+}
+
+/// A copy in flash, because its loop over the lanes is unrolled.
+#[inline(never)]
+fn add_chunks(sums: &mut [f32; LANES], chunks: &[[f32; LANES]], threshold: u32) -> usize {
     let mut lanes = *sums;
     let mut counts = [0u32; LANES];
-    let mut add = |slots: &[f32]| {
-        for ((sum, count), &slot) in lanes.iter_mut().zip(&mut counts).zip(slots) {
+    for chunk in chunks {
+        for ((sum, count), &slot) in lanes.iter_mut().zip(&mut counts).zip(chunk.as_slice()) {
             let is_in = slot.to_bits() as i32 >= threshold as i32;
             *sum += if is_in { slot } else { 0.0 };
             *count += u32::from(is_in);
         }
-    };
-    let (chunks, rest) = slots.as_chunks::<LANES>();
-    for chunk in chunks {
-        add(chunk);
     }
-    add(rest);
     *sums = lanes;
     counts.iter().map(|&count| count as usize).sum()
+}
+
+/// Fewer slots than a chunk, and after them `value`.
+pub(super) fn padded(slots: &[f32], value: f32) -> [f32; LANES] {
+    let mut chunk = [value; LANES];
+    for (padded, &slot) in chunk.iter_mut().zip(slots) {
+        *padded = slot;
+    }
+    chunk
 }
 
 fn sum_lanes(mut sums: [f32; LANES]) -> f32 {

@@ -34,7 +34,8 @@
 //! No memory beyond the logits, which are overwritten. The cutoffs are found by bisection on the bit
 //! patterns of the probabilities: at most 32 passes each for top-p and top-k, of which usually only
 //! the first few visit the whole vocabulary; once one token in 32 or fewer is left, the others are
-//! skipped. Nothing is sorted, and the time is linear in the vocabulary at worst.
+//! skipped. Nothing is sorted, and the time is linear in the vocabulary at worst. Where that is too
+//! long in one go, [`Sampler::begin`] draws in pieces, with the same result.
 //!
 //! # Counts
 //!
@@ -54,10 +55,11 @@ mod snapshot;
 mod tests;
 
 use core::fmt;
-use core::task::Poll;
 
 use heapless::Vec;
 
+use budget::Budget;
+use candidates::padded;
 pub use options::{OptionsError, SamplerOption, SamplerOptions};
 pub use penalties::is_uncounted;
 pub use rng::Pcg32;
@@ -187,10 +189,10 @@ impl<C: AsRef<[f32]> + AsMut<[f32]>> Sampler<C> {
     ///
     /// After an error the generator and the counts are what they were.
     pub fn sample(&mut self, logits: &mut [f32]) -> Result<u32, SampleError> {
-        let mut sampling = self.begin(logits)?;
+        let mut place = SamplingPlace::new(self, logits.len())?;
         loop {
-            if let Poll::Ready(token) = sampling.poll(usize::MAX)? {
-                return Ok(token);
+            if let Some(result) = place.advance(self, logits, &mut Budget::new(usize::MAX)) {
+                return result;
             }
         }
     }
@@ -231,23 +233,31 @@ impl<C: AsRef<[f32]> + AsMut<[f32]>> Sampler<C> {
 
 /// The largest of some logits, or the index of the first that is not sound.
 fn largest_of(logits: &[f32]) -> Result<f32, usize> {
+    let (chunks, rest) = logits.as_chunks();
+    let mut largest = largest_of_chunks(chunks);
+    if !rest.is_empty() {
+        let last = largest_of_chunks(&[padded(rest, f32::NEG_INFINITY)]);
+        largest = largest.zip(last).map(|(a, b)| if b > a { b } else { a });
+    }
+    let bad = || logits.iter().position(|&logit| !is_sound(logit)).unwrap_or_default();
+    largest.ok_or_else(bad)
+}
+
+/// The largest logit; `None` where one is not sound. A copy in flash, because its loop over the
+/// lanes is unrolled.
+#[inline(never)]
+fn largest_of_chunks(chunks: &[[f32; 16]]) -> Option<f32> {
     let mut largest = [f32::NEG_INFINITY; 16];
     let mut sound = [true; 16];
-    let mut look = |logits: &[f32]| {
-        for ((largest, sound), &logit) in largest.iter_mut().zip(&mut sound).zip(logits) {
+    for chunk in chunks {
+        let lanes = largest.iter_mut().zip(&mut sound);
+        for ((largest, sound), &logit) in lanes.zip(chunk.as_slice()) {
             *sound &= is_sound(logit);
             *largest = if logit > *largest { logit } else { *largest };
         }
-    };
-    let (chunks, rest) = logits.as_chunks::<16>();
-    for chunk in chunks {
-        look(chunk);
     }
-    look(rest);
-    if sound.contains(&false) {
-        return Err(logits.iter().position(|&logit| !is_sound(logit)).unwrap_or_default());
-    }
-    Ok(largest.into_iter().fold(f32::NEG_INFINITY, f32::max))
+    let largest = largest.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    (!sound.contains(&false)).then_some(largest)
 }
 
 /// Neither NaN nor +inf.

@@ -1,5 +1,7 @@
 extern crate std;
 
+use core::task::Poll;
+
 use proptest::{collection::vec, prelude::*};
 use std::{string::ToString, vec, vec::Vec};
 

@@ -10,6 +10,7 @@ mod console;
 mod measure;
 mod memory;
 mod model;
+mod pieces;
 mod story;
 
 use check::{Golden, LABEL};
@@ -59,7 +60,7 @@ fn run() -> Result<(), Failed> {
     let mut cost = Cost::default();
     tell(engine, &clock, logits, &mut buffers.tokens, &mut cost)?;
     report(&cost, &clock, engine.model());
-    Ok(())
+    report_draw(&clock, logits)
 }
 
 // The steps are functions of their own so that their locals do not lie on the
@@ -184,4 +185,12 @@ fn report(cost: &Cost, clock: &Clock, model: &Model<'_>) {
     if let Some(stack) = stack {
         say!("stack bytes: {}", stack);
     }
+}
+
+/// Says how long a draw keeps the core without a pause.
+#[inline(never)]
+fn report_draw(clock: &Clock, logits: &mut [f32]) -> Result<(), Failed> {
+    let longest = pieces::longest(clock, logits)?;
+    say!("longest sampling piece: {}", clock.count(u64::from(longest)));
+    Ok(())
 }
