@@ -246,10 +246,10 @@ pub unsafe extern "C" fn kinglet_sampler_sample_begin(
 /// Does a piece of the draw that was begun, and writes the token when it is drawn;
 /// KINGLET_STATUS_MORE when `budget` is spent before that: call again.
 ///
-/// A unit of the budget is about a visit to a logit, of which a draw needs some 60 for
-/// each logit. 10000 units are at most 200000 instructions of a Cortex-M4, and
-/// 2000000 of a core without an FPU. After any other status than MORE, and OVERLAP or
-/// one of a bad pointer, no draw is under way, which is KINGLET_STATUS_INVALID_HANDLE.
+/// A unit of the budget is about a visit to a logit, of which a draw needs some 30 to
+/// 80 for each logit. 10000 units are at most 200000 instructions of a Cortex-M4, and
+/// 2000000 of a core without an FPU. When the token is drawn, or cannot be, the draw is
+/// over, and another poll is refused as KINGLET_STATUS_INVALID_HANDLE.
 ///
 /// # Safety
 ///
