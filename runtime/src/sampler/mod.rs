@@ -34,7 +34,8 @@
 //! No memory beyond the logits, which are overwritten. The cutoffs are found by bisection on the bit
 //! patterns of the probabilities: at most 32 passes each for top-p and top-k, of which usually only
 //! the first few visit the whole vocabulary; once one token in 32 or fewer is left, the others are
-//! skipped. Nothing is sorted, and the time is linear in the vocabulary at worst.
+//! skipped. Nothing is sorted, and the time is linear in the vocabulary at worst. Where that is too
+//! long in one go, [`Sampler::begin`] draws in pieces, with the same result.
 //!
 //! # Counts
 //!
@@ -43,10 +44,12 @@
 //! a presence penalty never ends, so the table would have to hold every distinct token ever
 //! generated; whatever it did when full, the text would depend on its capacity.
 
+mod budget;
 mod candidates;
 mod options;
 mod penalties;
 mod rng;
+mod sampling;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -55,10 +58,12 @@ use core::fmt;
 
 use heapless::Vec;
 
-use candidates::Candidates;
+use budget::Budget;
+use candidates::padded;
 pub use options::{OptionsError, SamplerOption, SamplerOptions};
 pub use penalties::is_uncounted;
 pub use rng::Pcg32;
+pub use sampling::{Sampling, SamplingPlace};
 pub use snapshot::SnapshotError;
 
 /// The most tokens that can be banned at one time.
@@ -184,19 +189,12 @@ impl<C: AsRef<[f32]> + AsMut<[f32]>> Sampler<C> {
     ///
     /// After an error the generator and the counts are what they were.
     pub fn sample(&mut self, logits: &mut [f32]) -> Result<u32, SampleError> {
-        if logits.len() > MAX_VOCABULARY {
-            return Err(SampleError::TooManyLogits);
+        let mut place = SamplingPlace::new(self, logits.len())?;
+        loop {
+            if let Some(result) = place.advance(self, logits, &mut Budget::new(usize::MAX)) {
+                return result;
+            }
         }
-        self.penalize(logits)?;
-        self.mask_banned(logits)?;
-        let largest = largest(logits)?;
-        let token = if self.options.is_greedy() {
-            logits.iter().position(|&logit| logit == largest)
-        } else {
-            let uniform = self.rng.next_f32();
-            select(logits, largest, &self.options).draw(uniform)
-        };
-        token.map(|token| token as u32).ok_or(SampleError::NoCandidate)
     }
 
     /// Counts a generated token: all counts fade by `penalty_decay`, then the token's grows by 1.
@@ -219,18 +217,6 @@ impl<C: AsRef<[f32]> + AsMut<[f32]>> Sampler<C> {
         penalties::count(self.counts.as_mut(), token, amount, self.options.penalty_decay);
     }
 
-    fn penalize(&self, logits: &mut [f32]) -> Result<(), SampleError> {
-        if !self.options.has_penalties() {
-            return Ok(());
-        }
-        let counts = self.counts.as_ref();
-        if counts.len() < logits.len() {
-            return Err(SampleError::CountsTooShort { counts: counts.len(), logits: logits.len() });
-        }
-        penalties::apply(logits, counts, self.options.presence, self.options.frequency);
-        Ok(())
-    }
-
     fn mask_banned(&self, logits: &mut [f32]) -> Result<(), SampleError> {
         for &token in &self.bans {
             let Some(logit) = usize::try_from(token).ok().and_then(|id| logits.get_mut(id)) else {
@@ -245,46 +231,33 @@ impl<C: AsRef<[f32]> + AsMut<[f32]>> Sampler<C> {
     }
 }
 
-/// Steps 3 to 7: the tokens that may be drawn, with their weights. `largest` is finite.
-fn select<'a>(logits: &'a mut [f32], largest: f32, options: &SamplerOptions) -> Candidates<'a> {
-    let mut candidates = Candidates::from_logits(logits, largest);
-    let target = options.top_p * candidates.mass();
-    if options.min_p > 0.0 {
-        candidates.keep_min_p(options.min_p);
+/// The largest of some logits, or the index of the first that is not sound.
+fn largest_of(logits: &[f32]) -> Result<f32, usize> {
+    let (chunks, rest) = logits.as_chunks();
+    let mut largest = largest_of_chunks(chunks);
+    if !rest.is_empty() {
+        let last = largest_of_chunks(&[padded(rest, f32::NEG_INFINITY)]);
+        largest = largest.zip(last).map(|(a, b)| if b > a { b } else { a });
     }
-    if options.top_p < 1.0 {
-        candidates.keep_top_p(target);
-    }
-    if let Ok(most @ 1..) = usize::try_from(options.top_k) {
-        candidates.keep_top_k(most);
-    }
-    if options.temperature != 1.0 {
-        candidates.temper(options.temperature);
-    }
-    candidates
+    let bad = || logits.iter().position(|&logit| !is_sound(logit)).unwrap_or_default();
+    largest.ok_or_else(bad)
 }
 
-/// The largest logit, which is finite.
-fn largest(logits: &[f32]) -> Result<f32, SampleError> {
+/// The largest logit; `None` where one is not sound. A copy in flash, because its loop over the
+/// lanes is unrolled.
+#[inline(never)]
+fn largest_of_chunks(chunks: &[[f32; 16]]) -> Option<f32> {
     let mut largest = [f32::NEG_INFINITY; 16];
     let mut sound = [true; 16];
-    let mut look = |logits: &[f32]| {
-        for ((largest, sound), &logit) in largest.iter_mut().zip(&mut sound).zip(logits) {
+    for chunk in chunks {
+        let lanes = largest.iter_mut().zip(&mut sound);
+        for ((largest, sound), &logit) in lanes.zip(chunk.as_slice()) {
             *sound &= is_sound(logit);
             *largest = if logit > *largest { logit } else { *largest };
         }
-    };
-    let (chunks, rest) = logits.as_chunks::<16>();
-    for chunk in chunks {
-        look(chunk);
-    }
-    look(rest);
-    if sound.contains(&false) {
-        let token = logits.iter().position(|&logit| !is_sound(logit)).unwrap_or_default();
-        return Err(SampleError::NonFinite { token: token as u32 });
     }
     let largest = largest.into_iter().fold(f32::NEG_INFINITY, f32::max);
-    if largest == f32::NEG_INFINITY { Err(SampleError::NoCandidate) } else { Ok(largest) }
+    (!sound.contains(&false)).then_some(largest)
 }
 
 /// Neither NaN nor +inf.

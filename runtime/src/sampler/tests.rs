@@ -1,8 +1,12 @@
 extern crate std;
 
+use core::task::Poll;
+
 use proptest::{collection::vec, prelude::*};
 use std::{string::ToString, vec, vec::Vec};
 
+use super::budget::Budget;
+use super::candidates::Candidates;
 use super::*;
 
 /// Everything off but the draw.
@@ -30,6 +34,11 @@ fn pseudo_logits(vocabulary: usize, seed: u64) -> Vec<f32> {
 
 fn draw(options: SamplerOptions, seed: u64, logits: &[f32]) -> Result<u32, SampleError> {
     Sampler::new(options, seed).unwrap().sample(&mut logits.to_vec())
+}
+
+fn penalize<const N: usize>(sampler: &Sampler<[f32; N]>, logits: &mut [f32]) {
+    let SamplerOptions { presence, frequency, .. } = sampler.options;
+    penalties::apply(logits, &sampler.counts, presence, frequency);
 }
 
 /// The distribution by the definition: f64, sorted, cumulative. `None` where the rounding of f32
@@ -89,16 +98,19 @@ proptest! {
         prop_assume!(expected.is_some());
         let expected = expected.unwrap();
 
-        let largest = largest(&logits).unwrap();
-        let candidates = select(&mut logits, largest, &options);
-        let sum: f64 = candidates.iter().map(|(_, weight)| f64::from(weight)).sum();
+        let largest = largest_of(&logits).unwrap();
+        let mut candidates = Candidates::new(logits.len());
+        let mut budget = Budget::new(usize::MAX);
+        candidates.select(&mut logits, largest, &options, &mut budget).unwrap();
+        let candidates: Vec<(usize, f32)> = candidates.iter(&logits).collect();
+        let sum: f64 = candidates.iter().map(|&(_, weight)| f64::from(weight)).sum();
         for (id, p) in &expected {
-            let found = candidates.iter().find(|&(found, _)| found == *id);
+            let found = candidates.iter().find(|(found, _)| found == id);
             // Only what is far too improbable to be drawn may have been rounded to nothing.
-            let found = found.map_or(0.0, |(_, weight)| f64::from(weight) / sum);
+            let found = found.map_or(0.0, |&(_, weight)| f64::from(weight) / sum);
             prop_assert!((found - p).abs() <= 1e-4 * p + 1e-30, "token {id}: {found}, not {p}");
         }
-        for (id, _) in candidates.iter() {
+        for (id, _) in candidates {
             prop_assert!(expected.iter().any(|&(expected, _)| expected == id));
         }
     }
@@ -166,6 +178,159 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+/// Options of all kinds: greedy, each cutoff, penalties, temperatures.
+fn options() -> impl Strategy<Value = SamplerOptions> {
+    (
+        prop_oneof![4 => Just(1.0f32), 1 => Just(0.0), 6 => 0.2f32..3.0],
+        prop_oneof![4 => Just(0u32), 6 => 1u32..40],
+        prop_oneof![4 => Just(1.0f32), 1 => Just(0.0), 6 => 0.3f32..0.999],
+        prop_oneof![Just(0.0f32), 1e-4f32..1.0],
+        prop_oneof![Just(0.0f32), 0.0f32..2.0],
+        prop_oneof![Just(0.0f32), 0.0f32..2.0],
+    )
+        .prop_map(|(temperature, top_k, top_p, min_p, presence, frequency)| SamplerOptions {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            presence,
+            frequency,
+            penalty_decay: 0.9,
+        })
+}
+
+/// Logits as models give them: smooth, few that are likely, many equals, bans, one that is broken.
+fn any_logits() -> impl Strategy<Value = Vec<f32>> {
+    let peaked = prop_oneof![60 => -14.0f32..-8.0, 1 => 0.0f32..4.0];
+    let grid = (-6i32..6).prop_map(|step| step as f32 * 0.5);
+    let masked = prop_oneof![Just(f32::NEG_INFINITY), Just(-0.0), -3.0f32..3.0];
+    let bad = prop_oneof![Just(f32::NAN), Just(f32::INFINITY)];
+    let broken = (vec(-3.0f32..3.0, 1..100), any::<prop::sample::Index>(), bad);
+    prop_oneof![
+        4 => vec(-12.0f32..12.0, 0..200),
+        4 => vec(peaked, 400..LONGEST),
+        4 => vec(grid, 1..600),
+        2 => vec(masked, 0..100),
+        1 => broken.prop_map(|(mut logits, at, bad)| {
+            let at = at.index(logits.len());
+            logits[at] = bad;
+            logits
+        }),
+    ]
+}
+
+/// The most of [`any_logits`].
+const LONGEST: usize = 1500;
+
+/// A sampler that has counted tokens, and bans some.
+fn used_sampler(options: SamplerOptions, seed: u64, tokens: &[u32]) -> Sampler<Vec<f32>> {
+    let mut sampler = Sampler::with_counts(options, seed, vec![0.0; LONGEST]).unwrap();
+    for &token in tokens {
+        sampler.accept(token);
+        sampler.ban(token / 2).unwrap();
+    }
+    sampler
+}
+
+/// Generator and counts, bit for bit.
+fn standing(sampler: &Sampler<Vec<f32>>) -> (u64, Vec<u32>) {
+    (sampler.rng.state(), sampler.counts.iter().map(|count| count.to_bits()).collect())
+}
+
+proptest! {
+    #[test]
+    fn a_draw_in_pieces_is_the_draw(
+        logits in any_logits(),
+        options in options(),
+        seed in any::<u64>(),
+        tokens in vec(0u32..200, 0..8),
+        budgets in vec(prop_oneof![0usize..100, 0usize..5000, Just(usize::MAX)], 1..8),
+        leaves in any::<bool>(),
+    ) {
+        let mut whole = used_sampler(options, seed, &tokens);
+        let expected = whole.sample(&mut logits.clone());
+
+        let mut sampler = used_sampler(options, seed, &tokens);
+        let before = standing(&sampler);
+        let mut pieces = logits;
+        let mut draw = || {
+            let mut sampling = sampler.begin(&mut pieces)?;
+            for &budget in budgets.iter().cycle() {
+                if let Poll::Ready(token) = sampling.poll(budget)? {
+                    assert_eq!(sampling.poll(0), Ok(Poll::Ready(token)));
+                    return Ok(token);
+                }
+                if leaves {
+                    let place = sampling.leave();
+                    assert_eq!(standing(&sampler), before);
+                    sampling = sampler.resume(&mut pieces, place);
+                }
+            }
+            unreachable!("the cycle does not end")
+        };
+        prop_assert_eq!(draw(), expected);
+        prop_assert_eq!(standing(&sampler), standing(&whole));
+        if expected.is_err() {
+            prop_assert_eq!(standing(&sampler), before);
+        }
+    }
+
+    #[test]
+    fn a_draw_that_is_given_up_leaves_the_sampler_as_it_was(
+        logits in any_logits(),
+        options in options(),
+        tokens in vec(0u32..200, 0..8),
+        polls in 0usize..40,
+    ) {
+        let mut sampler = used_sampler(options, 3, &tokens);
+        let before = standing(&sampler);
+        let mut pieces = logits.clone();
+        let mut ended = false;
+        if let Ok(mut sampling) = sampler.begin(&mut pieces) {
+            ended = (0..polls).any(|_| sampling.poll(400) != Ok(Poll::Pending));
+        }
+        if !ended {
+            prop_assert_eq!(standing(&sampler), before);
+            let expected = used_sampler(options, 3, &tokens).sample(&mut logits.clone());
+            prop_assert_eq!(sampler.sample(&mut logits.clone()), expected);
+        }
+    }
+
+    #[test]
+    fn a_draw_among_other_logits_ends(
+        logits in any_logits(),
+        others in any_logits(),
+        options in (options(), options()),
+        polls in 0usize..40,
+    ) {
+        let mut sampler = used_sampler(options.0, 3, &[]);
+        let mut pieces = logits;
+        let Ok(mut sampling) = sampler.begin(&mut pieces) else { return Ok(()) };
+        let ended = (0..polls).any(|_| sampling.poll(400) != Ok(Poll::Pending));
+        let place = sampling.leave();
+        if !ended {
+            sampler.set_options(options.1).unwrap();
+            let mut others = others;
+            let mut sampling = sampler.resume(&mut others, place);
+            // Any token or error, but no panic, and no poll without end.
+            prop_assert!((0..1000).any(|_| sampling.poll(10_000) != Ok(Poll::Pending)));
+        }
+    }
+}
+
+#[test]
+fn an_error_of_a_piece_is_that_of_every_piece_after_it() {
+    let mut sampler = Sampler::new(PLAIN, 1).unwrap();
+    let mut logits = [0.5; 100];
+    logits[70] = f32::NAN;
+    logits[90] = f32::INFINITY;
+    let mut sampling = sampler.begin(&mut logits).unwrap();
+    assert_eq!(sampling.poll(64), Ok(Poll::Pending));
+    for _ in 0..3 {
+        assert_eq!(sampling.poll(16), Err(SampleError::NonFinite { token: 70 }));
     }
 }
 
@@ -324,13 +489,13 @@ fn penalties_follow_the_hand_computed_example() {
     sampler.accept_uncounted(3);
     // Counts: 1 -> (1 * 0.5 * 0.5 + 1) * 0.5 = 0.625; 2 -> 1 * 0.5 * 0.5 = 0.25; 3 -> 0.
     let mut logits = [1.0; 5];
-    sampler.penalize(&mut logits).unwrap();
+    penalize(&sampler, &mut logits);
     assert_eq!(logits, [1.0, 1.0 - 0.5 - 0.15625, 1.0 - 0.5 - 0.0625, 0.5, 1.0]);
 
     // An uncounted acceptance keeps what the count was.
     sampler.accept_uncounted(1);
     let mut logits = [1.0; 5];
-    sampler.penalize(&mut logits).unwrap();
+    penalize(&sampler, &mut logits);
     assert_eq!(logits[1], 1.0 - 0.5 - 0.078125);
 
     // A faded count still pays for its presence, and so does one of a decay of (minus) zero.
@@ -344,7 +509,7 @@ fn penalties_follow_the_hand_computed_example() {
 
     sampler.restart(0);
     let mut logits = [1.0; 5];
-    sampler.penalize(&mut logits).unwrap();
+    penalize(&sampler, &mut logits);
     assert_eq!(logits, [1.0; 5]);
 }
 

@@ -6,8 +6,9 @@
 //! Counts are memory of the caller, one float a token, and needed for penalties alone.
 
 use core::ops::Range;
+use core::task::Poll;
 
-use kinglet::sampler::{Sampler, SamplerOptions, is_uncounted};
+use kinglet::sampler::{Sampler, SamplerOptions, SamplingPlace, is_uncounted};
 
 use crate::handle::{Handle, get, get_mut, init};
 use crate::memory::{all_disjoint, apart, output, place, slice, slice_mut, span, span_if_possible};
@@ -15,12 +16,12 @@ use crate::model::KingletModel;
 use crate::status::{KingletStatus, status};
 
 /// A sampler, which draws tokens from logits. Its contents are private; it may be
-/// copied when it has no counts.
+/// copied when it has no counts and no draw is under way.
 #[derive(Debug)]
 #[repr(C)]
 pub struct KingletSampler {
     /// Private.
-    pub opaque: [u64; 32],
+    pub opaque: [u64; 56],
 }
 
 impl Handle for KingletSampler {
@@ -37,6 +38,24 @@ pub(crate) struct SamplerState {
     sampler: Sampler<&'static mut [f32]>,
     /// Where the counts lie.
     counts: Range<usize>,
+    draw: Option<Draw>,
+}
+
+/// A draw that was begun and is not done.
+#[derive(Debug)]
+struct Draw {
+    place: SamplingPlace,
+    /// `[count]`: the draw's, by the caller's promise.
+    logits: *mut f32,
+    count: usize,
+}
+
+impl SamplerState {
+    /// The sampler, for anything but to go on with a draw, which is given up.
+    fn take(&mut self) -> &mut Sampler<&'static mut [f32]> {
+        self.draw = None;
+        &mut self.sampler
+    }
 }
 
 impl SamplerState {
@@ -143,7 +162,7 @@ pub unsafe extern "C" fn kinglet_sampler_init(
         // SAFETY: the caller's promise, and apart from the handle.
         let counts: &'static mut [f32] = unsafe { slice_mut(counts, len) }?;
         let sampler = Sampler::with_counts(options.into(), seed, counts)?;
-        Ok(SamplerState { sampler, counts: place })
+        Ok(SamplerState { sampler, counts: place, draw: None })
     };
     // SAFETY: the caller's promise about `sampler`.
     status(unsafe { init(sampler, &[span_if_possible(counts, len)], make) })
@@ -161,7 +180,7 @@ pub unsafe extern "C" fn kinglet_sampler_set_options(
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
     let state = unsafe { get_mut(sampler) };
-    status(state.and_then(|state| Ok(state.sampler.set_options(options.into())?)))
+    status(state.and_then(|state| Ok(state.take().set_options(options.into())?)))
 }
 
 /// Forgets all counts and seeds the generator anew; options and bans stay.
@@ -176,7 +195,7 @@ pub unsafe extern "C" fn kinglet_sampler_restart(
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
     let state = unsafe { get_mut(sampler) };
-    status(state.map(|state| state.sampler.restart(seed)))
+    status(state.map(|state| state.take().restart(seed)))
 }
 
 /// Draws a token from the first `count` logits and leaves unspecified numbers in
@@ -202,9 +221,84 @@ pub unsafe extern "C" fn kinglet_sampler_sample(
         })
     };
     status(pointers.and_then(|(state, logits, token)| {
-        *token = state.sampler.sample(logits)?;
+        *token = state.take().sample(logits)?;
         Ok(())
     }))
+}
+
+/// Begins what kinglet_sampler_sample does in one call, to be done in pieces of
+/// bounded time by kinglet_sampler_sample_poll, with the same token. From now until
+/// it is done the logits are the draw's. A draw may be given up at any time, and
+/// every other call with this sampler gives it up: then nothing was drawn, and the
+/// logits are unspecified.
+///
+/// # Safety
+///
+/// The pointers and lengths are what they say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_sampler_sample_begin(
+    sampler: *mut KingletSampler,
+    logits: *mut f32,
+    count: usize,
+) -> KingletStatus {
+    // SAFETY: the caller's promise.
+    let pointers = unsafe {
+        get(sampler).map(|state| state.counts.clone()).and_then(|counts| {
+            all_disjoint(&[counts, span(sampler, 1)?, span(logits, count)?])?;
+            Ok((get_mut(sampler)?, slice_mut(logits, count)?))
+        })
+    };
+    status(pointers.and_then(|(state, slice)| {
+        let place = state.take().begin(slice)?.leave();
+        state.draw = Some(Draw { place, logits, count });
+        Ok(())
+    }))
+}
+
+/// Does a piece of the draw that was begun, and writes the token when it is drawn;
+/// KINGLET_STATUS_MORE when `budget` is spent before that: call again.
+///
+/// A unit of the budget is about a visit to a logit, of which a draw needs some 30 to
+/// 80 for each logit. 10000 units are at most 200000 instructions of a Cortex-M4, and
+/// 2000000 of a core without an FPU. When the token is drawn, or cannot be, the draw is
+/// over, and another poll is refused as KINGLET_STATUS_INVALID_HANDLE.
+///
+/// # Safety
+///
+/// The pointers are what they say, and the logits are still there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kinglet_sampler_sample_poll(
+    sampler: *mut KingletSampler,
+    budget: usize,
+    token: *mut u32,
+) -> KingletStatus {
+    let poll = || {
+        // SAFETY: the caller's promise.
+        let state = unsafe { get(sampler) }?;
+        let draw = state.draw.as_ref().ok_or(KingletStatus::InvalidHandle)?;
+        let logits = span(draw.logits, draw.count)?;
+        all_disjoint(&[state.counts.clone(), span(sampler, 1)?, logits, span(token, 1)?])?;
+        // SAFETY: the caller's promise, and apart from each other.
+        let (state, token) = unsafe { (get_mut(sampler)?, output(token)?) };
+        let Some(Draw { place, logits, count }) = state.draw.take() else {
+            return Err(KingletStatus::InvalidHandle);
+        };
+        // SAFETY: the caller's promise of when the draw began, and apart from the others.
+        let slice = unsafe { slice_mut(logits, count) }?;
+        let mut sampling = state.sampler.resume(slice, place);
+        match sampling.poll(budget)? {
+            Poll::Ready(drawn) => {
+                *token = drawn;
+                Ok(())
+            }
+            Poll::Pending => {
+                let place = sampling.leave();
+                state.draw = Some(Draw { place, logits, count });
+                Err(KingletStatus::More)
+            }
+        }
+    };
+    status(poll())
 }
 
 /// Counts a generated token, for the penalties; without counts it does nothing.
@@ -232,7 +326,7 @@ pub unsafe extern "C" fn kinglet_sampler_accept(
             counted = !is_uncounted(loaded.tokenizer?.token(token).unwrap_or_default());
         }
         // SAFETY: the caller's promise, and apart from the model.
-        let SamplerState { sampler, .. } = unsafe { get_mut(sampler) }?;
+        let sampler = unsafe { get_mut(sampler) }?.take();
         if counted {
             sampler.accept(token);
         } else {
@@ -255,7 +349,7 @@ pub unsafe extern "C" fn kinglet_sampler_ban(
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
     let state = unsafe { get_mut(sampler) };
-    status(state.and_then(|state| Ok(state.sampler.ban(token)?)))
+    status(state.and_then(|state| Ok(state.take().ban(token)?)))
 }
 
 /// Allows a token again.
@@ -270,7 +364,7 @@ pub unsafe extern "C" fn kinglet_sampler_unban(
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
     let state = unsafe { get_mut(sampler) };
-    status(state.map(|state| state.sampler.unban(token)))
+    status(state.map(|state| state.take().unban(token)))
 }
 
 /// Bytes of the sampler's snapshot as it stands: 8, and 8 for each token that was

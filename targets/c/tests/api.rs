@@ -290,7 +290,6 @@ fn a_step_in_pieces_has_the_same_numbers() {
             assert_eq!(kinglet_engine_step(engine, 0, logits, size), Status::Unfinished);
             let prefill = kinglet_engine_prefill(engine, [0, 1].as_ptr(), 2, logits, size);
             assert_eq!(prefill, Status::Unfinished);
-            assert_eq!(kinglet_engine_digest(engine, 1, logits, size, &mut 0), Status::Unfinished);
             let mut file = vec![0u32; 1 << 16];
             let (file, room) = (file.as_mut_ptr().cast::<u8>(), 4 << 16);
             assert_eq!(kinglet_state_save(engine, 0, file, room), Status::Unfinished);
@@ -532,6 +531,78 @@ fn a_sampler_draws_what_the_core_draws() {
 }
 
 #[test]
+fn a_draw_in_pieces_draws_the_same() {
+    let logits: Vec<f32> = (0..512).map(|i| ((i * 37 % 101) as f32) / 12.0).collect();
+    let options =
+        KingletSamplerOptions { temperature: 0.8, top_p: 0.9, ..kinglet_sampler_defaults() };
+    let [mut whole, mut sampler] = [(); 2].map(|()| {
+        let mut sampler = handle!(KingletSampler);
+        // SAFETY: the handle.
+        let status = unsafe { kinglet_sampler_init(&mut sampler, options, 42, null_mut(), 0) };
+        assert_eq!(status, Status::Ok);
+        sampler
+    });
+    let mut copy = logits.clone();
+    let (pointer, count) = (copy.as_mut_ptr(), copy.len());
+    let again = || {
+        // SAFETY: as many logits.
+        unsafe { pointer.copy_from_nonoverlapping(logits.as_ptr(), count) }
+    };
+    let mut other = logits.clone();
+    // SAFETY: the handles and the buffers are what they say.
+    unsafe {
+        let poll = |sampler: &mut KingletSampler, budget| {
+            let mut token = u32::MAX;
+            let status = kinglet_sampler_sample_poll(sampler, budget, &mut token);
+            (status, token)
+        };
+        let begin =
+            |sampler: &mut KingletSampler| kinglet_sampler_sample_begin(sampler, pointer, count);
+        assert_eq!(begin(&mut handle!(KingletSampler)), Status::InvalidHandle);
+        assert_eq!(poll(&mut sampler, 9), (Status::InvalidHandle, u32::MAX));
+        for budget in [0, 100, 3000, usize::MAX] {
+            let mut expected = 0;
+            other.clone_from(&logits);
+            let status =
+                kinglet_sampler_sample(&mut whole, other.as_mut_ptr(), count, &mut expected);
+            assert_eq!(status, Status::Ok);
+            // One that is given up, and then the one that counts.
+            for give_up in [true, false] {
+                again();
+                assert_eq!(begin(&mut sampler), Status::Ok);
+                let mut polls = 1;
+                let drawn = loop {
+                    let (status, token) = poll(&mut sampler, budget);
+                    if status != Status::More {
+                        break (status, token);
+                    }
+                    polls += 1;
+                    if give_up && polls == 3 {
+                        break (status, token);
+                    }
+                };
+                if give_up && budget < usize::MAX {
+                    assert_eq!(drawn, (Status::More, u32::MAX));
+                    assert_eq!(kinglet_sampler_unban(&mut sampler, 1), Status::Ok);
+                } else {
+                    assert_eq!(drawn, (Status::Ok, expected));
+                    assert_eq!(polls == 1, budget == usize::MAX);
+                    if give_up {
+                        break;
+                    }
+                }
+                assert_eq!(poll(&mut sampler, 9).0, Status::InvalidHandle);
+            }
+        }
+        again();
+        pointer.write(f32::NAN);
+        assert_eq!(begin(&mut sampler), Status::Ok);
+        assert_eq!(poll(&mut sampler, 9), (Status::NonFinite, u32::MAX));
+        assert_eq!(poll(&mut sampler, 9).0, Status::InvalidHandle);
+    }
+}
+
+#[test]
 fn models_that_are_none_are_refused() {
     let mut model = handle!(KingletModel);
     let mut open = |bytes: *const u8, size| {
@@ -661,6 +732,15 @@ fn buffers_of_one_call_are_apart() {
         assert_eq!(sample(apart, apart.cast()), Status::Overlap);
         assert_eq!(sample(apart, counts.cast()), Status::Overlap);
         assert_eq!(sample(apart, &mut token), Status::Ok);
+        let begin = |logits: *mut f32| kinglet_sampler_sample_begin(handle, logits, 32);
+        let poll = |token: *mut u32| kinglet_sampler_sample_poll(handle, 9, token);
+        assert_eq!(begin(counts.wrapping_add(31)), Status::Overlap);
+        assert_eq!(begin(handle.cast()), Status::Overlap);
+        assert_eq!(begin(apart), Status::Ok);
+        assert_eq!(poll(apart.cast()), Status::Overlap);
+        assert_eq!(poll(counts.cast()), Status::Overlap);
+        assert_eq!(poll(handle.cast()), Status::Overlap);
+        assert_eq!(poll(&mut token), Status::More);
     }
 }
 

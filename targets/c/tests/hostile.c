@@ -135,6 +135,12 @@ static void null_pointers(World *w) {
     REFUSED(NULL_POINTER, kinglet_sampler_init(NULL, options, 1, NULL, 0));
     REFUSED(NULL_POINTER, kinglet_sampler_sample(w->sampler, NULL, w->vocab, &next));
     REFUSED(NULL_POINTER, kinglet_sampler_sample(w->sampler, w->logits, w->vocab, NULL));
+    REFUSED(NULL_POINTER, kinglet_sampler_sample_begin(NULL, w->logits, w->vocab));
+    REFUSED(NULL_POINTER, kinglet_sampler_sample_begin(w->sampler, NULL, w->vocab));
+    REFUSED(NULL_POINTER, kinglet_sampler_sample_poll(NULL, 9, &next));
+    REFUSED(INVALID_HANDLE, kinglet_sampler_sample_poll(w->sampler, 9, &next));
+    OK(kinglet_sampler_sample_begin(w->sampler, w->logits, w->vocab));
+    REFUSED(NULL_POINTER, kinglet_sampler_sample_poll(w->sampler, 9, NULL));
     REFUSED(NULL_POINTER, kinglet_sampler_accept(NULL, w->model, 1));
     REFUSED(NULL_POINTER, kinglet_sampler_ban(NULL, 1));
     REFUSED(NULL_POINTER, kinglet_sampler_restart(NULL, 1));
@@ -307,6 +313,8 @@ static void memory_without_handles(World *w) {
         REFUSED(INVALID_HANDLE, kinglet_engine_reset(&engine));
         IS(1, kinglet_engine_kernels(&engine) == NULL);
         REFUSED(INVALID_HANDLE, kinglet_sampler_sample(&sampler, w->logits, w->vocab, &next));
+        REFUSED(INVALID_HANDLE, kinglet_sampler_sample_begin(&sampler, w->logits, w->vocab));
+        REFUSED(INVALID_HANDLE, kinglet_sampler_sample_poll(&sampler, 9, &next));
         REFUSED(INVALID_HANDLE, kinglet_text_push(&text, (const uint8_t *)"a", 1, show, NULL));
     }
     // A handle of one kind is none of another.
@@ -356,6 +364,7 @@ static void lengths(World *w) {
     REFUSED(TOKEN, kinglet_decode(w->model, UINT32_MAX, &bytes, &count));
     REFUSED(NO_CANDIDATE, kinglet_sampler_sample(w->sampler, w->logits, 0, &next));
     REFUSED(LENGTH, kinglet_sampler_sample(w->sampler, w->logits, SIZE_MAX, &next));
+    REFUSED(LENGTH, kinglet_sampler_sample_begin(w->sampler, w->logits, SIZE_MAX));
     IS(0, kinglet_workspace_size(w->model, SIZE_MAX));
     for (size_t size = 0; size < 600; size += 7)
         IS(1, kinglet_model_open(&model, w->file, size) != KINGLET_STATUS_OK);
@@ -444,6 +453,9 @@ static void overlaps(World *w) {
     REFUSED(OVERLAP, kinglet_decode(w->model, 1, &one.bytes, &one.size));
     REFUSED(OVERLAP, kinglet_sampler_sample(w->sampler, (float *)w->sampler, 8, &next));
     REFUSED(OVERLAP, kinglet_sampler_sample(w->sampler, w->logits, 8, (uint32_t *)w->logits));
+    REFUSED(OVERLAP, kinglet_sampler_sample_begin(w->sampler, (float *)w->sampler, 8));
+    OK(kinglet_sampler_sample_begin(w->sampler, w->logits, 8));
+    REFUSED(OVERLAP, kinglet_sampler_sample_poll(w->sampler, 9, (uint32_t *)w->logits));
     options.presence = 1;
     REFUSED(OVERLAP,
             kinglet_sampler_init(&sampler, options, 1, (float *)&sampler, sizeof sampler));

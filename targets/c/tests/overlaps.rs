@@ -415,7 +415,12 @@ fn a_sampler_is_apart_from_counts_logits_and_model() {
     let arena = Arena::new();
     let (sampler, output) = (arena.sampler(), 8 * OUTPUT);
     let logits = arena.at::<f32>(arena.logits);
-    let own = [8 * SAMPLER, 8 * SAMPLER + 248, 8 * COUNTS, 8 * COUNTS + 4 * 512 - 8];
+    let own = [
+        8 * SAMPLER,
+        8 * SAMPLER + size_of::<KingletSampler>() - 8,
+        8 * COUNTS,
+        8 * COUNTS + 4 * 512 - 8,
+    ];
     // SAFETY: pointers into the arena, which is as large as they say.
     unsafe {
         arena.refuses("counts", &own[..2], |counts| {
@@ -428,12 +433,19 @@ fn a_sampler_is_apart_from_counts_logits_and_model() {
         arena.refuses("token", &[&own[..], &[arena.logits, arena.logits + 28]].concat(), |token| {
             kinglet_sampler_sample(sampler, logits, 8, arena.at(token))
         });
+        arena.refuses("logits", &own, |logits| {
+            kinglet_sampler_sample_begin(sampler, arena.at(logits), 8)
+        });
+        assert_eq!(kinglet_sampler_sample_begin(sampler, logits, 8), Status::Ok);
+        arena.refuses("token", &[&own[..], &[arena.logits, arena.logits + 28]].concat(), |token| {
+            kinglet_sampler_sample_poll(sampler, 9, arena.at(token))
+        });
         arena.refuses("model", &own, |model| kinglet_sampler_accept(sampler, arena.at(model), 1));
 
         // A model whose file the counts are in.
         let counts = arena.at(arena.file + 4096);
         let options = kinglet_sampler_defaults();
-        let mut inside = KingletSampler { opaque: [0; 32] };
+        let mut inside = KingletSampler { opaque: [0; _] };
         let status = kinglet_sampler_init(&mut inside, options, 1, counts, 64);
         assert_eq!(status, Status::Ok);
         assert_eq!(kinglet_sampler_accept(&mut inside, arena.model(), 1), Status::Overlap);

@@ -170,3 +170,111 @@ fn four_bits_are_offered_where_eight_do_not_fit() {
     let smaller = json(&["--flash", "1200K", "--ram", "256K", "--bits", "4"]);
     assert_eq!(smaller["fits"], true);
 }
+
+/// The number of a `#define` of a header.
+fn number(header: &str, name: &str) -> usize {
+    let define = format!("#define KINGLET_MODEL_{name} ");
+    let line = header.lines().find_map(|line| line.strip_prefix(&define)).expect(name);
+    line.parse().expect("a number")
+}
+
+#[test]
+fn the_header_has_what_the_c_library_asks_for() {
+    use kinglet_c as c;
+    let mut model = c::KingletModel { opaque: [0; _] };
+    let file = kinglet_stories::MODEL;
+    // SAFETY: the handle and the bytes are what they say.
+    let status = unsafe { c::kinglet_model_open(&mut model, file.as_ptr(), file.len()) };
+    assert_eq!(status, c::KingletStatus::Ok);
+    let mut info = std::mem::MaybeUninit::uninit();
+    // SAFETY: an open model; the information is written.
+    let info = unsafe {
+        assert_eq!(c::kinglet_model_info(&model, info.as_mut_ptr()), c::KingletStatus::Ok);
+        info.assume_init()
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.h");
+    let path = path.to_str().expect("UTF-8");
+    for (f16, batch) in [(false, 1), (true, 1), (false, 7), (true, c::KINGLET_MAX_BATCH)] {
+        let state_type = if f16 { "f16" } else { "f32" };
+        let count = batch.to_string();
+        let args = ["--header", path, "--batch", &count, "--state-type", state_type];
+        assert_eq!(text(&args), "", "a file, and no table");
+        let header = std::fs::read_to_string(path).expect("the header");
+        // SAFETY: an open model.
+        let (state, saved, workspace, logits, counts) = unsafe {
+            let (state, saved) = if f16 {
+                (c::kinglet_state_size_f16(&model), c::kinglet_state_file_size_f16(&model))
+            } else {
+                (c::kinglet_state_size(&model), c::kinglet_state_file_size(&model))
+            };
+            let workspace = c::kinglet_workspace_size(&model, batch);
+            (
+                state,
+                saved,
+                workspace,
+                c::kinglet_logits_size(&model),
+                c::kinglet_counts_size(&model),
+            )
+        };
+        for (name, expected) in [
+            ("SIZE", file.len()),
+            ("BATCH", batch),
+            ("STATE_F16", usize::from(f16)),
+            ("STATE_SIZE", state),
+            ("WORKSPACE_SIZE", workspace),
+            ("LOGITS_SIZE", logits),
+            ("COUNTS_SIZE", counts),
+            ("STATE_FILE_SIZE", saved),
+            ("VOCAB", info.vocab as usize),
+            ("DRAWABLE", info.drawable as usize),
+        ] {
+            assert_eq!(number(&header, name), expected, "{name} of {args:?}");
+        }
+        let hash = info.content_hash.map(|byte| format!("{byte:02x}")).concat();
+        assert!(header.contains(&format!("#define KINGLET_MODEL_HASH \\\n    \"{hash}\"\n")));
+        let bytes = header.split("_HASH_BYTES").nth(1).expect("bytes");
+        let bytes: String = bytes.split("0x").skip(1).map(|byte| &byte[..2]).collect();
+        assert_eq!(bytes, hash);
+    }
+}
+
+#[test]
+fn the_header_of_the_example_is_current() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = Command::new(env!("CARGO_BIN_EXE_kinglet"))
+        .args(["fit", "--header", "stories.h"])
+        .current_dir(&folder)
+        .output()
+        .expect("the program starts");
+    assert!(output.status.success());
+    let current = std::fs::read_to_string(folder.path().join("stories.h")).expect("the header");
+    let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/../c/examples/stories.h");
+    let committed = std::fs::read_to_string(committed).expect("the header");
+    assert_eq!(committed, current, "kinglet fit --header targets/c/examples/stories.h writes it");
+}
+
+#[test]
+fn a_header_replaces_its_like_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.h");
+    let name = path.to_str().expect("UTF-8");
+    std::fs::write(&path, "#define MINE 1\n").expect("a file");
+    assert_eq!(status(&["--header", name]), Some(2));
+    assert_eq!(std::fs::read_to_string(&path).expect("the file"), "#define MINE 1\n");
+    assert_eq!(status(&["--header", name, "--force"]), Some(0));
+    assert_eq!(status(&["--header", name]), Some(0), "one of its own");
+    // The answer for a board, and the header beside it.
+    assert_eq!(status(&["--header", name, "--flash", "1M", "--ram", "256K"]), Some(1));
+    for wrong in [
+        &["--header", "-"][..],
+        &["--header", name, "--shape", "rwkv7-0.1b"],
+        &["--header", name, "--batch", "0"],
+        &["--header", name, "--batch", "257"],
+        &["--header", name, "-m", name],
+        &["--batch", "2"],
+        &["--force"],
+    ] {
+        assert_eq!(status(wrong), Some(2), "{wrong:?}");
+    }
+}

@@ -69,6 +69,15 @@ pub(crate) struct FitArgs {
     pub(crate) penalties: bool,
     #[command(flatten)]
     pub(crate) state: StateTypeArgs,
+    /// C header to write: the sizes of the model's buffers, its vocabulary and its hash, for firmware
+    #[arg(long, value_name = "OUT.h", conflicts_with_all = ["shape", "bits"])]
+    pub(crate) header: Option<PathBuf>,
+    /// Tokens that the firmware computes together, which its workspace grows with
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "header", allow_hyphen_values = true, value_parser = positive)]
+    pub(crate) batch: usize,
+    /// Replaces a --header that is there and not one of this command
+    #[arg(long, requires = "header")]
+    pub(crate) force: bool,
     /// Prints JSON
     #[arg(long)]
     pub(crate) json: bool,

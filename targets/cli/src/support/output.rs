@@ -11,6 +11,9 @@ use anyhow::{Result, bail};
 use kinglet::format::{model, state_file};
 use kinglet_quantize::Partial;
 
+/// How a header with the numbers of a model begins.
+pub(crate) const HEADER: &str = "/* A Kinglet model: ";
+
 /// What a command writes. A file that is there and not of that kind is somebody's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -30,6 +33,8 @@ pub(crate) enum Kind {
     /// A report in JSON.
     #[cfg_attr(not(feature = "quantizer"), expect(dead_code, reason = "no command writes it"))]
     Json,
+    /// A header for C.
+    Header,
 }
 
 impl Kind {
@@ -42,6 +47,7 @@ impl Kind {
             #[cfg(feature = "decay")]
             Self::Svg => "an SVG picture",
             Self::Json => "a JSON file",
+            Self::Header => "a header that `kinglet fit` wrote",
         }
     }
 
@@ -55,6 +61,7 @@ impl Kind {
             #[cfg(feature = "decay")]
             Self::Svg => bytes.starts_with(b"<svg") || bytes.starts_with(b"<?xml"),
             Self::Json => bytes.trim_ascii_start().starts_with(b"{"),
+            Self::Header => bytes.starts_with(HEADER.as_bytes()),
         }
     }
 }

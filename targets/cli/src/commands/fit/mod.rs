@@ -1,6 +1,7 @@
 //! `kinglet fit`: what a model needs, and which boards have it.
 
 mod boards;
+mod header;
 mod need;
 mod show;
 
@@ -27,9 +28,13 @@ use crate::support::traffic::read_per_token;
 pub(crate) fn run(args: &FitArgs) -> Result<bool> {
     let chosen = args.model.chosen();
     let place = place(args)?;
+    if let Some(path) = &args.header {
+        header::check(args, path)?;
+    }
     let mut how = Use::from(args);
     let shape = match &args.shape {
         Some(name) => Some(shape(name)?),
+        None if args.header.is_some() => None,
         None => chosen.model.as_deref().and_then(not_here),
     };
     if let Some(shape) = &shape {
@@ -38,7 +43,7 @@ pub(crate) fn run(args: &FitArgs) -> Result<bool> {
     }
     if !HAS_BUILT_IN && chosen.model.is_none() {
         // Without a model there is no answer for one place, and the boards are still to be seen.
-        if place.is_some() {
+        if place.is_some() || args.header.is_some() {
             LoadedModel::new(&chosen)?;
         }
         return answer(&Question { name: "", need: None, in_4_bits: None, how }, None, args.json);
@@ -47,6 +52,12 @@ pub(crate) fn run(args: &FitArgs) -> Result<bool> {
     let model = opened.model()?;
     let shape = model.shape();
     refuse_f16(opened.name(), shape, args)?;
+    if let Some(path) = &args.header {
+        header::write(args, path, opened.name(), &model)?;
+        if place.is_none() && !args.json {
+            return Ok(true);
+        }
+    }
     let tokenizer = model.section(Section::Tokenizer);
     let known = Known {
         id: None,
