@@ -82,6 +82,20 @@ const ROWS: usize = 16;
 /// Sums of the inputs of a segment.
 type Sums = [i32; MAX_INPUTS / INPUT_PAD];
 
+/// Whether the floats that the image was linked with are those of IEEE 754.
+#[cfg(feature = "soft-float")]
+#[inline(never)]
+pub(crate) fn floats() -> Result<(), Failed> {
+    use kinglet_soft_float::check::{CHECKSUM, checksum};
+
+    let found = checksum();
+    if found != CHECKSUM {
+        return fail!("checksum of floats: {:08x}, expected {:08x}", found, CHECKSUM);
+    }
+    say!("floats in assembly: as in hardware");
+    Ok(())
+}
+
 /// Whether the kernels compute what the reference does, on 16 rows of the
 /// model's head and all of its first sparse matrix. `scratch` is overwritten.
 #[inline(never)]
