@@ -36,6 +36,8 @@ extern crate std;
 mod dsp;
 #[cfg(all(dsp, target_abi = "eabihf"))]
 mod f16_fpu;
+#[cfg(any(soft_float, test))]
+mod f16_soft;
 mod fpu;
 mod quad_scalar;
 mod quads;

@@ -2,7 +2,11 @@
 
 use kinglet::kernels::matrix::TILE_ROWS;
 use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split};
+#[cfg(any(soft_float, test))]
+use kinglet::num::state_dtype::f16;
 
+#[cfg(any(soft_float, test))]
+use crate::f16_soft;
 use crate::fpu::fp_mode_is_ieee;
 use crate::quads::{self, Fold, INT4_WEIGHTS, Int4, Int8, List, PAIRS, QuadArith, ROWS, WEIGHTS};
 
@@ -31,6 +35,20 @@ impl Kernels for QuadScalar {
     #[inline(never)]
     fn sparse_product(&self, job: SparseProduct<'_>) {
         quads::sparse_product::<Self>(job);
+    }
+
+    /// Integers, where floats are soft.
+    #[cfg(any(soft_float, test))]
+    #[inline(always)]
+    fn widen_f16<const C: usize>(&self, elements: &[f16; C]) -> [f32; C] {
+        elements.map(f16_soft::widen)
+    }
+
+    /// Integers, where floats are soft.
+    #[cfg(any(soft_float, test))]
+    #[inline(always)]
+    fn narrow_f16<const C: usize>(&self, values: &[f32; C], out: &mut [f16; C]) {
+        *out = values.map(f16_soft::narrow);
     }
 
     #[inline(always)]
