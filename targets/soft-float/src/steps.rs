@@ -153,7 +153,7 @@ fn product_armv6m(g: u32, a: u32, b: u32) -> u32 {
     let (a, b) = (mantissa(a), mantissa(b));
     let q = a.wrapping_mul(b);
     // Neither product nor the sum overflows.
-    let t = (a >> 8) * (b >> 8) + ((a >> 8) * (b & 0xFF) >> 8);
+    let t = (a >> 8) * (b >> 8) + (((a >> 8) * (b & 0xFF)) >> 8);
     let h = t + ((q >> 16).wrapping_sub(t) & 0xFFFF);
     let (g, h) = if h >> 31 == 1 { (g.wrapping_add(1 << 23), h) } else { (g, h << 1) };
     let p = g.wrapping_add(h >> 8);

@@ -1,8 +1,6 @@
 //! The steps of every instruction set and the functions that take what they leave, against the
 //! floats of the machine that the tests run on.
 
-use std::println;
-
 use crate::check::{CHECKSUM, Random, canonical, checksum, edges};
 use crate::ieee;
 use crate::steps::{self, Isa};
@@ -76,19 +74,14 @@ fn random_pairs_are_those_of_hardware() {
     }
 }
 
-/// `cargo test --release -p kinglet-soft-float -- --ignored --nocapture`
+/// `cargo test --release -p kinglet-soft-float -- --ignored`
 #[test]
 #[ignore = "a billion pairs take minutes"]
 fn a_billion_random_pairs_are_those_of_hardware() {
     let mut random = Random::new(0x9E37_79B9);
-    for million in 0..1000 {
-        for _ in 0..1_000_000 {
-            let (a, b) = random.pair();
-            check(a, b);
-        }
-        if million % 100 == 99 {
-            println!("{} million pairs", million + 1);
-        }
+    for _ in 0..1_000_000_000 {
+        let (a, b) = random.pair();
+        check(a, b);
     }
 }
 
