@@ -65,6 +65,20 @@ fn add_four(sum: &mut i32, weights: u32, q: [i16; 4]) {
     }
 }
 
+/// [`add_four`] of a word in memory. RISC-V extends a byte as it loads it and has no instruction
+/// for it later; Arm has, and loads one word rather than four bytes.
+#[inline(always)]
+fn add_four_stored(sum: &mut i32, weights: &u32, q: [i16; 4]) {
+    if cfg!(target_arch = "riscv32") {
+        let weights: &[i8; 4] = bytemuck::cast_ref(weights);
+        for (w, q) in weights.iter().zip(q) {
+            *sum += i32::from(*w) * i32::from(q);
+        }
+    } else {
+        add_four(sum, *weights, q);
+    }
+}
+
 /// Four activations from their two words.
 #[inline(always)]
 fn four([low, high]: [u32; 2]) -> [i16; 4] {
@@ -85,7 +99,7 @@ impl QuadArith<Int8> for QuadScalar {
         for (weights, q) in quads {
             let q = four(*q);
             for (sum, weights) in sums.iter_mut().zip(&weights[row..]) {
-                add_four(sum, *weights, q);
+                add_four_stored(sum, weights, q);
             }
         }
         sums
