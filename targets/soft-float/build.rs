@@ -12,7 +12,10 @@ fn main() {
         _ if target.ends_with("eabihf") => return,
         Some("thumbv6m" | "thumbv8m.base") => "armv6m",
         Some("thumbv7m" | "thumbv7em" | "thumbv8m.main") => "armv7m",
-        Some(arch) if arch.starts_with("riscv32") && has("m") && !has("f") => "riscv32",
+        // E has half of the registers.
+        Some(arch) if arch.starts_with("riscv32i") && has("m") && !has("e") && !has("f") => {
+            "riscv32"
+        }
         _ => return,
     };
     println!("cargo::rustc-cfg=assembly");

@@ -1,6 +1,6 @@
 //! Additions, subtractions, multiplications and conversions of f32 in assembly, for
 //! microcontrollers without an FPU: in the place of the compiler's, with the same bits, in a third
-//! of the instructions.
+//! to a half of the instructions.
 //!
 //! A program that links this crate has them, wherever its code or a library's computes with f32:
 //!

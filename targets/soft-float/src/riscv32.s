@@ -1,7 +1,7 @@
 # IEEE single precision for RV32IM: with MULHU, without a count of leading zeros.
 #
-# Arguments are in a0 and a1, the result is in a0. Only a0 to a6 change, and nothing lies on the
-# stack. Operands outside the ranges named below go, as they came, to the functions in Rust
+# Arguments are in a0 and a1, the result is in a0. Only a0 to a6 and t1 change, and nothing lies on
+# the stack. Operands outside the ranges named below go, as they came, to the functions in Rust
 # (ieee.rs), which take any. steps.rs has the same steps in Rust, by these names.
 #
 # "A" is the float of larger magnitude, "B" the other; "e" the exponent field; a mantissa has its

@@ -76,7 +76,7 @@ fn random_pairs_are_those_of_hardware() {
 
 /// `cargo test --release -p kinglet-soft-float -- --ignored`
 #[test]
-#[ignore = "a billion pairs take minutes"]
+#[ignore = "a billion pairs take a minute or two"]
 fn a_billion_random_pairs_are_those_of_hardware() {
     let mut random = Random::new(0x9E37_79B9);
     for _ in 0..1_000_000_000 {
