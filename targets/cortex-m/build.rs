@@ -1,4 +1,5 @@
-//! Tells the kernels which instructions the assembler of the target takes.
+//! Tells the kernels which instructions the assembler of the target takes, and whether floats are
+//! soft.
 //!
 //! The compiler's own `target_feature = "dsp"` is not visible in stable Rust,
 //! and ARMv8-M leaves it out though nearly every core has the extension.
@@ -11,6 +12,12 @@ fn main() {
     let armv8m = target.starts_with("thumbv8m.main");
     if armv8m {
         println!("cargo::rustc-cfg=armv8m");
+    }
+    println!("cargo::rustc-check-cfg=cfg(soft_float)");
+    let features = std::env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
+    let arm = target.starts_with("thumb") && !target.ends_with("eabihf");
+    if arm || target.starts_with("riscv32") && !features.split(',').any(|name| name == "f") {
+        println!("cargo::rustc-cfg=soft_float");
     }
     if armv8m || target.starts_with("thumbv7em") {
         println!("cargo::rustc-cfg=dsp");

@@ -39,6 +39,8 @@ mod dsp;
 mod engine;
 #[cfg(all(dsp, target_abi = "eabihf"))]
 mod f16_fpu;
+#[cfg(any(soft_float, test))]
+mod f16_soft;
 mod fpu;
 mod quad_scalar;
 mod quads;

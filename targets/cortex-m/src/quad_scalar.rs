@@ -2,7 +2,11 @@
 
 use kinglet::kernels::matrix::TILE_ROWS;
 use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split};
+#[cfg(any(soft_float, test))]
+use kinglet::num::state_dtype::f16;
 
+#[cfg(any(soft_float, test))]
+use crate::f16_soft;
 use crate::fpu::fp_mode_is_ieee;
 use crate::quads::{self, Fold, INT4_WEIGHTS, Int4, Int8, List, PAIRS, QuadArith, ROWS, WEIGHTS};
 
@@ -33,6 +37,20 @@ impl Kernels for QuadScalar {
         quads::sparse_product::<Self>(job);
     }
 
+    /// Integers, where floats are soft.
+    #[cfg(any(soft_float, test))]
+    #[inline(always)]
+    fn widen_f16<const C: usize>(&self, elements: &[f16; C]) -> [f32; C] {
+        elements.map(f16_soft::widen)
+    }
+
+    /// Integers, where floats are soft.
+    #[cfg(any(soft_float, test))]
+    #[inline(always)]
+    fn narrow_f16<const C: usize>(&self, values: &[f32; C], out: &mut [f16; C]) {
+        *out = values.map(f16_soft::narrow);
+    }
+
     #[inline(always)]
     fn for_parts<S: Split>(&self, whole: S, _region: Region, f: impl Fn(S) + Sync) {
         f(whole);
@@ -44,6 +62,20 @@ impl Kernels for QuadScalar {
 fn add_four(sum: &mut i32, weights: u32, q: [i16; 4]) {
     for (w, q) in weights.to_le_bytes().into_iter().zip(q) {
         *sum += i32::from(w as i8) * i32::from(q);
+    }
+}
+
+/// [`add_four`] of a word in memory. RISC-V extends a byte as it loads it and has no instruction
+/// for it later; Arm has, and loads one word rather than four bytes.
+#[inline(always)]
+fn add_four_stored(sum: &mut i32, weights: &u32, q: [i16; 4]) {
+    if cfg!(target_arch = "riscv32") {
+        let weights: &[i8; 4] = bytemuck::cast_ref(weights);
+        for (w, q) in weights.iter().zip(q) {
+            *sum += i32::from(*w) * i32::from(q);
+        }
+    } else {
+        add_four(sum, *weights, q);
     }
 }
 
@@ -67,7 +99,7 @@ impl QuadArith<Int8> for QuadScalar {
         for (weights, q) in quads {
             let q = four(*q);
             for (sum, weights) in sums.iter_mut().zip(&weights[row..]) {
-                add_four(sum, *weights, q);
+                add_four_stored(sum, weights, q);
             }
         }
         sums

@@ -9,6 +9,8 @@
 use core::panic::PanicInfo;
 
 pub use kinglet_c::*;
+#[cfg(feature = "soft-float")]
+use kinglet_soft_float as _;
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {

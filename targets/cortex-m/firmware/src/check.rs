@@ -82,6 +82,20 @@ const ROWS: usize = 16;
 /// Sums of the inputs of a segment.
 type Sums = [i32; MAX_INPUTS / INPUT_PAD];
 
+/// Whether the floats that the image was linked with are those of IEEE 754.
+#[cfg(feature = "soft-float")]
+#[inline(never)]
+pub(crate) fn floats() -> Result<(), Failed> {
+    use kinglet_soft_float::check::{CHECKSUM, checksum};
+
+    let found = checksum();
+    if found != CHECKSUM {
+        return fail!("checksum of floats: {:08x}, expected {:08x}", found, CHECKSUM);
+    }
+    say!("floats in assembly: as in hardware");
+    Ok(())
+}
+
 /// Whether the kernels compute what the reference does, on 16 rows of the
 /// model's head and all of its first sparse matrix. `scratch` is overwritten.
 #[inline(never)]
@@ -144,7 +158,7 @@ fn sparse<K: Kernels>(
 
 /// Whether the kernels convert elements of an f16 state as the reference does: each f16, and of
 /// f32 each sign, exponent and upper fraction with lower fractions about a place to round at.
-/// Without an FPU all kernels have the reference's conversions.
+/// Without an FPU the conversions are plain Rust, which has its tests on any machine.
 #[cfg(all(feature = "f16-state", target_abi = "eabihf"))]
 #[inline(never)]
 pub(crate) fn conversions<K: Kernels>(kernels: &K) -> Result<(), Failed> {

@@ -53,6 +53,8 @@ fn run() -> Result<(), Failed> {
     let Some(logits) = buffers.logits.get_mut(..engine.shape().vocab) else {
         return fail!("the model's vocabulary is larger than this image is for");
     };
+    #[cfg(feature = "soft-float")]
+    check::floats()?;
     check::kernels(engine.kernels(), engine.model(), logits)?;
     #[cfg(all(feature = "f16-state", target_abi = "eabihf"))]
     check::conversions(engine.kernels())?;
