@@ -88,15 +88,18 @@ impl Fold for Dsp {
 
 impl QuadArith<Int8> for Dsp {
     #[inline(always)]
-    fn segment(
-        sums: [i32; ROWS],
-        weights: &[u32; WEIGHTS],
+    fn segments(
+        mut sums: [i32; ROWS],
+        weights: &[[u32; WEIGHTS]],
         row: usize,
-        q: &[u32; PAIRS],
+        q: &[[u32; PAIRS]],
     ) -> [i32; ROWS] {
-        assert!(row <= TILE_ROWS - ROWS, "four rows of sixteen");
-        // SAFETY: `row` is at most 12, as just checked.
-        unsafe { instructions::segment(sums, weights, row, q) }
+        for (weights, q) in weights.iter().zip(q) {
+            assert!(row <= TILE_ROWS - ROWS, "four rows of sixteen");
+            // SAFETY: `row` is at most 12, as just checked.
+            sums = unsafe { instructions::segment(sums, weights, row, q) };
+        }
+        sums
     }
 
     #[cfg(all(dsp, target_abi = "eabihf"))]
@@ -128,15 +131,18 @@ impl QuadArith<Int8> for Dsp {
 
 impl QuadArith<Int4> for Dsp {
     #[inline(always)]
-    fn segment(
-        sums: [i32; ROWS],
-        weights: &[u32; INT4_WEIGHTS],
+    fn segments(
+        mut sums: [i32; ROWS],
+        weights: &[[u32; INT4_WEIGHTS]],
         row: usize,
-        q: &[u32; PAIRS],
+        q: &[[u32; PAIRS]],
     ) -> [i32; ROWS] {
-        assert!(row <= TILE_ROWS - ROWS, "four rows of sixteen");
-        // SAFETY: `row` is at most 12, as just checked.
-        unsafe { instructions::segment_int4(sums, weights, row, q) }
+        for (weights, q) in weights.iter().zip(q) {
+            assert!(row <= TILE_ROWS - ROWS, "four rows of sixteen");
+            // SAFETY: `row` is at most 12, as just checked.
+            sums = unsafe { instructions::segment_int4(sums, weights, row, q) };
+        }
+        sums
     }
 
     #[cfg(all(dsp, target_abi = "eabihf"))]

@@ -53,21 +53,48 @@ fn four([low, high]: [u32; 2]) -> [i16; 4] {
     [low as i16, (low >> 16) as i16, high as i16, (high >> 16) as i16]
 }
 
-impl Fold for QuadScalar {}
-
-impl QuadArith<Int8> for QuadScalar {
-    #[inline(always)]
-    fn segment(
-        mut sums: [i32; ROWS],
-        weights: &[u32; WEIGHTS],
-        row: usize,
-        q: &[u32; PAIRS],
-    ) -> [i32; ROWS] {
+/// [`QuadArith::segments`] of int8 for ARMv6-M, whose loads that extend a sign have no constant
+/// offset: a word's bytes cost less there than four loads.
+#[inline(always)]
+fn segments_by_words(
+    mut sums: [i32; ROWS],
+    weights: &[[u32; WEIGHTS]],
+    row: usize,
+    q: &[[u32; PAIRS]],
+) -> [i32; ROWS] {
+    for (weights, q) in weights.iter().zip(q) {
         let quads = weights.as_chunks::<TILE_ROWS>().0.iter().zip(q.as_chunks::<2>().0);
         for (weights, q) in quads {
             let q = four(*q);
             for (sum, weights) in sums.iter_mut().zip(&weights[row..]) {
                 add_four(sum, *weights, q);
+            }
+        }
+    }
+    sums
+}
+
+impl Fold for QuadScalar {}
+
+impl QuadArith<Int8> for QuadScalar {
+    #[inline(always)]
+    fn segments(
+        mut sums: [i32; ROWS],
+        weights: &[[u32; WEIGHTS]],
+        row: usize,
+        q: &[[u32; PAIRS]],
+    ) -> [i32; ROWS] {
+        if cfg!(armv6m) {
+            return segments_by_words(sums, weights, row, q);
+        }
+        // A constant number of rows from a quad's start on, so that the sums stay in registers.
+        let weights: &[[[[i8; 4]; ROWS]; TILE_ROWS / ROWS]] = bytemuck::cast_slice(weights);
+        let q: &[[i16; 4]] = bytemuck::cast_slice(q);
+        for (weights, q) in weights.iter().zip(q) {
+            for (sum, weights) in sums.iter_mut().zip(&weights[row / ROWS]) {
+                for (w, q) in weights.iter().zip(q) {
+                    *sum += i32::from(*w) * i32::from(*q);
+                }
             }
         }
         sums
@@ -91,13 +118,14 @@ const NIBBLES: u32 = 0x0F0F_0F0F;
 
 impl QuadArith<Int4> for QuadScalar {
     #[inline(always)]
-    fn segment(
+    fn segments(
         mut sums: [i32; ROWS],
-        weights: &[u32; INT4_WEIGHTS],
+        weights: &[[u32; INT4_WEIGHTS]],
         row: usize,
-        q: &[u32; PAIRS],
+        q: &[[u32; PAIRS]],
     ) -> [i32; ROWS] {
-        let quads = weights.as_chunks::<TILE_ROWS>().0.iter().zip(q.as_chunks::<4>().0);
+        let weights = weights.as_flattened().as_chunks::<TILE_ROWS>().0;
+        let quads = weights.iter().zip(q.as_flattened().as_chunks::<4>().0);
         for (weights, [a, b, c, d]) in quads {
             let (low, high) = (four([*a, *b]), four([*c, *d]));
             for (sum, weights) in sums.iter_mut().zip(&weights[row..]) {

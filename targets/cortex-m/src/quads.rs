@@ -8,7 +8,7 @@
 //!             acc = 0
 //!             for each group:
 //!                 sums = start                                              WeightWords::start
-//!                 for each segment of 32 inputs: sums += w[4][32] * q[32]   QuadArith::segment
+//!                 for each segment of 32 inputs: sums += w[4][32] * q[32]   QuadArith::segments
 //!                 acc += f32(sums) * scales[4]                              Fold::fold
 //!             y[4] = acc * scale
 //!
@@ -159,17 +159,17 @@ pub(crate) trait Fold {
 
 /// The integer arithmetic of a core with weights of a type.
 pub(crate) trait QuadArith<W: WeightWords>: Fold {
-    /// Adds to each sum the products of [`SEGMENT`] inputs with the stored weights of a
-    /// row, of the four rows from `row` on.
+    /// Adds to each sum the products of the inputs of segments, of which `weights` and `q` have as
+    /// many, with the stored weights of a row, of the four rows from `row` on.
     ///
     /// # Panics
     ///
     /// May, when `row` is above 12.
-    fn segment(
+    fn segments(
         sums: [i32; ROWS],
-        weights: &W::Segment,
+        weights: &[W::Segment],
         row: usize,
-        q: &[u32; PAIRS],
+        q: &[[u32; PAIRS]],
     ) -> [i32; ROWS];
 
     /// Four rows times one token, before the token's scale: quad `quad` of a
@@ -334,9 +334,7 @@ pub(crate) fn four_rows<A: QuadArith<W>, W: WeightWords>(
     for (number, ((weights, q), scales)) in groups.zip(scales).enumerate() {
         let start = number * group;
         let mut sums = W::start(token.sums, start..start + q.len());
-        for (weights, q) in weights.iter().zip(q) {
-            sums = A::segment(sums, weights, quad * ROWS, q);
-        }
+        sums = A::segments(sums, weights, quad * ROWS, q);
         A::fold(&mut acc, sums, &scales.as_chunks().0[quad]);
     }
     acc
@@ -361,7 +359,7 @@ fn four_rows_unaligned<A: QuadArith<W>, W: WeightWords>(
         }
         let weights = bytemuck::pod_read_unaligned(weights);
         let q = bytemuck::pod_read_unaligned(bytemuck::cast_slice(q));
-        group_sums = A::segment(group_sums, &weights, quad * ROWS, &q);
+        group_sums = A::segments(group_sums, &[weights], quad * ROWS, &[q]);
         if (i + 1) % group == 0 || i + 1 == count {
             let scales = &scales[i / group * TILE_ROWS + quad * ROWS..][..ROWS];
             let scales = bytemuck::pod_read_unaligned(bytemuck::cast_slice(scales));
