@@ -43,7 +43,7 @@ use crate::format::model::Model;
 use crate::format::shape::Shape;
 use crate::format::weights::LayerNorm;
 pub(crate) use crate::format::weights::v7::{ChannelMix, TimeMix};
-use crate::kernels::{ChunksOf, Kernels, Phase, Product};
+use crate::kernels::{ChunksOf, Kernels, Phase, Product, Wkv7};
 use crate::num::state_dtype::StateElement;
 use crate::num::{math, reduce};
 use crate::rwkv::batch::{Batch, lerp_to_previous};
@@ -440,7 +440,10 @@ impl Head<'_> {
                 }
             }
         }
-        wkv(&HeadVectors { w, kk, b, k, v, r, next }, kernels, state, y);
+        let vectors = Wkv7 { w, kk, b, k, v, r };
+        if !kernels.wkv7(&vectors, state, y) {
+            wkv(&HeadVectors { vectors, next }, kernels, state, y);
+        }
         let LayerNorm { weight, bias } = self.ln_x;
         reduce::layer_norm_in_place(y, weight, bias, HEAD_NORM_EPS);
         let bonus = reduce::dot3(r, k, self.r_k);
@@ -450,15 +453,10 @@ impl Head<'_> {
     }
 }
 
-/// Vectors of one head and token, `[channel]` each.
+/// Vectors of one head and token, and what is fetched meanwhile.
 #[derive(Debug)]
 struct HeadVectors<'a, N> {
-    w: &'a [f32],
-    kk: &'a [f32],
-    b: &'a [f32],
-    k: &'a [f32],
-    v: &'a [f32],
-    r: &'a [f32],
+    vectors: Wkv7<'a>,
     /// The next head's state, fetched on the way.
     next: N,
 }
@@ -474,7 +472,7 @@ impl<N: NextHead> Recurrence for HeadVectors<'_, N> {
         y: &mut [f32],
     ) {
         let n = y.len();
-        let Self { w, kk, b, k, v, r, .. } = *self;
+        let Wkv7 { w, kk, b, k, v, r } = self.vectors;
         // Copies, because a write to the state could otherwise change them, for all that the
         // compiler knows.
         let v: [f32; C] = *first(&v[at..]);

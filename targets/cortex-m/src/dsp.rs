@@ -8,15 +8,18 @@
 //! Eight weights of four bits are a word, too: the low nibbles of its bytes are one four, the high
 //! nibbles the next. An AND of the word, shifted on its way, with a mask takes SXTB16's place.
 
+#[cfg(all(dsp, target_abi = "eabihf"))]
+use kinglet::kernels::Wkv7;
 use kinglet::kernels::matrix::TILE_ROWS;
 use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split};
 #[cfg(all(dsp, target_abi = "eabihf"))]
-use kinglet::num::state_dtype::f16;
+use kinglet::num::state_dtype::{StateElement, f16};
 
-#[cfg(all(dsp, target_abi = "eabihf"))]
-use crate::f16_fpu;
 use crate::fpu::fp_mode_is_ieee;
 use crate::quads::{self, Fold, INT4_WEIGHTS, Int4, Int8, List, PAIRS, QuadArith, ROWS, WEIGHTS};
+
+#[cfg(all(dsp, target_abi = "eabihf"))]
+use crate::{f16_fpu, wkv7_fpu};
 
 #[cfg_attr(dsp, path = "dsp/instructions.rs")]
 #[cfg_attr(not(dsp), path = "dsp/emulated.rs")]
@@ -70,6 +73,12 @@ impl Kernels for Dsp {
     #[inline(always)]
     fn narrow_f16<const C: usize>(&self, values: &[f32; C], out: &mut [f16; C]) {
         f16_fpu::narrow(values, out);
+    }
+
+    #[cfg(all(dsp, target_abi = "eabihf"))]
+    #[inline(always)]
+    fn wkv7<S: StateElement>(&self, head: &Wkv7<'_>, state: &mut [S], y: &mut [f32]) -> bool {
+        wkv7_fpu::wkv7(head, state, y)
     }
 
     #[inline(always)]

@@ -39,6 +39,8 @@ mod f16_fpu;
 mod fpu;
 mod quad_scalar;
 mod quads;
+#[cfg(all(dsp, target_abi = "eabihf"))]
+mod wkv7_fpu;
 
 pub use dsp::Dsp;
 pub use quad_scalar::QuadScalar;
