@@ -24,6 +24,8 @@ use crate::{f16_fpu, wkv7_fpu};
 #[cfg_attr(dsp, path = "dsp/instructions.rs")]
 #[cfg_attr(not(dsp), path = "dsp/emulated.rs")]
 mod instructions;
+#[cfg(all(armv8m, target_abi = "eabihf"))]
+pub(crate) use instructions::privileged;
 
 /// Kernels for cores with the DSP extension.
 #[derive(Clone, Copy, Debug)]
@@ -132,7 +134,7 @@ impl QuadArith<Int8> for Dsp {
 
     #[inline(always)]
     fn listed(sums: [i32; ROWS], list: List<'_>, weights: &[u8], quad: usize) -> [i32; ROWS] {
-        let weights = checked(list, &weights[quad * ROWS..]);
+        let weights = checked(list, &weights[quad * ROWS..], ROWS);
         // SAFETY: the entries' weights are in `weights`, as just checked.
         unsafe { instructions::listed(sums, list, weights) }
     }
@@ -182,7 +184,7 @@ impl QuadArith<Int4> for Dsp {
     #[inline(always)]
     fn listed(sums: [i32; ROWS], list: List<'_>, weights: &[u8], quad: usize) -> [i32; ROWS] {
         let (at, high) = Int4::quad_in_line(quad);
-        let weights = checked(list, &weights[at..]);
+        let weights = checked(list, &weights[at..], ROWS);
         // SAFETY: the entries' weights are in `weights`, as just checked.
         unsafe {
             if high {
@@ -194,12 +196,12 @@ impl QuadArith<Int4> for Dsp {
     }
 }
 
-/// The weights again, where they have four bytes at the offset of each entry.
+/// The weights again, where they have `bytes` bytes at the offset of each entry.
 #[inline(always)]
-fn checked<'a>(list: List<'_>, weights: &'a [u8]) -> &'a [u8] {
+pub(crate) fn checked<'a>(list: List<'_>, weights: &'a [u8], bytes: usize) -> &'a [u8] {
     // A list is in ascending order of offsets.
     if let Some(last) = list.entries().last() {
-        let end = last.offset as usize + ROWS;
+        let end = last.offset as usize + bytes;
         assert!(end <= weights.len(), "the list is of other weights");
     }
     weights
