@@ -116,6 +116,20 @@ impl QuadArith<Int8> for QuadScalar {
 /// The low nibbles of a word's bytes; those of one shifted by four are its high nibbles.
 const NIBBLES: u32 = 0x0F0F_0F0F;
 
+/// [`QuadArith::segments`] of int4, for words of weights and activations.
+#[inline(always)]
+fn int4_quads(mut sums: [i32; ROWS], weights: &[u32], row: usize, q: &[u32]) -> [i32; ROWS] {
+    let quads = weights.as_chunks::<TILE_ROWS>().0.iter().zip(q.as_chunks::<4>().0);
+    for (weights, [a, b, c, d]) in quads {
+        let (low, high) = (four([*a, *b]), four([*c, *d]));
+        for (sum, weights) in sums.iter_mut().zip(&weights[row..]) {
+            add_four(sum, weights & NIBBLES, low);
+            add_four(sum, weights >> 4 & NIBBLES, high);
+        }
+    }
+    sums
+}
+
 impl QuadArith<Int4> for QuadScalar {
     #[inline(always)]
     fn segments(
@@ -124,16 +138,14 @@ impl QuadArith<Int4> for QuadScalar {
         row: usize,
         q: &[[u32; PAIRS]],
     ) -> [i32; ROWS] {
-        let weights = weights.as_flattened().as_chunks::<TILE_ROWS>().0;
-        let quads = weights.iter().zip(q.as_flattened().as_chunks::<4>().0);
-        for (weights, [a, b, c, d]) in quads {
-            let (low, high) = (four([*a, *b]), four([*c, *d]));
-            for (sum, weights) in sums.iter_mut().zip(&weights[row..]) {
-                add_four(sum, weights & NIBBLES, low);
-                add_four(sum, weights >> 4 & NIBBLES, high);
+        if cfg!(armv6m) {
+            // A loop of known length for each segment, which the compiler writes out.
+            for (weights, q) in weights.iter().zip(q) {
+                sums = int4_quads(sums, weights, row, q);
             }
+            return sums;
         }
-        sums
+        int4_quads(sums, weights.as_flattened(), row, q.as_flattened())
     }
 
     #[inline(always)]
