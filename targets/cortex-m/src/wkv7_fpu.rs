@@ -15,7 +15,7 @@
 //! round the product before they add: what the contract asks for, unlike VFMA. To subtract a
 //! product is to add the negative one.
 //!
-//! An f16 state is converted by VCVTB and VCVTT; see [`f16_fpu`](crate::f16_fpu). Results beyond the
+//! An f16 state is converted by VCVTB and VCVTT; see [`f16_fpu`]. Results beyond the
 //! range of f16 are rare and looked for once a head: a conversion that overflows sets the FPU's
 //! flag, and a number that was infinite or NaN before it makes a y that is not finite. Then each
 //! element that is not finite becomes the largest of its sign.
