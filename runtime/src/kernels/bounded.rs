@@ -26,8 +26,8 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use crate::kernels::activations::Quantized;
 use crate::kernels::matrix::{TILE_ROWS, padded_inputs};
-use crate::kernels::{Kernels, Product, Region, SparseProduct, Split};
-use crate::num::state_dtype::f16;
+use crate::kernels::{Kernels, Product, Region, SparseProduct, Split, Wkv7};
+use crate::num::state_dtype::{StateElement, f16};
 
 /// A place in a step of the forward pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -307,6 +307,13 @@ impl<K: Kernels> Kernels for Bounded<'_, K> {
     #[inline(always)]
     fn narrow_f16<const C: usize>(&self, values: &[f32; C], out: &mut [f16; C]) {
         self.kernels.narrow_f16(values, out);
+    }
+
+    /// Where a part of a head is computed the core does it, by value channels.
+    #[inline(always)]
+    fn wkv7<S: StateElement>(&self, head: &Wkv7<'_>, state: &mut [S], y: &mut [f32]) -> bool {
+        self.inside.load(Ordering::Relaxed) == Inside::All as u8
+            && self.kernels.wkv7(head, state, y)
     }
 
     #[inline(always)]

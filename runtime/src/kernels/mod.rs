@@ -80,6 +80,32 @@ pub enum Phase {
     Residual,
 }
 
+/// Vectors of the recurrence of RWKV-7, of one head and token: `[channel]` each.
+///
+/// With S the head's state, `[key][value]`, keys i, value channels j, and parentheses as the
+/// operations are computed in f32:
+///
+/// ```text
+/// p[j]    = -(sum over i ascending of S[i][j] * kk[i])
+/// S[i][j] = (S[i][j] * w[i] + p[j] * b[i]) + v[j] * k[i]
+/// y[j]    = sum over i ascending of S[i][j] * r[i]          before S is rounded to its type
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Wkv7<'a> {
+    /// Decay.
+    pub w: &'a [f32],
+    /// The key that is removed, of norm 1.
+    pub kk: &'a [f32],
+    /// What is removed of it: `kk` times the learning rate.
+    pub b: &'a [f32],
+    /// The key that is added.
+    pub k: &'a [f32],
+    /// The value that is added.
+    pub v: &'a [f32],
+    /// Receptance, which reads the new state.
+    pub r: &'a [f32],
+}
+
 /// A kernel set.
 pub trait Kernels: Sync {
     /// The name by which users choose and report it.
@@ -132,6 +158,13 @@ pub trait Kernels: Sync {
     #[inline(always)]
     fn narrow_f16<const C: usize>(&self, values: &[f32; C], out: &mut [f16; C]) {
         *out = values.map(StateElement::narrow);
+    }
+
+    /// Advances a head's `state`, `[key][value]`, by a token, and writes `y`, `[value]`, as [`Wkv7`]
+    /// says; or gives `false` and has changed nothing, and the core does it.
+    #[inline(always)]
+    fn wkv7<S: StateElement>(&self, _head: &Wkv7<'_>, _state: &mut [S], _y: &mut [f32]) -> bool {
+        false
     }
 
     /// Asks for values that are read soon, a few cache lines at a time, so that

@@ -43,7 +43,7 @@ use crate::format::model::Model;
 use crate::format::shape::Shape;
 use crate::format::weights::LayerNorm;
 pub(crate) use crate::format::weights::v7::{ChannelMix, TimeMix};
-use crate::kernels::{ChunksOf, Kernels, Phase, Product};
+use crate::kernels::{ChunksOf, Kernels, Phase, Product, Wkv7};
 use crate::num::state_dtype::StateElement;
 use crate::num::{math, reduce};
 use crate::rwkv::batch::{Batch, lerp_to_previous};
@@ -447,7 +447,10 @@ impl Head<'_> {
             },
         );
         let (w, kk, b, k, v) = (&*w, &*kk, &*b, &*k, &*v);
-        wkv(&HeadVectors { w, kk, b, k, v, r, next }, kernels, state, y, cost::WKV7_STATE);
+        let vectors = Wkv7 { w, kk, b, k, v, r };
+        if !kernels.wkv7(&vectors, state, y) {
+            wkv(&HeadVectors { vectors, next }, kernels, state, y, cost::WKV7_STATE);
+        }
         kernels.once(
             region(Phase::Wkv, cost::WKV7_OUTPUT, n),
             #[inline(always)]
@@ -463,15 +466,10 @@ impl Head<'_> {
     }
 }
 
-/// Vectors of one head and token, `[channel]` each.
+/// Vectors of one head and token, and what is fetched meanwhile.
 #[derive(Debug)]
 struct HeadVectors<'a, N> {
-    w: &'a [f32],
-    kk: &'a [f32],
-    b: &'a [f32],
-    k: &'a [f32],
-    v: &'a [f32],
-    r: &'a [f32],
+    vectors: Wkv7<'a>,
     /// The next head's state, fetched on the way.
     next: N,
 }
@@ -487,7 +485,7 @@ impl<N: NextHead> Recurrence for HeadVectors<'_, N> {
         y: &mut [f32],
     ) {
         let n = y.len();
-        let Self { w, kk, b, k, v, r, .. } = *self;
+        let Wkv7 { w, kk, b, k, v, r } = self.vectors;
         // Copies, because a write to the state could otherwise change them, for all that the
         // compiler knows.
         let v: [f32; C] = *first(&v[at..]);

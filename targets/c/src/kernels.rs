@@ -36,8 +36,8 @@ mod target {
 #[cfg(target_os = "none")]
 mod target {
     use kinglet::kernels::scalar::Scalar;
-    use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split};
-    use kinglet::num::state_dtype::f16;
+    use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split, Wkv7};
+    use kinglet::num::state_dtype::{StateElement, f16};
     use kinglet_cortex_m::Best;
 
     /// The kernel sets for bare metal.
@@ -90,6 +90,11 @@ mod target {
         #[inline(always)]
         fn narrow_f16<const C: usize>(&self, values: &[f32; C], out: &mut [f16; C]) {
             either!(self, kernels => kernels.narrow_f16(values, out));
+        }
+
+        #[inline(always)]
+        fn wkv7<S: StateElement>(&self, head: &Wkv7<'_>, state: &mut [S], y: &mut [f32]) -> bool {
+            either!(self, kernels => kernels.wkv7(head, state, y))
         }
 
         /// The float loops are the same for both: one thread, no vectors.

@@ -8,19 +8,24 @@
 //! Eight weights of four bits are a word, too: the low nibbles of its bytes are one four, the high
 //! nibbles the next. An AND of the word, shifted on its way, with a mask takes SXTB16's place.
 
+#[cfg(all(dsp, target_abi = "eabihf"))]
+use kinglet::kernels::Wkv7;
 use kinglet::kernels::matrix::TILE_ROWS;
 use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split};
 #[cfg(all(dsp, target_abi = "eabihf"))]
-use kinglet::num::state_dtype::f16;
+use kinglet::num::state_dtype::{StateElement, f16};
 
-#[cfg(all(dsp, target_abi = "eabihf"))]
-use crate::f16_fpu;
 use crate::fpu::fp_mode_is_ieee;
 use crate::quads::{self, Fold, INT4_WEIGHTS, Int4, Int8, List, PAIRS, QuadArith, ROWS, WEIGHTS};
+
+#[cfg(all(dsp, target_abi = "eabihf"))]
+use crate::{f16_fpu, wkv7_fpu};
 
 #[cfg_attr(dsp, path = "dsp/instructions.rs")]
 #[cfg_attr(not(dsp), path = "dsp/emulated.rs")]
 mod instructions;
+#[cfg(all(armv8m, target_abi = "eabihf"))]
+pub(crate) use instructions::privileged;
 
 /// Kernels for cores with the DSP extension.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +77,12 @@ impl Kernels for Dsp {
         f16_fpu::narrow(values, out);
     }
 
+    #[cfg(all(dsp, target_abi = "eabihf"))]
+    #[inline(always)]
+    fn wkv7<S: StateElement>(&self, head: &Wkv7<'_>, state: &mut [S], y: &mut [f32]) -> bool {
+        wkv7_fpu::wkv7(head, state, y)
+    }
+
     #[inline(always)]
     fn for_parts<S: Split>(&self, whole: S, _region: Region, f: impl Fn(S) + Sync) {
         f(whole);
@@ -88,15 +99,18 @@ impl Fold for Dsp {
 
 impl QuadArith<Int8> for Dsp {
     #[inline(always)]
-    fn segment(
-        sums: [i32; ROWS],
-        weights: &[u32; WEIGHTS],
+    fn segments(
+        mut sums: [i32; ROWS],
+        weights: &[[u32; WEIGHTS]],
         row: usize,
-        q: &[u32; PAIRS],
+        q: &[[u32; PAIRS]],
     ) -> [i32; ROWS] {
-        assert!(row <= TILE_ROWS - ROWS, "four rows of sixteen");
-        // SAFETY: `row` is at most 12, as just checked.
-        unsafe { instructions::segment(sums, weights, row, q) }
+        for (weights, q) in weights.iter().zip(q) {
+            assert!(row <= TILE_ROWS - ROWS, "four rows of sixteen");
+            // SAFETY: `row` is at most 12, as just checked.
+            sums = unsafe { instructions::segment(sums, weights, row, q) };
+        }
+        sums
     }
 
     #[cfg(all(dsp, target_abi = "eabihf"))]
@@ -120,7 +134,7 @@ impl QuadArith<Int8> for Dsp {
 
     #[inline(always)]
     fn listed(sums: [i32; ROWS], list: List<'_>, weights: &[u8], quad: usize) -> [i32; ROWS] {
-        let weights = checked(list, &weights[quad * ROWS..]);
+        let weights = checked(list, &weights[quad * ROWS..], ROWS);
         // SAFETY: the entries' weights are in `weights`, as just checked.
         unsafe { instructions::listed(sums, list, weights) }
     }
@@ -128,15 +142,18 @@ impl QuadArith<Int8> for Dsp {
 
 impl QuadArith<Int4> for Dsp {
     #[inline(always)]
-    fn segment(
-        sums: [i32; ROWS],
-        weights: &[u32; INT4_WEIGHTS],
+    fn segments(
+        mut sums: [i32; ROWS],
+        weights: &[[u32; INT4_WEIGHTS]],
         row: usize,
-        q: &[u32; PAIRS],
+        q: &[[u32; PAIRS]],
     ) -> [i32; ROWS] {
-        assert!(row <= TILE_ROWS - ROWS, "four rows of sixteen");
-        // SAFETY: `row` is at most 12, as just checked.
-        unsafe { instructions::segment_int4(sums, weights, row, q) }
+        for (weights, q) in weights.iter().zip(q) {
+            assert!(row <= TILE_ROWS - ROWS, "four rows of sixteen");
+            // SAFETY: `row` is at most 12, as just checked.
+            sums = unsafe { instructions::segment_int4(sums, weights, row, q) };
+        }
+        sums
     }
 
     #[cfg(all(dsp, target_abi = "eabihf"))]
@@ -167,7 +184,7 @@ impl QuadArith<Int4> for Dsp {
     #[inline(always)]
     fn listed(sums: [i32; ROWS], list: List<'_>, weights: &[u8], quad: usize) -> [i32; ROWS] {
         let (at, high) = Int4::quad_in_line(quad);
-        let weights = checked(list, &weights[at..]);
+        let weights = checked(list, &weights[at..], ROWS);
         // SAFETY: the entries' weights are in `weights`, as just checked.
         unsafe {
             if high {
@@ -179,12 +196,12 @@ impl QuadArith<Int4> for Dsp {
     }
 }
 
-/// The weights again, where they have four bytes at the offset of each entry.
+/// The weights again, where they have `bytes` bytes at the offset of each entry.
 #[inline(always)]
-fn checked<'a>(list: List<'_>, weights: &'a [u8]) -> &'a [u8] {
+pub(crate) fn checked<'a>(list: List<'_>, weights: &'a [u8], bytes: usize) -> &'a [u8] {
     // A list is in ascending order of offsets.
     if let Some(last) = list.entries().last() {
-        let end = last.offset as usize + ROWS;
+        let end = last.offset as usize + bytes;
         assert!(end <= weights.len(), "the list is of other weights");
     }
     weights

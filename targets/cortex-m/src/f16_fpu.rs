@@ -46,7 +46,7 @@ pub(crate) fn narrow<const C: usize>(values: &[f32; C], out: &mut [f16; C]) {
     let exponents = pairs.fold(0, |all, (values, out)| all | narrow_four(values, out));
     f16::narrow_all(rest, out_rest);
     if exponents & OVERFLOW != 0 {
-        saturate(values, out);
+        saturate(out);
     }
 }
 
@@ -110,9 +110,12 @@ fn narrow_four(values: &[f32; LANES], out: &mut [f16; LANES]) -> u32 {
     exponents
 }
 
-/// [`narrow`], for values of which some are beyond the range of f16.
+/// Makes elements that a conversion left infinite or NaN the largest of their sign, as the contract
+/// has it: a conversion keeps the sign, of NaN too.
 #[cold]
 #[inline(never)]
-fn saturate(values: &[f32], out: &mut [f16]) {
-    f16::narrow_all(values, out);
+pub(crate) fn saturate(elements: &mut [f16]) {
+    for element in elements.iter_mut().filter(|element| !element.is_finite()) {
+        *element = f16::MAX.copysign(*element);
+    }
 }

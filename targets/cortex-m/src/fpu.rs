@@ -16,6 +16,17 @@ pub(crate) fn fp_mode_is_ieee() -> bool {
         }
         fpscr & MODES == 0
     }
-    #[cfg(not(all(target_arch = "arm", target_abi = "eabihf")))]
+    #[cfg(riscv_fpu)]
+    {
+        let rounding: usize;
+        // SAFETY: reads a register; without the unit switched on, none of the code for this ABI
+        // would have come so far.
+        unsafe {
+            core::arch::asm!("csrr {}, frm", out(reg) rounding, options(nomem, nostack, preserves_flags));
+        }
+        // To nearest even. There is no other mode: subnormals are always kept.
+        rounding == 0
+    }
+    #[cfg(not(any(all(target_arch = "arm", target_abi = "eabihf"), riscv_fpu)))]
     true
 }

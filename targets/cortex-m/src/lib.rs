@@ -10,26 +10,28 @@
 //!     Some(kernels) => kernels.name(),
 //!     None => QuadScalar::new().expect("floats that are IEEE").name(),
 //! };
-//! assert!(["dsp", "plain"].contains(&name));
+//! assert!(["helium", "dsp", "plain"].contains(&name));
 //! ```
 //!
 //! [`Engine`] is the whole engine of a firmware, compiled with this crate's profile.
 //!
 //! * [`Dsp`] for cores with the DSP extension (M4, M7, M33, M55): weights are
+//! * [`Helium`] for cores with its vectors (M55, M85): sixteen weights of a row at a time are
+//!   gathered, widened, and multiplied eight at a time by VMLAVA. With the feature `helium` it is
+//!   [`Best`] for ARMv8-M, because its code is of no use to cores without them.
+//! * [`Dsp`] for cores with the DSP extension (M4, M7, M33): weights are
 //!   widened four at a time by SXTB16 and multiplied two at a time by SMLAD.
 //! * [`QuadScalar`], named `plain`, for the others (M0+, M3), and for any 32-bit core with few
 //!   registers.
 //!
-//! Both compute four rows at a time (`quads`), because four sums, four weights and the
-//! addresses are what thirteen registers hold. Both skip zeros in sparse products by first
+//! The last two compute four rows at a time (`quads`), because four sums, four weights and the
+//! addresses are what thirteen registers hold. All skip zeros in sparse products by first
 //! listing the inputs that are not zero.
 //!
-//! The M55 takes [`Dsp`] too. The code that the compiler makes of [`QuadScalar`] with
-//! Helium switched on (`-C target-feature=+mve`, integers only, because its
-//! floats flush to zero) needs 1.4 times the instructions in dense products.
+//! Helium computes integers alone: its vectors of f32 flush subnormals to zero, so floats stay scalar.
 //!
-//! On other machines [`Dsp`] is the same algorithm with the instructions
-//! emulated, so that it can be tested there.
+//! On other machines [`Helium`] and [`Dsp`] are the same algorithms with the instructions
+//! emulated, so that they can be tested there.
 #![no_std]
 
 #[cfg(test)]
@@ -42,15 +44,22 @@ mod f16_fpu;
 #[cfg(any(soft_float, test))]
 mod f16_soft;
 mod fpu;
+mod helium;
 mod quad_scalar;
 mod quads;
+#[cfg(all(dsp, target_abi = "eabihf"))]
+mod wkv7_fpu;
 
 pub use dsp::Dsp;
 pub use engine::{Engine, EngineError, EngineF16};
+pub use helium::Helium;
 pub use quad_scalar::QuadScalar;
 
 /// The kernel set that suits the target that this is compiled for.
-#[cfg(dsp)]
+#[cfg(all(armv8m, feature = "helium"))]
+pub type Best = Helium;
+/// The kernel set that suits the target that this is compiled for.
+#[cfg(all(dsp, not(all(armv8m, feature = "helium"))))]
 pub type Best = Dsp;
 /// The kernel set that suits the target that this is compiled for.
 #[cfg(not(dsp))]

@@ -65,41 +65,54 @@ fn add_four(sum: &mut i32, weights: u32, q: [i16; 4]) {
     }
 }
 
-/// [`add_four`] of a word in memory. RISC-V extends a byte as it loads it and has no instruction
-/// for it later; Arm has, and loads one word rather than four bytes.
-#[inline(always)]
-fn add_four_stored(sum: &mut i32, weights: &u32, q: [i16; 4]) {
-    if cfg!(target_arch = "riscv32") {
-        let weights: &[i8; 4] = bytemuck::cast_ref(weights);
-        for (w, q) in weights.iter().zip(q) {
-            *sum += i32::from(*w) * i32::from(q);
-        }
-    } else {
-        add_four(sum, *weights, q);
-    }
-}
-
 /// Four activations from their two words.
 #[inline(always)]
 fn four([low, high]: [u32; 2]) -> [i16; 4] {
     [low as i16, (low >> 16) as i16, high as i16, (high >> 16) as i16]
 }
 
-impl Fold for QuadScalar {}
-
-impl QuadArith<Int8> for QuadScalar {
-    #[inline(always)]
-    fn segment(
-        mut sums: [i32; ROWS],
-        weights: &[u32; WEIGHTS],
-        row: usize,
-        q: &[u32; PAIRS],
-    ) -> [i32; ROWS] {
+/// [`QuadArith::segments`] of int8 for ARMv6-M, whose loads that extend a sign have no constant
+/// offset: a word's bytes cost less there than four loads.
+#[inline(always)]
+fn segments_by_words(
+    mut sums: [i32; ROWS],
+    weights: &[[u32; WEIGHTS]],
+    row: usize,
+    q: &[[u32; PAIRS]],
+) -> [i32; ROWS] {
+    for (weights, q) in weights.iter().zip(q) {
         let quads = weights.as_chunks::<TILE_ROWS>().0.iter().zip(q.as_chunks::<2>().0);
         for (weights, q) in quads {
             let q = four(*q);
             for (sum, weights) in sums.iter_mut().zip(&weights[row..]) {
-                add_four_stored(sum, weights, q);
+                add_four(sum, *weights, q);
+            }
+        }
+    }
+    sums
+}
+
+impl Fold for QuadScalar {}
+
+impl QuadArith<Int8> for QuadScalar {
+    #[inline(always)]
+    fn segments(
+        mut sums: [i32; ROWS],
+        weights: &[[u32; WEIGHTS]],
+        row: usize,
+        q: &[[u32; PAIRS]],
+    ) -> [i32; ROWS] {
+        if cfg!(armv6m) {
+            return segments_by_words(sums, weights, row, q);
+        }
+        // A constant number of rows from a quad's start on, so that the sums stay in registers.
+        let weights: &[[[[i8; 4]; ROWS]; TILE_ROWS / ROWS]] = bytemuck::cast_slice(weights);
+        let q: &[[i16; 4]] = bytemuck::cast_slice(q);
+        for (weights, q) in weights.iter().zip(q) {
+            for (sum, weights) in sums.iter_mut().zip(&weights[row / ROWS]) {
+                for (w, q) in weights.iter().zip(q) {
+                    *sum += i32::from(*w) * i32::from(*q);
+                }
             }
         }
         sums
@@ -121,23 +134,36 @@ impl QuadArith<Int8> for QuadScalar {
 /// The low nibbles of a word's bytes; those of one shifted by four are its high nibbles.
 const NIBBLES: u32 = 0x0F0F_0F0F;
 
+/// [`QuadArith::segments`] of int4, for words of weights and activations.
+#[inline(always)]
+fn int4_quads(mut sums: [i32; ROWS], weights: &[u32], row: usize, q: &[u32]) -> [i32; ROWS] {
+    let quads = weights.as_chunks::<TILE_ROWS>().0.iter().zip(q.as_chunks::<4>().0);
+    for (weights, [a, b, c, d]) in quads {
+        let (low, high) = (four([*a, *b]), four([*c, *d]));
+        for (sum, weights) in sums.iter_mut().zip(&weights[row..]) {
+            add_four(sum, weights & NIBBLES, low);
+            add_four(sum, weights >> 4 & NIBBLES, high);
+        }
+    }
+    sums
+}
+
 impl QuadArith<Int4> for QuadScalar {
     #[inline(always)]
-    fn segment(
+    fn segments(
         mut sums: [i32; ROWS],
-        weights: &[u32; INT4_WEIGHTS],
+        weights: &[[u32; INT4_WEIGHTS]],
         row: usize,
-        q: &[u32; PAIRS],
+        q: &[[u32; PAIRS]],
     ) -> [i32; ROWS] {
-        let quads = weights.as_chunks::<TILE_ROWS>().0.iter().zip(q.as_chunks::<4>().0);
-        for (weights, [a, b, c, d]) in quads {
-            let (low, high) = (four([*a, *b]), four([*c, *d]));
-            for (sum, weights) in sums.iter_mut().zip(&weights[row..]) {
-                add_four(sum, weights & NIBBLES, low);
-                add_four(sum, weights >> 4 & NIBBLES, high);
+        if cfg!(armv6m) {
+            // A loop of known length for each segment, which the compiler writes out.
+            for (weights, q) in weights.iter().zip(q) {
+                sums = int4_quads(sums, weights, row, q);
             }
+            return sums;
         }
-        sums
+        int4_quads(sums, weights.as_flattened(), row, q.as_flattened())
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@
 //!             acc = 0
 //!             for each group:
 //!                 sums = start                                              WeightWords::start
-//!                 for each segment of 32 inputs: sums += w[4][32] * q[32]   QuadArith::segment
+//!                 for each segment of 32 inputs: sums += w[4][32] * q[32]   QuadArith::segments
 //!                 acc += f32(sums) * scales[4]                              Fold::fold
 //!             y[4] = acc * scale
 //!
@@ -159,17 +159,17 @@ pub(crate) trait Fold {
 
 /// The integer arithmetic of a core with weights of a type.
 pub(crate) trait QuadArith<W: WeightWords>: Fold {
-    /// Adds to each sum the products of [`SEGMENT`] inputs with the stored weights of a
-    /// row, of the four rows from `row` on.
+    /// Adds to each sum the products of the inputs of segments, of which `weights` and `q` have as
+    /// many, with the stored weights of a row, of the four rows from `row` on.
     ///
     /// # Panics
     ///
     /// May, when `row` is above 12.
-    fn segment(
+    fn segments(
         sums: [i32; ROWS],
-        weights: &W::Segment,
+        weights: &[W::Segment],
         row: usize,
-        q: &[u32; PAIRS],
+        q: &[[u32; PAIRS]],
     ) -> [i32; ROWS];
 
     /// Four rows times one token, before the token's scale: quad `quad` of a
@@ -193,6 +193,33 @@ pub(crate) trait QuadArith<W: WeightWords>: Fold {
         four_rows::<Self, W>(weights, scales, token, quad, group)
     }
 
+    /// A tile of rows times one token, with the token's scale: as many rows as `output` has, at
+    /// most sixteen. The others are as for [`four_rows`](Self::four_rows).
+    #[inline(always)]
+    fn tile(
+        weights: &[W::Segment],
+        scales: &[[u32; TILE_SCALES]],
+        token: Token<'_>,
+        group: usize,
+        scale: f32,
+        output: &mut [f32],
+    ) where
+        Self: Sized,
+    {
+        // The check for a partial quad is outside the loop over quads, because only the last tile
+        // can have one.
+        let (quads, part) = output.as_chunks_mut::<ROWS>();
+        for (quad, output) in quads.iter_mut().enumerate() {
+            *output = Self::four_rows(weights, scales, token, quad, group).map(|acc| acc * scale);
+        }
+        if !part.is_empty() {
+            let acc = Self::four_rows(weights, scales, token, quads.len(), group);
+            for (y, acc) in part.iter_mut().zip(acc) {
+                *y = acc * scale;
+            }
+        }
+    }
+
     /// Adds to each sum the products of listed inputs with the stored weights of a row, of the
     /// four rows of quad `quad`. `weights` is `[input][row]` of the group.
     ///
@@ -200,6 +227,39 @@ pub(crate) trait QuadArith<W: WeightWords>: Fold {
     ///
     /// When an entry's weights are not in `weights`.
     fn listed(sums: [i32; ROWS], list: List<'_>, weights: &[u8], quad: usize) -> [i32; ROWS];
+
+    /// Adds to each output the product of a group's listed inputs with its row, whose sums start at
+    /// `start`. `weights` is `[input][row]` of the group, `scales` are its scales by quads.
+    ///
+    /// # Panics
+    ///
+    /// When an entry's weights are not in `weights`.
+    #[inline(always)]
+    fn listed_rows(
+        start: [i32; ROWS],
+        list: List<'_>,
+        weights: &[u8],
+        scales: &[Scales],
+        output: &mut [f32],
+    ) where
+        Self: Sized,
+    {
+        for ((quad, output), scales) in output.chunks_mut(ROWS).enumerate().zip(scales) {
+            fold_rows::<Self>(output, Self::listed(start, list, weights, quad), scales);
+        }
+    }
+}
+
+/// [`Fold::fold`] of as many rows as `output` has, at most four.
+#[inline(always)]
+pub(crate) fn fold_rows<A: Fold>(output: &mut [f32], sums: [i32; ROWS], scales: &Scales) {
+    if let Some(acc) = output.first_chunk_mut() {
+        return A::fold(acc, sums, scales);
+    }
+    let mut acc = [0.0; ROWS];
+    acc[..output.len()].copy_from_slice(output);
+    A::fold(&mut acc, sums, scales);
+    output.copy_from_slice(&acc[..output.len()]);
 }
 
 /// An input that is not zero.
@@ -274,20 +334,9 @@ fn dense<A: QuadArith<W>, W: WeightWords>(
     let (weights, scales, q) = (W::segments(weights), scales.as_chunks().0, q.as_chunks().0);
     let (group, groups) = (matrix.group() / SEGMENT, matrix.groups());
     let token = Token { q, sums };
-    // The check for a partial quad is outside the loop over quads, because only the last tile
-    // can have one.
     let tiles = weights.chunks_exact(q.len()).zip(scales.chunks_exact(groups));
     for ((weights, scales), output) in tiles.zip(output.chunks_mut(TILE_ROWS)) {
-        let (quads, part) = output.as_chunks_mut::<ROWS>();
-        for (quad, output) in quads.iter_mut().enumerate() {
-            *output = A::four_rows(weights, scales, token, quad, group).map(|acc| acc * scale);
-        }
-        if !part.is_empty() {
-            let acc = A::four_rows(weights, scales, token, quads.len(), group);
-            for (y, acc) in part.iter_mut().zip(acc) {
-                *y = acc * scale;
-            }
-        }
+        A::tile(weights, scales, token, group, scale, output);
     }
 }
 
@@ -334,9 +383,7 @@ pub(crate) fn four_rows<A: QuadArith<W>, W: WeightWords>(
     for (number, ((weights, q), scales)) in groups.zip(scales).enumerate() {
         let start = number * group;
         let mut sums = W::start(token.sums, start..start + q.len());
-        for (weights, q) in weights.iter().zip(q) {
-            sums = A::segment(sums, weights, quad * ROWS, q);
-        }
+        sums = A::segments(sums, weights, quad * ROWS, q);
         A::fold(&mut acc, sums, &scales.as_chunks().0[quad]);
     }
     acc
@@ -361,7 +408,7 @@ fn four_rows_unaligned<A: QuadArith<W>, W: WeightWords>(
         }
         let weights = bytemuck::pod_read_unaligned(weights);
         let q = bytemuck::pod_read_unaligned(bytemuck::cast_slice(q));
-        group_sums = A::segment(group_sums, &weights, quad * ROWS, &q);
+        group_sums = A::segments(group_sums, &[weights], quad * ROWS, &[q]);
         if (i + 1) % group == 0 || i + 1 == count {
             let scales = &scales[i / group * TILE_ROWS + quad * ROWS..][..ROWS];
             let scales = bytemuck::pod_read_unaligned(bytemuck::cast_slice(scales));
@@ -411,17 +458,7 @@ fn sparse<A: QuadArith<W>, W: WeightWords>(
         let first = group * (matrix.group() / SEGMENT);
         let start = W::start(sums, first..first + values.len() / SEGMENT);
         let scales = scales.as_chunks().0;
-        for ((quad, output), scales) in output.chunks_mut(ROWS).enumerate().zip(scales) {
-            let sums = A::listed(start, list, weights, quad);
-            if let Some(acc) = output.first_chunk_mut() {
-                A::fold(acc, sums, scales);
-                continue;
-            }
-            let mut acc = [0.0; ROWS];
-            acc[..output.len()].copy_from_slice(output);
-            A::fold(&mut acc, sums, scales);
-            output.copy_from_slice(&acc[..output.len()]);
-        }
+        A::listed_rows(start, list, weights, scales, output);
     }
     for y in output {
         *y *= scale;

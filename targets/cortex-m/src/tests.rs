@@ -13,7 +13,11 @@ use kinglet::kernels::weights::{WeightType, Weights};
 use kinglet::kernels::{Kernels, Product, SparseProduct};
 use proptest::prelude::*;
 
-use crate::{Dsp, QuadScalar};
+use crate::{Dsp, Helium, QuadScalar};
+
+mod helium {
+    kinglet::kernel_tests!(crate::Helium::new());
+}
 
 mod dsp {
     kinglet::kernel_tests!(crate::Dsp::new());
@@ -156,6 +160,7 @@ proptest! {
         let expected = case.dense(&Scalar);
         prop_assert_eq!(&case.dense(&QuadScalar::new().expect("no modes here")), &expected);
         prop_assert_eq!(&case.dense(&Dsp::new().expect("emulated here")), &expected);
+        prop_assert_eq!(&case.dense(&Helium::new().expect("emulated here")), &expected);
     }
 
     #[test]
@@ -163,6 +168,7 @@ proptest! {
         let expected = case.sparse(&Scalar);
         prop_assert_eq!(&case.sparse(&QuadScalar::new().expect("no modes here")), &expected);
         prop_assert_eq!(&case.sparse(&Dsp::new().expect("emulated here")), &expected);
+        prop_assert_eq!(&case.sparse(&Helium::new().expect("emulated here")), &expected);
     }
 }
 
@@ -184,7 +190,9 @@ fn check_largest(weight_type: WeightType, group: usize, weight: f32, byte: i8) {
     let exact = weight * 32639.0 * group as f32;
     let expected = (exact * (TOKEN_SCALES[0] * MULTIPLIER)).to_bits();
     assert_eq!(case.dense(&Dsp::new().expect("emulated here"))[0], expected);
+    assert_eq!(case.dense(&Helium::new().expect("emulated here"))[0], expected);
     assert_eq!(case.sparse(&Dsp::new().expect("emulated here"))[0], expected);
+    assert_eq!(case.sparse(&Helium::new().expect("emulated here"))[0], expected);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The self-test: proofs that a board gives before it is believed.
 //!
 //! The smallest comes first, so that a failure names the part that is broken: a product of each
-//! kind beside plain Rust (the kernels), the conversions of an f16 state, then the digest of 64 tokens (a whole model). Both go
-//! through the image's own buffers, because there is no room for others.
+//! kind beside plain Rust (the kernels), the conversions and steps of an f16 state, then the digest
+//! of 64 tokens (a whole model). Products and digest go through the image's own buffers, because
+//! there is no room for others.
 
 use kinglet::engine::Cpu;
 use kinglet::engine::Engine;
@@ -14,7 +15,11 @@ use kinglet::kernels::matrix::{INPUT_PAD, Matrix, SparseMatrix, padded_inputs};
 use kinglet::kernels::scalar::Scalar;
 use kinglet::kernels::{Kernels, Product, SparseProduct};
 #[cfg(all(feature = "f16-state", target_abi = "eabihf"))]
-use kinglet::num::state_dtype::{StateElement, f16};
+use kinglet::{
+    format::model::Aligned,
+    kernels::Wkv7,
+    num::state_dtype::{StateElement, f16},
+};
 
 use crate::console::{Failed, fail, say};
 use crate::memory::Element;
@@ -178,6 +183,61 @@ pub(crate) fn conversions<K: Kernels>(kernels: &K) -> Result<(), Failed> {
         None => Ok(()),
         Some(upper) => fail!("the {} kernels convert {} wrong", kernels.name(), upper),
     }
+}
+
+/// Channels of a small head, as many as the kernels compute together.
+#[cfg(all(feature = "f16-state", target_abi = "eabihf"))]
+const CHANNELS: usize = 8;
+
+/// Whether the kernels advance an f16 state as the formulas say, beyond its range too: the digest
+/// has no such values.
+#[cfg(all(feature = "f16-state", target_abi = "eabihf"))]
+#[inline(never)]
+pub(crate) fn recurrence<K: Kernels>(kernels: &K) -> Result<(), Failed> {
+    let numbers = [1.0, 30000.0, -60000.0, f32::MAX, f32::INFINITY, -f32::NAN];
+    if numbers.iter().all(|number| advances(kernels, *number)) {
+        return Ok(());
+    }
+    fail!("the {} kernels advance a state wrong", kernels.name())
+}
+
+/// Whether the kernels advance a small head right where `number` is one of the values.
+#[cfg(all(feature = "f16-state", target_abi = "eabihf"))]
+#[inline(never)]
+fn advances<K: Kernels>(kernels: &K, number: f32) -> bool {
+    let row: [f32; CHANNELS] = core::array::from_fn(|i| i as f32 - 2.5);
+    let (mut v, w) = (row, row.map(|x| x * 0.125));
+    v[3] = number;
+    let x = Wkv7 { w: &w, kk: &row, b: &w, k: &row, v: &v, r: &w };
+    let mut state = Aligned([narrowed(1.5); CHANNELS * CHANNELS]);
+    let (mut expected, mut y) = (state.0, [0.0; CHANNELS]);
+    if !kernels.wkv7(&x, &mut state.0, &mut y) {
+        return false;
+    }
+    let same = y.iter().enumerate().all(|(j, y)| {
+        let sum = channel(&x, &mut expected, j);
+        sum.to_bits() == y.to_bits() || !sum.is_finite() && !y.is_finite()
+    });
+    same && state.0.iter().zip(&expected).all(|(x, y)| x.to_bits() == y.to_bits())
+}
+
+/// The formulas of [`Wkv7`] for the value channel `j`, and its y.
+#[cfg(all(feature = "f16-state", target_abi = "eabihf"))]
+#[inline(never)]
+fn channel(x: &Wkv7<'_>, state: &mut [f16], j: usize) -> f32 {
+    // Not seen by the compiler, which would write out all turns of the loops.
+    let n = core::hint::black_box(CHANNELS);
+    let (mut p, mut y) = (0.0, 0.0);
+    for i in 0..n {
+        p += widened(state[i * n + j]) * x.kk[i];
+    }
+    for i in 0..n {
+        let s = &mut state[i * n + j];
+        let new = (widened(*s) * x.w[i] + -p * x.b[i]) + x.v[j] * x.k[i];
+        y += new * x.r[i];
+        *s = narrowed(new);
+    }
+    y
 }
 
 #[cfg(all(feature = "f16-state", target_abi = "eabihf"))]

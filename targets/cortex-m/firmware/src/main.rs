@@ -57,7 +57,10 @@ fn run() -> Result<(), Failed> {
     check::floats()?;
     check::kernels(engine.kernels(), engine.model(), logits)?;
     #[cfg(all(feature = "f16-state", target_abi = "eabihf"))]
-    check::conversions(engine.kernels())?;
+    {
+        check::conversions(engine.kernels())?;
+        check::recurrence(engine.kernels())?;
+    }
     say!("kernels {}: as the reference", engine.kernels().name());
     check_digest(engine, logits)?;
     #[cfg(feature = "pieces")]

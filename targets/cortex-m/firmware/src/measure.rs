@@ -2,8 +2,8 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use kinglet::kernels::{Kernels, Phase, Product, Region, SparseProduct, Split};
-use kinglet::num::state_dtype::f16;
+use kinglet::kernels::{Kernels, Phase, Product, Region, SparseProduct, Split, Wkv7};
+use kinglet::num::state_dtype::{StateElement, f16};
 
 use crate::clock::Clock;
 
@@ -93,6 +93,11 @@ impl<K: Kernels> Kernels for Measured<K> {
     #[inline(always)]
     fn narrow_f16<const C: usize>(&self, values: &[f32; C], out: &mut [f16; C]) {
         self.kernels.narrow_f16(values, out);
+    }
+
+    #[inline(always)]
+    fn wkv7<S: StateElement>(&self, head: &Wkv7<'_>, state: &mut [S], y: &mut [f32]) -> bool {
+        self.kernels.wkv7(head, state, y)
     }
 
     #[inline(always)]

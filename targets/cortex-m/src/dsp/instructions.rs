@@ -99,7 +99,7 @@ pub(super) fn is_available() -> bool {
 /// Whether the registers of the system may be read: in a handler, or in a thread
 /// that has not given its privilege away.
 #[cfg(armv8m)]
-fn privileged() -> bool {
+pub(crate) fn privileged() -> bool {
     let (control, exception): (u32, u32);
     // SAFETY: both registers can be read without privilege, with no effect; then
     // IPSR reads as the number of no exception.
