@@ -108,6 +108,10 @@ pub struct Wkv7<'a> {
 
 /// A kernel set.
 pub trait Kernels: Sync {
+    /// Whether [`wkv7`](Self::wkv7) computes nearly all heads, so that the core's own code for those
+    /// that are left is made small, not fast.
+    const COMPUTES_WKV7: bool = false;
+
     /// The name by which users choose and report it.
     fn name(&self) -> &'static str;
 

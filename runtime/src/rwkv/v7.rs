@@ -449,7 +449,8 @@ impl Head<'_> {
         let (w, kk, b, k, v) = (&*w, &*kk, &*b, &*k, &*v);
         let vectors = Wkv7 { w, kk, b, k, v, r };
         if !kernels.wkv7(&vectors, state, y) {
-            wkv(&HeadVectors { vectors, next }, kernels, state, y, cost::WKV7_STATE);
+            let vectors = HeadVectors { vectors, next };
+            wkv(&vectors, kernels, state, y, cost::WKV7_STATE, K::COMPUTES_WKV7);
         }
         kernels.once(
             region(Phase::Wkv, cost::WKV7_OUTPUT, n),

@@ -65,6 +65,8 @@ mod target {
     }
 
     impl Kernels for KernelSet {
+        const COMPUTES_WKV7: bool = Best::COMPUTES_WKV7;
+
         fn name(&self) -> &'static str {
             either!(self, kernels => kernels.name())
         }

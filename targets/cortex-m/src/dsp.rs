@@ -41,6 +41,9 @@ impl Dsp {
 }
 
 impl Kernels for Dsp {
+    #[cfg(all(dsp, target_abi = "eabihf"))]
+    const COMPUTES_WKV7: bool = true;
+
     fn name(&self) -> &'static str {
         "dsp"
     }

@@ -38,6 +38,9 @@ impl Helium {
 }
 
 impl Kernels for Helium {
+    #[cfg(all(dsp, target_abi = "eabihf"))]
+    const COMPUTES_WKV7: bool = true;
+
     fn name(&self) -> &'static str {
         "helium"
     }

@@ -68,6 +68,8 @@ impl<K: Kernels> Measured<K> {
 }
 
 impl<K: Kernels> Kernels for Measured<K> {
+    const COMPUTES_WKV7: bool = K::COMPUTES_WKV7;
+
     fn name(&self) -> &'static str {
         self.kernels.name()
     }
