@@ -107,6 +107,20 @@ impl<'a> Quantized<'a> {
         &self.sums[token * len..(token + 1) * len]
     }
 
+    /// The first `tokens` tokens, and the others.
+    ///
+    /// # Panics
+    ///
+    /// When there are fewer.
+    pub fn split_at(&self, tokens: usize) -> (Self, Self) {
+        let len = padded_inputs(self.inputs);
+        let (q, other_q) = self.q.split_at(tokens * len);
+        let (sums, other_sums) = self.sums.split_at(tokens * len / INPUT_PAD);
+        let (scales, other_scales) = self.scales.split_at(tokens);
+        let other = Self { q: other_q, sums: other_sums, scales: other_scales, ..*self };
+        (Self { q, sums, scales, ..*self }, other)
+    }
+
     /// The first token's activations for the inputs `range`, a multiple of 32 from a multiple
     /// of 32 on, with a scale of 1; `inputs` of them are no padding.
     ///

@@ -198,6 +198,25 @@ impl<'a> Matrix<'a> {
         )
     }
 
+    /// The rows of the first `tiles` row tiles and the other rows, as matrices of their own.
+    ///
+    /// # Panics
+    ///
+    /// When one of them would have no rows.
+    pub fn split_at_tile(&self, tiles: usize) -> (Self, Self) {
+        assert!(0 < tiles && tiles < self.row_tiles(), "rows on both sides");
+        let rows = tiles * TILE_ROWS;
+        let (first, rest) = self.scales.split_at(rows * self.groups());
+        let middle = rows * padded_inputs(self.inputs);
+        let part = |rows, start, end, scales| {
+            let weights = Stored::new(self.weights().part(start, end));
+            let Some(weights) = weights else { panic!("weights of the same type") };
+            Self { rows, weights, scales, ..*self }
+        };
+        let end = self.row_tiles() * TILE_ROWS * padded_inputs(self.inputs);
+        (part(rows, 0, middle, first), part(self.rows - rows, middle, end, rest))
+    }
+
     /// The value of one weight.
     pub fn weight(&self, row: usize, input: usize) -> f32 {
         let (weights, scales) = self.row_tile(row / TILE_ROWS);
@@ -417,6 +436,36 @@ mod tests {
         assert!(!sparse(32) && !sparse(65));
         let table = |rows| RowTable::new(rows, 64, Weights::Int4(&bytes), &scales).is_some();
         assert!(table(64) && !table(63));
+    }
+
+    #[test]
+    fn the_sides_of_a_cut_matrix_are_matrices() {
+        let weights: [i8; 48 * 64] = core::array::from_fn(|i| (i * 7 % 255) as i8);
+        let scales: [f16; 48 * 2] = core::array::from_fn(|i| f16::from_f32((i + 1) as f32));
+        let whole = Matrix::new(37, 40, 32, 0.5, Weights::Int8(&weights), &scales).unwrap();
+        for tiles in 1..3 {
+            let (first, rest) = whole.split_at_tile(tiles);
+            assert_eq!((first.rows(), rest.rows()), (16 * tiles, 37 - 16 * tiles));
+            for side in [first, rest] {
+                let (rows, weights) = (side.rows(), side.weights());
+                assert!(Matrix::new(rows, 40, 32, 0.5, weights, side.scales()).is_some());
+            }
+            for row in 0..37usize {
+                let found = match row.checked_sub(16 * tiles) {
+                    None => first.weight(row, 39),
+                    Some(row) => rest.weight(row, 39),
+                };
+                assert_eq!(found, whole.weight(row, 39));
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "rows on both sides")]
+    fn a_matrix_is_not_cut_beyond_its_rows() {
+        let (weights, scales) = ([0; 32 * 32], [f16::ONE; 32]);
+        let matrix = Matrix::new(17, 32, 32, 1.0, Weights::Int8(&weights), &scales).unwrap();
+        let _ = matrix.split_at_tile(2);
     }
 
     #[test]
