@@ -1,8 +1,12 @@
 //! Scalar loops that keep the sums of four rows in registers.
 
-use kinglet::kernels::matrix::TILE_ROWS;
+use core::ops::Range;
+
+use kinglet::kernels::activations::Quantized;
+use kinglet::kernels::matrix::{SparseMatrix, TILE_ROWS};
 use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split};
 
+use crate::SparseRows;
 use crate::fpu::fp_mode_is_ieee;
 use crate::quads::{self, Fold, INT4_WEIGHTS, Int4, Int8, List, PAIRS, QuadArith, ROWS, WEIGHTS};
 
@@ -36,6 +40,19 @@ impl Kernels for QuadScalar {
     #[inline(always)]
     fn for_parts<S: Split>(&self, whole: S, _region: Region, f: impl Fn(S) + Sync) {
         f(whole);
+    }
+}
+
+impl SparseRows for QuadScalar {
+    #[inline(never)]
+    fn sparse_rows(
+        &self,
+        matrix: &SparseMatrix<'_>,
+        input: &Quantized<'_>,
+        rows: Range<usize>,
+        output: &mut [f32],
+    ) {
+        quads::sparse_rows::<Self>(matrix, input, rows, output);
     }
 }
 

@@ -376,21 +376,50 @@ fn four_rows_unaligned<A: QuadArith<W>, W: WeightWords>(
 pub(crate) fn sparse_product<A: QuadArith<Int8> + QuadArith<Int4>>(job: SparseProduct<'_>) {
     let tokens = job.output.chunks_exact_mut(job.matrix.rows()).zip(job.input.scales());
     for (token, (output, scale)) in tokens.enumerate() {
-        match job.matrix.weights() {
-            Weights::Int8(_) => sparse::<A, Int8>(&job.matrix, &job.input, token, *scale, output),
-            Weights::Int4(_) => sparse::<A, Int4>(&job.matrix, &job.input, token, *scale, output),
-        }
+        sparse_tiles::<A>(&job.matrix, &job.input, token, *scale, 0, output);
     }
 }
 
-/// One token of a sparse product. `output` holds the sums over the groups
-/// until the token's scale comes.
+/// Rows `rows` of such a product, `[token][row]`; they start at a tile.
+#[inline(always)]
+pub(crate) fn sparse_rows<A: QuadArith<Int8> + QuadArith<Int4>>(
+    matrix: &SparseMatrix<'_>,
+    input: &Quantized<'_>,
+    rows: Range<usize>,
+    output: &mut [f32],
+) {
+    let tile = rows.start / TILE_ROWS;
+    let tokens = output.chunks_exact_mut(rows.len()).zip(input.scales());
+    for (token, (output, scale)) in tokens.enumerate() {
+        sparse_tiles::<A>(matrix, input, token, *scale, tile, output);
+    }
+}
+
+/// [`sparse`] of the matrix's type of weights.
+#[inline(always)]
+fn sparse_tiles<A: QuadArith<Int8> + QuadArith<Int4>>(
+    matrix: &SparseMatrix<'_>,
+    input: &Quantized<'_>,
+    token: usize,
+    scale: f32,
+    tile: usize,
+    output: &mut [f32],
+) {
+    match matrix.weights() {
+        Weights::Int8(_) => sparse::<A, Int8>(matrix, input, token, scale, tile, output),
+        Weights::Int4(_) => sparse::<A, Int4>(matrix, input, token, scale, tile, output),
+    }
+}
+
+/// The rows from row tile `tile` on, as many as `output` has, of one token of a sparse product.
+/// `output` holds the sums over the groups until the token's scale comes.
 #[inline(always)]
 fn sparse<A: QuadArith<W>, W: WeightWords>(
     matrix: &SparseMatrix<'_>,
     input: &Quantized<'_>,
     token: usize,
     scale: f32,
+    tile: usize,
     output: &mut [f32],
 ) {
     let scale = scale * matrix.multiplier();
@@ -403,15 +432,17 @@ fn sparse<A: QuadArith<W>, W: WeightWords>(
     for (group, (weights, values)) in groups.enumerate() {
         let list = List::new(values, stride, &mut room);
         let (Some(list), Some(scales)) = (list, words(matrix.group_scales(group))) else {
-            return reference(matrix, q, scale, output);
+            return reference(matrix, q, scale, tile, output);
         };
         if list.entries().is_empty() {
             continue;
         }
         let first = group * (matrix.group() / SEGMENT);
         let start = W::start(sums, first..first + values.len() / SEGMENT);
-        let scales = scales.as_chunks().0;
+        let first_quad = tile * (TILE_ROWS / ROWS);
+        let scales = &scales.as_chunks().0[first_quad..];
         for ((quad, output), scales) in output.chunks_mut(ROWS).enumerate().zip(scales) {
+            let quad = first_quad + quad;
             let sums = A::listed(start, list, weights, quad);
             if let Some(acc) = output.first_chunk_mut() {
                 A::fold(acc, sums, scales);
@@ -432,8 +463,14 @@ fn sparse<A: QuadArith<W>, W: WeightWords>(
 /// scales that do not lie as words do.
 #[cold]
 #[inline(never)]
-fn reference(matrix: &SparseMatrix<'_>, q: &[i16], scale: f32, output: &mut [f32]) {
-    for (tile, output) in output.chunks_mut(TILE_ROWS).enumerate() {
+fn reference(
+    matrix: &SparseMatrix<'_>,
+    q: &[i16],
+    scale: f32,
+    first_tile: usize,
+    output: &mut [f32],
+) {
+    for (tile, output) in (first_tile..).zip(output.chunks_mut(TILE_ROWS)) {
         let acc = sparse_row_tile(matrix, tile, q);
         for (y, acc) in output.iter_mut().zip(acc) {
             *y = acc * scale;
