@@ -9,6 +9,8 @@
 //! instruction sets whose dot product wants one unsigned operand correct for its zero point with
 //! them: `sum (w + 128) q = sum w q + 128 sum q`, the same for all rows.
 
+use core::ops::Range;
+
 use crate::kernels::Split;
 use crate::kernels::matrix::{INPUT_PAD, padded_inputs};
 
@@ -107,14 +109,20 @@ impl<'a> Quantized<'a> {
         &self.sums[token * len..(token + 1) * len]
     }
 
-    /// The activations of one token.
+    /// The activations of the tokens `range`.
+    ///
+    /// # Panics
+    ///
+    /// When there are no such tokens.
     #[inline(always)]
-    pub fn one_token(&self, token: usize) -> Self {
+    pub fn some_tokens(&self, range: Range<usize>) -> Self {
+        let len = padded_inputs(self.inputs);
+        let sums = range.start * len / INPUT_PAD..range.end * len / INPUT_PAD;
         Self {
             inputs: self.inputs,
-            q: self.token(token),
-            sums: self.token_sums(token),
-            scales: &self.scales[token..=token],
+            q: &self.q[range.start * len..range.end * len],
+            sums: &self.sums[sums],
+            scales: &self.scales[range],
         }
     }
 
@@ -124,7 +132,7 @@ impl<'a> Quantized<'a> {
     /// # Panics
     ///
     /// When the range is not inside the inputs, or not of such multiples.
-    pub fn first_token_part(&self, range: core::ops::Range<usize>, inputs: usize) -> Self {
+    pub fn first_token_part(&self, range: Range<usize>, inputs: usize) -> Self {
         let sums = range.start / INPUT_PAD..range.end / INPUT_PAD;
         let (q, sums) = (&self.token(0)[range], &self.token_sums(0)[sums]);
         let Some(part) = Self::new(inputs, q, sums, &[1.0]) else { panic!("a part of groups") };

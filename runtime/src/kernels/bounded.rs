@@ -195,7 +195,7 @@ impl<'k, K: Kernels> Bounded<'k, K> {
             let output = &mut output[token * rows..][..rows];
             let (start, end) = (done * TILE_ROWS, rows.min((done + count) * TILE_ROWS));
             let matrix = matrix.tiles(done..done + count);
-            let (input, output) = (input.one_token(token), &mut output[start..end]);
+            let (input, output) = (input.some_tokens(token..token + 1), &mut output[start..end]);
             self.kernels.products(&mut [Product { matrix, input, output }]);
         }
         count
@@ -253,7 +253,7 @@ impl<K: Kernels> Kernels for Bounded<'_, K> {
             if self.spend(sparse_cost(rows, &input, token), 1) == 0 {
                 return self.stop(token);
             }
-            let input = input.one_token(token);
+            let input = input.some_tokens(token..token + 1);
             self.kernels.sparse_product(SparseProduct { matrix, input, output });
         }
     }

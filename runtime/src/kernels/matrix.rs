@@ -440,6 +440,30 @@ mod tests {
     }
 
     #[test]
+    fn tiles_of_a_matrix_are_matrices() {
+        let weights: [i8; 48 * 64] = core::array::from_fn(|i| (i * 7 % 255) as i8);
+        let scales: [f16; 48 * 2] = core::array::from_fn(|i| f16::from_f32((i + 1) as f32));
+        let whole = Matrix::new(37, 40, 32, 0.5, Weights::Int8(&weights), &scales).unwrap();
+        for (start, end) in [(0, 1), (1, 3), (2, 3), (0, 3)] {
+            let part = whole.tiles(start..end);
+            assert_eq!(part.rows(), 37.min(16 * end) - 16 * start);
+            let (rows, weights) = (part.rows(), part.weights());
+            assert!(Matrix::new(rows, 40, 32, 0.5, weights, part.scales()).is_some());
+            for row in 0..rows {
+                assert_eq!(part.weight(row, 39), whole.weight(16 * start + row, 39));
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "out of range")]
+    fn a_matrix_has_no_tiles_beyond_its_rows() {
+        let (weights, scales) = ([0; 32 * 32], [f16::ONE; 32]);
+        let matrix = Matrix::new(17, 32, 32, 1.0, Weights::Int8(&weights), &scales).unwrap();
+        let _ = matrix.tiles(1..3);
+    }
+
+    #[test]
     fn the_groups_of_a_sparse_matrix_are_matrices() {
         let (weights, scales) = ([3; 16 * 96], [f16::ONE; 16 * 2]);
         let weights = Weights::Int8(&weights);

@@ -8,13 +8,17 @@
 //! Eight weights of four bits are a word, too: the low nibbles of its bytes are one four, the high
 //! nibbles the next. An AND of the word, shifted on its way, with a mask takes SXTB16's place.
 
+use core::ops::Range;
+
 #[cfg(all(dsp, target_abi = "eabihf"))]
 use kinglet::kernels::Wkv7;
-use kinglet::kernels::matrix::TILE_ROWS;
+use kinglet::kernels::activations::Quantized;
+use kinglet::kernels::matrix::{SparseMatrix, TILE_ROWS};
 use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split};
 #[cfg(all(dsp, target_abi = "eabihf"))]
 use kinglet::num::state_dtype::{StateElement, f16};
 
+use crate::SparseRows;
 use crate::fpu::fp_mode_is_ieee;
 use crate::quads::{self, Fold, INT4_WEIGHTS, Int4, Int8, List, PAIRS, QuadArith, ROWS, WEIGHTS};
 
@@ -89,6 +93,19 @@ impl Kernels for Dsp {
     #[inline(always)]
     fn for_parts<S: Split>(&self, whole: S, _region: Region, f: impl Fn(S) + Sync) {
         f(whole);
+    }
+}
+
+impl SparseRows for Dsp {
+    #[inline(never)]
+    fn sparse_rows(
+        &self,
+        matrix: &SparseMatrix<'_>,
+        input: &Quantized<'_>,
+        rows: Range<usize>,
+        output: &mut [f32],
+    ) {
+        quads::sparse_rows::<Self>(matrix, input, rows, output);
     }
 }
 

@@ -8,13 +8,17 @@
 //!
 //! Floats stay scalar, because vectors of f32 flush subnormals to zero.
 
+use core::ops::Range;
+
 #[cfg(all(dsp, target_abi = "eabihf"))]
 use kinglet::kernels::Wkv7;
-use kinglet::kernels::matrix::{LINE_BLOCK, TILE_ROWS};
+use kinglet::kernels::activations::Quantized;
+use kinglet::kernels::matrix::{LINE_BLOCK, SparseMatrix, TILE_ROWS};
 use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split};
 #[cfg(all(dsp, target_abi = "eabihf"))]
 use kinglet::num::state_dtype::{StateElement, f16};
 
+use crate::SparseRows;
 use crate::dsp::{Dsp, checked};
 use crate::quads::{
     self, Fold, INT4_WEIGHTS, Int4, Int8, List, PAIRS, QuadArith, ROWS, Scales, TILE_SCALES, Token,
@@ -82,6 +86,19 @@ impl Kernels for Helium {
     #[inline(always)]
     fn for_parts<S: Split>(&self, whole: S, _region: Region, f: impl Fn(S) + Sync) {
         f(whole);
+    }
+}
+
+impl SparseRows for Helium {
+    #[inline(never)]
+    fn sparse_rows(
+        &self,
+        matrix: &SparseMatrix<'_>,
+        input: &Quantized<'_>,
+        rows: Range<usize>,
+        output: &mut [f32],
+    ) {
+        quads::sparse_rows::<Self>(matrix, input, rows, output);
     }
 }
 
@@ -158,9 +175,11 @@ impl QuadArith<Int8> for Helium {
         list: List<'_>,
         weights: &[u8],
         scales: &[Scales],
+        first: usize,
         output: &mut [f32],
     ) {
         fold_tiles(output, scales, |tile| {
+            let tile = first + tile;
             let weights = checked(list, &weights[tile * TILE_ROWS..], TILE_ROWS);
             // SAFETY: sixteen weights of each entry are in `weights`, as just checked.
             unsafe { instructions::listed(start, list, weights) }
@@ -210,9 +229,11 @@ impl QuadArith<Int4> for Helium {
         list: List<'_>,
         weights: &[u8],
         scales: &[Scales],
+        first: usize,
         output: &mut [f32],
     ) {
         fold_tiles(output, scales, |tile| {
+            let tile = first + tile;
             let (at, high) = Int4::quad_in_line(tile * (TILE_ROWS / ROWS));
             let weights = checked(list, &weights[at..], LINE_BLOCK);
             // SAFETY: sixteen bytes of each entry are in `weights`, as just checked.

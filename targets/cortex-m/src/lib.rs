@@ -1,4 +1,4 @@
-//! Kernels for Arm Cortex-M, on one core and without an allocator.
+//! Kernels for Arm Cortex-M, on one core or two and without an allocator.
 //!
 //! ```
 //! use kinglet::kernels::Kernels;
@@ -32,6 +32,48 @@
 //!
 //! On other machines [`Helium`] and [`Dsp`] are the same algorithms with the instructions
 //! emulated, so that they can be tested there.
+//!
+//! # Two cores
+//!
+//! [`TwoCores`] shares every product and the recurrence with a second core that sees the same
+//! memory, as on the RP2040 and RP2350. The firmware says how the cores reach each other, a
+//! [`Mailbox`], and lets the second one [serve](SecondCore::serve). The bits are those of one core.
+//!
+//! ```
+//! use kinglet::kernels::{ChunksOf, Kernels, Phase, Region};
+//! use kinglet_cortex_m::{Mailbox, QuadScalar, SecondCore, TwoCores};
+//!
+//! struct Events;
+//!
+//! // Threads in the place of cores. Firmware has `dsb(); sev()` and `wfe()`.
+//! impl Mailbox for Events {
+//!     fn tell(&self) {}
+//!     fn wait(&self) {
+//!         std::thread::yield_now();
+//!     }
+//! }
+//!
+//! static SECOND: SecondCore<Events> = SecondCore::new(Events);
+//!
+//! // The second core's program, to be started with a stack of 4 KB and its FPU on.
+//! std::thread::spawn(|| {
+//!     let _kernels = QuadScalar::new().expect("floats that are IEEE on this core, too");
+//!     // SAFETY: no other core serves.
+//!     unsafe { SECOND.serve() }
+//! });
+//!
+//! // The first core's: an engine over these kernels.
+//! let kernels = QuadScalar::new().expect("floats that are IEEE");
+//! // SAFETY: only this core computes with them.
+//! let kernels = unsafe { TwoCores::new(kernels, &SECOND) };
+//!
+//! let mut heads = [1.0; 4];
+//! let region = Region { phase: Phase::Wkv, operations: 100_000 };
+//! kernels.for_parts(ChunksOf::new(&mut heads, 1), region, |heads| {
+//!     heads.into_slice().iter_mut().for_each(|x| *x *= 2.0);
+//! });
+//! assert_eq!(heads, [2.0; 4]);
+//! ```
 #![no_std]
 
 #[cfg(test)]
@@ -47,6 +89,7 @@ mod fpu;
 mod helium;
 mod quad_scalar;
 mod quads;
+mod two_cores;
 #[cfg(all(dsp, target_abi = "eabihf"))]
 mod wkv7_fpu;
 
@@ -54,6 +97,7 @@ pub use dsp::Dsp;
 pub use engine::{Engine, EngineError, EngineF16};
 pub use helium::Helium;
 pub use quad_scalar::QuadScalar;
+pub use two_cores::{Mailbox, SecondCore, SparseRows, TwoCores};
 
 /// The kernel set that suits the target that this is compiled for.
 #[cfg(all(armv8m, feature = "helium"))]

@@ -1,10 +1,14 @@
 //! Scalar loops that keep the sums of four rows in registers.
 
-use kinglet::kernels::matrix::TILE_ROWS;
+use core::ops::Range;
+
+use kinglet::kernels::activations::Quantized;
+use kinglet::kernels::matrix::{SparseMatrix, TILE_ROWS};
 use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split};
 #[cfg(any(soft_float, test))]
 use kinglet::num::state_dtype::f16;
 
+use crate::SparseRows;
 #[cfg(any(soft_float, test))]
 use crate::f16_soft;
 use crate::fpu::fp_mode_is_ieee;
@@ -54,6 +58,19 @@ impl Kernels for QuadScalar {
     #[inline(always)]
     fn for_parts<S: Split>(&self, whole: S, _region: Region, f: impl Fn(S) + Sync) {
         f(whole);
+    }
+}
+
+impl SparseRows for QuadScalar {
+    #[inline(never)]
+    fn sparse_rows(
+        &self,
+        matrix: &SparseMatrix<'_>,
+        input: &Quantized<'_>,
+        rows: Range<usize>,
+        output: &mut [f32],
+    ) {
+        quads::sparse_rows::<Self>(matrix, input, rows, output);
     }
 }
 

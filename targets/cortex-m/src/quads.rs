@@ -229,7 +229,8 @@ pub(crate) trait QuadArith<W: WeightWords>: Fold {
     fn listed(sums: [i32; ROWS], list: List<'_>, weights: &[u8], quad: usize) -> [i32; ROWS];
 
     /// Adds to each output the product of a group's listed inputs with its row, whose sums start at
-    /// `start`. `weights` is `[input][row]` of the group, `scales` are its scales by quads.
+    /// `start`. `weights` is `[input][row]` of the group, `scales` are those of the rows, by
+    /// quads; `tile` is the tile that the rows start at.
     ///
     /// # Panics
     ///
@@ -240,11 +241,13 @@ pub(crate) trait QuadArith<W: WeightWords>: Fold {
         list: List<'_>,
         weights: &[u8],
         scales: &[Scales],
+        tile: usize,
         output: &mut [f32],
     ) where
         Self: Sized,
     {
-        for ((quad, output), scales) in output.chunks_mut(ROWS).enumerate().zip(scales) {
+        let quads = output.chunks_mut(ROWS).zip(tile * (TILE_ROWS / ROWS)..).zip(scales);
+        for ((output, quad), scales) in quads {
             fold_rows::<Self>(output, Self::listed(start, list, weights, quad), scales);
         }
     }
@@ -423,21 +426,50 @@ fn four_rows_unaligned<A: QuadArith<W>, W: WeightWords>(
 pub(crate) fn sparse_product<A: QuadArith<Int8> + QuadArith<Int4>>(job: SparseProduct<'_>) {
     let tokens = job.output.chunks_exact_mut(job.matrix.rows()).zip(job.input.scales());
     for (token, (output, scale)) in tokens.enumerate() {
-        match job.matrix.weights() {
-            Weights::Int8(_) => sparse::<A, Int8>(&job.matrix, &job.input, token, *scale, output),
-            Weights::Int4(_) => sparse::<A, Int4>(&job.matrix, &job.input, token, *scale, output),
-        }
+        sparse_tiles::<A>(&job.matrix, &job.input, token, *scale, 0, output);
     }
 }
 
-/// One token of a sparse product. `output` holds the sums over the groups
-/// until the token's scale comes.
+/// Rows `rows` of such a product, `[token][row]`; they start at a tile.
+#[inline(always)]
+pub(crate) fn sparse_rows<A: QuadArith<Int8> + QuadArith<Int4>>(
+    matrix: &SparseMatrix<'_>,
+    input: &Quantized<'_>,
+    rows: Range<usize>,
+    output: &mut [f32],
+) {
+    let tile = rows.start / TILE_ROWS;
+    let tokens = output.chunks_exact_mut(rows.len()).zip(input.scales());
+    for (token, (output, scale)) in tokens.enumerate() {
+        sparse_tiles::<A>(matrix, input, token, *scale, tile, output);
+    }
+}
+
+/// [`sparse`] of the matrix's type of weights.
+#[inline(always)]
+fn sparse_tiles<A: QuadArith<Int8> + QuadArith<Int4>>(
+    matrix: &SparseMatrix<'_>,
+    input: &Quantized<'_>,
+    token: usize,
+    scale: f32,
+    tile: usize,
+    output: &mut [f32],
+) {
+    match matrix.weights() {
+        Weights::Int8(_) => sparse::<A, Int8>(matrix, input, token, scale, tile, output),
+        Weights::Int4(_) => sparse::<A, Int4>(matrix, input, token, scale, tile, output),
+    }
+}
+
+/// The rows from row tile `tile` on, as many as `output` has, of one token of a sparse product.
+/// `output` holds the sums over the groups until the token's scale comes.
 #[inline(always)]
 fn sparse<A: QuadArith<W>, W: WeightWords>(
     matrix: &SparseMatrix<'_>,
     input: &Quantized<'_>,
     token: usize,
     scale: f32,
+    tile: usize,
     output: &mut [f32],
 ) {
     let scale = scale * matrix.multiplier();
@@ -450,15 +482,15 @@ fn sparse<A: QuadArith<W>, W: WeightWords>(
     for (group, (weights, values)) in groups.enumerate() {
         let list = List::new(values, stride, &mut room);
         let (Some(list), Some(scales)) = (list, words(matrix.group_scales(group))) else {
-            return reference(matrix, q, scale, output);
+            return reference(matrix, q, scale, tile, output);
         };
         if list.entries().is_empty() {
             continue;
         }
         let first = group * (matrix.group() / SEGMENT);
         let start = W::start(sums, first..first + values.len() / SEGMENT);
-        let scales = scales.as_chunks().0;
-        A::listed_rows(start, list, weights, scales, output);
+        let scales = &scales.as_chunks().0[tile * (TILE_ROWS / ROWS)..];
+        A::listed_rows(start, list, weights, scales, tile, output);
     }
     for y in output {
         *y *= scale;
@@ -469,8 +501,14 @@ fn sparse<A: QuadArith<W>, W: WeightWords>(
 /// scales that do not lie as words do.
 #[cold]
 #[inline(never)]
-fn reference(matrix: &SparseMatrix<'_>, q: &[i16], scale: f32, output: &mut [f32]) {
-    for (tile, output) in output.chunks_mut(TILE_ROWS).enumerate() {
+fn reference(
+    matrix: &SparseMatrix<'_>,
+    q: &[i16],
+    scale: f32,
+    first_tile: usize,
+    output: &mut [f32],
+) {
+    for (tile, output) in (first_tile..).zip(output.chunks_mut(TILE_ROWS)) {
         let acc = sparse_row_tile(matrix, tile, q);
         for (y, acc) in output.iter_mut().zip(acc) {
             *y = acc * scale;

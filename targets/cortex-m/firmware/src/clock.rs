@@ -52,13 +52,16 @@ impl Clock {
     /// A point in time.
     #[inline]
     pub(crate) fn now(&self) -> u32 {
+        #[cfg(feature = "two-cores")]
+        return self.counter.now().wrapping_sub(crate::cores::both());
+        #[cfg(not(feature = "two-cores"))]
         self.counter.now()
     }
 
     /// Ticks since `start`, less than a wrap of the counter ago.
     #[inline]
     pub(crate) fn since(&self, start: u32) -> u32 {
-        self.counter.between(start, self.counter.now())
+        self.counter.between(start, self.now())
     }
 
     /// Instructions or cycles of `ticks` ticks.

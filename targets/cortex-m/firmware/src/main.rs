@@ -7,6 +7,8 @@
 mod check;
 mod clock;
 mod console;
+#[cfg(feature = "two-cores")]
+mod cores;
 mod measure;
 mod memory;
 mod model;
@@ -47,6 +49,8 @@ fn run() -> Result<(), Failed> {
     };
     let Some(buffers) = memory::take() else { return fail!("the buffers are taken") };
     let clock = Clock::start();
+    #[cfg(feature = "two-cores")]
+    let kernels = cores::start(kernels, clock)?;
     // Borrowed where it is: moving it would take its size of stack a second time.
     let mut engine = prepare(kernels, clock, &mut buffers.state, &mut buffers.workspace);
     let Ok(engine) = &mut engine else { return Err(Failed) };
@@ -67,6 +71,13 @@ fn run() -> Result<(), Failed> {
     pieces::measure(engine, &clock, logits)?;
     let mut cost = Cost::default();
     tell(engine, &clock, logits, &mut buffers.tokens, &mut cost)?;
+    #[cfg(feature = "two-cores")]
+    {
+        cores::count();
+        say!("each core's share alone");
+        cost = Cost::default();
+        tell(engine, &clock, logits, &mut buffers.tokens, &mut cost)?;
+    }
     report(&cost, &clock, engine.model());
     Ok(())
 }
@@ -183,6 +194,10 @@ fn report(cost: &Cost, clock: &Clock, model: &Model<'_>) {
     }
     say!("  rest: {}", per_token(rest));
     say!("sampling per token: {}", per_token(cost.sampling));
+    #[cfg(feature = "two-cores")]
+    for (core, ticks) in ["first", "second"].iter().zip(cores::each(cost.ticks)) {
+        say!("{} core per token: {}", core, per_token(ticks));
+    }
     let products = multiply_accumulates(model);
     let hundredths = 100 * per_token(cost.ticks) / products.max(1);
     say!("multiply-accumulates per token: {}", products);
@@ -193,4 +208,6 @@ fn report(cost: &Cost, clock: &Clock, model: &Model<'_>) {
     if let Some(stack) = stack {
         say!("stack bytes: {}", stack);
     }
+    #[cfg(feature = "two-cores")]
+    say!("second core's stack bytes: {}", cores::stack_high_water());
 }

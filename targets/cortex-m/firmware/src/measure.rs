@@ -61,6 +61,8 @@ impl<K: Kernels> Measured<K> {
     fn measure(&self, part: Part, f: impl FnOnce()) {
         let start = self.clock.now();
         f();
+        #[cfg(feature = "two-cores")]
+        crate::cores::end_call(&self.clock);
         let ticks = &self.ticks[part as usize];
         // One thread: a load and a store do for cores without atomic addition.
         ticks.store(ticks.load(Ordering::Relaxed) + self.clock.since(start), Ordering::Relaxed);
