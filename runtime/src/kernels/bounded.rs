@@ -311,9 +311,9 @@ impl<K: Kernels> Kernels for Bounded<'_, K> {
 
     /// Where a part of a head is computed the core does it, by value channels.
     #[inline(always)]
-    fn wkv7<S: StateElement>(&self, head: &Wkv7<'_>, state: &mut [S], y: &mut [f32]) -> bool {
-        self.inside.load(Ordering::Relaxed) == Inside::All as u8
-            && self.kernels.wkv7(head, state, y)
+    fn wkv7<S: StateElement>(&self, head: &Wkv7<'_>, state: &mut [S], y: &mut [f32]) -> usize {
+        let all = self.inside.load(Ordering::Relaxed) == Inside::All as u8;
+        if all { self.kernels.wkv7(head, state, y) } else { 0 }
     }
 
     #[inline(always)]

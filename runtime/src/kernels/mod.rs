@@ -164,11 +164,11 @@ pub trait Kernels: Sync {
         *out = values.map(StateElement::narrow);
     }
 
-    /// Advances a head's `state`, `[key][value]`, by a token, and writes `y`, `[value]`, as [`Wkv7`]
-    /// says; or gives `false` and has changed nothing, and the core does it.
+    /// Advances the first value channels of a head's `state`, `[key][value]`, by a token, and writes
+    /// theirs of `y`, `[value]`, as [`Wkv7`] says; their number, all or 0. The core does the others.
     #[inline(always)]
-    fn wkv7<S: StateElement>(&self, _head: &Wkv7<'_>, _state: &mut [S], _y: &mut [f32]) -> bool {
-        false
+    fn wkv7<S: StateElement>(&self, _head: &Wkv7<'_>, _state: &mut [S], _y: &mut [f32]) -> usize {
+        0
     }
 
     /// Asks for values that are read soon, a few cache lines at a time, so that

@@ -448,10 +448,10 @@ impl Head<'_> {
         );
         let (w, kk, b, k, v) = (&*w, &*kk, &*b, &*k, &*v);
         let vectors = Wkv7 { w, kk, b, k, v, r };
-        if !kernels.wkv7(&vectors, state, y) {
-            let vectors = HeadVectors { vectors, next };
-            wkv(&vectors, kernels, state, y, cost::WKV7_STATE, K::COMPUTES_WKV7);
-        }
+        // Not a branch, behind which the compiler would write what follows twice.
+        let done = kernels.wkv7(&vectors, state, y);
+        let vectors = HeadVectors { vectors, next };
+        wkv(&vectors, kernels, state, y, cost::WKV7_STATE, done, K::COMPUTES_WKV7);
         kernels.once(
             region(Phase::Wkv, cost::WKV7_OUTPUT, n),
             #[inline(always)]

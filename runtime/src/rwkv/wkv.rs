@@ -46,7 +46,8 @@ pub(crate) trait Recurrence {
 }
 
 /// One head and token: advances `state`, `[key][value]`, and writes y, `[value]`. `cost` is that of
-/// an element of the state. Of two ways, `small` takes the one with less code, a channel at a time.
+/// an element of the state; the first `done` value channels are done. Of two ways, `small` takes the one
+/// with less code, a channel at a time.
 #[inline(always)]
 pub(crate) fn wkv<K: Kernels, S: StateElement>(
     step: &impl Recurrence,
@@ -54,12 +55,13 @@ pub(crate) fn wkv<K: Kernels, S: StateElement>(
     state: &mut [S],
     y: &mut [f32],
     cost: usize,
+    done: usize,
     small: bool,
 ) {
     let n = y.len();
-    let whole = if small { 0 } else { n / LANES * LANES };
+    let whole = if small { done } else { n / LANES * LANES };
     let region = |lanes| region(Phase::Wkv, cost, lanes * n);
-    let mut at = 0;
+    let mut at = done;
     while at < whole {
         kernels.once(
             region(LANES),
@@ -185,7 +187,7 @@ impl Wkv<'_> {
         let (r, k) = (&self.r[of_token(self.r)], &self.k[of_token(self.k)]);
         let (v, w) = (&self.v[of_token(self.v)], &self.w[of_token(self.w)]);
         let u = &self.u[channel..channel + n];
-        wkv(&HeadVectors { r, k, v, w }, kernels, state, y, cost::WKV5_STATE, false);
+        wkv(&HeadVectors { r, k, v, w }, kernels, state, y, cost::WKV5_STATE, 0, false);
         kernels.once(
             region(Phase::Wkv, cost::WKV5_OUTPUT, n),
             #[inline(always)]

@@ -95,7 +95,7 @@ mod target {
         }
 
         #[inline(always)]
-        fn wkv7<S: StateElement>(&self, head: &Wkv7<'_>, state: &mut [S], y: &mut [f32]) -> bool {
+        fn wkv7<S: StateElement>(&self, head: &Wkv7<'_>, state: &mut [S], y: &mut [f32]) -> usize {
             either!(self, kernels => kernels.wkv7(head, state, y))
         }
 

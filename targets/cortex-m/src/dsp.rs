@@ -86,7 +86,7 @@ impl Kernels for Dsp {
 
     #[cfg(all(dsp, target_abi = "eabihf"))]
     #[inline(always)]
-    fn wkv7<S: StateElement>(&self, head: &Wkv7<'_>, state: &mut [S], y: &mut [f32]) -> bool {
+    fn wkv7<S: StateElement>(&self, head: &Wkv7<'_>, state: &mut [S], y: &mut [f32]) -> usize {
         wkv7_fpu::wkv7(head, state, y)
     }
 

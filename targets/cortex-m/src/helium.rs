@@ -79,7 +79,7 @@ impl Kernels for Helium {
 
     #[cfg(all(dsp, target_abi = "eabihf"))]
     #[inline(always)]
-    fn wkv7<S: StateElement>(&self, head: &Wkv7<'_>, state: &mut [S], y: &mut [f32]) -> bool {
+    fn wkv7<S: StateElement>(&self, head: &Wkv7<'_>, state: &mut [S], y: &mut [f32]) -> usize {
         self.0.wkv7(head, state, y)
     }
 

@@ -33,20 +33,20 @@ use crate::f16_fpu;
 /// Value channels that are computed together.
 const LANES: usize = 8;
 
-/// Advances a head's `state` by one token and writes `y`; `false`, and nothing is done, where the
-/// core has to.
+/// Advances a head's `state` by one token and writes `y`; the number of its value channels, or 0 where
+/// the core has to.
 #[inline(always)]
-pub(crate) fn wkv7<S: StateElement>(x: &Wkv7<'_>, state: &mut [S], y: &mut [f32]) -> bool {
+pub(crate) fn wkv7<S: StateElement>(x: &Wkv7<'_>, state: &mut [S], y: &mut [f32]) -> usize {
     let n = y.len();
     let keys = [x.w, x.kk, x.b, x.k, x.v, x.r];
     assert!(keys.iter().all(|x| x.len() == n) && state.len() == n * n, "vectors of one head");
     if n == 0 || !n.is_multiple_of(LANES) {
-        return false;
+        return 0;
     }
     if let Some(state) = S::as_f32_mut(state) {
         // SAFETY: there are n keys, each with a row of n channels, and n is a multiple of LANES.
         unsafe { head(x, state.as_mut_ptr(), y, column_f32) };
-        return true;
+        return n;
     }
     match S::as_f16_mut(state) {
         Some(state) if state.as_ptr().cast::<u32>().is_aligned() => {
@@ -56,9 +56,9 @@ pub(crate) fn wkv7<S: StateElement>(x: &Wkv7<'_>, state: &mut [S], y: &mut [f32]
             if overflowed() || y.iter().any(|y| !y.is_finite()) {
                 f16_fpu::saturate(state);
             }
-            true
+            n
         }
-        _ => false,
+        _ => 0,
     }
 }
 

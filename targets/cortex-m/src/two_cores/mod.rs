@@ -136,7 +136,7 @@ impl<K: SparseRows, M: Mailbox> Kernels for TwoCores<'_, K, M> {
     }
 
     #[inline(always)]
-    fn wkv7<S: StateElement>(&self, head: &Wkv7<'_>, state: &mut [S], y: &mut [f32]) -> bool {
+    fn wkv7<S: StateElement>(&self, head: &Wkv7<'_>, state: &mut [S], y: &mut [f32]) -> usize {
         self.kernels.wkv7(head, state, y)
     }
 
