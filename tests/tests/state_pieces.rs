@@ -5,7 +5,7 @@ use kinglet::engine::{Cpu, Engine, StateError};
 use kinglet::f16;
 use kinglet::format::model::{Header, Model, ModelError};
 use kinglet::format::state_file::{
-    HEADER_LEN, StateDecoder, StateFile, StateFileError, StateSection,
+    HEADER_LEN, KeptSections, StateDecoder, StateEncoder, StateFile, StateFileError, StateSection,
 };
 use kinglet::kernels::scalar::Scalar;
 use kinglet::num::state_dtype::StateElement;
@@ -447,6 +447,17 @@ fn what_does_not_belong_to_the_engine_is_refused() {
         // Of another shape, so its length is told first where the file has no sections.
         let error = engine.state_loader(0, header, file.len()).err();
         assert!(matches!(error, Some(StateFileError::Model { .. })), "{error:?}");
+        // Nor is a job of another engine gone on with.
+        let before = all_stored(engine);
+        let mut encoder = StateEncoder::new::<f32>(model.header(), None, &[]).unwrap();
+        let mut decoder = StateDecoder::new::<f32>(model.header(), header, file.len()).unwrap();
+        let (found, expected) = (model.shape().state_len(), other.shape().state_len());
+        let elements = Some(StateFileError::Elements { found, expected });
+        assert_eq!(engine.check_state(0, &mut encoder, 4096).err(), elements);
+        assert_eq!(engine.read_state(0, &encoder, 0, &mut [0; 8]).err(), elements);
+        let fed = engine.feed_state(0, &mut decoder, &mut KeptSections::default(), rest);
+        assert_eq!(fed.err(), elements);
+        assert!(all_stored(engine) == before);
     });
     saved.with_engine::<f32, _>(model, |engine| {
         let before = all_stored(engine);

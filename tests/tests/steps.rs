@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kinglet::engine::{BatchToken, Engine, Progress, Step, StepError};
+use kinglet::engine::{BatchToken, Engine, Progress, StateError, Step, StepError};
 use kinglet::format::shape::Shape;
 use kinglet::kernels::scalar::Scalar;
 use kinglet::kernels::{Kernels, Product, Region, SparseProduct, Split};
@@ -267,6 +267,30 @@ fn an_abandoned_step_is_not_gone_on_from() {
             engine.step(2, 3, logits).unwrap();
         });
     }
+}
+
+#[test]
+fn an_abandoned_state_is_not_stored() {
+    fn check<S: StateElement>() {
+        let bytes = random(Version::V7);
+        let model = bytes.model().unwrap();
+        with_states::<_, S, _>(model, Scalar, 2, 1, |engine| {
+            let batch = [BatchToken { token: 3, sequence: 1, logits: false }];
+            let mut step = engine.begin(&batch, &mut []).unwrap();
+            let _ = step.poll(5000).unwrap();
+            drop(step);
+            let mut state = vec![0.0; model.shape().state_len()];
+            let unfinished = Err(StateError::Unfinished { sequence: 1 });
+            assert_eq!(engine.store_state(1, &mut state), unfinished);
+            let mut elements = vec![S::NAN; state.len()];
+            assert_eq!(engine.store_elements(1, &mut elements), unfinished);
+            let file = &mut vec![0; engine.state_file_len(&[])];
+            assert!(engine.save_state(1, None, &[], file).is_err());
+            engine.store_state(0, &mut state).unwrap();
+        });
+    }
+    check::<f32>();
+    check::<f16>();
 }
 
 #[test]

@@ -189,9 +189,9 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
     ///
     /// # Errors
     ///
-    /// When the sequence or the length is wrong.
+    /// When the sequence or the length is wrong, or a pass over it is unfinished.
     pub fn store_elements(&self, sequence: usize, state: &mut [S]) -> Result<(), StateError> {
-        self.check_sequence(sequence, state.len())?;
+        self.check_stored(sequence, state.len())?;
         for (kept, single) in state_pieces(self.model.shape(), self.sequences, sequence) {
             state[single].copy_from_slice(&self.states[kept]);
         }
@@ -219,8 +219,7 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
     /// Refuses a batch that cannot be computed, or whose sequences are unfinished.
     fn check(&self, batch: &[BatchToken], logits: &[f32]) -> Result<(), StepError> {
         self.check_batch(batch, logits)?;
-        let unfinished = |token: &&BatchToken| !self.states[self.mark(token.sequence)].finite();
-        match batch.iter().find(unfinished) {
+        match batch.iter().find(|token| self.is_unfinished(token.sequence)) {
             Some(&BatchToken { sequence, .. }) => Err(StepError::Unfinished { sequence }),
             None => Ok(()),
         }
@@ -230,6 +229,16 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
     /// no number.
     fn mark(&self, sequence: usize) -> usize {
         sequence * self.model.shape().width
+    }
+
+    fn is_unfinished(&self, sequence: usize) -> bool {
+        !self.states[self.mark(sequence)].finite()
+    }
+
+    /// Refuses to store a state that is none.
+    fn check_stored(&self, sequence: usize, len: usize) -> Result<(), StateError> {
+        self.check_sequence(sequence, len)?;
+        if self.is_unfinished(sequence) { Err(StateError::Unfinished { sequence }) } else { Ok(()) }
     }
 
     pub(super) fn check_sequence(&self, sequence: usize, len: usize) -> Result<(), StateError> {
@@ -419,7 +428,7 @@ impl<K: Kernels, S: StateElement> Engine for Cpu<'_, K, S> {
     }
 
     fn store_state(&self, sequence: usize, state: &mut [f32]) -> Result<(), StateError> {
-        self.check_sequence(sequence, state.len())?;
+        self.check_stored(sequence, state.len())?;
         for (kept, single) in state_pieces(self.model.shape(), self.sequences, sequence) {
             S::widen_all(&self.states[kept], &mut state[single]);
         }

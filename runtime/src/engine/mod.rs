@@ -58,8 +58,8 @@ pub enum StepError {
         /// Elements needed.
         needed: usize,
     },
-    /// An earlier pass over the sequence has not come to its end: reset the sequence, or load a
-    /// state. No state has changed.
+    /// An earlier pass over the sequence has not come to its end, or has failed: reset the sequence,
+    /// or load a state. No state has changed.
     Unfinished {
         /// The sequence.
         sequence: usize,
@@ -130,6 +130,11 @@ pub enum StateError {
         /// Index of the first.
         index: usize,
     },
+    /// A pass over the sequence has not come to its end: there is no state to store.
+    Unfinished {
+        /// The sequence.
+        sequence: usize,
+    },
     /// A device with memory of its own has failed; its engine says more. All states are lost.
     Device,
 }
@@ -145,6 +150,9 @@ impl fmt::Display for StateError {
             }
             Self::NonFinite { index } => {
                 write!(f, "element {index} of the state is not finite")
+            }
+            Self::Unfinished { sequence } => {
+                write!(f, "a pass over sequence {sequence} is unfinished; reset it or load a state")
             }
             Self::Device => f.write_str("the device failed"),
         }
@@ -208,7 +216,7 @@ pub trait Engine {
     ///
     /// # Errors
     ///
-    /// When the sequence or the length is wrong.
+    /// When the sequence or the length is wrong, or a pass over it is unfinished.
     fn store_state(&self, sequence: usize, state: &mut [f32]) -> Result<(), StateError>;
 
     /// Whether a batch can be computed: the errors of [`StepError`] that change no state.
@@ -256,7 +264,8 @@ pub trait Engine {
 
     /// Computes the piece of a pass that starts at `cursor` and takes at most `budget`, and moves
     /// `cursor` behind it; what [`Step::poll`] does. Between the pieces of a pass nothing else is
-    /// done with the engine, and batch and logits stay.
+    /// done with the engine, and batch and logits stay. After [`Progress::Done`] or an error the
+    /// cursor is of no use.
     ///
     /// An engine that cannot leave a pass computes all of it.
     ///

@@ -12,6 +12,7 @@ use core::mem;
 use super::cpu::state_run;
 use super::{Cpu, Engine, StateError};
 use crate::format::Progress;
+use crate::format::shape::Shape;
 use crate::format::state_file::{
     HEADER_LEN, KeptSections, Sections, StateDecoder, StateEncoder, StateFile, StateFileError,
     StatePiece, StateSection,
@@ -25,6 +26,7 @@ impl From<StateError> for StateFileError {
             StateError::Sequence { found, sequences } => Self::Sequence { found, sequences },
             StateError::Len { found, needed } => Self::Elements { found, expected: needed },
             StateError::NonFinite { index } => Self::NonFinite { index },
+            StateError::Unfinished { .. } => Self::NonFinite { index: 0 },
             StateError::Device => Self::Device,
         }
     }
@@ -134,7 +136,7 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
     ///
     /// # Errors
     ///
-    /// As [`StateWriter::check`], and when the sequence or the type of the state is another one.
+    /// As [`StateWriter::check`], and when the sequence, or the type or length of the state, is another one.
     pub fn check_state(
         &self,
         sequence: usize,
@@ -142,6 +144,7 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
         bytes: usize,
     ) -> Result<Progress, StateFileError> {
         self.check_sequence(sequence, self.shape().state_len())?;
+        check_elements::<S>(self.shape(), encoder.state_end())?;
         encoder.check::<S>(&|at| self.state_bytes(sequence, at), bytes)
     }
 
@@ -149,7 +152,7 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
     ///
     /// # Errors
     ///
-    /// As [`StateWriter::read`], and when the sequence or the type of the state is another one.
+    /// As [`StateWriter::read`], and when the sequence, or the type or length of the state, is another one.
     pub fn read_state(
         &self,
         sequence: usize,
@@ -158,6 +161,7 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
         out: &mut [u8],
     ) -> Result<usize, StateFileError> {
         self.check_sequence(sequence, self.shape().state_len())?;
+        check_elements::<S>(self.shape(), encoder.state_end())?;
         encoder.read::<S>(&|at| self.state_bytes(sequence, at), offset, out)
     }
 
@@ -167,7 +171,7 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
     ///
     /// # Errors
     ///
-    /// As [`StateLoader::feed`], and when the sequence or the type of the state is another one.
+    /// As [`StateLoader::feed`], and when the sequence, or the type or length of the state, is another one.
     pub fn feed_state(
         &mut self,
         sequence: usize,
@@ -177,6 +181,7 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
     ) -> Result<Progress, StateFileError> {
         self.check_sequence(sequence, self.shape().state_len())?;
         decoder.check_type::<S>()?;
+        check_elements::<S>(self.shape(), decoder.state_end())?;
         if let Some(error) = decoder.refused() {
             return Err(error);
         }
@@ -213,6 +218,12 @@ impl<'a, K: Kernels, S: StateElement> Cpu<'a, K, S> {
             (at, rest) = (at + len / size_of::<S>(), later);
         }
     }
+}
+
+/// Refuses a file whose state ends at `end` where that is not one of this shape.
+fn check_elements<S: StateElement>(shape: &Shape, end: usize) -> Result<(), StateFileError> {
+    let (found, expected) = ((end - HEADER_LEN) / size_of::<S>(), shape.state_len());
+    if found == expected { Ok(()) } else { Err(StateFileError::Elements { found, expected }) }
 }
 
 /// The state file of a sequence on its way out, in pieces, without a second copy of the state.

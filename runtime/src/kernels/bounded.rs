@@ -205,7 +205,8 @@ impl<'k, K: Kernels> Bounded<'k, K> {
 /// Multiply-accumulates of a product.
 fn cost(product: &Product<'_>) -> usize {
     let Product { matrix, input, .. } = product;
-    input.tokens() * matrix.row_tiles() * TILE_ROWS * padded_inputs(matrix.inputs())
+    let tile = TILE_ROWS * padded_inputs(matrix.inputs());
+    input.tokens().saturating_mul(matrix.row_tiles()).saturating_mul(tile)
 }
 
 /// Multiply-accumulates of a token's product with a sparse matrix of `rows` rows.
@@ -225,7 +226,7 @@ impl<K: Kernels> Kernels for Bounded<'_, K> {
 
     fn products(&self, products: &mut [Product<'_>]) {
         let Some(done) = self.enter() else { return };
-        let all = products.iter().map(cost).sum();
+        let all = products.iter().map(cost).fold(0, usize::saturating_add);
         if done == 0 && all <= self.budget().left {
             self.spend(all, 1);
             return self.kernels.products(products);

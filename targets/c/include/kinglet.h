@@ -436,8 +436,8 @@ KingletStatus kinglet_step_begin_f16(struct KingletEngine *engine,
                                      size_t logits_size);
 
 /* Computes a piece of the step that was begun: about `budget` multiply-accumulates of
-   matrices, float operations counted like them, and at least 16 rows of a matrix or a
-   head of the recurrence. MORE until the step is done, then OK: the logits are there,
+   matrices, float operations counted like them, and at least 16 rows of a matrix or
+   some channels of a head. MORE until the step is done, then OK: the logits are there,
    the same ones as from kinglet_engine_step. With a budget of 20000 and the model that
    comes with Kinglet a piece takes less than 100,000 instructions of a Cortex-M4.
 

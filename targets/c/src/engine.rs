@@ -106,6 +106,10 @@ impl Engine {
         self.pending = None;
         let fed = self.cpu.feed_state(decoder, sections, bytes);
         self.loading = fed.is_ok_and(|progress| !progress.is_complete());
+        if fed.is_err() {
+            // Also where nothing was loaded: a step or a load that was under way is given up.
+            let _ = self.cpu.get_mut().reset();
+        }
         fed
     }
 

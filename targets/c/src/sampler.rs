@@ -66,7 +66,7 @@ impl SamplerState {
 
     /// Goes on from a snapshot.
     pub(crate) fn restore(&mut self, snapshot: &[u8]) -> Result<(), KingletStatus> {
-        Ok(self.sampler.restore(snapshot)?)
+        Ok(self.take().restore(snapshot)?)
     }
 }
 

@@ -184,8 +184,8 @@ pub unsafe extern "C" fn kinglet_step_begin_f16(
 }
 
 /// Computes a piece of the step that was begun: about `budget` multiply-accumulates of
-/// matrices, float operations counted like them, and at least 16 rows of a matrix or a
-/// head of the recurrence. MORE until the step is done, then OK: the logits are there,
+/// matrices, float operations counted like them, and at least 16 rows of a matrix or
+/// some channels of a head. MORE until the step is done, then OK: the logits are there,
 /// the same ones as from kinglet_engine_step. With a budget of 20000 and the model that
 /// comes with Kinglet a piece takes less than 100,000 instructions of a Cortex-M4.
 ///
@@ -236,9 +236,9 @@ unsafe fn begin<S: Typed>(
     if token as usize >= engine.vocab() {
         return Err(KingletStatus::Token);
     }
+    let resume = engine.cpu().resume_of::<S>().ok_or(KingletStatus::StateType)?;
     engine.advance()?;
-    let (cpu, pending) = engine.stepping();
-    let resume = cpu.resume_of::<S>().ok_or(KingletStatus::StateType)?;
+    let (_, pending) = engine.stepping();
     let token = BatchToken { token, sequence: 0, logits: len > 0 };
     let logits = if len > 0 { logits } else { ptr::null_mut() };
     *pending = Some(Pending { token, logits, len, cursor: StepCursor::START, resume });

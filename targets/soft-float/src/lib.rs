@@ -15,7 +15,7 @@
 //! | `__aeabi_fmul`, `__mulsf3` | a * b |
 //! | `__aeabi_i2f`, `__floatsisf` | the float nearest to an i32 |
 //!
-//! They are strong symbols; those of the compiler's library are weak. ARMv6-M and ARMv8-M's
+//! They come before those of the compiler's library, which is linked last. ARMv6-M and ARMv8-M's
 //! baseline, ARMv7-M and ARMv8-M's main extension, and RV32IM have them, each in a file of assembly.
 //! On any other target, and on all with an FPU, the crate is empty but for its self-test.
 //!

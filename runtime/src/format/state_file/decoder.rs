@@ -109,6 +109,11 @@ impl StateDecoder {
         })
     }
 
+    /// Where the state ends in the file.
+    pub(crate) const fn state_end(&self) -> usize {
+        self.state_end
+    }
+
     /// How far it has come.
     pub const fn progress(&self) -> Progress {
         Progress { done: self.at, total: self.len }

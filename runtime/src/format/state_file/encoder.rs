@@ -78,6 +78,11 @@ impl<'s> StateEncoder<'s> {
         self.len
     }
 
+    /// Where the state ends in the file.
+    pub(crate) const fn state_end(&self) -> usize {
+        self.state_end
+    }
+
     /// How far the check has come.
     pub const fn progress(&self) -> Progress {
         Progress { done: self.checked, total: self.len }

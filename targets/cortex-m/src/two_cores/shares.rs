@@ -17,12 +17,12 @@ use kinglet::kernels::{Kernels, Product, SparseProduct};
 
 /// Multiplications of all products, those with padding included.
 pub(super) fn cost(products: &[Product<'_>]) -> usize {
-    products.iter().map(product_cost).sum()
+    products.iter().map(product_cost).fold(0, usize::saturating_add)
 }
 
 /// Those of one.
 pub(super) fn product_cost(product: &Product<'_>) -> usize {
-    TILE_ROWS * weight(product) * tiles(product)
+    TILE_ROWS.saturating_mul(weight(product)).saturating_mul(tiles(product))
 }
 
 /// Multiplications of a sparse product, if half of the input is zero.

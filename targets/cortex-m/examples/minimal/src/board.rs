@@ -44,26 +44,49 @@ impl Clock {
 }
 
 /// Says what a token takes, and ends the run.
-pub(crate) fn report(tokens: u32, ticks: u64) -> ! {
-    let stack = stack_high_water();
+pub(crate) fn report(tokens: u32, ticks: u64, stack: usize) -> ! {
     println!("tokens: {tokens}");
     println!("instructions per token: {}", ticks * INSTRUCTIONS_PER_TICK / u64::from(tokens));
-    println!("stack bytes: {stack}");
+    println!("stack bytes of a token: {stack}");
+    println!("stack bytes: {}", stack_top() - untouched());
     process::exit(0)
 }
 
-/// Most bytes of stack in use at one time since boot, which painted it.
-fn stack_high_water() -> usize {
+/// Bytes of stack that `f` takes at most.
+#[inline(never)]
+pub(crate) fn stack_of(f: impl FnOnce()) -> usize {
+    let pointer = cortex_m::register::msp::read() as usize;
+    // A few words for the calls that paint.
+    let below = pointer - 64;
+    let painted = stack_end().addr();
+    for i in 0..(below - painted) / size_of::<u32>() {
+        // SAFETY: the stack's memory, below all that is in use.
+        unsafe { stack_end().add(i).write_volatile(cortex_m_rt::STACK_PAINT_VALUE) };
+    }
+    f();
+    pointer - untouched()
+}
+
+fn stack_end() -> *mut u32 {
     unsafe extern "C" {
-        static _stack_end: u32;
+        static mut _stack_end: u32;
+    }
+    &raw mut _stack_end
+}
+
+fn stack_top() -> usize {
+    unsafe extern "C" {
         static _stack_start: u32;
     }
-    let (end, start) = (&raw const _stack_end, &raw const _stack_start);
-    let words = (start.addr() - end.addr()) / size_of::<u32>();
-    // SAFETY: the words between the two symbols are the stack's memory; below the stack pointer
-    // nothing writes them now.
-    let untouched = (0..words)
-        .take_while(|&i| unsafe { end.add(i).read_volatile() } == cortex_m_rt::STACK_PAINT_VALUE)
-        .count();
-    (words - untouched) * size_of::<u32>()
+    (&raw const _stack_start).addr()
+}
+
+/// The lowest address of the stack that was written since it was painted.
+fn untouched() -> usize {
+    let mut word = stack_end();
+    // SAFETY: the stack's memory; this function's own frame ends the search.
+    while unsafe { word.read_volatile() } == cortex_m_rt::STACK_PAINT_VALUE {
+        word = word.wrapping_add(1);
+    }
+    word.addr()
 }

@@ -57,7 +57,8 @@ fn main() -> ! {
         }
     }
     println!("{}", text.finish());
-    board::report(tokens, ticks)
+    let stack = board::stack_of(|| compute(engine, token, logits).expect("finite numbers"));
+    board::report(tokens, ticks, stack)
 }
 
 // Functions of their own, so that what they move is not on the stack while a token is computed.
