@@ -18,7 +18,7 @@
 //! | 52 | u32 | number of elements |
 //! | 56 | u32 | next token, or `0xFFFF_FFFF` for none |
 //! | 60 | u32 | CRC-32 of bytes 0 to 59 and of all bytes from 64 on |
-//! | 64 | `[f32]` or `[f16]` | the state, of [`Shape::state_len`]: `[layer]` of the architecture's layer state |
+//! | 64 | `[f32]` or `[f16]` | the state, of [`Shape::state_len`](crate::format::shape::Shape::state_len): `[layer]` of the architecture's layer state |
 //!
 //! **Sections** follow the elements up to the end of the file, at most 8, each kind once and in
 //! ascending order: kind u32, length u32, and the bytes, without padding. A reader skips kinds
