@@ -3,9 +3,11 @@
 // the end how late the function came and how long the longest piece took. Allocates nothing.
 
 #include "kinglet.h"
+#include "stories.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 // The Arm MPS2 board as QEMU has it: 25 MHz, and with `-icount shift=0` an instruction in each
 // nanosecond. On silicon a tick is a cycle.
@@ -25,8 +27,11 @@
 
 extern const uint8_t kinglet_model_bytes[], kinglet_model_end[];
 
-// Room for models as large as stories.kinglet; `kinglet fit` tells the numbers.
-static float state[51 * 1024], workspace[8 * 1024], logits[1024];
+// The sizes are those of `kinglet fit --header stories.h`.
+static float state[KINGLET_MODEL_STATE_SIZE / sizeof(float)];
+static float workspace[KINGLET_MODEL_WORKSPACE_SIZE / sizeof(float)];
+static float logits[KINGLET_MODEL_LOGITS_SIZE / sizeof(float)];
+static const uint8_t hash[] = KINGLET_MODEL_HASH_BYTES;
 static KingletModel model;
 static KingletModelInfo info;
 static KingletEngine engine;
@@ -96,7 +101,11 @@ int main(void) {
                              (size_t)(kinglet_model_end - kinglet_model_bytes)));
     check(kinglet_model_verify(&model));
     check(kinglet_model_info(&model, &info));
-    check(kinglet_engine_init(&engine, &model, 1, state, sizeof state,
+    if (memcmp(info.content_hash, hash, sizeof hash) != 0) {
+        fprintf(stderr, "super loop: not the model of %s\n", KINGLET_MODEL_HASH);
+        return 2;
+    }
+    check(kinglet_engine_init(&engine, &model, KINGLET_MODEL_BATCH, state, sizeof state,
                               workspace, sizeof workspace));
     KingletSamplerOptions greedy = kinglet_sampler_defaults();
     greedy.temperature = 0;
