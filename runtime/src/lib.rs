@@ -96,6 +96,7 @@ extern crate std;
 
 pub mod engine;
 pub mod format;
+pub mod grammar;
 pub mod kernels;
 pub mod num;
 mod rwkv;

@@ -1,0 +1,4 @@
+//! Grammars compiled to the tables of `kinglet::grammar`.
+#![forbid(unsafe_code)]
+
+pub mod rules;
