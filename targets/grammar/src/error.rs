@@ -2,6 +2,21 @@
 
 use std::fmt;
 
+/// Why a grammar has no table.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// It is no regular expression that can be compiled.
+    #[error(transparent)]
+    Regex(#[from] crate::regex::RegexError),
+    /// It is no GBNF that can be compiled.
+    #[error(transparent)]
+    Gbnf(#[from] crate::gbnf::GbnfError),
+    /// Its rules cannot be compiled.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+}
+
 /// Why rules could not be compiled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -15,7 +30,9 @@ pub enum CompileError {
         rules: usize,
     },
     /// No text at all follows the rules.
-    #[error("rule `{rule}` allows no text at all: every way through it runs in a circle or is empty")]
+    #[error(
+        "rule `{rule}` allows no text at all: every way through it runs in a circle or is empty"
+    )]
     Empty {
         /// The root.
         rule: String,
