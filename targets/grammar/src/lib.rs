@@ -72,6 +72,6 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { depth: 16, budget: 20_000_000 }
+        Self { depth: 16, budget: 40_000_000 }
     }
 }

@@ -21,12 +21,28 @@ impl Steps {
                 self.left.set(left);
                 Ok(())
             }
-            None => Err(CompileError::Budget { limit: self.limit }),
+            None => {
+                self.left.set(0);
+                Err(CompileError::Budget { limit: self.limit })
+            }
         }
     }
 
-    /// Whether trying for a smaller table is worth it: what was taken is a small part.
-    pub(super) const fn are_plenty(&self) -> bool {
-        self.left.get() > self.limit / 10 * 9
+    /// Does something with a quarter of what is left, so that something else can be tried if that
+    /// is not enough.
+    pub(super) fn try_out<T>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, CompileError>,
+    ) -> Result<T, CompileError> {
+        let left = self.left.get();
+        let part = Self { left: Cell::new(left / 4), limit: self.limit };
+        let result = work(&part);
+        self.left.set(left - left / 4 + part.left.get());
+        result
+    }
+
+    /// Whether most are left: then it is worth to try for a smaller table.
+    pub(super) fn are_plenty(&self) -> bool {
+        self.left.get() > self.limit / 2
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use kinglet::format::crc32::Crc32;
 use kinglet::grammar::MAX_DEPTH;
 
-use super::dfa::{Dfa, NO_CLASS, StateId, Target};
+use super::dfa::{Costs, Dfa, NO_CLASS, StateId, Target};
 use crate::CompileError;
 
 /// The most states and calls together, and the most cells.
@@ -14,24 +14,14 @@ const MOST: usize = 0xffff;
 const TRIES: usize = 4096;
 
 /// The table of a minimal automaton. Rules that contain themselves are nested `depth` deep at most.
-pub(super) fn encode(dfa: &Dfa, start: StateId, depth: u8) -> Result<Vec<u8>, CompileError> {
+pub(super) fn encode(dfa: &Dfa, start: StateId, depth: usize) -> Result<Vec<u8>, CompileError> {
     let costs = dfa.costs();
     let states = dfa.states.len();
     limit("states and calls", states + dfa.calls.len(), MOST)?;
     let classes = dfa.class_of.iter().filter(|&&c| c != NO_CLASS).max().map_or(0, |&c| c + 1);
     // A table has a class at least, and a number for bytes without one.
     let largest_class = limit("classes of bytes", usize::from(classes).max(1), 255)? as u8;
-    let depth = if dfa.calls.is_empty() {
-        0
-    } else {
-        let depth = nesting(dfa, start).unwrap_or_else(|| usize::from(depth).max(1));
-        let limit = depth.min(MAX_DEPTH);
-        let found = costs.states[start].map_or(0, |cost| cost.1 as usize);
-        if found > limit {
-            return Err(CompileError::Depth { found, limit });
-        }
-        limit
-    };
+    let depth = frames(dfa, start, &costs, depth)?;
     let rows = Rows::new(dfa);
     limit("cells", rows.cells.len(), MOST)?;
     let width = if states + dfa.calls.len() <= 255 { 1 } else { 2 };
@@ -76,6 +66,20 @@ pub(super) fn encode(dfa: &Dfa, start: StateId, depth: u8) -> Result<Vec<u8>, Co
     Ok(table)
 }
 
+/// Frames that texts may have: as many as there can be, or `depth` if there is no end to it.
+fn frames(dfa: &Dfa, start: StateId, costs: &Costs, depth: usize) -> Result<usize, CompileError> {
+    if dfa.calls.is_empty() {
+        return Ok(0);
+    }
+    let all = nesting(dfa, start);
+    let limit = if all.is_some() { MAX_DEPTH } else { depth.clamp(1, MAX_DEPTH) };
+    let shortest = costs.states[start].map_or(0, |cost| cost.1 as usize);
+    match all.unwrap_or(shortest) {
+        found if found > limit => Err(CompileError::Depth { found, limit }),
+        _ => Ok(all.unwrap_or(limit)),
+    }
+}
+
 fn limit(what: &'static str, found: usize, limit: usize) -> Result<usize, CompileError> {
     if found > limit { Err(CompileError::Size { what, found, limit }) } else { Ok(found) }
 }
@@ -86,7 +90,7 @@ fn put(table: &mut Vec<u8>, number: usize) {
 }
 
 /// The most frames that there can be, if no automaton calls itself.
-pub(super) fn nesting(dfa: &Dfa, start: StateId) -> Option<usize> {
+fn nesting(dfa: &Dfa, start: StateId) -> Option<usize> {
     let mut depths: HashMap<StateId, Option<usize>> = HashMap::new();
     // `None` while an automaton's callees are looked at.
     let mut path = vec![(start, false)];
