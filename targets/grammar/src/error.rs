@@ -142,6 +142,12 @@ impl fmt::Display for Conflict {
 
 impl std::error::Error for Conflict {}
 
+impl From<Conflict> for CompileError {
+    fn from(conflict: Conflict) -> Self {
+        Self::Conflict(Box::new(conflict))
+    }
+}
+
 struct Named<'a>(&'a [String]);
 
 impl fmt::Display for Named<'_> {

@@ -193,8 +193,8 @@ impl Dfa {
         }
     }
 
-    /// `[state]`: a text that leads there, through whatever calls it.
-    pub(super) fn texts_to(&self, costs: &Costs, goal: StateId) -> Vec<u8> {
+    /// A text that leads to a state, through whatever calls it.
+    pub(super) fn text_to(&self, costs: &Costs, goal: StateId) -> Vec<u8> {
         // Backwards from the goal once every state knows from where it was reached first.
         let mut from: Vec<Option<(StateId, u16, Target)>> = vec![None; self.states.len()];
         let mut found = vec![false; self.states.len()];

@@ -28,7 +28,7 @@ use std::collections::BTreeSet;
 
 use self::dfa::Dfa;
 use self::nfa::{Nfa, Node, Plan};
-use self::patterns::Patterns;
+use self::patterns::{PatternId, Patterns};
 use self::steps::Steps;
 use self::subsets::Clash;
 use crate::rules::Rules;
@@ -140,57 +140,75 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     /// The minimal automaton in which one byte tells what comes next.
     fn automaton(&self) -> Result<Dfa, CompileError> {
-        let mut nfa = Nfa::new(self.patterns, self.plan, self.steps, self.patterns.root())?;
-        loop {
-            let mut subsets = subsets::determinize(&nfa, self.steps)?;
-            if !subsets.clashes.is_empty() {
-                self.resolve(&mut nfa, &subsets.dfa, &subsets.clashes, ConflictKind::Begin)?;
-                continue;
-            }
-            subsets.dfa.trim();
-            let minimal = minimize::minimize(&subsets.dfa, self.steps)?;
-            let clashes = follow::clashes(&subsets.dfa, &minimal, &subsets.sites, self.steps)?;
-            if clashes.is_empty() {
-                return Ok(minimal.dfa);
-            }
-            self.resolve(&mut nfa, &subsets.dfa, &clashes, ConflictKind::End)?;
+        let mut conflict = None;
+        let result = self.resolved(&mut conflict);
+        match (result, conflict) {
+            // Expanding calls has taken the budget, and a larger one would go the same way.
+            (Err(CompileError::Budget { .. }), Some(conflict)) => Err(conflict.into()),
+            (result, _) => result,
         }
     }
 
-    /// Expands the calls concerned; an error if they were expanded often enough.
-    fn resolve(
-        &self,
-        nfa: &mut Nfa<'_>,
-        dfa: &Dfa,
-        clashes: &[Clash],
-        kind: ConflictKind,
-    ) -> Result<(), CompileError> {
-        let levels = if kind == ConflictKind::Begin { LEVELS.0 } else { LEVELS.1 };
-        for clash in clashes {
-            let mut callee = None;
-            let mut is_resolved = clash.sites.is_empty();
-            for &site in &clash.sites {
-                // A call of an earlier clash is no call any more.
-                let Node::Call { procedure, level, .. } = nfa.nodes[site] else {
-                    is_resolved = true;
+    /// Leaves the first conflict of a pattern that contains itself, whether it is resolved or not.
+    fn resolved(&self, conflict: &mut Option<Conflict>) -> Result<Dfa, CompileError> {
+        let mut nfa = Nfa::new(self.patterns, self.plan, self.steps, self.patterns.root())?;
+        loop {
+            let mut subsets = subsets::determinize(&nfa, self.steps)?;
+            let (clashes, kind, levels) = if subsets.clashes.is_empty() {
+                subsets.dfa.trim();
+                let minimal = minimize::minimize(&subsets.dfa, self.steps)?;
+                let clashes = follow::clashes(&subsets.dfa, &minimal, &subsets.sites, self.steps)?;
+                if clashes.is_empty() {
+                    return Ok(minimal.dfa);
+                }
+                (clashes, ConflictKind::End, LEVELS.1)
+            } else {
+                (subsets.clashes, ConflictKind::Begin, LEVELS.0)
+            };
+            for clash in &clashes {
+                let (is_resolved, callee) = self.expand(&mut nfa, clash, levels)?;
+                let Some(callee) = callee.filter(|_| conflict.is_none() || !is_resolved) else {
                     continue;
                 };
-                let pattern = nfa.procedures[procedure].pattern;
-                callee = Some(pattern);
-                if level < levels || self.plan.shared.contains(&pattern) {
-                    nfa.inline(site)?;
-                    is_resolved = true;
+                let first = conflict.get_or_insert_with(|| Conflict {
+                    rule: self.patterns.name(callee).to_owned(),
+                    after: subsets.dfa.text_to(&subsets.dfa.costs(), clash.state),
+                    byte: subsets.dfa.byte(clash.class),
+                    kind,
+                });
+                if !is_resolved {
+                    return Err(first.clone().into());
                 }
             }
-            if let Some(callee) = callee.filter(|_| !is_resolved) {
-                return Err(CompileError::Conflict(Box::new(Conflict {
-                    rule: self.patterns.name(callee).to_owned(),
-                    after: dfa.texts_to(&dfa.costs(), clash.state),
-                    byte: dfa.byte(clash.class),
-                    kind,
-                })));
+        }
+    }
+
+    /// Expands the calls of a clash, as many levels of those that contain themselves. Tells if that
+    /// was possible, and a pattern that contains itself and is called.
+    fn expand(
+        &self,
+        nfa: &mut Nfa<'_>,
+        clash: &Clash,
+        levels: u8,
+    ) -> Result<(bool, Option<PatternId>), CompileError> {
+        let mut callee = None;
+        let mut is_resolved = clash.sites.is_empty();
+        for &site in &clash.sites {
+            let Node::Call { procedure, level, .. } = nfa.nodes[site] else {
+                // It was expanded for another clash.
+                is_resolved = true;
+                continue;
+            };
+            let pattern = nfa.procedures[procedure].pattern;
+            let is_recursive = self.patterns.is_recursive(pattern);
+            if is_recursive {
+                callee = Some(pattern);
+            }
+            if !is_recursive || level < levels {
+                nfa.inline(site)?;
+                is_resolved = true;
             }
         }
-        Ok(())
+        Ok((is_resolved, callee))
     }
 }

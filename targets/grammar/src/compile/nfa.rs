@@ -115,7 +115,7 @@ impl<'a> Nfa<'a> {
     pub(super) fn inline(&mut self, call: NodeId) -> Result<(), CompileError> {
         let Node::Call { procedure, after, level } = self.nodes[call] else { return Ok(()) };
         let pattern = self.procedures[procedure].pattern;
-        self.level = level + u8::from(!self.plan.shared.contains(&pattern));
+        self.level = level + u8::from(self.patterns.is_recursive(pattern));
         let begin = self.expand(pattern, after)?;
         self.level = 0;
         self.nodes[call] = Node::Split(vec![begin]);
