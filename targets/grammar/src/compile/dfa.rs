@@ -193,7 +193,7 @@ impl Dfa {
         }
     }
 
-    /// A text that leads to a state, through whatever calls it.
+    /// A text that leads to a state, through whatever calls it; empty if there is none.
     pub(super) fn text_to(&self, costs: &Costs, goal: StateId) -> Vec<u8> {
         // Backwards from the goal once every state knows from where it was reached first.
         let mut from: Vec<Option<(StateId, u16, Target)>> = vec![None; self.states.len()];
@@ -208,7 +208,15 @@ impl Dfa {
             for &(class, target) in &self.states[state].edges {
                 let nexts = match target {
                     Target::State(next) => [Some(next), None],
-                    Target::Call(call) => [Some(self.calls[call].1), Some(self.calls[call].0)],
+                    Target::Call(call) => {
+                        // Where transitions are missing, the callee may have no text.
+                        let (begin, after) = self.calls[call];
+                        let edges = self.states[begin].edges.iter().zip(&costs.edges[begin]);
+                        let has_text = edges.filter(|(edge, _)| edge.0 == class);
+                        let has_text =
+                            has_text.map(|(_, cost)| cost).next().is_some_and(Option::is_some);
+                        [has_text.then_some(after), Some(begin)]
+                    }
                 };
                 for next in nexts.into_iter().flatten() {
                     if !found[next] {
