@@ -223,16 +223,14 @@ impl<'a> Patterns<'a> {
             }
         };
         let components = components(self.patterns.len(), firsts);
-        for circle in circles(&components, firsts) {
-            let is_in = |rule: &usize| {
-                let id = self.ids.get(&Pattern::Rule(RuleId(*rule)));
-                id.is_some_and(|&id| components[id] == circle)
-            };
-            let rules = (0..self.bodies.len()).filter(is_in);
-            let rules = rules.map(|rule| self.rules.names[rule].clone()).collect();
-            return Err(CompileError::LeftRecursion { rules });
-        }
-        Ok(())
+        let Some(&circle) = circles(&components, firsts).first() else { return Ok(()) };
+        let is_in = |rule: &usize| {
+            let id = self.ids.get(&Pattern::Rule(RuleId(*rule)));
+            id.is_some_and(|&id| components[id] == circle)
+        };
+        let rules = (0..self.bodies.len()).filter(is_in);
+        let rules = rules.map(|rule| self.rules.names[rule].clone()).collect();
+        Err(CompileError::LeftRecursion { rules })
     }
 
     fn find_circles(&mut self) {

@@ -70,27 +70,17 @@ fn rules_contain_themselves() {
     assert!(!accepts(&table, nested(17).as_bytes()), "deeper than the options allow");
 }
 
-/// Arithmetic: `space` is both at the end of a term and behind what is in parentheses.
-#[test]
-fn terms() {
-    check(
-        r#"
+/// Sums, with space after terms and after what is in parentheses.
+pub(crate) const TERMS: &str = r#"
 root  ::= (sum "=" space term "\n")+
 sum   ::= term ([-+*/] term)*
 term  ::= name | [0-9]+ space | "(" space sum ")" space
 name  ::= [a-z] [a-z0-9_]* space
 space ::= [ \t\n]*
-"#,
-        &["1 +(2*x) = y\n", "((1)) =  2  \n\n", "a=b\nc=d\n"],
-        &["1+(2=y\n", "1+=2\n", "=1\n", "1=1"],
-    );
-}
+"#;
 
-/// Statements: `else` may follow one of them, and so may another one whose name begins with it.
-#[test]
-fn statements() {
-    check(
-        r#"
+/// A small language.
+pub(crate) const STATEMENTS: &str = r#"
 root       ::= function*
 function   ::= type name "()" block
 type       ::= ("int" | "float") " "
@@ -102,7 +92,23 @@ expression ::= product ([-+] product)*
 product    ::= factor ([*/] factor)*
 factor     ::= name | [0-9]+ | "-" factor | name "(" expression ")" | "(" expression ")"
 name       ::= [a-zA-Z_] [a-zA-Z_0-9]*
-"#,
+"#;
+
+/// Arithmetic: `space` is both at the end of a term and behind what is in parentheses.
+#[test]
+fn terms() {
+    check(
+        TERMS,
+        &["1 +(2*x) = y\n", "((1)) =  2  \n\n", "a=b\nc=d\n"],
+        &["1+(2=y\n", "1+=2\n", "=1\n", "1=1"],
+    );
+}
+
+/// Statements: `else` may follow one of them, and so may another one whose name begins with it.
+#[test]
+fn statements() {
+    check(
+        STATEMENTS,
         &[
             "",
             "int main(){x=1;int y=x*(2+-3);f();g(x,y);}",

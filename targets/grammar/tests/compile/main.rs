@@ -6,6 +6,7 @@ mod oracle;
 mod random;
 mod regex;
 mod sizes;
+mod walks;
 
 use kinglet::grammar::{Grammar, Position};
 

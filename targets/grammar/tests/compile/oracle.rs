@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use kinglet_grammar::rules::{Node, RuleId, Rules};
+use regex_syntax::hir::ClassUnicodeRange;
 
 /// What a pattern can do with the rest of a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,17 +99,22 @@ impl Look<'_> {
                 Found { ends: ends.into_iter().collect(), is_open: bytes.starts_with(rest) }
             }
             Node::Class(class) => {
-                let characters = class.iter().flat_map(|range| range.start()..=range.end());
-                let mut found = Found::default();
-                for character in characters {
-                    let mut buffer = [0; 4];
-                    let bytes = character.encode_utf8(&mut buffer).as_bytes();
-                    if rest.starts_with(bytes) {
-                        found.ends.insert(at + bytes.len());
-                    }
-                    found.is_open |= bytes.starts_with(rest);
-                }
-                found
+                let has =
+                    |c: char| class.iter().any(|range| (range.start()..=range.end()).contains(&c));
+                let first =
+                    (1..=rest.len().min(4)).find_map(|len| str::from_utf8(&rest[..len]).ok());
+                let Some(c) = first.and_then(|text| text.chars().next()) else {
+                    let is_open = rest.is_empty() && !class.ranges().is_empty()
+                        || cut_short(rest).is_some_and(|(low, high)| {
+                            let is_in = |range: &ClassUnicodeRange| {
+                                u32::from(range.start()) <= high && low <= u32::from(range.end())
+                            };
+                            class.iter().any(is_in)
+                        });
+                    return Found { ends: BTreeSet::new(), is_open };
+                };
+                let ends = has(c).then_some(at + c.len_utf8());
+                Found { is_open: ends == Some(self.text.len()), ends: ends.into_iter().collect() }
             }
             Node::Concat(parts) => {
                 let mut found = Found { ends: BTreeSet::from([at]), is_open: rest.is_empty() };
@@ -170,4 +176,25 @@ impl Look<'_> {
         }
         all
     }
+}
+
+/// The least and the largest character that begins with these bytes, which are too few for one.
+fn cut_short(bytes: &[u8]) -> Option<(u32, u32)> {
+    let (&lead, others) = bytes.split_first()?;
+    let (len, bits, least) = match lead {
+        0xc2..=0xdf => (2, lead & 0x1f, 0x80),
+        0xe0..=0xef => (3, lead & 0x0f, 0x800),
+        0xf0..=0xf4 => (4, lead & 0x07, 0x1_0000),
+        _ => return None,
+    };
+    if bytes.len() >= len || others.iter().any(|byte| byte & 0xc0 != 0x80) {
+        return None;
+    }
+    let value =
+        others.iter().fold(u32::from(bits), |value, byte| value << 6 | u32::from(byte & 0x3f));
+    let missing = 6 * (len - bytes.len());
+    let low = (value << missing).max(least);
+    let high = ((value << missing) + (1 << missing) - 1).min(0x10_ffff);
+    let is_surrogate = (0xd800..0xe000).contains(&low) && high < 0xe000;
+    (low <= high && !is_surrogate).then_some((low, high))
 }
