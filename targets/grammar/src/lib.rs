@@ -64,7 +64,8 @@ pub fn from_gbnf(text: &str, options: &Options) -> Result<Vec<u8>, Error> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// How deep rules that contain themselves may be nested in a text, at most 32.
+    /// How deep rules that contain themselves may be nested in a text, from 1 to 32; taken to be the
+    /// nearer of these if it is neither.
     pub depth: u8,
     /// Steps, each of them a state or a part of one, after which compiling is given up.
     pub budget: u64,
