@@ -191,7 +191,8 @@ impl<'a> Constraint<'a> {
     /// the id to go on from, which is the number of logits when all is done.
     ///
     /// The budget is that of a [draw in pieces](crate::sampler::Sampling::poll): with 10,000 units a
-    /// piece takes some 100,000 instructions of a Cortex-M4. The piece may exceed it by one token.
+    /// piece takes some 100,000 instructions of a Cortex-M4. The piece may exceed it by one token,
+    /// and has one at least.
     ///
     /// # Errors
     ///
@@ -332,7 +333,7 @@ impl<'c, 'a> Choice<'c, 'a> {
         let (mut at, mut spent) = (from, 0);
         let tokens = self.constraint.tokenizer.tokens(from);
         for (logit, bytes) in logits.get_mut(from..).unwrap_or_default().iter_mut().zip(tokens) {
-            if spent >= budget {
+            if spent >= budget.max(1) {
                 break;
             }
             if !is_sound(*logit) {
