@@ -3,13 +3,15 @@
 use semihosting::println;
 use serde::Deserialize;
 
-/// A command: one member of an object, `{"led":"on"}` or `{"servo":90}`.
+/// A command: an object of one member, `{"led":"on"}` or `{"servo":{"angle":90}}`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Command {
     Led(Switch),
-    /// Degrees, at most 180: the schema says so.
-    Servo(u8),
+    Servo {
+        /// Degrees, at most 180: the schema says so.
+        angle: u8,
+    },
 }
 
 #[derive(Debug, Deserialize)]
@@ -30,7 +32,7 @@ impl Command {
     pub(crate) fn perform(&self, pins: &mut impl Pins) {
         match self {
             Self::Led(switch) => pins.set_led(matches!(switch, Switch::On)),
-            Self::Servo(degrees) => pins.turn_servo(*degrees),
+            Self::Servo { angle } => pins.turn_servo(*angle),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! A board that answers commands: a line of text becomes JSON that keeps a schema, and the JSON
 //! switches an LED or turns a servo.
 //!
-//! The grammar, `led_servo.grammar`, is compiled ahead from `led_servo.json` (`kinglet grammar`),
-//! lies in flash beside the model, and is checked when the firmware is built. Whatever the model
+//! The grammar, `led_servo.grammar`, is compiled ahead from the schema `led_servo.json` beside it
+//! (`kinglet grammar`), lies in flash as the model does, and is checked when the firmware is built. Whatever the model
 //! prefers, a text is one of the schema, so that it is parsed without a doubt and nothing else
 //! reaches the pins. Which of them it is, is for the model to choose: the one that ships tells
 //! stories and was not trained on commands, so here the form is right and the choice is not.
@@ -10,7 +10,7 @@
 //! The text is that of the desktop, byte for byte:
 //!
 //! ```sh
-//! kinglet run --grammar led_servo.grammar --seed 42 'Turn on the light.'
+//! kinglet run --grammar led_servo.grammar --seed 7 'Turn on the light.'
 //! ```
 #![no_std]
 #![no_main]
@@ -38,7 +38,8 @@ const LINES: [&str; 4] = [
     "Look to the left, then to the right.",
     "The little bird wants to see the sun.",
 ];
-const SEED: u64 = 42;
+/// Of each text.
+const SEED: u64 = 7;
 
 static MODEL: &[u8] = kinglet::include_model!("../../../../../models/stories/stories.kinglet");
 const HEADER: Header = match Header::parse(MODEL) {
@@ -50,8 +51,9 @@ static STATE: ConstStaticCell<[f32; NEEDS.state]> = ConstStaticCell::new([0.0; _
 static WORKSPACE: ConstStaticCell<[f32; NEEDS.workspace]> = ConstStaticCell::new([0.0; _]);
 static LOGITS: ConstStaticCell<[f32; NEEDS.logits]> = ConstStaticCell::new([0.0; _]);
 
+static TABLE: &[u8] = include_bytes!("../../../../grammar/tests/data/led_servo.grammar");
 /// Every text of it is a [`Command`].
-const GRAMMAR: Grammar<'_> = match Grammar::open(include_bytes!("../led_servo.grammar")) {
+const GRAMMAR: Grammar<'_> = match Grammar::open(TABLE) {
     Ok(grammar) => grammar,
     Err(_) => panic!("no grammar, or one of another version: `kinglet grammar` compiles it"),
 };
@@ -65,8 +67,7 @@ const BUDGET: usize = 20_000;
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    let engine = engine(model());
-    let mut listener = listener(engine);
+    let listener = listener(engine(model()));
     watchdog::start(watchdog::FREQUENCY / 10);
     for line in LINES {
         print!("{line}");
@@ -141,7 +142,7 @@ impl Listener {
     }
 
     /// Says what it took, and ends the run.
-    fn report(mut self) -> ! {
+    fn report(&mut self) -> ! {
         let Figures { tokens, computing, draws, masking } = self.figures;
         let instructions = masking * board::INSTRUCTIONS_PER_TICK / u64::from(draws);
         println!("draws: {draws}");
@@ -186,7 +187,8 @@ fn engine(model: Model<'static>) -> &'static mut Engine<'static> {
 
 /// Draws as the model is best used, what the grammar allows.
 #[inline(never)]
-fn listener(engine: &'static mut Engine<'static>) -> Listener {
+fn listener(engine: &'static mut Engine<'static>) -> &'static mut Listener {
+    static LISTENER: StaticCell<Listener> = StaticCell::new();
     let options = SamplerOptions::for_model(engine.model());
     let sampler = Sampler::new(options, SEED).expect("options in their ranges");
     let tokenizer = engine.model().section(Section::Tokenizer);
@@ -194,5 +196,6 @@ fn listener(engine: &'static mut Engine<'static>) -> Listener {
     let limits = Limits { bytes: TEXT_LEN as u32, ..Limits::NONE };
     let constraint = Constraint::new(GRAMMAR, tokenizer, limits).expect("a token for every byte");
     let (logits, clock) = (LOGITS.take(), board::Clock::start());
-    Listener { engine, logits, tokenizer, constraint, sampler, clock, figures: Figures::default() }
+    let figures = Figures::default();
+    LISTENER.init(Listener { engine, logits, tokenizer, constraint, sampler, clock, figures })
 }
