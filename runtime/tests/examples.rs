@@ -8,6 +8,8 @@ mod many_sequences;
 mod save_and_restore;
 #[path = "../examples/story.rs"]
 mod story;
+#[path = "../examples/structured.rs"]
+mod structured;
 #[path = "../examples/watchdog.rs"]
 mod watchdog;
 
@@ -20,7 +22,7 @@ macro_rules! run {
     )*};
 }
 
-run!(many_sequences save_and_restore story watchdog);
+run!(many_sequences save_and_restore story structured watchdog);
 
 /// Any file shows it: source files have lengths that are no multiples of 64.
 #[test]

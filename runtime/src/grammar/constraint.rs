@@ -7,7 +7,7 @@ use heapless::Vec;
 
 use super::position::Position;
 use super::table::Grammar;
-use crate::sampler::{SampleError, Sampler, mask};
+use crate::sampler::{Filter, SampleError, Sampler, is_sound};
 use crate::tokenizer::Tokenizer;
 
 /// The most tokens at which a text may end.
@@ -50,6 +50,11 @@ impl Default for Limits {
         Self::NONE
     }
 }
+
+/// Units of a piece's budget for a token that its first byte refuses, and for what others take more.
+const TOKEN: usize = 5;
+const WALK: usize = 4;
+const BYTE: usize = 5;
 
 /// What became of a token that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,26 +163,7 @@ impl<'a> Constraint<'a> {
     /// Whether a token may come next.
     #[must_use]
     pub fn allows(&self, token: u32) -> bool {
-        self.allows_from(&mut self.position.fork(), token)
-    }
-
-    /// As [`allows`](Self::allows), with a fork of the position that can be used again.
-    #[inline]
-    fn allows_from(&self, fork: &mut Position, token: u32) -> bool {
-        if self.is_ended {
-            return false;
-        }
-        self.continues(fork, token) || (self.may_end() && self.ends.contains(&token))
-    }
-
-    /// Whether a token's bytes are a part of the text.
-    #[inline]
-    fn continues(&self, fork: &mut Position, token: u32) -> bool {
-        let Some(bytes) = self.tokenizer.token(token) else { return false };
-        let is_allowed = bytes.iter().all(|&byte| fork.advance(&self.grammar, byte))
-            && self.left.allow(bytes.len(), fork.shortest(&self.grammar));
-        fork.go_back(&self.position);
-        is_allowed
+        Choice::new(self).allows(token)
     }
 
     /// Sets the logit of every token that may not come next to -inf. [`Sampler::sample`], and a draw
@@ -190,15 +176,34 @@ impl<'a> Constraint<'a> {
         self.mask_range(logits, 0..logits.len())
     }
 
-    /// As [`mask`](Self::mask), for a range of ids, so that a program can do it a piece at a time.
-    /// Takes at most time in proportion to the bytes of the range's tokens.
+    /// As [`mask`](Self::mask), for a range of ids. Takes at most time in proportion to the bytes of
+    /// the range's tokens.
     ///
     /// # Errors
     ///
     /// As `mask`.
     pub fn mask_range(&self, logits: &mut [f32], ids: Range<usize>) -> Result<(), SampleError> {
-        let mut fork = self.position.fork();
-        mask(logits, ids, |token| self.allows_from(&mut fork, token))
+        let end = ids.end.min(logits.len());
+        Choice::new(self).mask(&mut logits[..end], ids.start, usize::MAX).map(|_| ())
+    }
+
+    /// As [`mask`](Self::mask), a piece of it: from the id `from` on until the budget is spent. Gives
+    /// the id to go on from, which is the number of logits when all is done.
+    ///
+    /// The budget is that of a [draw in pieces](crate::sampler::Sampling::poll): with 10,000 units a
+    /// piece takes some 130,000 instructions of a Cortex-M4. The piece may exceed it by one token,
+    /// and has one at least.
+    ///
+    /// # Errors
+    ///
+    /// As `mask`.
+    pub fn mask_piece(
+        &self,
+        logits: &mut [f32],
+        from: usize,
+        budget: usize,
+    ) -> Result<usize, SampleError> {
+        Choice::new(self).mask(logits, from, budget)
     }
 
     /// Draws a token that may come next, as if the logits of all others were -inf: the
@@ -212,8 +217,7 @@ impl<'a> Constraint<'a> {
         sampler: &mut Sampler<C>,
         logits: &mut [f32],
     ) -> Result<u32, SampleError> {
-        let mut fork = self.position.fork();
-        sampler.sample_where(logits, |token| self.allows_from(&mut fork, token))
+        sampler.sample_from(logits, &mut Choice::new(self))
     }
 
     /// Reads a token that came next.
@@ -281,6 +285,105 @@ impl<'a> Constraint<'a> {
     #[must_use]
     pub fn ends(&self) -> &[u32] {
         &self.ends
+    }
+}
+
+/// The tokens that may follow a place, asked about one after another. Most are refused by their first
+/// byte.
+struct Choice<'c, 'a> {
+    constraint: &'c Constraint<'a>,
+    /// A bit per class: whether its bytes may follow.
+    first: [u32; 8],
+    fork: Position,
+    ends: &'c [u32],
+}
+
+impl<'c, 'a> Choice<'c, 'a> {
+    fn new(constraint: &'c Constraint<'a>) -> Self {
+        let mut first = [0; 8];
+        let mut fork = constraint.position.fork();
+        if !constraint.is_ended {
+            for class in 1..=constraint.grammar.largest_class() {
+                let may_follow = fork.advance_class(&constraint.grammar, class);
+                first[usize::from(class / 32)] |= u32::from(may_follow) << (class % 32);
+                fork.go_back(&constraint.position);
+            }
+        }
+        let may_end = constraint.may_end() && !constraint.is_ended;
+        let ends = if may_end { constraint.ends() } else { &[] };
+        Self { constraint, first, fork, ends }
+    }
+
+    /// Sets the logits from the id `from` on that are not allowed to -inf, until the budget is spent;
+    /// the id to go on from.
+    #[inline(never)]
+    fn mask(
+        &mut self,
+        logits: &mut [f32],
+        from: usize,
+        budget: usize,
+    ) -> Result<usize, SampleError> {
+        let mut kept = Vec::<(usize, f32), MAX_ENDS>::new();
+        for &token in self.ends {
+            let id = token as usize;
+            if let Some(&logit) = logits.get(id).filter(|_| id >= from) {
+                let _ = kept.push((id, logit)); // it has room for all
+            }
+        }
+        let (mut at, mut spent) = (from, 0);
+        let tokens = self.constraint.tokenizer.tokens(from);
+        for (logit, bytes) in logits.get_mut(from..).unwrap_or_default().iter_mut().zip(tokens) {
+            if spent >= budget.max(1) {
+                break;
+            }
+            if !is_sound(*logit) {
+                return Err(SampleError::NonFinite { token: at as u32 });
+            }
+            let is_allowed = self.begins(bytes) && {
+                spent += WALK + BYTE * bytes.len();
+                self.continues(bytes)
+            };
+            if !is_allowed {
+                *logit = f32::NEG_INFINITY;
+            }
+            spent += TOKEN;
+            at += 1;
+        }
+        for (id, logit) in kept {
+            if id < at {
+                logits[id] = logit;
+            }
+        }
+        Ok(at)
+    }
+
+    /// Whether the first byte may follow. There is none in a token without bytes.
+    #[inline]
+    fn begins(&self, bytes: &[u8]) -> bool {
+        let Some(&byte) = bytes.first() else { return false };
+        let class = self.constraint.grammar.class(byte);
+        self.first[usize::from(class / 32)] >> (class % 32) & 1 != 0
+    }
+
+    /// Whether bytes are a part of the text.
+    #[inline(never)]
+    fn continues(&mut self, bytes: &[u8]) -> bool {
+        let Constraint { grammar, left, position, .. } = self.constraint;
+        let is_allowed = bytes.iter().all(|&byte| self.fork.advance(grammar, byte))
+            && left.allow(bytes.len(), self.fork.shortest(grammar));
+        self.fork.go_back(position);
+        is_allowed
+    }
+}
+
+impl Filter for Choice<'_, '_> {
+    fn allows(&mut self, token: u32) -> bool {
+        let bytes = self.constraint.tokenizer.token(token).unwrap_or_default();
+        (self.begins(bytes) && self.continues(bytes)) || self.ends.contains(&token)
+    }
+
+    fn mask(&mut self, logits: &mut [f32]) -> Result<(), SampleError> {
+        self.mask(logits, 0, usize::MAX).map(|_| ())
     }
 }
 

@@ -34,56 +34,53 @@ impl Position {
     }
 
     /// As [`advance`](Self::advance), for any byte of a class.
-    #[inline]
-    fn advance_class(&mut self, grammar: &Grammar<'_>, class: u8) -> bool {
+    #[inline(never)]
+    pub(super) fn advance_class(&mut self, grammar: &Grammar<'_>, class: u8) -> bool {
         if class == 0 {
             return false;
         }
+        let mut is_called = false;
         loop {
             match grammar.transition(self.state, class) {
                 Some(Transition::State(next)) => {
                     self.state = next;
                     return self.fits(grammar);
                 }
+                // Each call takes a frame and none is left after one, so they come to an end
+                // whatever the table says.
                 Some(Transition::Call { begin, after }) => {
-                    return self.call(grammar, class, begin, after);
+                    if !self.enter(grammar, after) {
+                        return false;
+                    }
+                    self.state = begin;
+                    is_called = true;
                 }
-                None if grammar.shortest_from(self.state) == 0 && self.depth > 0 => {
-                    self.depth -= 1;
-                    self.lowest = self.lowest.min(self.depth);
-                    self.state = self.frames[usize::from(self.depth) % MAX_DEPTH];
-                    self.owed -= grammar.shortest_from(self.state);
+                None if self.depth > 0 && !is_called && grammar.shortest_from(self.state) == 0 => {
+                    self.leave(grammar);
                 }
                 None => return false,
             }
         }
     }
 
-    /// Calls, one inside another, until one reads the byte. Each takes a frame, so they come to an
-    /// end whatever the table says.
-    fn call(&mut self, grammar: &Grammar<'_>, class: u8, mut begin: u16, mut after: u16) -> bool {
-        loop {
-            let depth = u32::from(self.depth);
-            let frame = self.frames.get_mut(usize::from(self.depth));
-            let Some(frame) = frame.filter(|_| depth < grammar.depth() as u32) else {
-                return false;
-            };
-            if depth + grammar.frames_from(after) > grammar.depth() as u32 {
-                return false;
-            }
-            *frame = after;
-            self.depth += 1;
-            self.owed += grammar.shortest_from(after);
-            self.state = begin;
-            match grammar.transition(begin, class) {
-                None => return false,
-                Some(Transition::State(next)) => {
-                    self.state = next;
-                    return self.fits(grammar);
-                }
-                Some(Transition::Call { begin: b, after: a }) => (begin, after) = (b, a),
-            }
+    /// Puts a frame on the stack, unless the frames would not suffice for an end.
+    fn enter(&mut self, grammar: &Grammar<'_>, after: u16) -> bool {
+        if u32::from(self.depth) + grammar.frames_from(after).max(1) > grammar.depth() as u32 {
+            return false;
         }
+        let Some(frame) = self.frames.get_mut(usize::from(self.depth)) else { return false };
+        *frame = after;
+        self.depth += 1;
+        self.owed += grammar.shortest_from(after);
+        true
+    }
+
+    /// Takes a frame from the stack, where there is one.
+    fn leave(&mut self, grammar: &Grammar<'_>) {
+        self.depth -= 1;
+        self.lowest = self.lowest.min(self.depth);
+        self.state = self.frames[usize::from(self.depth) % MAX_DEPTH];
+        self.owed -= grammar.shortest_from(self.state);
     }
 
     /// Whether the frames suffice for an end.

@@ -36,17 +36,13 @@ pub struct Grammar<'a> {
     frames: &'a [u8],
     /// `[call]`: begin, return.
     calls: &'a [[u8; 4]],
-    cells: Cells<'a>,
+    /// Label and target each.
+    cells: &'a [u8],
+    /// Bytes of a target.
+    width: u8,
     largest_class: u8,
     depth: u8,
     start: u16,
-}
-
-/// Label and target.
-#[derive(Clone, Copy, Debug)]
-enum Cells<'a> {
-    Narrow(&'a [[u8; 2]]),
-    Wide(&'a [[u8; 3]]),
 }
 
 /// Where a byte leads.
@@ -121,10 +117,6 @@ impl<'a> Grammar<'a> {
         let (shortest, tables) = tables.split_at(2 * states);
         let (frames, tables) = tables.split_at(framed);
         let (call_table, cells) = tables.split_at(4 * calls);
-        let cells = match width {
-            1 => Cells::Narrow(cells.as_chunks().0),
-            _ => Cells::Wide(cells.as_chunks().0),
-        };
         let grammar = Self {
             classes,
             bases: bases.as_chunks().0,
@@ -132,6 +124,7 @@ impl<'a> Grammar<'a> {
             frames,
             calls: call_table.as_chunks().0,
             cells,
+            width: header[5],
             largest_class,
             depth,
             start,
@@ -294,17 +287,12 @@ impl<'a> Grammar<'a> {
     /// Label and target of a cell, if there is one.
     #[inline]
     const fn cell(&self, at: usize) -> Option<(u8, u16)> {
-        match self.cells {
-            Cells::Narrow(cells) if at < cells.len() => {
-                let [label, target] = cells[at];
-                Some((label, target as u16))
-            }
-            Cells::Wide(cells) if at < cells.len() => {
-                let [label, low, high] = cells[at];
-                Some((label, u16::from_le_bytes([low, high])))
-            }
-            _ => None,
+        let at = at * (1 + self.width as usize);
+        if at + self.width as usize >= self.cells.len() {
+            return None;
         }
+        let high = if self.width > 1 { self.cells[at + 2] } else { 0 };
+        Some((self.cells[at], u16::from_le_bytes([self.cells[at + 1], high])))
     }
 
     const fn call(&self, call: usize) -> (u16, u16) {

@@ -269,6 +269,9 @@ proptest! {
             }
             let mut logits = vec![0.0; tokenizer.vocab_len()];
             constraint.mask(&mut logits).unwrap();
+            for (id, &logit) in logits.iter().enumerate() {
+                prop_assert_eq!(constraint.allows(id as u32), logit == 0.0);
+            }
             let allowed: Vec<u32> = (0..logits.len())
                 .filter(|&id| logits[id] == 0.0)
                 .map(|id| id as u32)
@@ -296,7 +299,7 @@ proptest! {
         greedy in any::<bool>(),
         presence in prop_oneof![Just(0.0f32), Just(1.5)],
         seed in any::<u64>(),
-        piece in 1usize..300,
+        piece in 0usize..300,
     ) {
         let table = nested(2).table(1);
         let grammar = Grammar::open(&table).unwrap();
@@ -313,10 +316,17 @@ proptest! {
         let mut direct = sampler.clone();
         let token = constraint.sample(&mut direct, &mut logits.clone()).unwrap();
         prop_assert!(constraint.allows(token));
-        let mut masked = logits;
-        for start in (0..267).step_by(piece) {
-            constraint.mask_range(&mut masked, start..start + piece).unwrap();
+        let mut masked = logits.clone();
+        for start in (0..267).step_by(piece + 1) {
+            constraint.mask_range(&mut masked, start..start + piece + 1).unwrap();
         }
+        let (mut in_pieces, mut from) = (logits, 0);
+        while from < 267 {
+            let next = constraint.mask_piece(&mut in_pieces, from, piece).unwrap();
+            prop_assert!(next > from && next - from <= piece.max(1));
+            from = next;
+        }
+        prop_assert_eq!(&in_pieces, &masked);
         prop_assert_eq!(sampler.sample(&mut masked).unwrap(), token);
         prop_assert_eq!(sampler.sample(&mut vec![0.0; 267]), direct.sample(&mut vec![0.0; 267]));
     }

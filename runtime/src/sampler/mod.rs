@@ -57,7 +57,6 @@ mod snapshot;
 mod tests;
 
 use core::fmt;
-use core::ops::Range;
 
 use heapless::Vec;
 
@@ -207,24 +206,34 @@ impl<C: AsRef<[f32]> + AsMut<[f32]>> Sampler<C> {
     pub fn sample_where(
         &mut self,
         logits: &mut [f32],
-        mut allows: impl FnMut(u32) -> bool,
+        allows: impl FnMut(u32) -> bool,
+    ) -> Result<u32, SampleError> {
+        self.sample_from(logits, &mut Allowing(allows))
+    }
+
+    /// As [`sample_where`](Self::sample_where), with a faster way than one question after another to
+    /// find all tokens that are not allowed.
+    pub(crate) fn sample_from(
+        &mut self,
+        logits: &mut [f32],
+        filter: &mut impl Filter,
     ) -> Result<u32, SampleError> {
         if !self.options.is_greedy() {
-            mask(logits, 0..logits.len(), allows)?;
+            filter.mask(logits)?;
             return self.sample(logits);
         }
         // The largest is often allowed, and then nothing else has to be known.
         let mut place = SamplingPlace::new(self, logits.len())?;
         for attempt in 0.. {
             let token = place.finish(self, logits)?;
-            if attempt > ATTEMPTS || allows(token) {
+            if attempt > ATTEMPTS || filter.allows(token) {
                 return Ok(token);
             }
             if let Some(logit) = logits.get_mut(token as usize) {
                 *logit = f32::NEG_INFINITY;
             }
             if attempt == ATTEMPTS {
-                mask(logits, 0..logits.len(), &mut allows)?;
+                filter.mask(logits)?;
             }
             place.look_again();
         }
@@ -265,24 +274,33 @@ impl<C: AsRef<[f32]> + AsMut<[f32]>> Sampler<C> {
     }
 }
 
-/// Sets the logits of a range of ids that are not allowed to -inf.
-pub(crate) fn mask(
-    logits: &mut [f32],
-    ids: Range<usize>,
-    mut allows: impl FnMut(u32) -> bool,
-) -> Result<(), SampleError> {
-    let ids = ids.start.min(logits.len())..ids.end.min(logits.len());
-    let first = ids.start;
-    for (index, logit) in logits.get_mut(ids).unwrap_or_default().iter_mut().enumerate() {
-        let token = (first + index) as u32;
-        if !is_sound(*logit) {
-            return Err(SampleError::NonFinite { token });
+/// Which tokens may be drawn.
+pub(crate) trait Filter {
+    /// Whether this one may.
+    fn allows(&mut self, token: u32) -> bool;
+
+    /// Sets the logits of all others to -inf.
+    fn mask(&mut self, logits: &mut [f32]) -> Result<(), SampleError> {
+        for (id, logit) in logits.iter_mut().enumerate() {
+            let token = id as u32;
+            if !is_sound(*logit) {
+                return Err(SampleError::NonFinite { token });
+            }
+            if !self.allows(token) {
+                *logit = f32::NEG_INFINITY;
+            }
         }
-        if !allows(token) {
-            *logit = f32::NEG_INFINITY;
-        }
+        Ok(())
     }
-    Ok(())
+}
+
+/// A function as a filter.
+struct Allowing<F>(F);
+
+impl<F: FnMut(u32) -> bool> Filter for Allowing<F> {
+    fn allows(&mut self, token: u32) -> bool {
+        (self.0)(token)
+    }
 }
 
 /// The largest of some logits, or the index of the first that is not sound.

@@ -38,6 +38,10 @@ impl<'a> Greedy<'a> {
         self.strings.get(id)
     }
 
+    pub(super) const fn strings(&self) -> &Strings<'a> {
+        &self.strings
+    }
+
     /// The longest token that `text` starts with, and its length.
     #[inline]
     pub(super) fn longest_match(&self, text: &[u8]) -> Option<(u32, usize)> {

@@ -56,3 +56,30 @@ impl<'a> Strings<'a> {
         usize::try_from(block).ok()?.checked_add(usize::from(relative))
     }
 }
+
+impl<'a> Strings<'a> {
+    /// The bytes of one id after another.
+    pub(super) fn from(self, id: usize) -> StringsFrom<'a> {
+        StringsFrom { strings: self, id, start: self.start(id).unwrap_or(usize::MAX) }
+    }
+}
+
+/// A walk through the table, where a string starts at the end of the last one.
+#[derive(Clone, Debug)]
+pub(super) struct StringsFrom<'a> {
+    strings: Strings<'a>,
+    id: usize,
+    start: usize,
+}
+
+impl<'a> StringsFrom<'a> {
+    /// The bytes of the next id; empty when it has none.
+    #[inline]
+    pub(super) fn next_string(&mut self) -> &'a [u8] {
+        self.id = self.id.wrapping_add(1);
+        let end = self.strings.start(self.id).unwrap_or(usize::MAX);
+        let bytes = self.strings.bytes.get(self.start..end).unwrap_or_default();
+        self.start = end;
+        bytes
+    }
+}

@@ -84,7 +84,7 @@ enum KingletStatus
   KINGLET_STATUS_NO_TOKENIZER = 10,
   /* The model's tokenizer is damaged or of a kind that this library does not know. */
   KINGLET_STATUS_TOKENIZER = 11,
-  /* The vocabulary has no token for a byte of the text. */
+  /* The vocabulary has no token for a byte of the text, or of a grammar's texts. */
   KINGLET_STATUS_UNENCODABLE = 12,
   /* A token id is outside the vocabulary. */
   KINGLET_STATUS_TOKEN = 13,
@@ -123,7 +123,17 @@ enum KingletStatus
   /* The hook asked to stop. */
   KINGLET_STATUS_CANCELLED = 30,
   /* What is done in pieces has not come to its end, or the engine went on in between. */
-  KINGLET_STATUS_UNFINISHED = 31
+  KINGLET_STATUS_UNFINISHED = 31,
+  /* The bytes are no compiled grammar. */
+  KINGLET_STATUS_NOT_A_GRAMMAR = 32,
+  /* The compiled grammar has a layout that this library does not know. */
+  KINGLET_STATUS_GRAMMAR_VERSION = 33,
+  /* The compiled grammar is damaged or cut short. */
+  KINGLET_STATUS_GRAMMAR_DAMAGED = 34,
+  /* No text of the grammar is within the limits. */
+  KINGLET_STATUS_GRAMMAR_LIMITS = 35,
+  /* The grammar does not allow the token here. */
+  KINGLET_STATUS_NOT_ALLOWED = 36
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -193,7 +203,7 @@ typedef struct KingletStateLoader {
 /* A sampler, which draws tokens from logits. Its contents are private; it may be
    copied when it has no counts and no draw is under way. */
 typedef struct KingletSampler {
-  uint64_t opaque[56];
+  uint64_t opaque[124];
 } KingletSampler;
 
 /* Options of a sampler: the changes to the logits before it draws. */
@@ -214,6 +224,12 @@ typedef struct KingletSamplerOptions {
   /* Share of those counts that remains after each token, 0 to 1. */
   float penalty_decay;
 } KingletSamplerOptions;
+
+/* A compiled grammar: a view of its table's bytes. Its contents are private. It may be
+   copied, and may be gone while samplers that hold to it are used. */
+typedef struct KingletGrammar {
+  uint64_t opaque[16];
+} KingletGrammar;
 
 /* A text stream, which joins the bytes of tokens to text and ends it at a stop
    string. Its contents are private; it may be copied. */
@@ -544,12 +560,14 @@ KingletStatus kinglet_sampler_init(struct KingletSampler *sampler,
 KingletStatus kinglet_sampler_set_options(struct KingletSampler *sampler,
                                           struct KingletSamplerOptions options);
 
-/* Forgets all counts and seeds the generator anew; options and bans stay. */
+/* Forgets all counts and seeds the generator anew; options and bans stay. A text of a
+   grammar begins anew. */
 KingletStatus kinglet_sampler_restart(struct KingletSampler *sampler, uint64_t seed);
 
 /* Draws a token from the first `count` logits and leaves unspecified numbers in
    their place; give KingletModelInfo.drawable. The token is not counted before it
-   is accepted. */
+   is accepted. With a grammar it is one that may come next, the same as if the logits of
+   all others were minus infinity. */
 KingletStatus kinglet_sampler_sample(struct KingletSampler *sampler,
                                      float *logits,
                                      size_t count,
@@ -568,16 +586,19 @@ KingletStatus kinglet_sampler_sample_begin(struct KingletSampler *sampler,
    KINGLET_STATUS_MORE when `budget` is spent before that: call again.
 
    A unit of the budget is about a visit to a logit, of which a draw needs some 30 to
-   80 for each logit. 10000 units are at most 200000 instructions of a Cortex-M4, and
+   80 for each logit, and the mask of a grammar, in polls of its own, some 5. 10000 units are at most 200000 instructions of a Cortex-M4, and
    2000000 of a core without an FPU. When the token is drawn, or cannot be, the draw is
    over, and another poll is refused as KINGLET_STATUS_INVALID_HANDLE. */
 KingletStatus kinglet_sampler_sample_poll(struct KingletSampler *sampler,
                                           size_t budget,
                                           uint32_t *token);
 
-/* Counts a generated token, for the penalties; without counts it does nothing.
+/* Counts a generated token, for the penalties; without counts that does nothing.
    With a model, tokens of digits and blanks pay the presence penalty only, as in
-   RWKV's own programs; `model` may be null. */
+   RWKV's own programs; `model` may be null.
+
+   With a grammar the text goes on by the token, or ends by one that ends texts:
+   kinglet_sampler_is_over. NOT_ALLOWED when it may not come next, and nothing changes. */
 KingletStatus kinglet_sampler_accept(struct KingletSampler *sampler,
                                      const struct KingletModel *model,
                                      uint32_t token);
@@ -594,16 +615,54 @@ size_t kinglet_sampler_snapshot_size(const struct KingletSampler *sampler);
 
 /* Writes where the sampler stands, its generator and counts, to the front of
    `snapshot`, which has `size` bytes, at least kinglet_sampler_snapshot_size: what a
-   saved text goes on with as if it had not stopped. Options and bans are not in it. */
+   saved text goes on with as if it had not stopped. Options, bans and a grammar with the
+   place in its text are not in it. */
 KingletStatus kinglet_sampler_snapshot(const struct KingletSampler *sampler,
                                        uint8_t *snapshot,
                                        size_t size);
 
 /* Lets the sampler go on from a snapshot of `size` bytes. Counts of tokens that it does
-   not count are left out. STATE_DAMAGED when it is none; the sampler is then as it was. */
+   not count are left out. STATE_DAMAGED when it is none; the sampler is then as it was.
+   The place in a grammar's text stays: inside one, set the grammar, accept the tokens that
+   the text has so far, and restore then. */
 KingletStatus kinglet_sampler_restore(struct KingletSampler *sampler,
                                       const uint8_t *snapshot,
                                       size_t size);
+
+/* Opens a grammar: the table of `size` bytes at `bytes`, of any alignment, that
+   `kinglet grammar` or the crate kinglet-grammar compiled. It is read in place, in flash
+   or in a memory map, and stays there, unchanged, as long as anything made from the
+   grammar is used. Checks the whole table, in time in proportion to its size, and proves
+   that no text comes to a dead end. */
+KingletStatus kinglet_grammar_open(struct KingletGrammar *grammar,
+                                   const uint8_t *bytes,
+                                   size_t size);
+
+/* Holds the sampler to a grammar from now on: a text begins, and the tokens that are
+   drawn are of it alone, until it is over. Accept each token, so that the sampler knows
+   how far it has come. The text ends with the end of text of `model`, or its end of turn,
+   and neither is drawn before it is complete; KingletModelInfo.drawable logits are drawn
+   from as before. Options, bans, counts and generator stay.
+
+   The text has at most `max_bytes` bytes and `max_tokens` tokens; 0 is no limit. It is
+   complete within a limit, and not cut: a text that needs more is not begun.
+   GRAMMAR_LIMITS when none is so short. UNENCODABLE when a byte that the grammar has is
+   no token of the model.
+
+   A null `grammar` lets the sampler draw all tokens again; then `model` may be null, too. */
+KingletStatus kinglet_sampler_set_grammar(struct KingletSampler *sampler,
+                                          const struct KingletGrammar *grammar,
+                                          const struct KingletModel *model,
+                                          uint32_t max_bytes,
+                                          uint32_t max_tokens);
+
+/* Whether the sampler's text is complete, so that it may end here: 1 or 0. 0 when the
+   sampler is none or is held to no grammar. */
+int32_t kinglet_sampler_may_end(const struct KingletSampler *sampler);
+
+/* Whether the sampler's text is complete and nothing may follow, or has ended, so that
+   there is nothing to draw: 1 or 0. 0 when the sampler is none or is held to no grammar. */
+int32_t kinglet_sampler_is_over(const struct KingletSampler *sampler);
 
 /* Makes a stream at the start of a text. */
 KingletStatus kinglet_text_init(struct KingletText *text);

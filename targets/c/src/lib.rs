@@ -24,6 +24,7 @@
 extern crate std;
 
 mod engine;
+mod grammar;
 mod handle;
 mod kernels;
 mod limits;
@@ -38,6 +39,7 @@ mod step;
 mod text;
 
 pub use engine::*;
+pub use grammar::*;
 pub use limits::*;
 pub use model::*;
 pub use panic::PanicMessage;

@@ -3,13 +3,15 @@
 //! The order of operations, the generator and how ties break are specified in
 //! [`kinglet::sampler`]; here the same options are plain C fields. Drawing and counting are two
 //! calls, because a program may throw a drawn token away, or count tokens that it did not draw.
-//! Counts are memory of the caller, one float a token, and needed for penalties alone.
+//! Counts are memory of the caller, one float a token, and needed for penalties alone. A sampler that
+//! is held to a [grammar](crate::grammar) masks the logits first.
 
 use core::ops::Range;
 use core::task::Poll;
 
 use kinglet::sampler::{Sampler, SamplerOptions, SamplingPlace, is_uncounted};
 
+use crate::grammar::Held;
 use crate::handle::{Handle, get, get_mut, init};
 use crate::memory::{all_disjoint, apart, output, place, slice, slice_mut, span, span_if_possible};
 use crate::model::KingletModel;
@@ -21,7 +23,7 @@ use crate::status::{KingletStatus, status};
 #[repr(C)]
 pub struct KingletSampler {
     /// Private.
-    pub opaque: [u64; 56],
+    pub opaque: [u64; 124],
 }
 
 impl Handle for KingletSampler {
@@ -39,6 +41,8 @@ pub(crate) struct SamplerState {
     /// Where the counts lie.
     counts: Range<usize>,
     draw: Option<Draw>,
+    /// The text, where it is held to a grammar.
+    held: Option<Held>,
 }
 
 /// A draw that was begun and is not done.
@@ -48,6 +52,8 @@ struct Draw {
     /// `[count]`: the draw's, by the caller's promise.
     logits: *mut f32,
     count: usize,
+    /// The ids below this one are masked, where the text is held to a grammar.
+    masked: usize,
 }
 
 impl SamplerState {
@@ -62,6 +68,34 @@ impl SamplerState {
     /// Where the counts lie.
     pub(crate) fn counts(&self) -> &Range<usize> {
         &self.counts
+    }
+
+    /// The text, where it is held to a grammar.
+    pub(crate) fn held(&self) -> Option<&Held> {
+        self.held.as_ref()
+    }
+
+    /// Begins a text of a grammar, or lets go of one. A draw that is under way is given up.
+    pub(crate) fn hold(&mut self, held: Option<Held>) {
+        self.draw = None;
+        self.held = held;
+    }
+
+    /// Refuses buffers, to be written, that overlap each other, the sampler's handle, or what the
+    /// sampler was made of.
+    fn apart_from(
+        &self,
+        handle: *const KingletSampler,
+        written: &[Range<usize>],
+    ) -> Result<(), KingletStatus> {
+        all_disjoint(written)?;
+        let own = [self.counts.clone(), span(handle, 1)?];
+        all_disjoint(&own)?;
+        let read = self.held().map_or(&[][..], |held| &held.read);
+        written.iter().try_for_each(|buffer| {
+            apart(buffer, &own)?;
+            apart(buffer, read)
+        })
     }
 
     /// Goes on from a snapshot.
@@ -162,7 +196,7 @@ pub unsafe extern "C" fn kinglet_sampler_init(
         // SAFETY: the caller's promise, and apart from the handle.
         let counts: &'static mut [f32] = unsafe { slice_mut(counts, len) }?;
         let sampler = Sampler::with_counts(options.into(), seed, counts)?;
-        Ok(SamplerState { sampler, counts: place, draw: None })
+        Ok(SamplerState { sampler, counts: place, draw: None, held: None })
     };
     // SAFETY: the caller's promise about `sampler`.
     status(unsafe { init(sampler, &[span_if_possible(counts, len)], make) })
@@ -183,7 +217,8 @@ pub unsafe extern "C" fn kinglet_sampler_set_options(
     status(state.and_then(|state| Ok(state.take().set_options(options.into())?)))
 }
 
-/// Forgets all counts and seeds the generator anew; options and bans stay.
+/// Forgets all counts and seeds the generator anew; options and bans stay. A text of a
+/// grammar begins anew.
 ///
 /// # Safety
 ///
@@ -195,12 +230,18 @@ pub unsafe extern "C" fn kinglet_sampler_restart(
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
     let state = unsafe { get_mut(sampler) };
-    status(state.map(|state| state.take().restart(seed)))
+    status(state.map(|state| {
+        state.take().restart(seed);
+        if let Some(held) = &mut state.held {
+            (held.calls.restart)(&mut held.constraint);
+        }
+    }))
 }
 
 /// Draws a token from the first `count` logits and leaves unspecified numbers in
 /// their place; give KingletModelInfo.drawable. The token is not counted before it
-/// is accepted.
+/// is accepted. With a grammar it is one that may come next, the same as if the logits of
+/// all others were minus infinity.
 ///
 /// # Safety
 ///
@@ -214,14 +255,16 @@ pub unsafe extern "C" fn kinglet_sampler_sample(
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
     let pointers = unsafe {
-        get(sampler).map(|state| state.counts.clone()).and_then(|counts| {
-            let places = [counts, span(sampler, 1)?, span(logits, count)?, span(token, 1)?];
-            all_disjoint(&places)?;
-            Ok((get_mut(sampler)?, slice_mut(logits, count)?, output(token)?))
-        })
+        get(sampler)
+            .and_then(|state| state.apart_from(sampler, &[span(logits, count)?, span(token, 1)?]))
+            .and_then(|()| Ok((get_mut(sampler)?, slice_mut(logits, count)?, output(token)?)))
     };
     status(pointers.and_then(|(state, logits, token)| {
-        *token = state.take().sample(logits)?;
+        state.draw = None;
+        *token = match &state.held {
+            None => state.sampler.sample(logits)?,
+            Some(held) => (held.calls.sample)(&held.constraint, &mut state.sampler, logits)?,
+        };
         Ok(())
     }))
 }
@@ -243,14 +286,13 @@ pub unsafe extern "C" fn kinglet_sampler_sample_begin(
 ) -> KingletStatus {
     // SAFETY: the caller's promise.
     let pointers = unsafe {
-        get(sampler).map(|state| state.counts.clone()).and_then(|counts| {
-            all_disjoint(&[counts, span(sampler, 1)?, span(logits, count)?])?;
-            Ok((get_mut(sampler)?, slice_mut(logits, count)?))
-        })
+        get(sampler)
+            .and_then(|state| state.apart_from(sampler, &[span(logits, count)?]))
+            .and_then(|()| Ok((get_mut(sampler)?, slice_mut(logits, count)?)))
     };
     status(pointers.and_then(|(state, slice)| {
         let place = state.take().begin(slice)?.leave();
-        state.draw = Some(Draw { place, logits, count });
+        state.draw = Some(Draw { place, logits, count, masked: 0 });
         Ok(())
     }))
 }
@@ -259,7 +301,7 @@ pub unsafe extern "C" fn kinglet_sampler_sample_begin(
 /// KINGLET_STATUS_MORE when `budget` is spent before that: call again.
 ///
 /// A unit of the budget is about a visit to a logit, of which a draw needs some 30 to
-/// 80 for each logit. 10000 units are at most 200000 instructions of a Cortex-M4, and
+/// 80 for each logit, and the mask of a grammar, in polls of its own, some 5. 10000 units are at most 200000 instructions of a Cortex-M4, and
 /// 2000000 of a core without an FPU. When the token is drawn, or cannot be, the draw is
 /// over, and another poll is refused as KINGLET_STATUS_INVALID_HANDLE.
 ///
@@ -276,15 +318,19 @@ pub unsafe extern "C" fn kinglet_sampler_sample_poll(
         // SAFETY: the caller's promise.
         let state = unsafe { get(sampler) }?;
         let draw = state.draw.as_ref().ok_or(KingletStatus::InvalidHandle)?;
-        let logits = span(draw.logits, draw.count)?;
-        all_disjoint(&[state.counts.clone(), span(sampler, 1)?, logits, span(token, 1)?])?;
+        state.apart_from(sampler, &[span(draw.logits, draw.count)?, span(token, 1)?])?;
         // SAFETY: the caller's promise, and apart from each other.
         let (state, token) = unsafe { (get_mut(sampler)?, output(token)?) };
-        let Some(Draw { place, logits, count }) = state.draw.take() else {
+        let Some(Draw { place, logits, count, masked }) = state.draw.take() else {
             return Err(KingletStatus::InvalidHandle);
         };
         // SAFETY: the caller's promise of when the draw began, and apart from the others.
         let slice = unsafe { slice_mut(logits, count) }?;
+        if let Some(held) = state.held.as_ref().filter(|_| masked < count) {
+            let masked = (held.calls.mask_piece)(&held.constraint, slice, masked, budget)?;
+            state.draw = Some(Draw { place, logits, count, masked });
+            return Err(KingletStatus::More);
+        }
         let mut sampling = state.sampler.resume(slice, place);
         match sampling.poll(budget)? {
             Poll::Ready(drawn) => {
@@ -293,7 +339,7 @@ pub unsafe extern "C" fn kinglet_sampler_sample_poll(
             }
             Poll::Pending => {
                 let place = sampling.leave();
-                state.draw = Some(Draw { place, logits, count });
+                state.draw = Some(Draw { place, logits, count, masked });
                 Err(KingletStatus::More)
             }
         }
@@ -301,9 +347,12 @@ pub unsafe extern "C" fn kinglet_sampler_sample_poll(
     status(poll())
 }
 
-/// Counts a generated token, for the penalties; without counts it does nothing.
+/// Counts a generated token, for the penalties; without counts that does nothing.
 /// With a model, tokens of digits and blanks pay the presence penalty only, as in
 /// RWKV's own programs; `model` may be null.
+///
+/// With a grammar the text goes on by the token, or ends by one that ends texts:
+/// kinglet_sampler_is_over. NOT_ALLOWED when it may not come next, and nothing changes.
 ///
 /// # Safety
 ///
@@ -326,7 +375,11 @@ pub unsafe extern "C" fn kinglet_sampler_accept(
             counted = !is_uncounted(loaded.tokenizer?.token(token).unwrap_or_default());
         }
         // SAFETY: the caller's promise, and apart from the model.
-        let sampler = unsafe { get_mut(sampler) }?.take();
+        let state = unsafe { get_mut(sampler) }?;
+        if let Some(held) = &mut state.held {
+            (held.calls.accept)(&mut held.constraint, token)?;
+        }
+        let sampler = state.take();
         if counted {
             sampler.accept(token);
         } else {
@@ -381,7 +434,8 @@ pub unsafe extern "C" fn kinglet_sampler_snapshot_size(sampler: *const KingletSa
 
 /// Writes where the sampler stands, its generator and counts, to the front of
 /// `snapshot`, which has `size` bytes, at least kinglet_sampler_snapshot_size: what a
-/// saved text goes on with as if it had not stopped. Options and bans are not in it.
+/// saved text goes on with as if it had not stopped. Options, bans and a grammar with the
+/// place in its text are not in it.
 ///
 /// # Safety
 ///
@@ -395,7 +449,7 @@ pub unsafe extern "C" fn kinglet_sampler_snapshot(
     // SAFETY: the caller's promise, and apart.
     let pointers = unsafe {
         get(sampler).and_then(|state| {
-            all_disjoint(&[state.counts.clone(), span(sampler, 1)?, span(snapshot, size)?])?;
+            state.apart_from(sampler, &[span(snapshot, size)?])?;
             Ok((state, slice_mut(snapshot, size)?))
         })
     };
@@ -407,6 +461,8 @@ pub unsafe extern "C" fn kinglet_sampler_snapshot(
 
 /// Lets the sampler go on from a snapshot of `size` bytes. Counts of tokens that it does
 /// not count are left out. STATE_DAMAGED when it is none; the sampler is then as it was.
+/// The place in a grammar's text stays: inside one, set the grammar, accept the tokens that
+/// the text has so far, and restore then.
 ///
 /// # Safety
 ///

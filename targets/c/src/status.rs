@@ -9,6 +9,7 @@ use core::ffi::{CStr, c_char};
 use kinglet::engine::{BufferError, StateError, StepError};
 use kinglet::format::model::ModelError;
 use kinglet::format::state_file::StateFileError;
+use kinglet::grammar::{ConstraintError, GrammarError};
 use kinglet::sampler::{BanError, OptionsError, SampleError, SnapshotError};
 use kinglet::tokenizer::TokenizerError;
 
@@ -41,7 +42,7 @@ pub enum KingletStatus {
     NoTokenizer = 10,
     /// The model's tokenizer is damaged or of a kind that this library does not know.
     Tokenizer = 11,
-    /// The vocabulary has no token for a byte of the text.
+    /// The vocabulary has no token for a byte of the text, or of a grammar's texts.
     Unencodable = 12,
     /// A token id is outside the vocabulary.
     Token = 13,
@@ -81,11 +82,21 @@ pub enum KingletStatus {
     Cancelled = 30,
     /// What is done in pieces has not come to its end, or the engine went on in between.
     Unfinished = 31,
+    /// The bytes are no compiled grammar.
+    NotAGrammar = 32,
+    /// The compiled grammar has a layout that this library does not know.
+    GrammarVersion = 33,
+    /// The compiled grammar is damaged or cut short.
+    GrammarDamaged = 34,
+    /// No text of the grammar is within the limits.
+    GrammarLimits = 35,
+    /// The grammar does not allow the token here.
+    NotAllowed = 36,
 }
 
 impl KingletStatus {
     /// All of them, each at the index that is its code.
-    pub(crate) const ALL: [Self; 32] = [
+    pub(crate) const ALL: [Self; 37] = [
         Self::Ok,
         Self::NullPointer,
         Self::Misaligned,
@@ -118,6 +129,11 @@ impl KingletStatus {
         Self::More,
         Self::Cancelled,
         Self::Unfinished,
+        Self::NotAGrammar,
+        Self::GrammarVersion,
+        Self::GrammarDamaged,
+        Self::GrammarLimits,
+        Self::NotAllowed,
     ];
 
     /// The message for a user.
@@ -159,6 +175,11 @@ impl KingletStatus {
             Self::Unfinished => {
                 c"what is done in pieces has not come to its end, or the engine went on in between"
             }
+            Self::NotAGrammar => c"not a compiled Kinglet grammar",
+            Self::GrammarVersion => c"the grammar has a layout that is not known: compile it anew",
+            Self::GrammarDamaged => c"the grammar is damaged or cut short",
+            Self::GrammarLimits => c"no text of the grammar is within the limits",
+            Self::NotAllowed => c"the grammar does not allow the token here",
         }
     }
 }
@@ -277,6 +298,27 @@ impl From<SampleError> for KingletStatus {
             SampleError::NoCandidate => Self::NoCandidate,
             SampleError::CountsTooShort { .. } => Self::Counts,
             SampleError::TooManyLogits => Self::Length,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl From<GrammarError> for KingletStatus {
+    fn from(error: GrammarError) -> Self {
+        match error {
+            GrammarError::Magic => Self::NotAGrammar,
+            GrammarError::Layout { .. } => Self::GrammarVersion,
+            _ => Self::GrammarDamaged,
+        }
+    }
+}
+
+impl From<ConstraintError> for KingletStatus {
+    fn from(error: ConstraintError) -> Self {
+        match error {
+            ConstraintError::NoToken { .. } => Self::Unencodable,
+            ConstraintError::TooShort { .. } => Self::GrammarLimits,
+            ConstraintError::NotAllowed { .. } => Self::NotAllowed,
             _ => Self::Other,
         }
     }

@@ -13,7 +13,8 @@ fn the_header_is_current() {
     let mut config = cbindgen::Config::from_file(folder.join("cbindgen.toml")).expect("the config");
     config.after_includes = Some(version_macros());
     let mut builder = cbindgen::Builder::new().with_config(config);
-    for file in ["limits", "status", "model", "engine", "step", "pieces", "sampler", "text"] {
+    let files = ["limits", "status", "model", "engine", "step", "pieces", "sampler", "grammar"];
+    for file in files.into_iter().chain(["text"]) {
         builder = builder.with_src(folder.join(format!("src/{file}.rs")));
     }
     let mut current = Vec::new();

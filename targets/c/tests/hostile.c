@@ -520,6 +520,81 @@ static void texts(World *w) {
     free(stop);
 }
 
+// `x`, or any number of such texts in brackets: three states, a call, and cells of one byte.
+static uint8_t *table_of_brackets(size_t *size) {
+    static const uint8_t header[24] = {'k', 'g', 'r', 'm', 0, 1, 3, 3, 3, 0, 1, 0, 12, 0, 0, 0};
+    static const uint8_t tables[] = {
+        0, 0, 4, 0, 8, 0,                   // bases
+        1, 0, 1, 0, 0, 0, 0, 0, 0,          // bytes and frames of the shortest texts
+        0, 0, 1, 0,                         // the call
+        0, 0, 1, 2, 2, 1, 0, 0,             // cells of the state before a text,
+        0, 0, 1, 3, 2, 3, 3, 2,             // of the one inside brackets,
+        0, 0, 0, 0, 0, 0, 0, 0};            // and after it
+    *size = sizeof header + 256 + sizeof tables;
+    uint8_t *table = calloc(*size, 1);
+    memcpy(table, header, sizeof header);
+    table[sizeof header + 'x'] = 1;
+    table[sizeof header + '['] = 2;
+    table[sizeof header + ']'] = 3;
+    memcpy(table + sizeof header + 256, tables, sizeof tables);
+    return table;
+}
+
+// The checksum of a table, which stands in it.
+static void seal(uint8_t *table, size_t size) {
+    uint32_t crc = 0xFFFFFFFF;
+    memset(table + 16, 0, 4);
+    for (size_t i = 0; i < size; i++) {
+        crc ^= table[i];
+        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320 : 0);
+    }
+    for (int i = 0; i < 4; i++) table[16 + i] = (uint8_t)(~crc >> 8 * i);
+}
+
+// Tables of which each byte is another one, with a right checksum: what is accepted is used.
+static void grammars(World *w) {
+    size_t size, accepted = 0;
+    uint8_t *table = table_of_brackets(&size);
+    KingletGrammar grammar;
+    seal(table, size);
+    REFUSED(NULL_POINTER, kinglet_grammar_open(NULL, table, size));
+    REFUSED(NULL_POINTER, kinglet_grammar_open(&grammar, NULL, size));
+    REFUSED(LENGTH, kinglet_grammar_open(&grammar, table, SIZE_MAX));
+    REFUSED(GRAMMAR_DAMAGED, kinglet_grammar_open(&grammar, table, size - 1));
+    REFUSED(NOT_A_GRAMMAR, kinglet_grammar_open(&grammar, w->file, w->file_size));
+    REFUSED(INVALID_HANDLE, kinglet_sampler_set_grammar(w->sampler, &grammar, w->model, 0, 0));
+    OK(kinglet_grammar_open(&grammar, table, size));
+    REFUSED(NULL_POINTER, kinglet_sampler_set_grammar(NULL, &grammar, w->model, 0, 0));
+    REFUSED(NULL_POINTER, kinglet_sampler_set_grammar(w->sampler, &grammar, NULL, 0, 0));
+    OK(kinglet_sampler_set_grammar(w->sampler, &grammar, w->model, 1, 0));
+    REFUSED(NOT_ALLOWED, kinglet_sampler_accept(w->sampler, w->model, UINT32_MAX));
+    IS(0, kinglet_sampler_may_end(NULL));
+    for (size_t i = 0; i < 8 * size; i++) {
+        table[i / 8] ^= (uint8_t)(1 << i % 8);
+        seal(table, size);
+        if (kinglet_grammar_open(&grammar, table, size) == KINGLET_STATUS_OK &&
+            kinglet_sampler_set_grammar(w->sampler, &grammar, w->model, 40, 0) ==
+                KINGLET_STATUS_OK) {
+            accepted++;
+            for (int tokens = 0; tokens < 41 && !kinglet_sampler_is_over(w->sampler); tokens++) {
+                uint32_t token;
+                for (size_t id = 0; id < w->vocab; id++) w->logits[id] = (float)((id + i) % 31);
+                KingletStatus status =
+                    kinglet_sampler_sample(w->sampler, w->logits, w->vocab, &token);
+                if (status != KINGLET_STATUS_OK) {
+                    IS(KINGLET_STATUS_NO_CANDIDATE, status);
+                    break;
+                }
+                OK(kinglet_sampler_accept(w->sampler, w->model, token));
+            }
+        }
+        table[i / 8] ^= (uint8_t)(1 << i % 8);
+    }
+    IS(1, accepted > 0);
+    OK(kinglet_sampler_set_grammar(w->sampler, NULL, NULL, 0, 0));
+    free(table);
+}
+
 int main(int count, char **names) {
     if (count != 2) return 2;
     FILE *stream = fopen(names[1], "rb");
@@ -530,7 +605,8 @@ int main(int count, char **names) {
     if (fread(file, 1, size, stream) != size) return 2;
     fclose(stream);
     void (*parts[])(World *) = {null_pointers, addresses, memory_without_handles, lengths,
-                                overlaps,      damage,    texts,                  pieces};
+                                overlaps,      damage,    texts,                  pieces,
+                                grammars};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         World world = begin(file, size);
         parts[i](&world);

@@ -16,7 +16,7 @@ static MODEL: &[u8] = kinglet_stories::MODEL;
 const MODEL_HANDLE: usize = 0;
 const ENGINE: usize = 200;
 const SAMPLER: usize = 400;
-const TEXT: usize = 500;
+const TEXT: usize = 530;
 const OUTPUT: usize = 600;
 const TOKENS: usize = 620;
 const WRITER: usize = 700;
@@ -450,6 +450,54 @@ fn a_sampler_is_apart_from_counts_logits_and_model() {
         assert_eq!(status, Status::Ok);
         assert_eq!(kinglet_sampler_accept(&mut inside, arena.model(), 1), Status::Overlap);
         assert_eq!(kinglet_sampler_accept(sampler, arena.model(), 1), Status::Ok);
+    }
+}
+
+#[test]
+fn a_grammar_is_apart_from_its_table_and_what_a_sampler_writes() {
+    static TABLE: &[u8] = include_bytes!("../../grammar/tests/data/led_servo.grammar");
+    let arena = Arena::new();
+    let (model, sampler) = (arena.model(), arena.sampler());
+    let (grammar, table) = (arena.word::<KingletGrammar>(WRITER), arena.word::<u8>(LOADER));
+    let (logits, token) = (arena.at::<f32>(arena.logits), arena.word::<u32>(OUTPUT));
+    assert!(TABLE.len() <= 8 * (SNAPSHOT - LOADER));
+    let of_table = [8 * LOADER, 8 * LOADER + TABLE.len() / 8 * 8 - 8];
+    let read = [&of_table[..], &arena.of_the_model()[2..]].concat();
+    let of_sampler =
+        [8 * SAMPLER, 8 * SAMPLER + size_of::<KingletSampler>() - 8, 8 * COUNTS, 8 * COUNTS + 8];
+    // SAFETY: pointers into the arena, which is as large as they say.
+    unsafe {
+        table.copy_from_nonoverlapping(TABLE.as_ptr(), TABLE.len());
+        arena.refuses("grammar", &of_table, |grammar| {
+            kinglet_grammar_open(arena.at(grammar), table, TABLE.len())
+        });
+        assert_eq!(kinglet_grammar_open(grammar, table, TABLE.len()), Status::Ok);
+        arena.refuses("grammar", &of_sampler, |grammar| {
+            kinglet_sampler_set_grammar(sampler, arena.at(grammar), model, 0, 0)
+        });
+        arena.refuses("model", &of_sampler, |model| {
+            kinglet_sampler_set_grammar(sampler, grammar, arena.at(model), 0, 0)
+        });
+        assert_eq!(kinglet_sampler_set_grammar(sampler, grammar, model, 0, 0), Status::Ok);
+        arena.refuses("logits", &read, |logits| {
+            kinglet_sampler_sample(sampler, arena.at(logits), 8, token)
+        });
+        arena.refuses("token", &read, |token| {
+            kinglet_sampler_sample(sampler, logits, 8, arena.at(token))
+        });
+        arena.refuses("logits", &read, |logits| {
+            kinglet_sampler_sample_begin(sampler, arena.at(logits), 8)
+        });
+        arena.refuses("snapshot", &read, |snapshot| {
+            kinglet_sampler_snapshot(sampler, arena.at(snapshot), 8)
+        });
+
+        // Counts that lie in the model's file.
+        let (counts, options) = (arena.at(arena.file + 4096), kinglet_sampler_defaults());
+        let mut inside = KingletSampler { opaque: [0; _] };
+        assert_eq!(kinglet_sampler_init(&mut inside, options, 1, counts, 64), Status::Ok);
+        let set = kinglet_sampler_set_grammar(&mut inside, grammar, model, 0, 0);
+        assert_eq!(set, Status::Overlap);
     }
 }
 

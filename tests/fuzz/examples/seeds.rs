@@ -230,6 +230,23 @@ fn tokenizers(seeds: &Seeds) {
     }
 }
 
+/// Tables without calls and with them, and texts of theirs.
+fn grammars(seeds: &Seeds) {
+    let options = kinglet_grammar::Options::default();
+    let (regex, gbnf) = (kinglet_grammar::from_regex, kinglet_grammar::from_gbnf);
+    let nested = r#"root ::= "[" (root ("," root)*)? "]" | "0""#;
+    let led_servo = fs::read("../../targets/grammar/tests/data/led_servo.grammar").unwrap();
+    for (name, table, text) in [
+        ("led-servo", led_servo, "\u{10}{\"servo\":{\"angle\":90}}"),
+        ("date", regex("[0-9]{4}-(0[1-9]|1[0-2])", &options).unwrap(), "\u{1}2026-12"),
+        ("any", regex("(?s).*", &options).unwrap(), "\u{20}anything"),
+        ("characters", regex("\"[^\"]{0,40}\"", &options).unwrap(), "\u{21}\"é"),
+        ("nested", gbnf(nested, &options).unwrap(), "\u{20}[[0,[]],0]"),
+    ] {
+        seeds.put("grammar", name, joined(&table, text.as_bytes()));
+    }
+}
+
 fn counting(len: usize) -> Vec<u8> {
     le_bytes(&(0..len).map(|i| i as f32).collect::<Vec<_>>())
 }
@@ -465,6 +482,7 @@ fn main() {
     state::<f16>(&seeds, "f16");
     sessions(&seeds);
     tokenizers(&seeds);
+    grammars(&seeds);
     pickles(&seeds);
     seeds.put_data("safetensors", &[".safetensors", ".st", ".state"], 12 << 10);
     ggml(&seeds);

@@ -17,7 +17,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 const RELOAD: u32 = (1 << 24) - 1;
 /// QEMU executes an instruction in each nanosecond, and its board counts at 25 MHz. On silicon a
 /// tick is a cycle.
-const INSTRUCTIONS_PER_TICK: u64 = 40;
+pub(crate) const INSTRUCTIONS_PER_TICK: u64 = 40;
 
 /// A clock that runs.
 pub(crate) struct Clock(());
