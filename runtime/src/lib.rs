@@ -54,6 +54,7 @@
 //! * [`engine`]: what runs a model, and how much memory it needs
 //! * [`sampler`]: choosing a token from logits
 //! * [`tokenizer`]: text to tokens and back
+//! * [`grammar`]: text held to a grammar, such as that of a JSON schema
 //! * [`format`](mod@format): the model file and the state file
 //!
 //! For kernel authors:

@@ -7,7 +7,6 @@
 //! [`Position`] has a stack of [`MAX_DEPTH`] frames. Nothing is allocated, and the same table
 //! allows the same tokens on every target.
 //!
-//!
 //! # What is promised
 //!
 //! [`Grammar::open`] walks the whole table, in a constant too, and proves that from every state
@@ -58,3 +57,16 @@
 //!
 //! Of several shortest texts the one that needs the fewest frames counts. The text may end where
 //! the shortest texts of the state and of all frames are empty.
+
+mod constraint;
+mod position;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use constraint::{Accepted, Constraint, ConstraintError, Limits, MAX_ENDS};
+pub use position::Position;
+pub use table::{Grammar, GrammarError};
+
+/// The most frames on the stack of a [`Position`].
+pub const MAX_DEPTH: usize = 32;

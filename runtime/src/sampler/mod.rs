@@ -5,6 +5,8 @@
 //!
 //! That of the `rwkv` Python package (note that temperature comes after the cutoffs):
 //!
+//! 0. Mask: where a text is held to a [grammar](crate::grammar), the logit of every token that may
+//!    not come next becomes -inf. What follows knows nothing of it.
 //! 1. Penalties: `logit -= presence + count * frequency` for every token generated before.
 //! 2. Bans: the logit becomes -inf.
 //! 3. Softmax: p = exp(logit - largest logit) / sum. The division is left out and the cutoffs are
@@ -55,10 +57,10 @@ mod snapshot;
 mod tests;
 
 use core::fmt;
+use core::ops::Range;
 
 use heapless::Vec;
 
-use budget::Budget;
 use candidates::padded;
 pub use options::{OptionsError, SamplerOption, SamplerOptions};
 pub use penalties::is_uncounted;
@@ -71,6 +73,9 @@ pub const MAX_BANS: usize = 32;
 
 /// The most logits that [`Sampler::sample`] takes.
 pub const MAX_VOCABULARY: usize = i32::MAX as usize;
+
+/// As many refused tokens are taken out one by one before all are.
+const ATTEMPTS: usize = 4;
 
 /// Draws tokens from logits. The [module](self) says how.
 ///
@@ -189,12 +194,41 @@ impl<C: AsRef<[f32]> + AsMut<[f32]>> Sampler<C> {
     ///
     /// After an error the generator and the counts are what they were.
     pub fn sample(&mut self, logits: &mut [f32]) -> Result<u32, SampleError> {
-        let mut place = SamplingPlace::new(self, logits.len())?;
-        loop {
-            if let Some(result) = place.advance(self, logits, &mut Budget::new(usize::MAX)) {
-                return result;
-            }
+        SamplingPlace::new(self, logits.len())?.finish(self, logits)
+    }
+
+    /// As [`sample`](Self::sample), where the logits of tokens that are not allowed count as -inf.
+    /// `allows` is asked about every token, and when the options are
+    /// [greedy](SamplerOptions::is_greedy) about the most probable ones first, which often suffices.
+    ///
+    /// # Errors
+    ///
+    /// As `sample`.
+    pub fn sample_where(
+        &mut self,
+        logits: &mut [f32],
+        mut allows: impl FnMut(u32) -> bool,
+    ) -> Result<u32, SampleError> {
+        if !self.options.is_greedy() {
+            mask(logits, 0..logits.len(), allows)?;
+            return self.sample(logits);
         }
+        // The largest is often allowed, and then nothing else has to be known.
+        let mut place = SamplingPlace::new(self, logits.len())?;
+        for attempt in 0.. {
+            let token = place.finish(self, logits)?;
+            if attempt > ATTEMPTS || allows(token) {
+                return Ok(token);
+            }
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit = f32::NEG_INFINITY;
+            }
+            if attempt == ATTEMPTS {
+                mask(logits, 0..logits.len(), &mut allows)?;
+            }
+            place.look_again();
+        }
+        Err(SampleError::NoCandidate)
     }
 
     /// Counts a generated token: all counts fade by `penalty_decay`, then the token's grows by 1.
@@ -231,6 +265,26 @@ impl<C: AsRef<[f32]> + AsMut<[f32]>> Sampler<C> {
     }
 }
 
+/// Sets the logits of a range of ids that are not allowed to -inf.
+pub(crate) fn mask(
+    logits: &mut [f32],
+    ids: Range<usize>,
+    mut allows: impl FnMut(u32) -> bool,
+) -> Result<(), SampleError> {
+    let ids = ids.start.min(logits.len())..ids.end.min(logits.len());
+    let first = ids.start;
+    for (index, logit) in logits.get_mut(ids).unwrap_or_default().iter_mut().enumerate() {
+        let token = (first + index) as u32;
+        if !is_sound(*logit) {
+            return Err(SampleError::NonFinite { token });
+        }
+        if !allows(token) {
+            *logit = f32::NEG_INFINITY;
+        }
+    }
+    Ok(())
+}
+
 /// The largest of some logits, or the index of the first that is not sound.
 fn largest_of(logits: &[f32]) -> Result<f32, usize> {
     let (chunks, rest) = logits.as_chunks();
@@ -261,7 +315,7 @@ fn largest_of_chunks(chunks: &[[f32; 16]]) -> Option<f32> {
 }
 
 /// Neither NaN nor +inf.
-fn is_sound(logit: f32) -> bool {
+pub(crate) fn is_sound(logit: f32) -> bool {
     logit < f32::INFINITY
 }
 

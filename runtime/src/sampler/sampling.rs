@@ -135,6 +135,26 @@ impl SamplingPlace {
         })
     }
 
+    /// Does what is left of the work.
+    pub(super) fn finish<C: AsRef<[f32]> + AsMut<[f32]>>(
+        &mut self,
+        sampler: &mut Sampler<C>,
+        logits: &mut [f32],
+    ) -> Result<u32, SampleError> {
+        loop {
+            if let Some(result) = self.advance(sampler, logits, &mut Budget::new(usize::MAX)) {
+                return result;
+            }
+        }
+    }
+
+    /// Lets a greedy choice be made again, after logits became -inf.
+    pub(super) fn look_again(&mut self) {
+        self.stage = Stage::Largest;
+        self.at = 0;
+        self.largest = f32::NEG_INFINITY;
+    }
+
     /// Does a piece of the work; `None` when the budget is spent before the end. A copy in flash for
     /// whole draws and pieces.
     #[inline(never)]

@@ -1,0 +1,211 @@
+//! Automata to the bytes of a table, whose layout `kinglet::grammar` specifies.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::dfa::{Dfa, NO_CLASS, StateId, Target};
+use crate::CompileError;
+
+const MAX_DEPTH: usize = kinglet::grammar::MAX_DEPTH;
+/// The most states and calls together, and the most cells.
+const MOST: usize = 0xffff;
+/// Places that are tried for a row before it is put after all others.
+const TRIES: usize = 4096;
+
+/// The table of a minimal automaton. Rules that contain themselves are nested `depth` deep at most.
+pub(super) fn encode(dfa: &Dfa, start: StateId, depth: u8) -> Result<Vec<u8>, CompileError> {
+    let costs = dfa.costs();
+    let states = dfa.states.len();
+    limit("states and calls", states + dfa.calls.len(), MOST)?;
+    let classes = dfa.class_of.iter().filter(|&&c| c != NO_CLASS).max().map_or(0, |&c| c + 1);
+    // A table has a class at least, and a number for bytes without one.
+    let largest_class = limit("classes of bytes", usize::from(classes).max(1), 255)? as u8;
+    let depth = if dfa.calls.is_empty() {
+        0
+    } else {
+        let depth = nesting(dfa, start).unwrap_or_else(|| usize::from(depth).max(1));
+        let limit = depth.min(MAX_DEPTH);
+        let found = costs.states[start].map_or(0, |cost| cost.1 as usize);
+        if found > limit {
+            return Err(CompileError::Depth { found, limit });
+        }
+        limit
+    };
+    let rows = Rows::new(dfa);
+    limit("cells", rows.cells.len(), MOST)?;
+    let width = if states + dfa.calls.len() <= 255 { 1 } else { 2 };
+
+    let mut table = Vec::new();
+    table.extend_from_slice(b"kgrm");
+    table.extend_from_slice(&[0, width, largest_class, depth as u8]);
+    put(&mut table, states);
+    put(&mut table, dfa.calls.len());
+    put(&mut table, rows.cells.len());
+    put(&mut table, start);
+    table.extend_from_slice(&[0; 8]);
+    for class in dfa.class_of {
+        table.push(class.wrapping_add(1) as u8);
+    }
+    for &base in &rows.bases {
+        put(&mut table, base);
+    }
+    for cost in &costs.states {
+        let bytes = cost.map_or(0, |cost| cost.0) as usize;
+        put(&mut table, limit("bytes for the shortest text", bytes, MOST)?);
+    }
+    if !dfa.calls.is_empty() {
+        for cost in &costs.states {
+            // More frames than there may be are never allowed, however many.
+            table.push(cost.map_or(0, |cost| cost.1.min(255)) as u8);
+        }
+    }
+    for &(begin, after) in &dfa.calls {
+        put(&mut table, begin);
+        put(&mut table, after);
+    }
+    for &(label, target) in &rows.cells {
+        table.push(label);
+        match width {
+            1 => table.push(target as u8),
+            _ => put(&mut table, target),
+        }
+    }
+    let checksum = crc32(&table);
+    table[16..20].copy_from_slice(&checksum.to_le_bytes());
+    Ok(table)
+}
+
+fn limit(what: &'static str, found: usize, limit: usize) -> Result<usize, CompileError> {
+    if found > limit { Err(CompileError::Size { what, found, limit }) } else { Ok(found) }
+}
+
+/// A number that was found to be below 65,536.
+fn put(table: &mut Vec<u8>, number: usize) {
+    table.extend_from_slice(&(number as u16).to_le_bytes());
+}
+
+/// CRC-32 of IEEE 802.3.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
+            (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 }
+        })
+    })
+}
+
+/// The most frames that there can be, if no automaton calls itself.
+pub(super) fn nesting(dfa: &Dfa, start: StateId) -> Option<usize> {
+    let mut depths: HashMap<StateId, Option<usize>> = HashMap::new();
+    // `None` while an automaton's callees are looked at.
+    let mut path = vec![(start, false)];
+    while let Some((begin, is_done)) = path.pop() {
+        let mut callees = BTreeSet::new();
+        let (mut found, mut states) = (BTreeSet::from([begin]), vec![begin]);
+        while let Some(state) = states.pop() {
+            for &(_, target) in &dfa.states[state].edges {
+                let next = match target {
+                    Target::State(next) => next,
+                    Target::Call(call) => {
+                        callees.insert(dfa.calls[call].0);
+                        dfa.calls[call].1
+                    }
+                };
+                if found.insert(next) {
+                    states.push(next);
+                }
+            }
+        }
+        if is_done {
+            let deepest = callees.iter().filter_map(|callee| depths[callee]).max();
+            depths.insert(begin, Some(deepest.map_or(0, |depth| depth + 1)));
+            continue;
+        }
+        if depths.contains_key(&begin) {
+            continue;
+        }
+        depths.insert(begin, None);
+        path.push((begin, true));
+        for callee in callees {
+            match depths.get(&callee) {
+                Some(None) => return None,
+                Some(Some(_)) => {}
+                None => path.push((callee, false)),
+            }
+        }
+    }
+    depths[&start]
+}
+
+/// Transitions as a double array: rows laid over each other where their cells leave room.
+struct Rows {
+    /// `[state]`
+    bases: Vec<usize>,
+    /// Label and target.
+    cells: Vec<(u8, usize)>,
+}
+
+impl Rows {
+    fn new(dfa: &Dfa) -> Self {
+        // States with the same transitions have one row. The densest are laid first.
+        let mut numbers: HashMap<&[(u16, Target)], usize> = HashMap::new();
+        let mut rows: Vec<&[(u16, Target)]> = Vec::new();
+        let row_of: Vec<usize> = dfa
+            .states
+            .iter()
+            .map(|state| {
+                *numbers.entry(&state.edges).or_insert_with(|| {
+                    rows.push(&state.edges);
+                    rows.len() - 1
+                })
+            })
+            .collect();
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|&row| std::cmp::Reverse(rows[row].len()));
+        let mut this = Self { bases: vec![0; rows.len()], cells: Vec::new() };
+        let mut is_taken = Vec::new();
+        let mut first_free = 1;
+        for row in order {
+            let base = this.place(rows[row], &is_taken, first_free);
+            this.bases[row] = base;
+            if is_taken.len() <= base {
+                is_taken.resize(base + 1, false);
+            }
+            is_taken[base] = true;
+            for &(class, target) in rows[row] {
+                let at = base + label(class);
+                if this.cells.len() <= at {
+                    this.cells.resize(at + 1, (0, 0));
+                }
+                let target = match target {
+                    Target::State(next) => next,
+                    Target::Call(call) => dfa.states.len() + call,
+                };
+                this.cells[at] = (label(class) as u8, target);
+            }
+            while this.cells.get(first_free).is_some_and(|cell| cell.0 != 0) {
+                first_free += 1;
+            }
+        }
+        this.bases = row_of.into_iter().map(|row| this.bases[row]).collect();
+        this
+    }
+
+    /// The lowest base at which a row's cells are free, and which no other row has.
+    fn place(&self, row: &[(u16, Target)], is_taken: &[bool], first_free: usize) -> usize {
+        let is_own = |base: usize| !is_taken.get(base).is_some_and(|&taken| taken);
+        let is_free = |at: usize| self.cells.get(at).is_none_or(|cell| cell.0 == 0);
+        let Some(&(first, _)) = row.first() else {
+            return (0..=is_taken.len()).find(|&base| is_own(base)).unwrap_or_default();
+        };
+        let lowest = first_free.saturating_sub(label(first));
+        let fits = |base: &usize| {
+            is_own(*base) && row.iter().all(|&(class, _)| is_free(*base + label(class)))
+        };
+        let tries = (lowest..lowest + TRIES).find(fits);
+        tries.unwrap_or_else(|| (self.cells.len()..).find(fits).unwrap_or_default())
+    }
+}
+
+/// Classes are numbered from 0 here, and from 1 in the table.
+fn label(class: u16) -> usize {
+    usize::from(class) + 1
+}
