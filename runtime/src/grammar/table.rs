@@ -252,6 +252,12 @@ impl<'a> Grammar<'a> {
         self.bases.len()
     }
 
+    /// The number of calls.
+    #[must_use]
+    pub const fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
     /// The state at which a text begins.
     pub(super) const fn start_state(&self) -> u16 {
         self.start
