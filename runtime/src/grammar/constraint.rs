@@ -243,6 +243,12 @@ impl<'a> Constraint<'a> {
         Ok(Accepted::Text)
     }
 
+    /// Whether a token has ended the text.
+    #[must_use]
+    pub const fn is_ended(&self) -> bool {
+        self.is_ended
+    }
+
     /// Whether the text is complete: it may end here.
     #[must_use]
     pub const fn may_end(&self) -> bool {
@@ -285,6 +291,32 @@ impl<'a> Constraint<'a> {
     #[must_use]
     pub fn ends(&self) -> &[u32] {
         &self.ends
+    }
+
+    /// What of it borrows nothing, to go on from in another place or later.
+    #[must_use]
+    pub fn suspend(self) -> Suspended {
+        let Self { limits, left, position, ends, is_ended, .. } = self;
+        Suspended { limits, left, position, ends, is_ended }
+    }
+}
+
+/// A [`Constraint`] apart from its grammar and its vocabulary.
+#[derive(Clone, Debug)]
+pub struct Suspended {
+    limits: Limits,
+    left: Limits,
+    position: Position,
+    ends: Vec<u32, MAX_ENDS>,
+    is_ended: bool,
+}
+
+impl Suspended {
+    /// The constraint again, with the same grammar and the same vocabulary. Takes constant time.
+    #[must_use]
+    pub fn resume<'a>(self, grammar: Grammar<'a>, tokenizer: Tokenizer<'a>) -> Constraint<'a> {
+        let Self { limits, left, position, ends, is_ended } = self;
+        Constraint { grammar, tokenizer, limits, left, position, ends, is_ended }
     }
 }
 

@@ -64,7 +64,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use constraint::{Accepted, Constraint, ConstraintError, Limits, MAX_ENDS};
+pub use constraint::{Accepted, Constraint, ConstraintError, Limits, MAX_ENDS, Suspended};
 pub use position::Position;
 pub use table::{Grammar, GrammarError};
 

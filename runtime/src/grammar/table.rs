@@ -64,6 +64,27 @@ impl<'a> Grammar<'a> {
     ///
     /// Whatever is not as it is specified, and a state from which no byte leads nearer to the end.
     pub const fn open(table: &'a [u8]) -> Result<Self, GrammarError> {
+        let grammar = match Self::reopen(table) {
+            Ok(grammar) => grammar,
+            Err(error) => return Err(error),
+        };
+        if !has_checksum(table) {
+            return Err(GrammarError::Checksum);
+        }
+        match grammar.prove() {
+            None => Ok(grammar),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Views a table that [`open`](Self::open) has taken before, for a program that keeps tables
+    /// where it cannot keep a view of them. Takes constant time: neither checksum nor proof is
+    /// looked at again, so that with another table a [`Position`](super::Position) may panic.
+    ///
+    /// # Errors
+    ///
+    /// A header that is not as it is specified.
+    pub const fn reopen(table: &'a [u8]) -> Result<Self, GrammarError> {
         let Some((header, tables)) = table.split_first_chunk::<HEADER_LEN>() else {
             return Err(GrammarError::Length { found: table.len(), expected: HEADER_LEN });
         };
@@ -103,12 +124,6 @@ impl<'a> Grammar<'a> {
         if table.len() != expected {
             return Err(GrammarError::Length { found: table.len(), expected });
         }
-        let (before, after) = header.split_at(CHECKSUM_AT);
-        let (stated, after) = after.split_at(4);
-        let crc = Crc32::new().update(before).update(&[0; 4]).update(after).update(tables);
-        if !is_equal(first(stated), crc.finish().to_le_bytes()) {
-            return Err(GrammarError::Checksum);
-        }
         // The lengths add up, so that nothing below ends early.
         let Some((classes, tables)) = tables.split_first_chunk::<256>() else {
             return Err(GrammarError::Length { found: table.len(), expected });
@@ -117,7 +132,7 @@ impl<'a> Grammar<'a> {
         let (shortest, tables) = tables.split_at(2 * states);
         let (frames, tables) = tables.split_at(framed);
         let (call_table, cells) = tables.split_at(4 * calls);
-        let grammar = Self {
+        Ok(Self {
             classes,
             bases: bases.as_chunks().0,
             shortest: shortest.as_chunks().0,
@@ -128,11 +143,7 @@ impl<'a> Grammar<'a> {
             largest_class,
             depth,
             start,
-        };
-        match grammar.prove() {
-            None => Ok(grammar),
-            Some(error) => Err(error),
-        }
+        })
     }
 
     /// Checks every number in the tables, and that no state is a dead end.
@@ -234,6 +245,12 @@ impl<'a> Grammar<'a> {
         self.bases.len()
     }
 
+    /// The number of calls.
+    #[must_use]
+    pub const fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
     /// The state at which a text begins.
     pub(super) const fn start_state(&self) -> u16 {
         self.start
@@ -299,6 +316,14 @@ impl<'a> Grammar<'a> {
         let bytes = &self.calls[call];
         (read_u16(bytes, 0), read_u16(bytes, 2))
     }
+}
+
+/// Whether the checksum in the header is that of the table.
+const fn has_checksum(table: &[u8]) -> bool {
+    let (before, after) = table.split_at(CHECKSUM_AT);
+    let (stated, after) = after.split_at(4);
+    let crc = Crc32::new().update(before).update(&[0; 4]).update(after);
+    is_equal(first(stated), crc.finish().to_le_bytes())
 }
 
 const fn read_u16(bytes: &[u8], at: usize) -> u16 {

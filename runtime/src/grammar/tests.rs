@@ -241,6 +241,26 @@ fn a_text_ends_where_it_may() {
     assert_eq!(error, ConstraintError::TooShort { limits, shortest: 1 });
 }
 
+#[test]
+fn a_suspended_constraint_goes_on_where_it_was() {
+    let table = nested(3).table(1);
+    let section = vocabulary(&STRINGS);
+    let tokenizer = Tokenizer::parse(&section).unwrap();
+    let limits = Limits { tokens: 6, ..Limits::NONE };
+    let mut constraint =
+        Constraint::new(Grammar::open(&table).unwrap(), tokenizer, limits).unwrap();
+    constraint.end_with(11).unwrap();
+    constraint.accept(258).unwrap();
+    let copy = table.clone();
+    let resumed = constraint.clone().suspend();
+    let resumed = resumed.resume(Grammar::reopen(&copy).unwrap(), tokenizer);
+    assert_eq!(resumed.left(), &Limits { tokens: 5, ..Limits::NONE });
+    assert!((0..267).all(|token| resumed.allows(token) == constraint.allows(token)));
+    assert!(!resumed.is_ended());
+    let error = Grammar::reopen(&copy[1..]).unwrap_err();
+    assert_eq!(error, GrammarError::Magic);
+}
+
 fn limits() -> impl Strategy<Value = Limits> {
     let most = || prop_oneof![Just(u32::MAX), 1u32..20];
     (most(), most()).prop_map(|(bytes, tokens)| Limits { bytes, tokens })

@@ -12,6 +12,8 @@ use args::{Cli, Command};
 use clap::Parser;
 #[cfg(all(feature = "chat", any(unix, windows)))]
 use commands::chat;
+#[cfg(all(feature = "grammar", any(unix, windows)))]
+use commands::grammar;
 #[cfg(feature = "manual")]
 use commands::manual;
 use commands::{bench, digest, fit, info, logits, perplexity, run, tokenize};
@@ -58,6 +60,8 @@ fn main() -> ExitCode {
         Command::State(args) => state::run(&args),
         #[cfg(not(feature = "quantizer"))]
         Command::LeftOut(_) => Err(anyhow::anyhow!(args::left_out())),
+        #[cfg(all(feature = "grammar", any(unix, windows)))]
+        Command::Grammar(args) => grammar::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Fit(args) => match fit::run(&args) {
             Ok(false) if stdout::flush().is_ok() => return ExitCode::from(UNFIT),

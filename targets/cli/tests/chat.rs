@@ -666,3 +666,41 @@ fn names_of_files_do_not_command_a_terminal() {
     let shown = text(&output);
     assert!(shown.contains("a[2Jb") && !shown.contains('\u{1b}'), "{shown}");
 }
+
+#[test]
+#[cfg(feature = "grammar")]
+fn answers_are_held_to_a_grammar() {
+    let folder = Folder::new("chat-grammar");
+    let schema = folder.write(
+        "led.json",
+        r#"{"type": "object", "properties": {"led": {"enum": ["on", "off"]}}, "required": ["led"]}"#,
+    );
+    let is_led = |answer: &str| matches!(answer, "{\"led\":\"on\"}" | "{\"led\":\"off\"}");
+    let args = ["--json", "--seed", "3", "-n", "40"];
+    let held = [&args[..], &["--json-schema", &schema]].concat();
+    let entries = "Hello\n/retry\n/grammar off\nHello\n";
+    let shown = text(&piped(&folder, &held, entries));
+    let answers: Vec<serde_json::Value> =
+        shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len(), 3, "{shown}");
+    for answer in &answers[..2] {
+        assert!(
+            is_led(answer["answer"].as_str().unwrap()) && answer["end"] == "complete",
+            "{shown}"
+        );
+    }
+    assert!(!is_led(answers[2]["answer"].as_str().unwrap()), "{shown}");
+    // By a command it is the same, and a saved conversation goes on with it.
+    let file = folder.file("kept.state");
+    let session = [&args[..], &["--session", &file]].concat();
+    let shown = text(&piped(&folder, &session, &format!("/grammar {schema}\nHello\n")));
+    let answer: serde_json::Value = serde_json::from_str(shown.trim_end()).unwrap();
+    assert_eq!(answer["answer"], answers[0]["answer"]);
+    let resumed = ["--json", "--session", &file, "--resume"];
+    let shown = text(&piped(&folder, &resumed, "/grammar\nAnd now?\n"));
+    assert!(shown.contains("held to a grammar of"), "{shown}");
+    let answer: serde_json::Value = serde_json::from_str(shown.lines().last().unwrap()).unwrap();
+    assert!(is_led(answer["answer"].as_str().unwrap()), "{shown}");
+    let error = refusal(&folder, &["--json-schema", &schema, "-n", "5"]);
+    assert!(error.contains("12 bytes"), "{error}");
+}

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use kinglet::engine::{StateError, StepError};
 use kinglet::format::state_file::StateFileError;
+use kinglet::grammar::{ConstraintError, GrammarError};
 use kinglet::sampler::{OptionsError, SampleError, SnapshotError};
 use kinglet::tokenizer::EncodeError;
 use thiserror::Error;
@@ -66,6 +67,13 @@ pub enum TalkError {
     /// A sampler's place that is none.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// The grammar does not suit the vocabulary or the tokens of an answer.
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
+    /// The answer cannot go on under the grammar in force, for what there is of it is not the
+    /// beginning of one of its texts.
+    #[error("the answer so far is no beginning of a text of the grammar")]
+    OffGrammar,
     /// There is no turn to undo, retry or go on with, or there are not enough.
     #[error("there are {found} turns, not {needed}")]
     NoTurn {
@@ -98,6 +106,9 @@ pub enum SaveError {
     /// The text section is not in the form of a session.
     #[error("the text of the session: {0}")]
     Text(String),
+    /// The grammar in the file.
+    #[error("the grammar of the session: {0}")]
+    Grammar(#[from] GrammarError),
     /// The template in the file.
     #[error(transparent)]
     Template(#[from] TemplateError),

@@ -4,6 +4,7 @@
 
 mod branch;
 mod error;
+pub mod grammar;
 pub mod saved;
 mod session;
 pub mod template;

@@ -24,8 +24,9 @@
 //! * `tokens`: what the model wrote, thought and answer; an answer goes on from them
 //! * `ended`: whether the model ended the text after it
 //! * `settings`: how the session answers, `{"thinking": "fast", "thought_tokens": 200,
-//!   "answer_tokens": 2048, "stops": ["###"], "sampling": {"temperature": 1.0, ...}}`; left out by
-//!   programs that have none
+//!   "answer_tokens": 2048, "stops": ["###"], "grammar": [107, 103, 114, 109, ...], "sampling":
+//!   {"temperature": 1.0, ...}}`; left out by programs that have none. `grammar` are the bytes of a
+//!   [table](kinglet::grammar), left out where answers are free
 //!
 //! The state is the one after the last turn, and the state file has no next token.
 
@@ -42,6 +43,7 @@ use tempfile::NamedTempFile;
 
 use crate::branch::Branch;
 use crate::error::SaveError;
+use crate::grammar::OwnedGrammar;
 use crate::session::{Settings, Turn};
 use crate::template::{ChatTemplate, Template, Thinking};
 
@@ -89,6 +91,8 @@ struct SavedSettings {
     answer_tokens: usize,
     #[serde(default)]
     stops: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    grammar: Option<Vec<u8>>,
     sampling: SavedSampling,
 }
 
@@ -217,6 +221,7 @@ impl SavedSettings {
             thought_tokens: settings.thought_tokens,
             answer_tokens: settings.answer_tokens,
             stops: settings.stops.clone(),
+            grammar: settings.grammar.as_ref().map(|grammar| grammar.table().to_vec()),
             sampling: SavedSampling {
                 temperature,
                 top_k,
@@ -237,6 +242,7 @@ impl SavedSettings {
             thought_tokens: self.thought_tokens,
             answer_tokens: self.answer_tokens,
             stops: self.stops,
+            grammar: self.grammar.map(OwnedGrammar::new).transpose()?,
             sampling: SamplerOptions {
                 temperature,
                 top_k,

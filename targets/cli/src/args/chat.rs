@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use kinglet_talk::Thinking;
 
+#[cfg(feature = "grammar")]
+use super::HeldArgs;
 use super::parse::{Stop, positive, stop, whole};
 use super::{EngineArgs, PlacedModelArgs, ResidenceArgs, SamplingArgs};
 
@@ -47,9 +49,12 @@ pub(crate) struct ChatArgs {
     /// `\t` and `\\` stand for a line break, a tab and a backslash
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = stop)]
     pub(crate) stop: Vec<Stop>,
+    #[cfg(feature = "grammar")]
+    #[command(flatten)]
+    pub(crate) held: HeldArgs,
     /// Prints a line of JSON for each answer: question, thought, answer, tokens (all that the model
     /// wrote, its thought included, but for one that ends the text), and its end, which is end,
-    /// stop, length or interrupt
+    /// stop, length, complete (nothing may follow under its grammar) or interrupt
     #[arg(long)]
     pub(crate) json: bool,
     // Last, for its options have a heading of their own.

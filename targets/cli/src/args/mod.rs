@@ -9,6 +9,8 @@ mod bench;
 mod chat;
 mod common;
 mod device;
+#[cfg(all(feature = "grammar", any(unix, windows)))]
+mod grammar;
 mod inspect;
 #[cfg(feature = "manual")]
 mod manual;
@@ -30,6 +32,8 @@ pub(crate) use self::common::{
     EngineArgs, ModelArgs, PlacedModelArgs, ResidenceArgs, StateType, StateTypeArgs,
 };
 pub(crate) use self::device::{Device, DeviceArgs};
+#[cfg(all(feature = "grammar", any(unix, windows)))]
+pub(crate) use self::grammar::{GrammarArgs, HeldArgs, Notation};
 pub(crate) use self::inspect::{
     DigestArgs, FitArgs, InfoArgs, LogitsArgs, PerplexityArgs, TokenizeArgs,
 };
@@ -66,6 +70,8 @@ const LEFT_OUT: &[&str] = &[
     "`quantize`, `state`, `export`, `pull`, `list`, `rm`",
     #[cfg(not(all(feature = "chat", any(unix, windows))))]
     "`chat`",
+    #[cfg(not(all(feature = "grammar", any(unix, windows))))]
+    "`grammar`, `--grammar`, `--json-schema`",
     #[cfg(not(feature = "manual"))]
     "`completions`, `man`",
     #[cfg(not(feature = "decay"))]
@@ -136,8 +142,12 @@ pub(crate) enum Command {
         hide = true
     )]
     #[cfg_attr(not(all(feature = "chat", any(unix, windows))), command(alias = "chat"))]
+    #[cfg_attr(not(all(feature = "grammar", any(unix, windows))), command(alias = "grammar"))]
     #[cfg_attr(not(feature = "manual"), command(aliases = ["completions", "man"]))]
     LeftOut(LeftOutArgs),
+    /// Compiles a grammar (GBNF, JSON Schema, regular expression) into a table that text is held to
+    #[cfg(all(feature = "grammar", any(unix, windows)))]
+    Grammar(GrammarArgs),
     /// Shows a model's shape, sizes and provenance, or what a state file holds
     Info(InfoArgs),
     /// Says what a model needs, and whether a board has it: status 0 if so, 1 if not
@@ -180,6 +190,8 @@ impl Command {
             #[cfg(not(feature = "quantizer"))]
             Self::LeftOut(_) => false,
             Self::Logits(_) => true,
+            #[cfg(all(feature = "grammar", any(unix, windows)))]
+            Self::Grammar(_) => true,
             #[cfg(feature = "decay")]
             Self::Info(args) => args.output.is_some(),
             #[cfg(not(feature = "decay"))]

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser};
 
+#[cfg(all(feature = "grammar", any(unix, windows)))]
+use super::HeldArgs;
 use super::parse::{Stop, stop, whole};
 use super::{EngineArgs, ModelArgs, ResidenceArgs, SamplingArgs};
 
@@ -29,6 +31,9 @@ pub(crate) struct RunArgs {
     /// `\t` and `\\` stand for a line break, a tab and a backslash
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = stop)]
     pub(crate) stop: Vec<Stop>,
+    #[cfg(all(feature = "grammar", any(unix, windows)))]
+    #[command(flatten)]
+    pub(crate) held: HeldArgs,
     /// Goes on past the token that ends a turn, which models from GGUF files name: the text
     /// otherwise ends there
     #[arg(long)]

@@ -7,6 +7,8 @@ pub(crate) mod digest;
 #[cfg(feature = "quantizer")]
 pub(crate) mod export;
 pub(crate) mod fit;
+#[cfg(all(feature = "grammar", any(unix, windows)))]
+pub(crate) mod grammar;
 pub(crate) mod info;
 #[cfg(all(feature = "pull", any(unix, windows)))]
 pub(crate) mod list;

@@ -15,6 +15,8 @@ pub(crate) mod device;
 #[path = "no_device.rs"]
 pub(crate) mod device;
 pub(crate) mod engine;
+#[cfg(all(feature = "grammar", any(unix, windows)))]
+pub(crate) mod grammar;
 pub(crate) mod input;
 #[cfg(all(feature = "chat", any(unix, windows)))]
 pub(crate) mod interrupt;

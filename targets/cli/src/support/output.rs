@@ -33,6 +33,9 @@ pub(crate) enum Kind {
     /// A report in JSON.
     #[cfg_attr(not(feature = "quantizer"), expect(dead_code, reason = "no command writes it"))]
     Json,
+    /// A compiled grammar.
+    #[cfg(all(feature = "grammar", any(unix, windows)))]
+    Grammar,
     /// A header for C.
     Header,
 }
@@ -47,6 +50,8 @@ impl Kind {
             #[cfg(feature = "decay")]
             Self::Svg => "an SVG picture",
             Self::Json => "a JSON file",
+            #[cfg(all(feature = "grammar", any(unix, windows)))]
+            Self::Grammar => "a compiled grammar",
             Self::Header => "a header that `kinglet fit` wrote",
         }
     }
@@ -61,6 +66,8 @@ impl Kind {
             #[cfg(feature = "decay")]
             Self::Svg => bytes.starts_with(b"<svg") || bytes.starts_with(b"<?xml"),
             Self::Json => bytes.trim_ascii_start().starts_with(b"{"),
+            #[cfg(all(feature = "grammar", any(unix, windows)))]
+            Self::Grammar => bytes.starts_with(super::grammar::MAGIC),
             Self::Header => bytes.starts_with(HEADER.as_bytes()),
         }
     }

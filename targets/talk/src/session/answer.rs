@@ -4,9 +4,10 @@
 //! first token is kept, because a stop's text is no part of the turn: the state goes back to it,
 //! and what the token had before the stop is read again.
 
+use kinglet::grammar::Suspended;
 use kinglet::sampler::is_uncounted;
 
-use super::reading::{Reading, Shown, THOUGHT_END};
+use super::reading::{Reading, Shown};
 use super::snapshots::Point;
 use super::{GENERATOR_LEN, Session, Standing, uncancelled};
 use crate::error::TalkError;
@@ -35,26 +36,30 @@ pub enum Finish {
     Stop(String),
     /// It has as many tokens as it may have.
     Length,
+    /// It is complete: under the grammar that holds it, nothing may follow.
+    Complete,
 }
 
 /// An answer under way.
 #[derive(Debug)]
 pub(super) struct Answer {
-    reading: Reading,
+    pub(super) reading: Reading,
+    /// What holds it to a grammar, from its first byte on.
+    pub(super) held: Option<Suspended>,
     /// True while `logits` are those that the answer goes on from.
-    ready: bool,
+    pub(super) ready: bool,
     /// Tokens since the answer began or went on.
-    tokens: usize,
+    pub(super) tokens: usize,
     thought_tokens: usize,
-    finish: Option<Finish>,
+    pub(super) finish: Option<Finish>,
     /// Where a possible stop began: tokens and bytes before it. The state is in `mark`.
     mark: Option<(usize, usize)>,
 }
 
 impl Answer {
-    fn new(reading: Reading, ready: bool) -> Self {
+    fn new(reading: Reading, held: Option<Suspended>) -> Self {
         let (tokens, thought_tokens) = (0, 0);
-        Self { reading, ready, tokens, thought_tokens, finish: None, mark: None }
+        Self { reading, held, ready: true, tokens, thought_tokens, finish: None, mark: None }
     }
 
     /// Lets the answer go on, if the logits are there that it goes on from.
@@ -113,6 +118,7 @@ impl Session<'_> {
 
     /// Opens the answer of the last turn; the state is after its question.
     pub(super) fn begin_answer(&mut self) -> Result<(), TalkError> {
+        self.check_grammar()?;
         let last = self.last_turn()?;
         let turn = &mut self.turns[last];
         (turn.tokens, turn.ended) = (Vec::new(), false);
@@ -130,18 +136,19 @@ impl Session<'_> {
     /// after the question.
     fn open_answer(&mut self, turn: usize) -> Result<(), TalkError> {
         self.standing = Standing::Lost;
+        let held = self.held_after(turn)?;
         let mut tokens = self.question_tokens(turn)?.1;
         tokens.extend(&self.turns[turn].tokens);
         self.feed(&tokens, true, &mut uncancelled)?;
         self.count_again(turn)?;
         let opening = self.opening(turn)?;
-        let mut answer = Answer::new(Reading::new(&opening, self.template.is_plain()), true);
+        let mut answer = Answer::new(Reading::new(&opening, self.template.is_plain()), held);
         for &token in &self.turns[turn].tokens {
             answer.thought_tokens += usize::from(answer.reading.is_thinking());
             let bytes = self.tokenizer.token(token).unwrap_or_default();
             // A stop that came in later may stand in what was written before.
             let mut reading = answer.reading.clone();
-            if reading.push(bytes, &self.stops, &mut Shown::default()).is_some() {
+            if reading.push(bytes, self.stops_in_force(), &mut Shown::default()).is_some() {
                 answer.reading.push(bytes, &[], &mut Shown::default());
             } else {
                 answer.reading = reading;
@@ -154,10 +161,14 @@ impl Session<'_> {
 
     /// Draws a token of an answer that is ready for one.
     fn draw(&mut self, answer: &mut Answer) -> Result<Option<Piece>, TalkError> {
-        if answer.tokens >= self.options.answer_tokens {
+        let last = self.last_turn()?;
+        if let Some(held) = answer.held.take() {
+            return self.draw_held(last, answer, held);
+        }
+        let is_held = self.options.grammar.is_some();
+        if answer.tokens >= self.options.answer_tokens && !is_held {
             return Ok(end(answer, Finish::Length));
         }
-        let last = self.last_turn()?;
         let mut shown = Shown::default();
         // A budget of no token is spent before the first.
         if self.is_thought_spent(answer) {
@@ -165,7 +176,11 @@ impl Session<'_> {
             return Ok(Some(shown.into()));
         }
         let drawable = self.tokenizer.vocab_len().min(self.logits.len());
-        let token = self.sampler.sample(&mut self.logits[..drawable])?;
+        let token = if is_held {
+            self.sample_before_answer(answer)?
+        } else {
+            self.sampler.sample(&mut self.logits[..drawable])?
+        };
         self.stats.drawn += 1;
         answer.tokens += 1;
         answer.ready = false;
@@ -182,7 +197,7 @@ impl Session<'_> {
         let bytes = self.tokenizer.token(token).unwrap_or_default();
         let thinking = answer.reading.is_thinking();
         let before = answer.reading.bytes;
-        if let Some((stop, at)) = answer.reading.push(bytes, &self.stops, &mut shown) {
+        if let Some((stop, at)) = answer.reading.push(bytes, self.stops_in_force(), &mut shown) {
             self.take_back(last, answer, (before, bytes), at)?;
             let stop = String::from_utf8_lossy(&self.stops[stop]).into_owned();
             answer.finish = Some(Finish::Stop(stop));
@@ -195,6 +210,7 @@ impl Session<'_> {
         if self.is_thought_spent(answer) {
             self.end_thought(last, answer, &mut shown)?;
         }
+        self.hold(answer)?;
         answer.ready = true;
         Ok(Some(shown.into()))
     }
@@ -202,7 +218,12 @@ impl Session<'_> {
     /// Whether the answer is in a thought whose tokens are spent, where it can end.
     fn is_thought_spent(&self, answer: &Answer) -> bool {
         let spent = self.options.thought_tokens.is_some_and(|most| answer.thought_tokens >= most);
-        spent && answer.reading.can_end_thought()
+        (spent && answer.reading.can_end_thought()) || self.needs_answer(answer)
+    }
+
+    /// The stops that are looked for.
+    fn stops_in_force(&self) -> &[Vec<u8>] {
+        if self.options.grammar.is_some() { &[] } else { &self.stops }
     }
 
     /// Ends a thought whose tokens are spent: the model goes on as if it had written the end, whose
@@ -214,19 +235,19 @@ impl Session<'_> {
         shown: &mut Shown,
     ) -> Result<(), TalkError> {
         let mut tokens = Vec::new();
-        for token in self.tokenizer.encode(THOUGHT_END) {
+        for token in self.tokenizer.encode(answer.reading.thought_end()) {
             tokens.push(token?);
         }
         self.feed(&tokens, true, &mut uncancelled)?;
         for &token in &tokens {
             self.accept(token);
             let bytes = self.tokenizer.token(token).unwrap_or_default();
-            answer.reading.push(bytes, &self.stops, shown);
+            answer.reading.push(bytes, self.stops_in_force(), shown);
         }
         answer.tokens += tokens.len();
         self.stats.drawn += tokens.len();
         self.turns[turn].tokens.extend(tokens);
-        Ok(())
+        self.hold(answer)
     }
 
     /// Keeps the state, which is before a token, if a possible stop begins in the token. `before`
@@ -299,7 +320,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn accept(&mut self, token: u32) {
+    pub(super) fn accept(&mut self, token: u32) {
         if is_uncounted(self.tokenizer.token(token).unwrap_or_default()) {
             self.sampler.accept_uncounted(token);
         } else {
@@ -309,7 +330,7 @@ impl Session<'_> {
 }
 
 /// Ends an answer and shows what is held back, if anything is.
-fn end(answer: &mut Answer, finish: Finish) -> Option<Piece> {
+pub(super) fn end(answer: &mut Answer, finish: Finish) -> Option<Piece> {
     answer.finish = Some(finish);
     let text = answer.reading.show_held();
     (!text.is_empty()).then(|| Piece { answer: text, ..Piece::default() })

@@ -19,6 +19,7 @@
 //! when it does. Penalties count the tokens of one answer.
 
 mod answer;
+mod held;
 mod reading;
 mod settings;
 mod snapshots;
@@ -32,12 +33,14 @@ use kinglet::tokenizer::Tokenizer;
 
 use self::answer::Answer;
 pub use self::answer::{Finish, Piece};
+use self::held::Holder;
 use self::reading::Reading;
 pub use self::settings::Settings;
 use self::snapshots::{Place, Point, Snapshots};
 pub use self::turn::Turn;
 use crate::branch::Branch;
 use crate::error::TalkError;
+use crate::grammar::OwnedGrammar;
 use crate::template::{END_OF_TEXT, Past, Template, Thinking};
 
 /// Most tokens of a batch of a text that is read.
@@ -60,6 +63,10 @@ pub struct SessionOptions {
     pub answer_tokens: usize,
     /// Texts that end an answer, besides the template's.
     pub stops: Vec<String>,
+    /// A grammar that answers are held to; thoughts are free. Then an answer is complete within
+    /// its tokens, and stops end it only where the grammar does:
+    /// [`set_grammar`](Session::set_grammar) has another for the next answers.
+    pub grammar: Option<OwnedGrammar>,
     /// A token that ends an answer, and is no part of it: [`Model::end_of_turn`].
     ///
     /// [`Model::end_of_turn`]: kinglet::Model::end_of_turn
@@ -81,6 +88,7 @@ impl Default for SessionOptions {
             thought_tokens: None,
             answer_tokens: 2048,
             stops: Vec::new(),
+            grammar: None,
             end_of_turn: None,
             sampling: SamplerOptions::default(),
             seed: 0,
@@ -149,6 +157,8 @@ pub struct Session<'a> {
     options: SessionOptions,
     /// The template's stops and the caller's.
     stops: Vec<Vec<u8>>,
+    /// There once there was a grammar.
+    holder: Option<Holder>,
     turns: Vec<Turn>,
     standing: Standing,
     snapshots: Snapshots,
@@ -165,7 +175,7 @@ impl<'a> Session<'a> {
     /// # Errors
     ///
     /// When an option of the sampler is out of range, the engine does not have the sequence, or
-    /// the vocabulary lacks what the system's text needs.
+    /// the vocabulary lacks what the system's text or the grammar needs.
     pub fn new(
         engine: &'a mut dyn Engine,
         tokenizer: Tokenizer<'a>,
@@ -182,6 +192,7 @@ impl<'a> Session<'a> {
             sampler,
             template,
             stops: Vec::new(),
+            holder: None,
             turns: Vec::new(),
             standing: Standing::Lost,
             snapshots: Snapshots::new(len, options.snapshot_bytes),
@@ -190,6 +201,8 @@ impl<'a> Session<'a> {
             stats: Stats::default(),
             options,
         };
+        session.check_grammar()?;
+        session.take_grammar();
         session.rebuild(&mut uncancelled)?;
         Ok(session)
     }
@@ -277,6 +290,7 @@ impl<'a> Session<'a> {
     /// [`TalkError::NoTurn`] before the first question, and when the engine fails.
     pub fn retry(&mut self) -> Result<(), TalkError> {
         let last = self.last_turn()?;
+        self.check_grammar()?;
         self.go_to((last, Point::Asked))?;
         self.begin_answer()
     }
@@ -286,13 +300,16 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     ///
-    /// As [`retry`](Self::retry).
+    /// As [`retry`](Self::retry), and [`TalkError::OffGrammar`] where the grammar was not in force
+    /// when the answer began.
     pub fn go_on(&mut self) -> Result<(), TalkError> {
         let last = self.last_turn()?;
+        let held = self.held_after(last)?;
         self.turns[last].ended = false;
         if let Standing::Answering(answer) = &mut self.standing
             && answer.resume()
         {
+            answer.held = held;
             return Ok(());
         }
         self.rebuild_answer(last)

@@ -68,6 +68,12 @@ impl Leading {
     }
 }
 
+/// How many of the last bytes begin the end of a thought, after `held` that did and another. Only
+/// the first byte of the end is one at which it may begin.
+fn end_after(held: usize, byte: u8) -> usize {
+    if byte == THOUGHT_END[held] { held + 1 } else { usize::from(byte == THOUGHT_END[0]) }
+}
+
 impl Reading {
     /// A reader of the text after `opening`; plain text is shown as it is, white space before it as well.
     pub(super) fn new(opening: &str, plain: bool) -> Self {
@@ -116,18 +122,17 @@ impl Reading {
     }
 
     fn think(&mut self, held: usize, byte: u8, shown: &mut Shown) {
-        if byte == THOUGHT_END[held] {
-            self.part = Part::Thought { held: held + 1 };
-            if held + 1 == THOUGHT_END.len() {
+        let before = held;
+        let held = end_after(before, byte);
+        self.part = Part::Thought { held };
+        if held > before {
+            if held == THOUGHT_END.len() {
                 self.part = Part::Answer;
                 self.answer.0 = self.bytes;
             }
             return;
         }
-        // Only the first byte of the end is one at which it may begin.
-        self.thought_text.push(&THOUGHT_END[..held], &mut shown.thought);
-        let held = usize::from(byte == THOUGHT_END[0]);
-        self.part = Part::Thought { held };
+        self.thought_text.push(&THOUGHT_END[..before], &mut shown.thought);
         if held == 0 {
             self.thought_text.push(&[byte], &mut shown.thought);
         }
@@ -171,6 +176,33 @@ impl Reading {
     /// True inside a thought, at a place where its end may be put.
     pub(super) fn can_end_thought(&self) -> bool {
         self.part == Part::Thought { held: 0 } && !self.thought_text.stream.is_incomplete()
+    }
+
+    /// What is left of the end of a thought.
+    pub(super) fn thought_end(&self) -> &'static [u8] {
+        match self.part {
+            Part::Thought { held } => &THOUGHT_END[held..],
+            Part::Answer => &[],
+        }
+    }
+
+    /// True where the next byte is one of the answer.
+    pub(super) fn is_answering(&self) -> bool {
+        self.part == Part::Answer && !self.bracket
+    }
+
+    /// The bytes of the answer in a token before it, if that is the last one.
+    pub(super) fn opens_answer<'b>(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
+        let without = if self.bracket { bytes.strip_prefix(b">") } else { None };
+        let Part::Thought { mut held } = self.part else { return without };
+        let mut rest = without.unwrap_or(bytes);
+        while let Some((&byte, after)) = rest.split_first() {
+            (rest, held) = (after, end_after(held, byte));
+            if held == THOUGHT_END.len() {
+                return Some(rest);
+            }
+        }
+        None
     }
 
     /// True inside a thought.

@@ -4,6 +4,7 @@ use kinglet::sampler::SamplerOptions;
 
 use super::Session;
 use crate::error::TalkError;
+use crate::grammar::OwnedGrammar;
 use crate::template::Thinking;
 
 /// How a session answers the next questions. It is saved with a conversation, so that one that
@@ -18,6 +19,8 @@ pub struct Settings {
     pub answer_tokens: usize,
     /// Texts that end an answer, besides the template's.
     pub stops: Vec<String>,
+    /// A grammar that answers are held to.
+    pub grammar: Option<OwnedGrammar>,
     /// Options of the sampler.
     pub sampling: SamplerOptions,
 }
@@ -32,6 +35,7 @@ impl Session<'_> {
             thought_tokens: options.thought_tokens,
             answer_tokens: options.answer_tokens,
             stops: options.stops.clone(),
+            grammar: options.grammar.clone(),
             sampling: options.sampling,
         }
     }
@@ -40,12 +44,19 @@ impl Session<'_> {
     ///
     /// # Errors
     ///
-    /// When an option of the sampler is out of range; the settings in force stay.
+    /// When an option of the sampler is out of range, or the grammar does not suit the vocabulary
+    /// or the tokens of an answer; the settings in force stay.
     pub fn set_settings(&mut self, settings: &Settings) -> Result<(), TalkError> {
         self.settle()?;
+        let (sampling, tokens) = (self.options.sampling, self.options.answer_tokens);
         self.set_sampling(settings.sampling)?;
-        self.set_thinking(settings.thinking, settings.thought_tokens);
         self.set_answer_tokens(settings.answer_tokens);
+        if let Err(error) = self.set_grammar(settings.grammar.clone()) {
+            self.set_sampling(sampling)?;
+            self.set_answer_tokens(tokens);
+            return Err(error);
+        }
+        self.set_thinking(settings.thinking, settings.thought_tokens);
         self.options.stops.clone_from(&settings.stops);
         self.take_stops();
         Ok(())

@@ -91,11 +91,12 @@ impl Chat<'_> {
                 ("length", format!("(stopped after {most} tokens; /continue goes on)"))
             }
             (_, Some(Finish::Stop(_))) => ("stop", String::new()),
+            (_, Some(Finish::Complete)) => ("complete", String::new()),
             _ => ("end", String::new()),
         };
         if !note.is_empty() {
             self.display.note(&note);
-        } else if tokens <= 1 && self.input.is_terminal() {
+        } else if tokens <= 1 && end != "complete" && self.input.is_terminal() {
             self.display.note("(the model has no more to say)");
         }
         if let Some(turn) = self.session.turns().last() {

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use super::text;
 
 /// Names, arguments, and what they do, as `/help` lists them.
-pub(super) const COMMANDS: [(&str, &str, &str); 16] = [
+pub(super) const COMMANDS: &[(&str, &str, &str)] = &[
     ("help", "[COMMAND]", "lists the commands, or explains one"),
     ("retry", "", "answers the last question again, in another way"),
     ("undo", "[N]", "takes back the last turn, or the last N"),
@@ -26,6 +26,8 @@ pub(super) const COMMANDS: [(&str, &str, &str); 16] = [
         "[MODE]",
         "shows or sets how the model thinks: none, fast, full, think, a-bit, a-lot",
     ),
+    #[cfg(feature = "grammar")]
+    ("grammar", "[FILE|off]", "shows, sets or takes away the grammar that answers are held to"),
     ("set", "[KEY VALUE]", "shows or sets an option, such as temp, top-p, seed, tokens"),
     ("stats", "", "shows model, template, speed, memory and file"),
     ("read", "FILE", "puts the text of a file before the next question"),
@@ -50,12 +52,20 @@ pub(super) enum Command {
     Undo(usize),
     Edit(Option<String>),
     Continue,
-    Save { name: String, force: bool },
+    Save {
+        name: String,
+        force: bool,
+    },
     Load(String),
     States,
-    Fork { name: String, force: bool },
+    Fork {
+        name: String,
+        force: bool,
+    },
     System(Option<String>),
     Think(Option<String>),
+    #[cfg(feature = "grammar")]
+    Grammar(Option<String>),
     Set(Option<(String, String)>),
     Stats,
     Read(PathBuf),
@@ -77,6 +87,8 @@ pub(super) fn parse(name: &str, argument: &str) -> Result<Command> {
         "edit" => Command::Edit(given),
         "system" => Command::System(given),
         "think" => Command::Think(given),
+        #[cfg(feature = "grammar")]
+        "grammar" => Command::Grammar(given),
         "set" => Command::Set(given.map(|given| key_and_value(&given)).transpose()?),
         "save" | "fork" => {
             let (argument, force) = match argument.strip_suffix("--force") {
@@ -179,7 +191,8 @@ mod tests {
     #[test]
     fn every_command_that_is_listed_is_known() {
         for (name, argument, _) in COMMANDS {
-            let line = format!("/{name} {}", if argument == "[KEY VALUE]" { "temp 1" } else { "" });
+            let line =
+                format!("/{name} {}", if *argument == "[KEY VALUE]" { "temp 1" } else { "" });
             let found = read(&line);
             let needs = !argument.is_empty() && !argument.starts_with('[');
             assert_eq!(found.is_err(), needs, "{line}: {found:?}");

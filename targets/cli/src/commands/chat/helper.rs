@@ -33,7 +33,7 @@ impl Helper {
             "think" => Thinking::ALL.iter().map(|(name, _)| (*name).to_owned()).collect(),
             "set" => settings::KEYS.iter().map(|(name, _)| format!("{name} ")).collect(),
             "help" => COMMANDS.iter().map(|(name, ..)| (*name).to_owned()).collect(),
-            "system" => vec!["off".to_owned()],
+            "system" | "grammar" => vec!["off".to_owned()],
             _ => Vec::new(),
         }
     }

@@ -10,7 +10,13 @@ use kinglet_talk::Thinking;
 
 use super::command::{COMMANDS, Command};
 use super::repl::plural;
+#[cfg(feature = "grammar")]
+use super::text;
 use super::{Chat, Flow, editor, settings, start, stats, storage};
+#[cfg(feature = "grammar")]
+use crate::args::Notation;
+#[cfg(feature = "grammar")]
+use crate::support::grammar;
 use crate::support::input;
 use crate::support::numbers::grouped;
 
@@ -41,6 +47,8 @@ impl Chat<'_> {
             Command::Fork { name, force } => self.fork(&name, force)?,
             Command::System(text) => return self.system(text),
             Command::Think(mode) => self.think(mode)?,
+            #[cfg(feature = "grammar")]
+            Command::Grammar(file) => self.grammar(file.as_deref())?,
             Command::Set(None) => {
                 let shown = settings::show(&self.session, self.seed);
                 self.display.line(&shown);
@@ -197,6 +205,28 @@ impl Chat<'_> {
         self.keep()
     }
 
+    #[cfg(feature = "grammar")]
+    fn grammar(&mut self, file: Option<&str>) -> Result<()> {
+        let grammar = match file {
+            None => {
+                let shown = stats::grammar(self.session.options().grammar.as_ref());
+                self.display.line(&shown);
+                return Ok(());
+            }
+            Some("off") => None,
+            Some(file) => {
+                let path = text::path(file);
+                let schema = path.extension().is_some_and(|end| end == "json" || end == "schema");
+                let notation = if schema { Notation::JsonSchema } else { Notation::Gbnf };
+                Some(grammar::read(&path, notation)?)
+            }
+        };
+        let shown = stats::grammar(grammar.as_ref());
+        self.session.set_grammar(grammar)?;
+        self.display.note(&format!("(answers: {shown})"));
+        self.keep()
+    }
+
     fn set(&mut self, key: &str, value: &str) -> Result<()> {
         settings::set(&mut self.session, key, value)?;
         if key == "seed" {
@@ -233,7 +263,7 @@ impl Chat<'_> {
 /// The lines of the commands that `wanted` chooses.
 fn lines(wanted: impl Fn(&str) -> bool) -> String {
     let mut text = String::new();
-    for (name, argument, what) in COMMANDS.into_iter().filter(|(name, ..)| wanted(name)) {
+    for (name, argument, what) in COMMANDS.iter().filter(|(name, ..)| wanted(name)) {
         // Writing to a string does not fail.
         let _ = writeln!(text, "{:<24}{what}", format!("/{name} {argument}"));
     }

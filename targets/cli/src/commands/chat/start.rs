@@ -14,6 +14,7 @@ use kinglet::format::state_file::StateFileError;
 use kinglet::num::state_dtype::{StateElement, f16};
 use kinglet::sampler::SamplerOptions;
 use kinglet::tokenizer::Tokenizer;
+use kinglet_talk::grammar::OwnedGrammar;
 use kinglet_talk::template::{ChatTemplate, MAX_SOURCE};
 use kinglet_talk::{
     Branch, Choice, SaveError, Session, SessionOptions, Settings, Template, TemplateError,
@@ -43,6 +44,10 @@ const SNAPSHOT_PART: u64 = 16;
 const MAX_TEMPLATE_FILE: u64 = 16 << 20;
 
 pub(crate) fn run(args: &ChatArgs) -> Result<()> {
+    #[cfg(feature = "grammar")]
+    let grammar = crate::support::grammar::held(&args.held)?;
+    #[cfg(not(feature = "grammar"))]
+    let grammar = None;
     args.engine.check_device(&args.residence)?;
     let opened = LoadedModel::resident(&args.model.chosen(), &args.residence)?;
     let model = opened.model()?;
@@ -65,7 +70,7 @@ pub(crate) fn run(args: &ChatArgs) -> Result<()> {
     let own = SamplerOptions::for_model(&model);
     with_engine(model, &args.engine, 1, batch, |engine| {
         let end_of_turn = model.end_of_turn();
-        let started = Start { args, own, end_of_turn, tokenizer, branch, choice };
+        let started = Start { args, own, grammar, end_of_turn, tokenizer, branch, choice };
         let (session, seed, reason) = started.session(engine)?;
         let mut chat = Chat {
             session,
@@ -100,6 +105,8 @@ struct Start<'a, 'b> {
     args: &'b ChatArgs,
     /// The model's own.
     own: SamplerOptions,
+    /// That of the command line.
+    grammar: Option<OwnedGrammar>,
     end_of_turn: Option<u32>,
     tokenizer: Tokenizer<'a>,
     branch: Option<Branch>,
@@ -109,7 +116,7 @@ struct Start<'a, 'b> {
 impl<'a> Start<'a, '_> {
     /// The session, the seed that its generator began with, and why its template is this one.
     fn session(self, engine: &'a mut dyn Engine) -> Result<(Session<'a>, Option<u64>, String)> {
-        let Self { args, own, end_of_turn, tokenizer, branch, choice } = self;
+        let Self { args, own, grammar, end_of_turn, tokenizer, branch, choice } = self;
         let Choice { template, reason } = choice;
         let saved = branch.as_ref().and_then(|branch| branch.settings.as_ref());
         let settings = settings(args, own, saved, &template)?;
@@ -122,6 +129,7 @@ impl<'a> Start<'a, '_> {
             thought_tokens: settings.thought_tokens,
             answer_tokens: settings.answer_tokens,
             stops: settings.stops,
+            grammar: grammar.or(settings.grammar),
             end_of_turn,
             sampling: settings.sampling,
             seed,
@@ -266,6 +274,7 @@ fn settings(
         thought_tokens: None,
         answer_tokens: ANSWER_TOKENS,
         stops: Vec::new(),
+        grammar: None,
         sampling: own,
     };
     let settings = saved.cloned().unwrap_or(usual);
@@ -276,6 +285,7 @@ fn settings(
         thought_tokens: args.think_budget.or(settings.thought_tokens),
         answer_tokens: args.tokens.unwrap_or(settings.answer_tokens),
         stops: if stops.is_empty() { settings.stops } else { stops },
+        grammar: settings.grammar,
         sampling: args.sampling.sampler.options(settings.sampling),
     })
 }

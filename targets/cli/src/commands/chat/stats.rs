@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
+use kinglet_talk::grammar::OwnedGrammar;
+
 use super::Chat;
 use super::answer::Rate;
 use super::repl::plural;
@@ -30,6 +32,9 @@ impl Chat<'_> {
         if let Some(system) = &options.system {
             line("system", system.clone());
         }
+        if options.grammar.is_some() {
+            line("grammar", grammar(options.grammar.as_ref()));
+        }
         line("turns", self.session.turns().len().to_string());
         line("read", format!("{}; {} in all", rate(self.times.read), stats.read));
         line("written", format!("{}; {} in all", rate(self.times.drawn), stats.drawn));
@@ -47,6 +52,19 @@ impl Chat<'_> {
         text.truncate(text.trim_end().len());
         text
     }
+}
+
+/// What holds the answers.
+pub(super) fn grammar(grammar: Option<&OwnedGrammar>) -> String {
+    let Some(grammar) = grammar else { return "free, held to no grammar".to_owned() };
+    let view = grammar.view();
+    let shortest = view.start().shortest(&view) as usize;
+    format!(
+        "held to a grammar of {} states, {} {} or more",
+        grouped(view.states() as u64),
+        grouped(shortest as u64),
+        plural(shortest, "byte"),
+    )
 }
 
 /// The last of something: tokens and their rate.

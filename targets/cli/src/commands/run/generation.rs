@@ -18,6 +18,8 @@ use super::text::TextOutput;
 use super::times::{Ended, Times};
 use crate::args::Stop;
 use crate::support::engine::PROMPT_BATCH;
+#[cfg(all(feature = "grammar", any(unix, windows)))]
+use crate::support::grammar::Held;
 use crate::support::terminal;
 
 /// Prompts from this many tokens on show how far they are.
@@ -31,6 +33,9 @@ pub(super) struct Generation<'a> {
     pub(super) end_of_turn: Option<u32>,
     pub(super) sampler: Sampler<Vec<f32>>,
     pub(super) stops: StopMatcher<'a, Stop>,
+    /// What the text is held to.
+    #[cfg(all(feature = "grammar", any(unix, windows)))]
+    pub(super) held: Option<Held<'a>>,
     pub(super) text: TextOutput<'a>,
     /// Ids that may be drawn are below it.
     pub(super) drawable_vocab: usize,
@@ -57,10 +62,10 @@ impl Generation<'_> {
         if read < prompt.len() {
             return Ok(times);
         }
-        times.ended = Ended::Length;
+        times.ended = if self.is_complete() { Ended::Complete } else { Ended::Length };
         // The first token is drawn in any case: the state has taken in the whole prompt, and goes
         // on with a token that it has not.
-        while times.tokens < most {
+        while times.tokens < most && times.ended != Ended::Complete {
             if times.tokens > 0 && self.interrupted.load(Ordering::Relaxed) {
                 times.ended = Ended::Interrupt;
                 break;
@@ -68,16 +73,19 @@ impl Generation<'_> {
             if let Some(token) = times.next {
                 self.engine.step(0, token, &mut logits)?;
             }
-            let token = self.sampler.sample(&mut logits[..self.drawable_vocab])?;
+            let token = self.sample(&mut logits[..self.drawable_vocab])?;
             times.tokens += 1;
             times.next = Some(token);
-            let ends = [self.tokenizer.end_of_text(), self.end_of_turn];
-            if ends.contains(&Some(token)) {
+            if self.ends(token)? {
                 times.ended = Ended::EndOfText;
                 break;
             }
             if self.write(token)? {
                 times.ended = Ended::StopString;
+                break;
+            }
+            if self.is_complete() {
+                times.ended = Ended::Complete;
                 break;
             }
         }
@@ -124,6 +132,32 @@ impl Generation<'_> {
             bar.finish_and_clear();
         }
         Ok(read)
+    }
+
+    /// Draws the next token.
+    fn sample(&mut self, logits: &mut [f32]) -> Result<u32> {
+        #[cfg(all(feature = "grammar", any(unix, windows)))]
+        if let Some(held) = &mut self.held {
+            return held.sample(&mut self.sampler, logits);
+        }
+        Ok(self.sampler.sample(logits)?)
+    }
+
+    /// Whether a token that was drawn ends the text.
+    fn ends(&mut self, token: u32) -> Result<bool> {
+        #[cfg(all(feature = "grammar", any(unix, windows)))]
+        if let Some(held) = &mut self.held {
+            return held.accept(token);
+        }
+        Ok([self.tokenizer.end_of_text(), self.end_of_turn].contains(&Some(token)))
+    }
+
+    /// Whether nothing may follow under a grammar.
+    fn is_complete(&self) -> bool {
+        #[cfg(all(feature = "grammar", any(unix, windows)))]
+        return self.held.as_ref().is_some_and(Held::is_over);
+        #[cfg(not(all(feature = "grammar", any(unix, windows))))]
+        false
     }
 
     /// Counts a token and shows its text; whether a stop ends it.

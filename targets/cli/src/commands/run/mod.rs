@@ -19,12 +19,16 @@ use kinglet::engine::StepError;
 use kinglet::format::model::Model;
 use kinglet::sampler::{Sampler, SamplerOptions};
 use kinglet::tokenizer::stop::StopMatcher;
+#[cfg(all(feature = "grammar", any(unix, windows)))]
+use kinglet_talk::grammar::OwnedGrammar;
 
 use self::generation::Generation;
 use self::prompt::prompt;
 use self::text::TextOutput;
 use crate::args::RunArgs;
 use crate::support::engine::{max_batch, with_engine};
+#[cfg(all(feature = "grammar", any(unix, windows)))]
+use crate::support::grammar::{self, Held};
 use crate::support::model::{LoadedModel, tokenizer};
 use crate::support::output::{self, Kind, Output};
 use crate::support::sampling::flags;
@@ -38,6 +42,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         output::refuse_overwrite(&args.model.model, "--save-state", path)?;
         output::refuse_foreign(Kind::State, "--save-state", path, args.force)?;
     }
+    #[cfg(all(feature = "grammar", any(unix, windows)))]
+    let grammar = grammar(args)?;
     let prompt = prompt(args)?;
     args.engine.check_device(&args.residence)?;
     let opened = LoadedModel::resident(&args.model, &args.residence)?;
@@ -61,6 +67,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let drawable_vocab = model.shape().vocab.min(tokenizer.vocab_len());
     let options = args.sampling.sampler.options(SamplerOptions::for_model(&model));
     let (sampler, seed) = sampler(args, options, start.as_ref(), drawable_vocab)?;
+    let end_of_turn = model.end_of_turn().filter(|_| !args.ignore_turns);
+    #[cfg(all(feature = "grammar", any(unix, windows)))]
+    let held = grammar.as_ref().map(|it| Held::new(it, tokenizer, end_of_turn, args.tokens));
+    #[cfg(all(feature = "grammar", any(unix, windows)))]
+    let held = held.transpose()?;
     let saved = args.save_state.as_deref().map(Output::private).transpose()?;
     let interrupted = interruptible(args);
     let batch = max_batch(&model, args.engine.prompt_batch()).min(tokens.len());
@@ -81,13 +92,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
             text.prompt(&prompt)?;
         }
         let stops = StopMatcher::new(&args.stop);
-        let end_of_turn = model.end_of_turn().filter(|_| !args.ignore_turns);
         let mut generation = Generation {
             engine,
             tokenizer,
             end_of_turn,
             sampler,
             stops,
+            #[cfg(all(feature = "grammar", any(unix, windows)))]
+            held,
             text,
             drawable_vocab,
             interrupted,
@@ -119,6 +131,16 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         terminal::note(&format!("[{times}{again}]"));
         Ok(())
     })
+}
+
+/// The grammar that the text is held to.
+#[cfg(all(feature = "grammar", any(unix, windows)))]
+fn grammar(args: &RunArgs) -> Result<Option<OwnedGrammar>> {
+    let held = grammar::held(&args.held)?;
+    if held.is_some() && !args.stop.is_empty() {
+        bail!("--stop is for free text: one that a grammar holds ends where the grammar does");
+    }
+    Ok(held)
 }
 
 /// The sampler, and its seed: one that goes on from a saved state has none.

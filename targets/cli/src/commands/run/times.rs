@@ -23,6 +23,8 @@ pub(super) enum Ended {
     Length,
     EndOfText,
     StopString,
+    /// Nothing may follow under the grammar.
+    Complete,
     Interrupt,
 }
 
@@ -33,6 +35,7 @@ impl Ended {
             Self::Length => "length",
             Self::EndOfText => "end of text",
             Self::StopString => "stop string",
+            Self::Complete => "complete",
             Self::Interrupt => "interrupt",
         }
     }
