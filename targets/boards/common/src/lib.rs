@@ -21,17 +21,23 @@ mod console;
 pub mod cortex_m;
 mod error;
 pub mod model;
+mod program;
 mod record;
 #[cfg(all(target_arch = "riscv32", target_os = "none"))]
 pub mod riscv;
+mod slot;
 mod stack;
 mod teller;
 #[cfg(test)]
 mod tests;
+#[cfg(all(target_arch = "arm", target_os = "none"))]
+pub mod two_cores;
 
 pub use console::{Console, fail};
 pub use error::Error;
+pub use program::{run, run_in_pieces};
 pub use record::record;
+pub use slot::Slot;
 pub use teller::Teller;
 
 /// The engine of a board that computes on one core.

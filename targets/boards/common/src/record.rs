@@ -31,15 +31,10 @@ const TIMED: u32 = 32;
 
 /// Computes the digest, times a story, and writes the record to the board's console.
 ///
-/// * `kernels`: their name
-///
 /// # Errors
 ///
 /// See [`Error`].
-pub fn record<B: Board, E: Engine>(
-    teller: &mut Teller<'_, E>,
-    kernels: &'static str,
-) -> Result<(), Error> {
+pub fn record<B: Board, E: Engine>(teller: &mut Teller<'_, E>) -> Result<(), Error> {
     let digest = digest(teller)?;
     let cost = time::<B, E>(teller)?;
     let mut step = Ok(());
@@ -48,7 +43,7 @@ pub fn record<B: Board, E: Engine>(
     });
     step?;
     // The console never fails.
-    let _ = write::<B, E>(teller, kernels, digest, &cost, stack);
+    let _ = write::<B, E>(teller, digest, &cost, stack);
     Ok(())
 }
 
@@ -107,7 +102,6 @@ fn most_probable(logits: &[f32]) -> u32 {
 #[inline(never)]
 fn write<B: Board, E: Engine>(
     teller: &Teller<'_, E>,
-    kernels: &str,
     digest: u32,
     cost: &Cost,
     stack: Option<usize>,
@@ -138,7 +132,7 @@ fn write<B: Board, E: Engine>(
         write!(out, "{byte:02x}")?;
     }
     write!(out, "\",\"model_bytes\":{},\"state_type\":\"f32\"", model.len())?;
-    write!(out, ",\"kernels\":\"{kernels}\",\"tokens\":{TIMED}")?;
+    write!(out, ",\"kernels\":\"{}\",\"tokens\":{TIMED}", teller.kernels)?;
     write!(out, ",\"us_per_token\":{}", OrNull(cost.micros))?;
     write!(out, ",\"cycles_per_token\":{}", OrNull(cost.cycles))?;
     write!(out, ",\"instructions_per_token\":{}", OrNull(cost.instructions))?;

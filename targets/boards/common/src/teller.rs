@@ -27,8 +27,17 @@ pub struct Teller<'a, E> {
     pub model: Model<'a>,
     /// An engine over it.
     pub engine: E,
+    /// The name of its kernels.
+    pub kernels: &'static str,
     /// `[vocab]`
     pub logits: &'a mut [f32],
+}
+
+/// The name of the kernels of [`Engine`](crate::Engine).
+#[cfg(target_os = "none")]
+fn kernels() -> &'static str {
+    use kinglet::kernels::Kernels;
+    kinglet_cortex_m::Best::new().map_or("none", |kernels| kernels.name())
 }
 
 #[cfg(target_os = "none")]
@@ -41,7 +50,7 @@ impl Teller<'static, crate::Engine> {
     /// See [`Error`].
     #[inline(never)]
     pub fn new() -> Result<Self, Error> {
-        Self::with(model::flashed(), |model, state, workspace| {
+        Self::with(model::flashed(), kernels(), |model, state, workspace| {
             Ok(crate::Engine::new(model, state, workspace)?)
         })
     }
@@ -50,17 +59,20 @@ impl Teller<'static, crate::Engine> {
 impl<E: Engine> Teller<'static, E> {
     /// A teller whose engine `make` makes of the model, a state and a workspace.
     ///
+    /// * `kernels`: their name
+    ///
     /// # Errors
     ///
     /// See [`Error`].
     #[inline(always)]
     pub fn with(
         bytes: &'static [u8],
+        kernels: &'static str,
         make: impl FnOnce(Model<'static>, &'static mut [f32], &'static mut [f32]) -> Result<E, Error>,
     ) -> Result<Self, Error> {
         let model = model::open(bytes)?;
         let Buffers { state, workspace, logits } = buffers::take().ok_or(Error::Buffers)?;
-        Ok(Self { model, engine: make(model, state, workspace)?, logits })
+        Ok(Self { model, engine: make(model, state, workspace)?, kernels, logits })
     }
 }
 

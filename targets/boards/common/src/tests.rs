@@ -55,7 +55,7 @@ fn teller() -> Teller<'static, Engine> {
     let model = model::open(MODEL).expect("the shipped model");
     let (state, workspace) = (vec![0.0; NEEDS.state].leak(), vec![0.0; NEEDS.workspace].leak());
     let engine = Engine::new(model, state, workspace).expect("buffers");
-    Teller { model, engine, logits: vec![0.0; NEEDS.logits].leak() }
+    Teller { model, engine, kernels: "dsp", logits: vec![0.0; NEEDS.logits].leak() }
 }
 
 #[test]
@@ -74,8 +74,11 @@ fn a_story_is_that_of_the_desktop() {
 
 #[test]
 fn a_teller_has_the_buffers_once() {
-    let with =
-        || Teller::with(MODEL, |model, state, workspace| Ok(Engine::new(model, state, workspace)?));
+    let with = || {
+        Teller::with(MODEL, "dsp", |model, state, workspace| {
+            Ok(Engine::new(model, state, workspace)?)
+        })
+    };
     let mut first = with().expect("buffers");
     assert_eq!(with().err(), Some(Error::Buffers));
     first.story::<Desk>().expect("a story");
@@ -84,7 +87,7 @@ fn a_teller_has_the_buffers_once() {
 
 #[test]
 fn a_record_is_json_with_the_digest() {
-    record::<Desk, _>(&mut teller(), "dsp").expect("a record");
+    record::<Desk, _>(&mut teller()).expect("a record");
     let line = console();
     assert_eq!(line.matches('\n').count(), 1);
     let record: serde_json::Value = serde_json::from_str(&line).expect("JSON");
@@ -93,6 +96,7 @@ fn a_record_is_json_with_the_digest() {
     assert_eq!(record["model_hash"], hash);
     assert_eq!(record["model_bytes"], MODEL.len());
     assert_eq!(record["mhz"], 12.5);
+    assert_eq!(record["kernels"], "dsp");
     // A tick before the step and one after it; the lower half wraps once.
     assert_eq!(record["us_per_token"], 1);
     assert!(record["cycles_per_token"].is_null() && record["stack"].is_null());
