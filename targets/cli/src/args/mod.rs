@@ -23,7 +23,7 @@ mod size;
 
 use clap::{Parser, Subcommand};
 
-pub(crate) use self::bench::BenchArgs;
+pub(crate) use self::bench::{BenchArgs, BoardArgs};
 #[cfg(all(feature = "chat", any(unix, windows)))]
 pub(crate) use self::chat::ChatArgs;
 pub(crate) use self::common::{
