@@ -63,7 +63,10 @@ fn what_is_not_believed_does_not_touch_the_table() {
     let table = folder.file("boards.csv");
     let hash = "669872725807d46aa0065ee85387f83ad184dd993b4b181701f951c61195917c";
     for (text, said) in [
-        (console(1).replace("5774c7a9", "5774c7a8"), "its digest is 5774c7a8, and here it is 5774c7a9"),
+        (
+            console(1).replace("5774c7a9", "5774c7a8"),
+            "its digest is 5774c7a8, and here it is 5774c7a9",
+        ),
         (console(1).replace(hash, &"0".repeat(64)), "give the board's with -m MODEL"),
         (console(1).replace("\"f32\"", "\"f16\""), "and here it is f16:2a6f0c98"),
         (console(1).replace("\"threads\":2,", ""), "missing field `threads`"),
