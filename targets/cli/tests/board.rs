@@ -1,4 +1,5 @@
 //! `kinglet bench --board`: records that are believed, and those that are not.
+#![cfg(all(feature = "boards", feature = "built-in-model"))]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! Options of `bench`.
 
+#[cfg(feature = "boards")]
 use std::path::PathBuf;
 
 use clap::Args;
@@ -62,6 +63,7 @@ pub(crate) struct BenchArgs {
     /// Tokens of the prompt computed together; what `run` takes if not given
     #[arg(long, alias = "block", value_name = "N", value_parser = measured)]
     pub(crate) batch: Option<usize>,
+    #[cfg(feature = "boards")]
     #[command(flatten)]
     pub(crate) board: Option<BoardArgs>,
     /// Prints JSON: an array with an object for each thread count
@@ -80,6 +82,7 @@ pub(crate) struct BenchArgs {
 }
 
 /// The record of a board, in the place of a measurement here.
+#[cfg(feature = "boards")]
 #[derive(Args, Clone, Debug)]
 pub(crate) struct BoardArgs {
     /// Reads the record that a board has printed, checks its digest here, and tells tokens per
@@ -149,12 +152,22 @@ mod tests {
         assert_eq!(args.shape.unwrap().1.width, 1024);
     }
 
+    #[cfg(feature = "boards")]
     #[test]
     fn bench_takes_a_board() {
         let board = bench("--board /dev/ttyACM0 --table boards.csv").unwrap().board.unwrap();
         assert_eq!(board.source.to_str(), Some("/dev/ttyACM0"));
         assert_eq!(board.table.unwrap().to_str(), Some("boards.csv"));
         assert!(bench("").unwrap().board.is_none());
+        for (line, said) in [
+            ("--board a --shape rwkv7-0.1b", "cannot be used with"),
+            ("--board a --record", "cannot be used with"),
+            ("--board a -t 2", "cannot be used with"),
+            ("--table a.csv", "--board <FILE|PORT>"),
+        ] {
+            let error = bench(line).unwrap_err();
+            assert!(error.contains(said), "{line}: {error}");
+        }
     }
 
     #[test]
@@ -183,10 +196,6 @@ mod tests {
             ("-t 2-4", "not a number from 1 to 256"),
             ("-t 1,x", "not a number from 1 to 256"),
             ("--json --csv", "cannot be used with"),
-            ("--board a --shape rwkv7-0.1b", "cannot be used with"),
-            ("--board a --record", "cannot be used with"),
-            ("--board a -t 2", "cannot be used with"),
-            ("--table a.csv", "--board <FILE|PORT>"),
             ("--json --record", "cannot be used with"),
         ] {
             let error = bench(line).unwrap_err();

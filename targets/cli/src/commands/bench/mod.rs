@@ -3,6 +3,7 @@
 //! Prefill and decode are timed in turn with readings of the memory's bandwidth, because decoding
 //! is bound by it and a shared machine's bandwidth changes from minute to minute.
 
+#[cfg(feature = "boards")]
 mod board;
 mod machine;
 mod measure;
@@ -39,6 +40,7 @@ const WARM_UP: usize = 8;
 const PASSES: usize = 3;
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
+    #[cfg(feature = "boards")]
     if let Some(board) = &args.board {
         return board::run(args, board);
     }
