@@ -147,7 +147,7 @@ fn the_numbers_are_those_of_the_model() {
     let state_bytes = |json: &serde_json::Value| json["ram"]["state_bytes"].as_u64();
     assert_eq!(state_bytes(&halved).map(|bytes| 2 * bytes), state_bytes(&fit));
     let boards = json(&[]);
-    assert_eq!(boards["boards"].as_array().expect("boards").len(), 20);
+    assert_eq!(boards["boards"].as_array().expect("boards").len(), 21);
     let counts = json(&["--board", "rp2350", "--penalties"]);
     assert_eq!(counts["ram"]["sampler_counts_bytes"], 4096);
 }

@@ -1,5 +1,8 @@
 //! Options of `bench`.
 
+#[cfg(feature = "boards")]
+use std::path::PathBuf;
+
 use clap::Args;
 use kinglet::kernels::weights::WeightType;
 
@@ -60,6 +63,9 @@ pub(crate) struct BenchArgs {
     /// Tokens of the prompt computed together; what `run` takes if not given
     #[arg(long, alias = "block", value_name = "N", value_parser = measured)]
     pub(crate) batch: Option<usize>,
+    #[cfg(feature = "boards")]
+    #[command(flatten)]
+    pub(crate) board: Option<BoardArgs>,
     /// Prints JSON: an array with an object for each thread count
     #[arg(long, group = "format")]
     pub(crate) json: bool,
@@ -73,6 +79,26 @@ pub(crate) struct BenchArgs {
     /// Prints a Markdown table
     #[arg(long, group = "format")]
     pub(crate) md: bool,
+}
+
+/// The record of a board, in the place of a measurement here.
+#[cfg(feature = "boards")]
+#[derive(Args, Clone, Debug)]
+pub(crate) struct BoardArgs {
+    /// Reads the record that a board has printed, checks its digest here, and tells tokens per
+    /// second, those per MHz, and the bytes that a token reads. A serial port is read at 115,200
+    /// baud until a record comes; `-` is standard input
+    #[arg(
+        long = "board",
+        value_name = "FILE|PORT",
+        required = false,
+        conflicts_with_all = ["shape", "threads", "kernel", "device", "state_type", "record"]
+    )]
+    pub(crate) source: PathBuf,
+    /// Adds the record to a table of boards, comma-separated values, in the place of the board's
+    /// earlier one, and prints the whole table
+    #[arg(long, value_name = "FILE", requires = "source")]
+    pub(crate) table: Option<PathBuf>,
 }
 
 #[cfg(test)]
@@ -124,6 +150,24 @@ mod tests {
         assert_eq!((args.prompt, args.tokens, args.repeats), (64, 3, 1));
         assert_eq!(args.ffn_sparsity, 0.87);
         assert_eq!(args.shape.unwrap().1.width, 1024);
+    }
+
+    #[cfg(feature = "boards")]
+    #[test]
+    fn bench_takes_a_board() {
+        let board = bench("--board /dev/ttyACM0 --table boards.csv").unwrap().board.unwrap();
+        assert_eq!(board.source.to_str(), Some("/dev/ttyACM0"));
+        assert_eq!(board.table.unwrap().to_str(), Some("boards.csv"));
+        assert!(bench("").unwrap().board.is_none());
+        for (line, said) in [
+            ("--board a --shape rwkv7-0.1b", "cannot be used with"),
+            ("--board a --record", "cannot be used with"),
+            ("--board a -t 2", "cannot be used with"),
+            ("--table a.csv", "--board <FILE|PORT>"),
+        ] {
+            let error = bench(line).unwrap_err();
+            assert!(error.contains(said), "{line}: {error}");
+        }
     }
 
     #[test]

@@ -26,6 +26,8 @@ mod size;
 use clap::{Parser, Subcommand};
 
 pub(crate) use self::bench::BenchArgs;
+#[cfg(feature = "boards")]
+pub(crate) use self::bench::BoardArgs;
 #[cfg(all(feature = "chat", any(unix, windows)))]
 pub(crate) use self::chat::ChatArgs;
 pub(crate) use self::common::{

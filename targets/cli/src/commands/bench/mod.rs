@@ -3,6 +3,8 @@
 //! Prefill and decode are timed in turn with readings of the memory's bandwidth, because decoding
 //! is bound by it and a shared machine's bandwidth changes from minute to minute.
 
+#[cfg(feature = "boards")]
+mod board;
 mod machine;
 mod measure;
 mod print;
@@ -38,6 +40,10 @@ const WARM_UP: usize = 8;
 const PASSES: usize = 3;
 
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
+    #[cfg(feature = "boards")]
+    if let Some(board) = &args.board {
+        return board::run(args, board);
+    }
     let Some((name, shape)) = args.shape else {
         let opened = LoadedModel::resident(&args.model.chosen(), &args.residence)?;
         return measure(args, opened.name(), opened.model()?, false);

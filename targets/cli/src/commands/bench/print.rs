@@ -36,16 +36,22 @@ fn summary(results: &[Measured<'_>]) -> Option<String> {
 
 pub(super) fn print_table(results: &[Measured<'_>]) -> io::Result<()> {
     let rows: Vec<_> = results.iter().map(Measured::cells).collect();
-    let widths: [usize; COLUMNS.len()] = std::array::from_fn(|i| {
-        rows.iter().map(|row| row[i].len()).fold(COLUMNS[i].len(), usize::max)
+    outln!("{}", summary(results).unwrap_or_default())?;
+    table(&COLUMNS, &rows)
+}
+
+/// Prints rows under their headings, in columns.
+pub(super) fn table<const N: usize>(headings: &[&str; N], rows: &[[String; N]]) -> io::Result<()> {
+    let width = |cell: &str| cell.chars().count();
+    let widths: [usize; N] = std::array::from_fn(|i| {
+        rows.iter().map(|row| width(&row[i])).fold(width(headings[i]), usize::max)
     });
     let line = |cells: &[String]| {
         let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:>width$}"));
         padded.collect::<Vec<_>>().join("  ")
     };
-    outln!("{}", summary(results).unwrap_or_default())?;
-    outln!("{}", line(&COLUMNS.map(str::to_owned)))?;
-    for row in &rows {
+    outln!("{}", line(&headings.map(str::to_owned)))?;
+    for row in rows {
         outln!("{}", line(row))?;
     }
     Ok(())
@@ -53,10 +59,19 @@ pub(super) fn print_table(results: &[Measured<'_>]) -> io::Result<()> {
 
 pub(super) fn print_markdown(results: &[Measured<'_>]) -> io::Result<()> {
     outln!("{}\n", summary(results).unwrap_or_default())?;
-    outln!("| {} |", COLUMNS.join(" | "))?;
-    outln!("|{}", "---:|".repeat(COLUMNS.len()))?;
-    for result in results {
-        outln!("| {} |", result.cells().join(" | "))?;
+    let rows: Vec<_> = results.iter().map(Measured::cells).collect();
+    markdown(&COLUMNS, &rows)
+}
+
+/// Prints rows under their headings, in Markdown.
+pub(super) fn markdown<const N: usize>(
+    headings: &[&str; N],
+    rows: &[[String; N]],
+) -> io::Result<()> {
+    outln!("| {} |", headings.join(" | "))?;
+    outln!("|{}", "---:|".repeat(N))?;
+    for row in rows {
+        outln!("| {} |", row.join(" | "))?;
     }
     Ok(())
 }

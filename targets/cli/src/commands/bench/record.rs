@@ -25,7 +25,7 @@ use crate::support::stdout::outln;
 use crate::support::tokens::token;
 
 /// Tokens of the digest, as in `kinglet digest`.
-const DIGEST_TOKENS: usize = 64;
+pub(super) const DIGEST_TOKENS: usize = 64;
 
 /// How long it takes until a text begins, the model's file cached by the system.
 #[derive(Clone, Copy, Debug)]

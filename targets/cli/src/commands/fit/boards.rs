@@ -123,6 +123,16 @@ pub(crate) const BOARDS: &[Board] = &[
         memory: None,
     },
     Board {
+        id: "esp32-c6",
+        name: "ESP32-C6 with 4 MB of flash",
+        flash: Some(4 * M),
+        ram: &[bank("HP SRAM", 512 * K)],
+        source: "ESP32-C6 Datasheet (HP SRAM); ESP32-C6-WROOM-1 Datasheet (flash)",
+        note: "RV32IMAC: no FPU",
+        aliases: &["esp32c6", "xiao-esp32c6"],
+        memory: None,
+    },
+    Board {
         id: "rp2350",
         name: "Raspberry Pi Pico 2 (RP2350)",
         flash: Some(4 * M),

@@ -1,0 +1,14 @@
+//! Writes the board's record, for `kinglet bench --board`.
+#![no_std]
+#![no_main]
+
+use kinglet_boards::{Teller, record, run};
+use kinglet_esp32_c6::Esp32C6;
+
+esp_bootloader_esp_idf::esp_app_desc!();
+
+#[esp_hal::main]
+fn main() -> ! {
+    let _parts = kinglet_esp32_c6::init();
+    run::<Esp32C6, _>(Teller::new(), record::<Esp32C6, _>)
+}

@@ -1,0 +1,12 @@
+//! Writes the board's record, for `kinglet bench --board`.
+#![no_std]
+#![no_main]
+
+use kinglet_boards::{Teller, record, run};
+use kinglet_nrf52840_dk::Dk;
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    let _parts = kinglet_nrf52840_dk::init();
+    run::<Dk, _>(Teller::new(), record::<Dk, _>)
+}
