@@ -124,7 +124,7 @@ def build(archive):
     folder = BUILD / name
     run(cargo, "build", "--release", "--locked", "--quiet", "--manifest-path",
         STATIC / "Cargo.toml", "--target", target, "--target-dir", folder, *options,
-        env=environment)
+        env=environment, stderr=subprocess.STDOUT)
     return folder / target / "release/libkinglet.a"
 
 
@@ -170,7 +170,7 @@ def notices():
                  "--target", "all", "--all-features", "-f", "{p}", "--manifest-path",
                  STATIC / "Cargo.toml")
     names = {tuple(line.split()[:2]) for line in linked.splitlines() if line}
-    text = ["Kinglet's archives contain parts of the following, in compiled form.\n"]
+    parts = ["Kinglet's archives contain parts of the following, in compiled form.\n"]
     for package in sorted(metadata["packages"], key=lambda p: (p["name"], p["version"])):
         # Kinglet's own crates have no source: they are in this repository.
         if package["source"] is None or (package["name"], "v" + package["version"]) not in names:
@@ -179,20 +179,20 @@ def notices():
         files = sorted(file for file in folder.iterdir()
                        if re.match(r"(licen[cs]e|copying|copyright|notice)", file.name, re.I)
                        and file.is_file())
-        # Where there is a choice, the shorter text, and what it does not repeat.
+        # Where there is a choice, the shorter text; Apache's is beside this file.
         if any("MIT" in file.name.upper() for file in files):
             files = [file for file in files if "APACHE" not in file.name.upper()]
-        text.append(f"{package['name']} {package['version']}: {package['license']}")
-        text.append(f"{package['repository'] or ''}\n")
-        text += [f"{file.read_text(errors='replace').strip()}\n" for file in files]
         if not files:
-            text.append("(The licence's text is not in the crate; see its repository.)\n")
+            raise Failure(f"{package['name']}: no licence in the crate")
+        parts.append(f"{package['name']} {package['version']}: {package['license']}\n"
+                     f"{package['repository'] or ''}\n\n"
+                     + "\n".join(f"{file.read_text().strip()}\n" for file in files))
     compiler = run("rustc", "--version").split()[1]
-    text.append(f"core and compiler_builtins of Rust {compiler}: MIT OR Apache-2.0; parts of\n"
-                "compiler_builtins are ports of LLVM's compiler-rt, Apache-2.0 WITH LLVM-exception,\n"
-                "and of musl's libm, MIT.\nhttps://github.com/rust-lang/rust\n")
-    rule = "\n" + "-" * 78 + "\n\n"
-    return rule.join("\n".join(text).split("\n\n\n"))
+    parts.append(f"core and compiler_builtins of Rust {compiler}: MIT OR Apache-2.0, taken under "
+                 "Apache-2.0, whose text\nis in LICENSE-APACHE. Parts of compiler_builtins are ports of "
+                 "LLVM's compiler-rt, Apache-2.0 WITH\nLLVM-exception, and of musl's libm, whose "
+                 "licence is that of libm above.\nhttps://github.com/rust-lang/rust\n")
+    return f"\n{'-' * 78}\n\n".join(parts)
 
 
 class Package:
