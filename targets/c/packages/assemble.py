@@ -52,6 +52,9 @@ TOOLS = {
 }
 # How the linker is told of a target that is not its first.
 EMULATION = {"riscv32": ["-m", "elf32lriscv"]}
+# What an archive may want from the C library of Linux; elsewhere it wants nothing.
+WANTED_ON_LINUX = {"memcpy", "memmove", "memset", "memcmp", "bcmp", "getauxval", "fmaxf",
+                   "_GLOBAL_OFFSET_TABLE_"}
 LICENCES = ["LICENSE-MIT", "LICENSE-APACHE"]
 TABLE = re.compile(r"(<!-- archives -->\n).*?(<!-- /archives -->\n)", re.S)
 
@@ -109,8 +112,10 @@ def toolchain(target):
         return "cargo", [], {}
     if not pathlib.Path("/usr/bin/cargo").exists():
         raise Failure(f"no standard library for {target}: neither rustup nor Debian's rust-web-src")
-    return "/usr/bin/cargo", ["-Zbuild-std=core"], {"RUSTC": "/usr/bin/rustc",
-                                                    "RUSTC_BOOTSTRAP": "1"}
+    options = ["-Zbuild-std=core"]
+    if "-none-" in target:  # rustup's have memcpy and its like there
+        options.append("-Zbuild-std-features=compiler-builtins-mem")
+    return "/usr/bin/cargo", options, {"RUSTC": "/usr/bin/rustc", "RUSTC_BOOTSTRAP": "1"}
 
 
 def build(archive):
@@ -146,8 +151,14 @@ def reduce(archive, built, to):
         roots.write_text("".join(f"{name}\n" for name in public))
         run(tool(archive, "ld"), *EMULATION.get(family(archive), []), "-r", "--gc-sections",
             *(word for name in public for word in ("-u", name)), bare, "-o", whole)
-        run(*objcopy, f"--keep-global-symbols={roots}", "--strip-unneeded",
-            "-R", ".llvmbc", "-R", ".llvmcmd", "-R", ".comment", whole, kinglet)
+        # Nothing unwinds; and GNU's linker takes the tables of RISC-V for damaged.
+        unwinding = ["-R", ".eh_frame"] if family(archive) == "riscv32" else []
+        run(*objcopy, f"--keep-global-symbols={roots}", "--strip-unneeded", "-R", ".llvmbc",
+            "-R", ".llvmcmd", "-R", ".comment", *unwinding, whole, kinglet)
+        wanted = {line.split()[-1] for line in run(tool(archive, "nm"), "-u", kinglet).splitlines()}
+        allowed = {"kinglet_panic"} | (WANTED_ON_LINUX if archive["system"] == "Linux" else set())
+        if wanted - allowed:
+            raise Failure(f"{archive['name']}: wants {', '.join(sorted(wanted - allowed))}")
         to.unlink(missing_ok=True)
         run(tool(archive, "ar"), "rcsD", to, kinglet)
     check_paths(to)
