@@ -149,6 +149,8 @@ pub struct QuantizedMut<'a> {
     scales: &'a mut [f32],
 }
 
+// What the forward pass calls is inlined into the crate that instantiates it: without LTO a call
+// would return the batch through the caller's stack.
 impl<'a> QuantizedMut<'a> {
     /// A batch over buffers of exactly `[token][padded]`, `[token][padded/32]`
     /// and `[token]` elements.
@@ -164,18 +166,33 @@ impl<'a> QuantizedMut<'a> {
     }
 
     /// Number of inputs, without padding.
+    #[inline]
     pub(crate) fn inputs(&self) -> usize {
         self.inputs
     }
 
     /// The same batch under a shorter borrow, to be split and written.
+    #[inline]
     pub(crate) fn reborrow(&mut self) -> QuantizedMut<'_> {
         QuantizedMut { inputs: self.inputs, q: self.q, sums: self.sums, scales: self.scales }
     }
 
     /// The batch for reading.
+    #[inline]
     pub(crate) fn view(&self) -> Quantized<'_> {
         Quantized { inputs: self.inputs, q: self.q, sums: self.sums, scales: self.scales }
+    }
+
+    /// Token `i`.
+    #[inline(always)]
+    pub(crate) fn token(&mut self, i: usize) -> TokenMut<'_> {
+        let padded = padded_inputs(self.inputs);
+        let groups = padded / INPUT_PAD;
+        TokenMut {
+            q: &mut self.q[i * padded..][..padded],
+            sums: &mut self.sums[i * groups..][..groups],
+            scale: &mut self.scales[i],
+        }
     }
 
     /// Its tokens.

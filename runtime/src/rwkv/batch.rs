@@ -172,21 +172,19 @@ impl<K: Kernels> Batch<'_, K> {
     ) {
         let width = self.shape.width;
         let shifted = shifted.each_mut().map(QuantizedMut::reborrow);
-        // Not `for_each_token`: an array of N quantized tokens would be moved for each token.
+        // Not `for_each_token`: an array of N quantized tokens would be moved for each token, and one
+        // of N iterators would lie on the stack.
         self.kernels.for_parts(
             (0..self.len(), ChunksOf::new(scratch, width), shifted),
             region(Phase::TokenShift, N * cost::TOKEN_SHIFT, normed.len()),
             #[inline(always)]
-            |(tokens, scratch, shifted)| {
-                let mut shifted = shifted.map(QuantizedMut::tokens);
-                for (token, scratch) in tokens.zip(scratch.iter()) {
+            |(tokens, scratch, mut shifted)| {
+                for (i, (token, scratch)) in tokens.zip(scratch.iter()).enumerate() {
                     let n = &normed[token * width..][..width];
                     let p = self.shift_input(token, normed, state);
                     for (c, shifted) in shifted.iter_mut().enumerate() {
                         p.lerp(n, share(token, c), &lerp, scratch);
-                        if let Some(shifted) = shifted.next() {
-                            shifted.quantize(scratch, |q| self.kernels.pack(q));
-                        }
+                        shifted.token(i).quantize(scratch, |q| self.kernels.pack(q));
                     }
                 }
             },

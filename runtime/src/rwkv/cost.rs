@@ -50,6 +50,7 @@ pub(crate) const fn wkv7(head_size: usize) -> usize {
 }
 
 /// The region of a loop over `elements` of `cost` operations each.
+#[inline]
 pub(crate) const fn region(phase: Phase, cost: usize, elements: usize) -> Region {
     Region { phase, operations: cost * elements }
 }

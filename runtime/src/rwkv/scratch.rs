@@ -21,6 +21,7 @@ use crate::kernels::matrix::{INPUT_PAD, padded_inputs};
 const ALIGN_ELEMENTS: usize = 16;
 
 /// Elements that [`ScratchArena::floats`] takes for `len` floats.
+#[inline]
 pub(crate) const fn floats_len(len: usize) -> usize {
     len.next_multiple_of(ALIGN_ELEMENTS)
 }
@@ -42,12 +43,16 @@ pub(crate) struct ScratchArena<'a> {
     rest: &'a mut [f32],
 }
 
+// Inlined where a forward pass is instantiated, which is another crate: without LTO a call would
+// return each buffer through the caller's stack.
 impl<'a> ScratchArena<'a> {
+    #[inline]
     pub(crate) fn new(workspace: &'a mut [f32]) -> Self {
         Self { rest: workspace }
     }
 
     /// The next `len` floats, with whatever was in them.
+    #[inline]
     pub(crate) fn floats(&mut self, len: usize) -> &'a mut [f32] {
         let (taken, rest) = core::mem::take(&mut self.rest).split_at_mut(floats_len(len));
         self.rest = rest;
@@ -63,6 +68,7 @@ impl<'a> ScratchArena<'a> {
     }
 
     /// All that is left.
+    #[inline]
     pub(crate) fn rest(self) -> &'a mut [f32] {
         self.rest
     }
@@ -126,7 +132,7 @@ macro_rules! scratch {
         $arena.$kind($($dimension),+)
     };
     (@carve $arena:ident $kind:ident($($dimension:expr),+) [$count:expr]) => {
-        [(); $count].map(|()| $arena.$kind($($dimension),+))
+        core::array::from_fn::<_, { $count }, _>(|_| $arena.$kind($($dimension),+))
     };
 }
 pub(crate) use scratch;
