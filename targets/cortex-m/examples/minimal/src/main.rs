@@ -16,7 +16,7 @@ use kinglet_cortex_m::Engine;
 use semihosting::{print, println};
 use static_cell::{ConstStaticCell, StaticCell};
 
-static MODEL: &[u8] = kinglet::include_model!("../../../../../models/stories/stories.kinglet");
+static MODEL: &[u8] = kinglet::include_model!(env!("KINGLET_MODEL"));
 const HEADER: Header = match Header::parse(MODEL) {
     Ok(header) => header,
     Err(_) => panic!("no model, or one that `kinglet`'s features leave out"),
