@@ -26,7 +26,7 @@
 //! |-------:|------|-------|
 //! |  0 | u8 × 4 | `kgrm` |
 //! |  4 | u8  | layout version, 0; others are refused |
-//! |  5 | u8  | `W`, bytes of a target: 1 or 2 |
+//! |  5 | u8  | `W`, bytes of a target and of a shortest text's length: 1 or 2 |
 //! |  6 | u8  | the largest class of bytes, at least 1 |
 //! |  7 | u8  | most frames on the stack, at most 32; 0 if and only if `A` is 0 |
 //! |  8 | u16 | `S`, states, at least 1 |
@@ -42,7 +42,7 @@
 //! |------:|-------|
 //! | 256 | u8 per byte: its class; 0 for a byte that is in no text |
 //! | `2 S` | u16 per state: its base, the cell of class 0 |
-//! | `2 S` | u16 per state: bytes of the shortest text from here to the end of its automaton; 0 if it may end here |
+//! | `W S` | per state: bytes of the shortest text from here to the end of its automaton; 0 if it may end here |
 //! | `S` | u8 per state: frames that this text puts on the stack; absent if `A` is 0 |
 //! | `4 A` | per call two u16: the state at which it begins, the state at which it goes on afterwards |
 //! | `(1 + W) K` | cells: u8 label, then the target |

@@ -31,14 +31,14 @@ pub struct Grammar<'a> {
     /// `[state]`: the cell of class 0.
     bases: &'a [[u8; 2]],
     /// `[state]`: bytes of the shortest text to the end of its automaton.
-    shortest: &'a [[u8; 2]],
+    shortest: &'a [u8],
     /// `[state]`: frames that this text puts on the stack; empty without calls.
     frames: &'a [u8],
     /// `[call]`: begin, return.
     calls: &'a [[u8; 4]],
     /// Label and target each.
     cells: &'a [u8],
-    /// Bytes of a target.
+    /// Bytes of a target and of a shortest text's length.
     width: u8,
     largest_class: u8,
     depth: u8,
@@ -120,7 +120,8 @@ impl<'a> Grammar<'a> {
             return Err(GrammarError::Field { offset: 20 });
         }
         let framed = if calls == 0 { 0 } else { states };
-        let expected = HEADER_LEN + 256 + 4 * states + framed + 4 * calls + (1 + width) * cells;
+        let expected =
+            HEADER_LEN + 256 + (2 + width) * states + framed + 4 * calls + (1 + width) * cells;
         if table.len() != expected {
             return Err(GrammarError::Length { found: table.len(), expected });
         }
@@ -129,13 +130,13 @@ impl<'a> Grammar<'a> {
             return Err(GrammarError::Length { found: table.len(), expected });
         };
         let (bases, tables) = tables.split_at(2 * states);
-        let (shortest, tables) = tables.split_at(2 * states);
+        let (shortest, tables) = tables.split_at(width * states);
         let (frames, tables) = tables.split_at(framed);
         let (call_table, cells) = tables.split_at(4 * calls);
         Ok(Self {
             classes,
             bases: bases.as_chunks().0,
-            shortest: shortest.as_chunks().0,
+            shortest,
             frames,
             calls: call_table.as_chunks().0,
             cells,
@@ -275,7 +276,9 @@ impl<'a> Grammar<'a> {
     /// Bytes of the shortest text from a state to the end of its automaton.
     #[inline]
     pub(super) const fn shortest_from(&self, state: u16) -> u32 {
-        u16::from_le_bytes(self.shortest[state as usize]) as u32
+        let at = state as usize * self.width as usize;
+        let high = if self.width > 1 { self.shortest[at + 1] } else { 0 };
+        u16::from_le_bytes([self.shortest[at], high]) as u32
     }
 
     /// Frames that this text puts on the stack.

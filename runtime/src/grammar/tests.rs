@@ -44,7 +44,9 @@ impl Builder {
         table.extend([0; 8]);
         table.extend((0..=255).map(class));
         table.extend((0..states).flat_map(|state| (state * stride).to_le_bytes()));
-        table.extend(self.ends.iter().flat_map(|(bytes, _)| bytes.to_le_bytes()));
+        for (bytes, _) in &self.ends {
+            table.extend(&bytes.to_le_bytes()[..usize::from(width)]);
+        }
         if !self.calls.is_empty() {
             table.extend(self.ends.iter().map(|(_, frames)| frames));
         }

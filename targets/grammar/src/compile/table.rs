@@ -24,25 +24,26 @@ pub(super) fn encode(dfa: &Dfa, start: StateId, depth: usize) -> Result<Vec<u8>,
     let depth = frames(dfa, start, &costs, depth)?;
     let rows = Rows::new(dfa);
     limit("cells", rows.cells.len(), MOST)?;
-    let width = if states + dfa.calls.len() <= 255 { 1 } else { 2 };
+    let longest = costs.states.iter().flatten().map(|cost| cost.0).max().unwrap_or_default();
+    let width = if states + dfa.calls.len() <= 255 && longest <= 255 { 1 } else { 2 };
 
     let mut table = Vec::new();
     table.extend_from_slice(b"kgrm");
     table.extend_from_slice(&[0, width, largest_class, depth as u8]);
-    put(&mut table, states);
-    put(&mut table, dfa.calls.len());
-    put(&mut table, rows.cells.len());
-    put(&mut table, start);
+    put(&mut table, 2, states);
+    put(&mut table, 2, dfa.calls.len());
+    put(&mut table, 2, rows.cells.len());
+    put(&mut table, 2, start);
     table.extend_from_slice(&[0; 8]);
     for class in dfa.class_of {
         table.push(class.wrapping_add(1) as u8);
     }
     for &base in &rows.bases {
-        put(&mut table, base);
+        put(&mut table, 2, base);
     }
     for cost in &costs.states {
         let bytes = cost.map_or(0, |cost| cost.0) as usize;
-        put(&mut table, limit("bytes for the shortest text", bytes, MOST)?);
+        put(&mut table, width, limit("bytes for the shortest text", bytes, MOST)?);
     }
     if !dfa.calls.is_empty() {
         for cost in &costs.states {
@@ -51,15 +52,12 @@ pub(super) fn encode(dfa: &Dfa, start: StateId, depth: usize) -> Result<Vec<u8>,
         }
     }
     for &(begin, after) in &dfa.calls {
-        put(&mut table, begin);
-        put(&mut table, after);
+        put(&mut table, 2, begin);
+        put(&mut table, 2, after);
     }
     for &(label, target) in &rows.cells {
         table.push(label);
-        match width {
-            1 => table.push(target as u8),
-            _ => put(&mut table, target),
-        }
+        put(&mut table, width, target);
     }
     let checksum = Crc32::new().update(&table).finish();
     table[16..20].copy_from_slice(&checksum.to_le_bytes());
@@ -84,9 +82,9 @@ fn limit(what: &'static str, found: usize, limit: usize) -> Result<usize, Compil
     if found > limit { Err(CompileError::Size { what, found, limit }) } else { Ok(found) }
 }
 
-/// A number that was found to be below 65,536.
-fn put(table: &mut Vec<u8>, number: usize) {
-    table.extend_from_slice(&(number as u16).to_le_bytes());
+/// A number that was found to be below 65,536, or 256 where one byte is enough.
+fn put(table: &mut Vec<u8>, width: u8, number: usize) {
+    table.extend_from_slice(&(number as u16).to_le_bytes()[..usize::from(width)]);
 }
 
 /// The most frames that there can be, if no automaton calls itself.
