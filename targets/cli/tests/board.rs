@@ -38,7 +38,7 @@ fn a_record_goes_into_the_table_once() {
 
     let record = folder.write("console.txt", console(10_000));
     succeed(&["bench", "--board", &record, "--table", &table]);
-    let other = folder.write("other.txt", console(10_000).replace("rp2350", "mine, \"red\""));
+    let other = folder.write("other.txt", console(10_000).replace("rp2350", "mine, \\\"red\\\""));
     let told = succeed(&["bench", "--board", &other, "--table", &table, "--csv"]);
     assert_eq!(told, fs::read_to_string(&table).expect("a table"));
     let lines: Vec<_> = told.lines().collect();
