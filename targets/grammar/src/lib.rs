@@ -6,6 +6,7 @@ mod error;
 pub mod gbnf;
 pub mod regex;
 pub mod rules;
+pub mod schema;
 
 pub use compile::compile;
 pub use error::{CompileError, Conflict, ConflictKind, Error};

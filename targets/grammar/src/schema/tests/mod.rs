@@ -1,0 +1,6 @@
+//! What is written for schemas, by hand.
+
+mod errors;
+mod keywords;
+mod matcher;
+mod numbers;
