@@ -12,6 +12,9 @@ pub enum Error {
     /// It is no GBNF that can be compiled.
     #[error(transparent)]
     Gbnf(#[from] crate::gbnf::GbnfError),
+    /// It is no JSON Schema that can be compiled.
+    #[error(transparent)]
+    Schema(#[from] crate::schema::SchemaError),
     /// Its rules cannot be compiled.
     #[error(transparent)]
     Compile(#[from] CompileError),

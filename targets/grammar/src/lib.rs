@@ -54,6 +54,37 @@ pub fn from_gbnf(text: &str, options: &Options) -> Result<Vec<u8>, Error> {
     Ok(compile(&gbnf::rules(text)?, options)?)
 }
 
+/// Compiles a JSON Schema to a table.
+///
+/// # Errors
+///
+/// As [`schema::rules`] and [`compile`].
+///
+/// # Examples
+///
+/// ```
+/// use kinglet::grammar::Grammar;
+///
+/// let schema = r#"{
+///     "type": "object",
+///     "properties": {"led": {"enum": ["on", "off"]}},
+///     "required": ["led"]
+/// }"#;
+/// let table =
+///     kinglet_grammar::from_json_schema(schema, &Default::default(), &Default::default())?;
+/// let grammar = Grammar::open(&table)?;
+/// let mut position = grammar.start();
+/// assert!(br#"{"led":"off"}"#.iter().all(|&byte| position.advance(&grammar, byte)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn from_json_schema(
+    text: &str,
+    written: &schema::Options,
+    options: &Options,
+) -> Result<Vec<u8>, Error> {
+    Ok(compile(&schema::rules(text, written)?, options)?)
+}
+
 /// How rules are compiled.
 ///
 /// # Examples
