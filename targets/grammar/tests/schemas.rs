@@ -44,7 +44,6 @@ fn sizes() {
         ("LED and servo", LED_SERVO, 1023),
     ] {
         let len = table(schema).len();
-        println!("{name}: {len}");
         assert!(len <= most, "{name} has {len} bytes, at most {most} are expected");
     }
 }
