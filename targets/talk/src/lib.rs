@@ -5,6 +5,7 @@
 mod branch;
 mod error;
 pub mod saved;
+pub mod schedule;
 mod session;
 pub mod template;
 
