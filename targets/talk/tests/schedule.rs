@@ -56,8 +56,14 @@ fn sampler(seed: u64) -> Sampler {
 fn request<'a>(prompt: &[u32], seed: u64, most: usize) -> (Request<'a>, Rc<RefCell<Seen>>) {
     let seen = Rc::default();
     let draw = Box::new(Writer { sampler: sampler(seed), most, seen: Rc::clone(&seen) });
-    let request =
-        Request { start: None, prompt: prompt.to_vec(), borders: vec![], keep: false, draw };
+    let request = Request {
+        start: None,
+        prompt: prompt.to_vec(),
+        borders: vec![],
+        shared: true,
+        keep: false,
+        draw,
+    };
     (request, seen)
 }
 
@@ -142,6 +148,7 @@ fn random_schedule(seed: u64, counts: &mut Counts) {
                 let (mut request, seen) = request(&prompt, seed, most);
                 request.borders = vec![below(12), below(12)];
                 request.keep = below(2) == 0;
+                request.shared = below(4) > 0;
                 let mut history = prompt;
                 if let Some((&from, snapshot)) = forks.iter().next()
                     && below(2) == 0
@@ -254,6 +261,25 @@ fn a_prompt_read_before_is_not_read_again() {
     assert_eq!(scheduler.cache().stats().tokens, prompt.len() as u64);
     let mut single = Machine::new(1);
     assert_eq!(last.unwrap().0, alone(&mut single.engine(), &prompt, 9, 5));
+}
+
+#[test]
+fn what_is_not_shared_leaves_nothing_behind() {
+    let mut machine = Machine::new(SEQUENCES);
+    let mut engine = machine.engine();
+    let mut scheduler = Scheduler::new(&mut engine, ScheduleOptions::default());
+    let prompt: Vec<u32> = (1..50).collect();
+    for shared in [false, true, false] {
+        let (mut request, seen) = request(&prompt, 9, 5);
+        request.shared = shared;
+        request.borders = vec![20];
+        scheduler.submit(request).unwrap();
+        while !scheduler.is_idle() {
+            scheduler.pass().unwrap();
+        }
+        assert_eq!(seen.borrow().end.as_ref().unwrap().cached, 0);
+    }
+    assert_eq!(scheduler.cache().stats().hits, 0);
 }
 
 #[test]

@@ -30,6 +30,11 @@ pub trait Draw {
         true
     }
 
+    /// The text has got a place, and `cached` tokens of its prompt need not be read.
+    fn begin(&mut self, cached: usize) {
+        let _ = cached;
+    }
+
     /// Draws the token that the text goes on with from `logits`, `[vocab]`, which may be
     /// overwritten. `None` ends the text.
     fn draw(&mut self, logits: &mut [f32]) -> Option<u32>;
@@ -56,6 +61,9 @@ pub struct Request<'a> {
     /// Lengths of the prompt's beginnings at which a state is worth keeping, such as the borders of
     /// turns.
     pub borders: Vec<usize>,
+    /// Whether states of other prompts are used for it, and its own are kept for others. It changes
+    /// the time alone.
+    pub shared: bool,
     /// Whether [`End::snapshot`] is wanted.
     pub keep: bool,
     /// What writes it.
@@ -122,6 +130,19 @@ pub struct Pass {
     pub read: usize,
     /// Texts that went on by a token that they had drawn.
     pub written: usize,
+}
+
+/// How far a text is that has a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotStatus {
+    /// Tokens of its prompt.
+    pub prompt: usize,
+    /// Tokens that did not have to be read.
+    pub cached: usize,
+    /// Tokens of the prompt that its state has taken in.
+    pub read: usize,
+    /// Tokens drawn.
+    pub drawn: usize,
 }
 
 /// Why a request was not taken; it comes back.
@@ -239,6 +260,18 @@ impl<'a> Scheduler<'a> {
         strange.map(|&found| RefusedReason::Token { found, vocab })
     }
 
+    /// The places, `[sequence]`, and how far the texts are that have them.
+    pub fn slots(&self) -> impl Iterator<Item = Option<SlotStatus>> {
+        self.slots.iter().map(|slot| {
+            slot.as_ref().map(|slot| SlotStatus {
+                prompt: slot.prompt,
+                cached: slot.cached,
+                read: slot.read.min(slot.prompt),
+                drawn: slot.tokens.len() - slot.prompt,
+            })
+        })
+    }
+
     /// Texts that have a place.
     #[must_use]
     pub fn running(&self) -> usize {
@@ -307,8 +340,7 @@ impl<'a> Scheduler<'a> {
             row += usize::from(has_logits);
             self.keep(sequence, has_logits.then_some(start));
             if has_logits {
-                let logits = self.logits[start..start + vocab].to_vec();
-                self.draw(sequence, logits);
+                self.draw(sequence, start);
             }
         }
         Ok(pass)
@@ -339,11 +371,13 @@ impl<'a> Scheduler<'a> {
             {
                 let found = match &request.start {
                     Some(start) => Some((0, start.clone())),
-                    None => self.cache.find(&request.prompt),
+                    None if request.shared => self.cache.find(&request.prompt),
+                    None => None,
                 };
                 let cached = found.as_ref().map_or(0, |(len, _)| *len);
                 let from = found.map(|(_, snapshot)| snapshot);
-                let slot = Slot::new(request, cached);
+                let mut slot = Slot::new(request, cached);
+                slot.draw.begin(cached);
                 let is_ready = slot.is_ready();
                 self.slots[sequence] = Some(slot);
                 let set = match &from {
@@ -353,7 +387,10 @@ impl<'a> Scheduler<'a> {
                 let logits = from.and_then(|snapshot| snapshot.logits);
                 match (set, logits) {
                     (Err(error), _) => self.end(sequence, Reason::Failed(error.into())),
-                    (Ok(()), Some(logits)) if is_ready => self.draw(sequence, logits.to_vec()),
+                    (Ok(()), Some(logits)) if is_ready => {
+                        self.logits[..logits.len()].copy_from_slice(&logits);
+                        self.draw(sequence, 0);
+                    }
                     (Ok(()), _) => {}
                 }
             }
@@ -418,12 +455,13 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    /// Lets a text draw from logits that are its own.
-    fn draw(&mut self, sequence: usize, mut logits: Vec<f32>) {
+    /// Lets a text draw from its logits, which start at `start`.
+    fn draw(&mut self, sequence: usize, start: usize) {
         let Some(slot) = &mut self.slots[sequence] else { return };
-        let known = slot.keep.then(|| Arc::from(&logits[..]));
-        let vocab = logits.len();
-        match slot.draw.draw(&mut logits) {
+        let vocab = self.engine.shape().vocab;
+        let logits = &mut self.logits[start..start + vocab];
+        let known = slot.keep.then(|| Arc::from(&*logits));
+        match slot.draw.draw(logits) {
             Some(token) if (token as usize) < vocab => slot.tokens.push(token),
             Some(found) => {
                 let error = StepError::Token { found, vocab };
@@ -462,14 +500,14 @@ impl<'a> Scheduler<'a> {
                 None => self.engine.reset(sequence),
             };
             slot.read += share;
-            let mut logits = vec![0.0; vocab];
             let tokens = &slot.tokens[..slot.read];
+            let logits = &mut self.logits[..vocab];
             let outcome = set.map_err(TalkError::from).and_then(|()| {
-                self.engine.prefill(sequence, tokens, &mut logits).map_err(TalkError::from)
+                self.engine.prefill(sequence, tokens, logits).map_err(TalkError::from)
             });
             match outcome {
                 Err(error) => self.end(sequence, Reason::Failed(error)),
-                Ok(()) if slot.is_ready() => self.draw(sequence, logits),
+                Ok(()) if slot.is_ready() => self.draw(sequence, 0),
                 Ok(()) => {}
             }
         }

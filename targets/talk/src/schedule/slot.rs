@@ -16,6 +16,8 @@ pub(super) struct Slot<'a> {
     /// How many of them did not have to be read.
     pub(super) cached: usize,
     borders: Vec<usize>,
+    /// Whether its states are kept for other prompts.
+    shared: bool,
     pub(super) keep: bool,
     /// Those after the last token of a text that has ended.
     pub(super) logits: Option<Arc<[f32]>>,
@@ -25,9 +27,11 @@ pub(super) struct Slot<'a> {
 impl<'a> Slot<'a> {
     /// A text whose state has taken in the first `cached` tokens.
     pub(super) fn new(request: Request<'a>, cached: usize) -> Self {
-        let Request { start, prompt: tokens, borders, keep, draw } = request;
+        let Request { start, prompt: tokens, borders, shared, keep, draw } = request;
+        // The tokens do not tell a text with a start of its own from another.
+        let shared = shared && start.is_none();
         let (prompt, read, logits) = (tokens.len(), cached, None);
-        Self { start, tokens, prompt, read, cached, borders, keep, logits, draw }
+        Self { start, tokens, prompt, read, cached, borders, shared, keep, logits, draw }
     }
 
     /// Whether the state has taken in all tokens, and the next can be drawn.
@@ -41,19 +45,18 @@ impl<'a> Slot<'a> {
     }
 
     /// Whether the state is worth keeping: at the prompt's end, at its borders, and every so many
-    /// tokens. What begins with a state of its own is not kept, because its tokens do not tell it
-    /// from another.
+    /// tokens.
     pub(super) fn is_at_border(&self, every: usize) -> bool {
         let is_border = self.read == self.prompt
             || self.borders.contains(&self.read)
             || self.read.is_multiple_of(every.max(1));
-        self.start.is_none() && self.read <= self.prompt && is_border
+        self.shared && self.read <= self.prompt && is_border
     }
 
     /// How many tokens of the prompt may be read before the next border: at least one.
     pub(super) fn until_border(&self, every: usize) -> usize {
         let rest = self.prompt - self.read;
-        if self.start.is_some() {
+        if !self.shared {
             return rest;
         }
         let borders = self.borders.iter().filter_map(|&border| border.checked_sub(self.read));
