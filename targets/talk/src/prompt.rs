@@ -38,6 +38,8 @@ pub struct Prompt {
     pub borders: Vec<usize>,
     /// The text that the answer goes on from; empty where no question was asked.
     pub opening: String,
+    /// Whether it goes on with a text, which its first piece then does not begin.
+    goes_on: bool,
 }
 
 impl Prompt {
@@ -59,22 +61,34 @@ impl Prompt {
         Ok(prompt)
     }
 
-    /// The turns alone, without what stands before the first: what a state goes on with that has
-    /// read a conversation.
+    /// A text without roles.
+    #[must_use]
+    pub fn plain(tokens: Vec<u32>, text: String) -> Self {
+        Self { tokens, text, ..Self::default() }
+    }
+
+    /// What a state goes on with that has read a conversation up to the token `next`, if there is
+    /// one that it has not taken in.
+    #[must_use]
+    pub fn after(next: Option<u32>) -> Self {
+        Self { tokens: Vec::from_iter(next), goes_on: true, ..Self::default() }
+    }
+
+    /// Adds turns, without what stands before the first.
     ///
     /// # Errors
     ///
     /// As [`begin`](Self::begin).
     pub fn go_on(
+        &mut self,
         template: &Template,
         tokenizer: &Tokenizer<'_>,
         turns: &[Turn],
-    ) -> Result<Self, TalkError> {
-        let mut prompt = Self::default();
+    ) -> Result<(), TalkError> {
         for index in 0..turns.len() {
-            prompt.turn(template, tokenizer, Past { system: None, turns }, index)?;
+            self.turn(template, tokenizer, Past { system: None, turns }, index)?;
         }
-        Ok(prompt)
+        Ok(())
     }
 
     fn turn(
@@ -121,6 +135,8 @@ impl Prompt {
     }
 
     fn push(&mut self, tokenizer: &Tokenizer<'_>, text: &str) -> Result<(), TalkError> {
+        let begins = self.goes_on && self.text.is_empty();
+        let text = text.strip_prefix(END_OF_TEXT).filter(|_| begins).unwrap_or(text);
         self.tokens.extend(encode(tokenizer, text)?);
         self.text += text;
         Ok(())

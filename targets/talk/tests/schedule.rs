@@ -212,7 +212,7 @@ fn random_schedule(seed: u64, counts: &mut Counts) {
 #[test]
 fn a_text_is_the_same_whatever_the_others_do() {
     let mut counts = Counts::default();
-    for seed in 0..6 {
+    for seed in 0..8 {
         random_schedule(seed, &mut counts);
     }
     let Counts { texts, forks, cancelled, hits, evicted } = counts;

@@ -1,0 +1,42 @@
+//! Admission: as many texts as have a place or may wait for one. What comes beyond is told to come
+//! again, so that a queue never grows without bound.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::error::ApiError;
+
+/// The places, of which each text holds one until it has ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Admission {
+    places: Arc<Semaphore>,
+    all: usize,
+}
+
+/// A text's place; dropped, it is free for another.
+#[derive(Debug)]
+pub(crate) struct Place(#[expect(dead_code, reason = "it is dropped")] OwnedSemaphorePermit);
+
+impl Admission {
+    pub(crate) fn new(all: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(all)), all }
+    }
+
+    /// Takes places for `texts` texts, all or none.
+    ///
+    /// # Errors
+    ///
+    /// There are not as many.
+    pub(crate) fn take(&self, texts: usize) -> Result<Vec<Place>, ApiError> {
+        let texts = u32::try_from(texts).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.places).try_acquire_many_owned(texts);
+        let mut permit = permit.map_err(|_| ApiError::full(self.all))?;
+        Ok(std::iter::from_fn(|| permit.split(1).map(Place)).collect())
+    }
+
+    /// Places that are taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.all - self.places.available_permits()
+    }
+}
