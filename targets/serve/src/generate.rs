@@ -8,6 +8,7 @@ use kinglet_talk::template::{END_OF_TEXT, Past};
 use kinglet_talk::{Prompt, Reading};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::admission::Place;
 use crate::app::App;
 use crate::engine::Job;
 use crate::error::ApiError;
@@ -264,6 +265,18 @@ pub(crate) async fn state_of(
     check_prompt(app, &tokens)?;
     let mut places = app.admission.take(1).inspect_err(|_| app.metrics.refused())?;
     let place = places.pop().ok_or_else(|| app.failed())?;
+    let Snapshot { state, .. } = snapshot_of(app, start, tokens, shared, place).await?;
+    Ok(Kept::new(state, next, count))
+}
+
+/// Reads tokens, and gives state and logits after the last.
+pub(crate) async fn snapshot_of(
+    app: &App,
+    start: Option<&Kept>,
+    tokens: Vec<u32>,
+    shared: bool,
+    place: Place,
+) -> Result<Snapshot, ApiError> {
     let (done, snapshot) = oneshot::channel();
     app.submit(Job {
         start: start.map(Kept::snapshot),
@@ -273,6 +286,5 @@ pub(crate) async fn state_of(
         keep: true,
         draw: Box::new(Reader { done: Some(done), _place: place }),
     })?;
-    let Snapshot { state, .. } = snapshot.await.map_err(|_| app.failed())??;
-    Ok(Kept::new(state, next, count))
+    snapshot.await.map_err(|_| app.failed())?
 }

@@ -361,3 +361,123 @@ fn the_model_is_listed() {
     assert!(server.get("/").head.contains("text/html"));
     assert_eq!(server.get("/page/..%2fx").status, 404);
 }
+
+#[test]
+fn a_response_is_gone_on_with() {
+    let server = Server::with_template(Config::default(), Some("g1"));
+    let body = |input: &str, previous: &Value| {
+        json!({ "input": input, "max_output_tokens": 12, "seed": 4, "instructions": "Be brief.",
+            "previous_response_id": previous, "metadata": {"a": "b"} })
+    };
+    let reply = server.post("/v1/responses", &body("Hi", &Value::Null));
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let first = reply.json();
+    assert_eq!((&first["object"], &first["status"]), (&json!("response"), &json!("incomplete")));
+    assert_eq!(first["incomplete_details"]["reason"], "max_output_tokens");
+    let text = |response: &Value| response["output"][0]["content"][0]["text"].clone();
+    let second = server.post("/v1/responses", &body("More", &first["id"])).json();
+    // As a chat with the same messages.
+    let messages = json!([{"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"}, {"role": "assistant", "content": text(&first)},
+        {"role": "user", "content": "More"}]);
+    let chat = json!({ "messages": messages, "max_tokens": 12, "seed": 4 });
+    let chat = server.post("/v1/chat/completions", &chat).json();
+    assert_eq!(chat["choices"][0]["message"]["content"], text(&second));
+    assert_eq!(chat["usage"]["prompt_tokens"], second["usage"]["input_tokens"]);
+    assert!(second["usage"]["input_tokens_details"]["cached_tokens"].as_u64() > Some(0));
+    // It is there until it is deleted.
+    let path = format!("/v1/responses/{}", first["id"].as_str().unwrap());
+    assert_eq!(server.get(&path).json(), first);
+    let head = format!("DELETE {path} HTTP/1.1\r\nHost: localhost\r\n");
+    assert_eq!(server.send(&head, b"").json()["deleted"], true);
+    assert_eq!(server.get(&path).status, 404);
+    let reply = server.post("/v1/responses", &body("More", &first["id"]));
+    assert_eq!((reply.status, &reply.error()["param"]), (404, &json!("previous_response_id")));
+    // Nor is one kept that was not to be.
+    let mut apart = body("Hi", &Value::Null);
+    apart["store"] = json!(false);
+    let apart = server.post("/v1/responses", &apart).json();
+    let path = format!("/v1/responses/{}", apart["id"].as_str().unwrap());
+    assert_eq!(server.get(&path).status, 404);
+}
+
+#[test]
+fn a_response_streams_its_events_in_order() {
+    let server = Server::with_template(Config::default(), Some("g1"));
+    let mut body = json!({ "input": [{"role": "user", "content": [{"type": "input_text", "text": "Hi"}]}],
+        "max_output_tokens": 40, "seed": 4, "reasoning": {"effort": "low"}, "reasoning_budget": 4 });
+    let whole = server.post("/v1/responses", &body).json();
+    body["stream"] = json!(true);
+    let reply = server.post("/v1/responses", &body);
+    let events: Vec<Value> =
+        reply.events().iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+    let mut kinds: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    for (number, event) in events.iter().enumerate() {
+        assert_eq!(event["sequence_number"], number);
+        let named = format!("event: {}\n", event["type"].as_str().unwrap());
+        assert!(String::from_utf8_lossy(&reply.body).contains(&named));
+    }
+    kinds.dedup();
+    assert_eq!(
+        kinds,
+        [
+            "response.created",
+            "response.in_progress",
+            "response.output_item.added",
+            "response.reasoning_text.delta",
+            "response.reasoning_text.done",
+            "response.output_item.done",
+            "response.output_item.added",
+            "response.content_part.added",
+            "response.output_text.delta",
+            "response.output_text.done",
+            "response.content_part.done",
+            "response.output_item.done",
+            "response.incomplete",
+        ]
+    );
+    let joined = |kind: &str| -> String {
+        let deltas = events.iter().filter(|event| event["type"] == kind);
+        deltas.map(|event| event["delta"].as_str().unwrap()).collect()
+    };
+    assert_eq!(whole["output"][0]["content"][0]["text"], joined("response.reasoning_text.delta"));
+    assert_eq!(whole["output"][1]["content"][0]["text"], joined("response.output_text.delta"));
+    assert_eq!(events.last().unwrap()["response"]["usage"], {
+        let mut usage = whole["usage"].clone();
+        usage["input_tokens_details"]["cached_tokens"] = usage["input_tokens"].clone();
+        usage
+    });
+}
+
+#[test]
+fn a_choice_is_what_the_model_would_write() {
+    let server = server();
+    let body = json!({ "prompt": "Once upon a", "choices": [" time", " refrigerator", " zebra"] });
+    let reply = server.post("/v1/choose", &body);
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let answer = reply.json();
+    assert_eq!((&answer["best"], &answer["ranking"][0]), (&json!(0), &json!(0)));
+    let sum: f64 = (0..3).map(|at| answer["choices"][at]["probability"].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-9);
+    // The sum of what logprobs tell of a text that is forced.
+    let tokens = server.post("/tokenize", &json!({ "content": " time" })).json()["tokens"].clone();
+    let first = tokens[0].to_string();
+    let forced = json!({ "prompt": "Once upon a", "max_tokens": 1, "temperature": 0, "logprobs": 0,
+        "logit_bias": { first: 100 } });
+    let forced = server.post("/v1/completions", &forced).json();
+    let logprob = forced["choices"][0]["logprobs"]["token_logprobs"][0].as_f64().unwrap();
+    if tokens.as_array().unwrap().len() == 1 {
+        assert!((answer["choices"][0]["logprob"].as_f64().unwrap() - logprob).abs() < 1e-6);
+    }
+    let chat = json!({ "messages": [{"role": "user", "content": "Once upon a"}],
+        "choices": [" time", " zebra"] });
+    assert_eq!(server.post("/v1/choose", &chat).json()["best"], 0);
+    for (body, param) in [
+        (json!({ "prompt": "a", "choices": ["a"] }), "choices"),
+        (json!({ "prompt": "a", "choices": ["a", ""] }), "choices[1]"),
+        (json!({ "choices": ["a", "b"] }), "prompt"),
+    ] {
+        let reply = server.post("/v1/choose", &body);
+        assert_eq!((reply.status, &reply.error()["param"]), (400, &json!(param)));
+    }
+}

@@ -19,6 +19,8 @@ mod parse;
 mod quantizer;
 mod run;
 mod sampling;
+#[cfg(all(feature = "serve", any(unix, windows)))]
+mod serve;
 mod size;
 
 use clap::{Parser, Subcommand};
@@ -42,6 +44,8 @@ pub(crate) use self::parse::{MAX_THREADS, Stop};
 pub(crate) use self::quantizer::{ExportArgs, QuantizeArgs, StateArgs};
 pub(crate) use self::run::RunArgs;
 pub(crate) use self::sampling::SamplingArgs;
+#[cfg(all(feature = "serve", any(unix, windows)))]
+pub(crate) use self::serve::ServeArgs;
 #[cfg(test)]
 pub(crate) use self::size::parse_size;
 
@@ -66,6 +70,8 @@ const LEFT_OUT: &[&str] = &[
     "`quantize`, `state`, `export`, `pull`, `list`, `rm`",
     #[cfg(not(all(feature = "chat", any(unix, windows))))]
     "`chat`",
+    #[cfg(not(all(feature = "serve", any(unix, windows))))]
+    "`serve`",
     #[cfg(not(feature = "manual"))]
     "`completions`, `man`",
     #[cfg(not(feature = "decay"))]
@@ -113,6 +119,9 @@ pub(crate) enum Command {
     /// Talks with a model, and keeps the conversation
     #[cfg(all(feature = "chat", any(unix, windows)))]
     Chat(ChatArgs),
+    /// Serves a model over HTTP, as OpenAI's clients ask for it
+    #[cfg(all(feature = "serve", any(unix, windows)))]
+    Serve(ServeArgs),
     /// Downloads a model and converts it; alone, lists the models to be had
     #[cfg(all(feature = "pull", any(unix, windows)))]
     Pull(PullArgs),
@@ -136,6 +145,7 @@ pub(crate) enum Command {
         hide = true
     )]
     #[cfg_attr(not(all(feature = "chat", any(unix, windows))), command(alias = "chat"))]
+    #[cfg_attr(not(all(feature = "serve", any(unix, windows))), command(alias = "serve"))]
     #[cfg_attr(not(feature = "manual"), command(aliases = ["completions", "man"]))]
     LeftOut(LeftOutArgs),
     /// Shows a model's shape, sizes and provenance, or what a state file holds
@@ -175,6 +185,8 @@ impl Command {
             Self::Run(args) => args.save_state.is_some(),
             #[cfg(feature = "chat")]
             Self::Chat(_) => true,
+            #[cfg(feature = "serve")]
+            Self::Serve(_) => false,
             #[cfg(feature = "quantizer")]
             Self::Quantize(_) | Self::State(_) | Self::Export(_) => true,
             #[cfg(not(feature = "quantizer"))]
@@ -205,6 +217,15 @@ impl Command {
 
 #[cfg(unix)]
 impl Command {
+    /// Whether it handles the signals that end programs, and readers that stop reading.
+    pub(crate) const fn handles_signals(&self) -> bool {
+        match self {
+            #[cfg(feature = "serve")]
+            Self::Serve(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether Ctrl-C is its own to handle: `run` saves its state, an answer of `chat` stops.
     pub(crate) const fn handles_interrupts(&self) -> bool {
         match self {

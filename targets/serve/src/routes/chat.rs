@@ -77,31 +77,38 @@ fn neutral(fields: &mut Fields) -> Result<(), ApiError> {
 
 /// How the model is to think.
 pub(super) fn thinking(app: &App, fields: &mut Fields) -> Result<Thinking, ApiError> {
-    let effort: Option<String> = fields.take("reasoning_effort")?;
+    let wanted: Option<String> = fields.take("reasoning_effort")?;
     let template: Option<TemplateOptions> = fields.take("chat_template_kwargs")?;
-    let enabled = template.and_then(|template| template.enable_thinking);
-    let thinking = match effort.as_deref() {
-        None => match enabled {
-            None => return Ok(app.served.thinking()),
-            Some(true) => Thinking::Full(Effort::Unsaid),
-            Some(false) => return Ok(app.served.thinking()),
-        },
-        Some("none") => return Ok(app.served.thinking()),
-        Some("minimal" | "low") => Thinking::Full(Effort::ABit),
-        Some("medium") => Thinking::Full(Effort::Think),
-        Some("high" | "xhigh") => Thinking::Full(Effort::ALot),
-        Some(other) => {
+    match (wanted, template.and_then(|template| template.enable_thinking)) {
+        (Some(wanted), _) => effort(app, &wanted, "reasoning_effort"),
+        (None, Some(true)) => thinks(app, Thinking::Full(Effort::Unsaid), "chat_template_kwargs"),
+        (None, _) => Ok(app.served.thinking()),
+    }
+}
+
+/// How the model is to think for an effort of OpenAI's, which stands in `field`.
+pub(super) fn effort(app: &App, effort: &str, field: &str) -> Result<Thinking, ApiError> {
+    let effort = match effort {
+        "none" => return Ok(app.served.thinking()),
+        "minimal" | "low" => Effort::ABit,
+        "medium" => Effort::Think,
+        "high" | "xhigh" => Effort::ALot,
+        other => {
             let message = format!(
-                "reasoning_effort is `{other}`; there are none, minimal, low, medium, high and xhigh"
+                "{field} is `{other}`; there are none, minimal, low, medium, high and xhigh"
             );
-            return Err(ApiError::field("reasoning_effort", message));
+            return Err(ApiError::field(field, message));
         }
     };
-    if app.served.template().thinks() {
+    thinks(app, Thinking::Full(effort), field)
+}
+
+fn thinks(app: &App, thinking: Thinking, field: &str) -> Result<Thinking, ApiError> {
+    let template = app.served.template();
+    if template.thinks() {
         return Ok(thinking);
     }
-    let name = app.served.template().name();
-    let field = if effort.is_some() { "reasoning_effort" } else { "chat_template_kwargs" };
+    let name = template.name();
     let message = format!("{field}: models of the template {name} have no thoughts; leave it out");
     Err(ApiError::unsupported(field, message))
 }

@@ -1,9 +1,12 @@
 //! The addresses, and what stands before all of them.
 
 mod chat;
+mod choose;
 mod completions;
 mod models;
+mod openapi;
 mod page;
+mod responses;
 mod states;
 mod status;
 mod tokens;
@@ -43,13 +46,17 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/props", get(status::props))
         .route("/slots", get(status::slots))
         .route("/metrics", get(status::metrics))
+        .route("/openapi.json", get(openapi::document))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{id}", get(models::one))
         .route("/v1/completions", post(completions::create))
         .route("/v1/chat/completions", post(chat::create))
+        .route("/v1/responses", post(responses::create))
+        .route("/v1/responses/{id}", get(responses::one).delete(responses::delete))
         .route("/v1/states", get(states::list))
         .route("/v1/states/{name}", get(states::one).put(states::put).delete(states::delete))
         .route("/v1/states/{name}/fork", post(states::fork))
+        .route("/v1/choose", post(choose::create))
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
         .route("/apply-template", post(tokens::apply_template))
