@@ -34,9 +34,22 @@ impl Admission {
         let mut permit = permit.map_err(|_| ApiError::full(self.all))?;
         Ok(std::iter::from_fn(|| permit.split(1).map(Place)).collect())
     }
+}
 
-    /// Places that are taken.
-    pub(crate) fn taken(&self) -> usize {
-        self.all - self.places.available_permits()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_taken_all_or_none_and_come_back() {
+        let admission = Admission::new(3);
+        let two = admission.take(2).unwrap();
+        assert_eq!(two.len(), 2);
+        assert_eq!(admission.take(2).unwrap_err().status().as_u16(), 429);
+        let one = admission.take(1).unwrap();
+        drop(two);
+        assert_eq!(admission.take(2).unwrap().len(), 2);
+        drop(one);
+        assert_eq!(admission.take(3).unwrap().len(), 3);
     }
 }

@@ -122,6 +122,7 @@ impl ApiError {
         Self { param: Some(param.into()), ..self }
     }
 
+    #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }

@@ -13,22 +13,22 @@ use kinglet_talk::{Choice, Template};
 use serde_json::Value;
 
 /// Places of the server.
-pub const SLOTS: usize = 4;
+pub(crate) const SLOTS: usize = 4;
 const MAX_BATCH: usize = 16;
 
-pub struct Server {
-    pub address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     stop: Stop,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    pub fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config) -> Self {
         Self::with_template(config, None)
     }
 
     /// The story teller under another template than it was trained on.
-    pub fn with_template(config: Config, template: Option<&str>) -> Self {
+    pub(crate) fn with_template(config: Config, template: Option<&str>) -> Self {
         let template = template.map(|name| Template::named(name).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -50,39 +50,39 @@ impl Server {
         Self { address, stop, thread: Some(thread) }
     }
 
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stop.stop();
     }
 
     /// Waits for the end.
-    pub fn join(mut self) {
+    pub(crate) fn join(mut self) {
         self.thread.take().unwrap().join().unwrap();
     }
 
-    pub fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream
     }
 
     /// Sends a request and reads the whole answer.
-    pub fn send(&self, head: &str, body: &[u8]) -> Reply {
+    pub(crate) fn send(&self, head: &str, body: &[u8]) -> Reply {
         let mut stream = self.connect();
         stream.write_all(request(head, body).as_slice()).unwrap();
         Reply::read(&mut stream)
     }
 
-    pub fn get(&self, path: &str) -> Reply {
+    pub(crate) fn get(&self, path: &str) -> Reply {
         self.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n"), b"")
     }
 
-    pub fn post(&self, path: &str, body: &Value) -> Reply {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Reply {
         let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n");
         self.send(&head, body.to_string().as_bytes())
     }
 
     /// Waits until no text has a place and none waits.
-    pub fn wait_idle(&self) {
+    pub(crate) fn wait_idle(&self) {
         let start = Instant::now();
         loop {
             let metrics = self.get("/metrics").body;
@@ -97,7 +97,7 @@ impl Server {
     }
 
     /// A counter of `/metrics`.
-    pub fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> f64 {
         let text = String::from_utf8(self.get("/metrics").body).unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("kinglet_{name} ")));
         line.unwrap_or_else(|| panic!("{name} in {text}")).parse().unwrap()
@@ -117,7 +117,7 @@ impl Drop for Server {
 }
 
 /// The bytes of a request; the head's lines end with `\r\n`.
-pub fn request(head: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn request(head: &str, body: &[u8]) -> Vec<u8> {
     let mut bytes = format!("{head}Connection: close\r\n").into_bytes();
     if !body.is_empty() {
         bytes.extend(format!("Content-Length: {}\r\n", body.len()).into_bytes());
@@ -128,14 +128,14 @@ pub fn request(head: &str, body: &[u8]) -> Vec<u8> {
 }
 
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    pub fn read(stream: &mut TcpStream) -> Self {
+    pub(crate) fn read(stream: &mut TcpStream) -> Self {
         let mut bytes = Vec::new();
         // A server that refuses a body may close before it has read all of it.
         let _ = stream.read_to_end(&mut bytes);
@@ -150,17 +150,17 @@ impl Reply {
         Self { status, head, body }
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")))
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {:?}", String::from_utf8_lossy(&self.body)))
     }
 
     /// The object of an answer that is none.
-    pub fn error(&self) -> Value {
+    pub(crate) fn error(&self) -> Value {
         let error = self.json()["error"].clone();
         for name in ["message", "type"] {
             assert!(error[name].is_string(), "{error}");
@@ -172,7 +172,7 @@ impl Reply {
     }
 
     /// The data of a stream's events, each ended by an empty line; comments are left out.
-    pub fn events(&self) -> Vec<String> {
+    pub(crate) fn events(&self) -> Vec<String> {
         assert_eq!(self.header("content-type"), Some("text/event-stream"));
         let text = str::from_utf8(&self.body).unwrap();
         let whole = text.strip_suffix("\n\n").unwrap();
@@ -181,7 +181,7 @@ impl Reply {
     }
 
     /// The objects of a stream that ends with `[DONE]`.
-    pub fn chunks(&self) -> Vec<Value> {
+    pub(crate) fn chunks(&self) -> Vec<Value> {
         let mut events = self.events();
         assert_eq!(events.pop().as_deref(), Some("[DONE]"));
         events.iter().map(|event| serde_json::from_str(event).unwrap()).collect()
