@@ -9,14 +9,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::engine::{Board, Job};
-use crate::error::ApiError;
+use crate::error::{ApiError, ServeError};
+use crate::folder::Folder;
+use crate::generate::apart;
 use crate::hosts::Hosts;
 use crate::keys::Keys;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::model::Served;
 use crate::responses::Responses;
-use crate::states::States;
+use crate::states::{Kept, States};
 
 pub(crate) struct App {
     pub(crate) served: Arc<Served>,
@@ -30,6 +32,7 @@ pub(crate) struct App {
     pub(crate) started: u64,
     jobs: SyncSender<Job>,
     states: Mutex<States>,
+    folder: Folder,
     responses: Mutex<Responses>,
     /// Seeded by the system: what comes of it cannot be guessed.
     random: (RandomState, AtomicU64),
@@ -41,9 +44,11 @@ impl App {
         config: &Config,
         board: &Arc<Board>,
         (jobs, places): (SyncSender<Job>, usize),
-    ) -> Self {
+    ) -> Result<Self, ServeError> {
         let limits = config.limits;
-        Self {
+        let mut states = States::new(limits.state_bytes);
+        let folder = Folder::open(config.states.as_deref(), &served, &mut states)?;
+        Ok(Self {
             served: Arc::new(served),
             limits,
             hosts: Hosts::new(&config.hosts, &config.origins),
@@ -53,10 +58,11 @@ impl App {
             metrics: Arc::default(),
             started: now(),
             jobs,
-            states: Mutex::new(States::new(limits.state_bytes)),
+            states: Mutex::new(states),
+            folder,
             responses: Mutex::new(Responses::new(limits.response_bytes)),
             random: (RandomState::new(), AtomicU64::new(0)),
-        }
+        })
     }
 
     /// Sends a text to the engine's thread.
@@ -77,6 +83,40 @@ impl App {
 
     pub(crate) fn states(&self) -> MutexGuard<'_, States> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a state under a name, here and on disk.
+    pub(crate) async fn keep_state(
+        self: &Arc<Self>,
+        name: &str,
+        kept: &Kept,
+    ) -> Result<(), ApiError> {
+        let (app, name, kept) = (Arc::clone(self), name.to_owned(), kept.clone());
+        apart(move || {
+            // Held all the while: what is here and what is on disk are the same.
+            let mut states = app.states();
+            let earlier = states.get(&name);
+            states.put(&name, kept.clone())?;
+            let written = app.folder.write(&app.served, &name, &kept);
+            if written.is_err() {
+                states.remove(&name);
+                if let Some(earlier) = earlier {
+                    states.put(&name, earlier)?;
+                }
+            }
+            written
+        })
+        .await
+    }
+
+    /// Forgets a state; whether there was one.
+    pub(crate) fn forget_state(&self, name: &str) -> Result<bool, ApiError> {
+        let mut states = self.states();
+        if states.get(name).is_none() {
+            return Ok(false);
+        }
+        self.folder.remove(name)?;
+        Ok(states.remove(name).is_some())
     }
 
     pub(crate) fn responses(&self) -> MutexGuard<'_, Responses> {

@@ -1,5 +1,7 @@
 //! What a server is told besides its model.
 
+use std::path::PathBuf;
+
 use kinglet_talk::schedule::ScheduleOptions;
 
 use crate::limits::Limits;
@@ -13,6 +15,8 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// Origins of other pages that may use the server, such as `https://app.example`; `*` is all.
     pub origins: Vec<String>,
+    /// A folder in which states with a name outlive the server.
+    pub states: Option<PathBuf>,
     /// What the server takes of a client.
     pub limits: Limits,
     /// Bytes of states of prompts that are kept, and how often one is.

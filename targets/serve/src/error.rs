@@ -1,8 +1,12 @@
 //! Errors: OpenAI's object, with a message that says what to do.
 
+use std::fmt;
+use std::path::PathBuf;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
+use kinglet::engine::StepError;
 use kinglet::tokenizer::{EncodeError, TokenizerError};
 use kinglet_talk::TalkError;
 use serde_json::{Value, json};
@@ -17,9 +21,17 @@ pub enum ServeError {
     /// The system has no thread, socket or timer for it.
     #[error("the server: {0}")]
     System(#[from] std::io::Error),
+    /// The folder of states, or a file in it.
+    #[error("{}: {error}", path.display())]
+    State {
+        /// The folder or the file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
     /// The engine does not work any more.
     #[error("the engine: {0}")]
-    Engine(#[from] kinglet::engine::StepError),
+    Engine(#[from] StepError),
 }
 
 /// An answer that is an error.
@@ -138,6 +150,12 @@ impl ApiError {
     }
 }
 
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 impl From<TalkError> for ApiError {
     /// An error of what a client sent, where it is one: the engine's own are the server's.
     fn from(error: TalkError) -> Self {
@@ -147,6 +165,11 @@ impl From<TalkError> for ApiError {
             }
             TalkError::Options(_) => Self::request(error.to_string()),
             TalkError::State(_) => Self::field("state", error.to_string()),
+            // The model's own weights were checked when it was opened.
+            TalkError::Step(StepError::NonFinite) => Self::field(
+                "state",
+                "the text cannot go on: the state is damaged, for a number is out of range",
+            ),
             _ => Self::internal(error.to_string()),
         }
     }

@@ -7,6 +7,7 @@ mod app;
 mod config;
 mod engine;
 mod error;
+mod folder;
 mod generate;
 mod hosts;
 mod http;
@@ -64,7 +65,8 @@ impl Default for Stop {
 ///
 /// # Errors
 ///
-/// When the system gives no thread or socket, or the engine does not work any more.
+/// When the system gives no thread or socket, the folder of states is not what it should be, or the
+/// engine does not work any more.
 pub fn serve(
     engine: &mut dyn Engine,
     served: Served,
@@ -77,7 +79,7 @@ pub fn serve(
     let (jobs, orders) = mpsc::sync_channel(places);
     let board = Arc::default();
     let options = ScheduleOptions { waiting: places, ..config.schedule };
-    let app = Arc::new(app::App::new(served, config, &board, (jobs, places)));
+    let app = Arc::new(app::App::new(served, config, &board, (jobs, places))?);
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -5,7 +5,9 @@ use std::time::Duration;
 /// Most that the server takes of a client, and keeps for all of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of a request's body; that of a state is bounded by the model's state.
+    /// Bytes of a request's body. Where requests may have a state in them, four thirds of
+    /// [`Served::state_file_len`](crate::Served::state_file_len) come on top; the body of a state
+    /// alone is bounded by that length.
     pub body: usize,
     /// Messages of a conversation.
     pub messages: usize,

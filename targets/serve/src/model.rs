@@ -108,7 +108,8 @@ impl Served {
     }
 
     /// Bytes of a state file, without the little that may follow the state.
-    pub(crate) fn state_file_len(&self) -> usize {
+    #[must_use]
+    pub fn state_file_len(&self) -> usize {
         match self.state_type {
             StateType::F32 => StateFile::<f32>::len(&self.header.shape),
             StateType::F16 => StateFile::<f16>::len(&self.header.shape),

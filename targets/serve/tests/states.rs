@@ -138,6 +138,60 @@ fn a_chat_goes_on_from_a_state_as_from_its_messages() {
 }
 
 #[test]
+fn states_outlive_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = || Config { states: Some(folder.path().to_owned()), ..Config::default() };
+    let body = |value: &str| json!({ "prompt": value, "max_tokens": 2, "seed": 1, "return_state": {"name": "a"} });
+    let server = Server::new(config());
+    for prompt in ["Once", "A dog"] {
+        assert_eq!(server.post("/v1/completions", &body(prompt)).status, 200);
+    }
+    let file = server.get("/v1/states/a").body;
+    assert_eq!(server.post("/v1/states/a/fork", &json!({ "name": "b" })).status, 200);
+    assert_eq!(server.post("/v1/states/a/fork", &json!({ "name": "c" })).status, 200);
+    assert_eq!(delete(&server, "c").status, 200);
+    drop(server);
+    // Whatever else is there.
+    std::fs::write(folder.path().join("notes.txt"), "x").unwrap();
+    let server = Server::new(config());
+    assert_eq!(server.get("/v1/states/a").body, file);
+    assert_eq!(server.get("/v1/states").json()["data"].as_array().unwrap().len(), 2);
+    assert_eq!(std::fs::read(folder.path().join("b.state")).unwrap(), file);
+    // What cannot be written is not kept either.
+    std::fs::remove_dir_all(folder.path()).unwrap();
+    let reply = server.post("/v1/states/a/fork", &json!({ "name": "d" }));
+    assert_eq!(reply.status, 500);
+    assert_eq!(server.get("/v1/states/d").status, 404);
+}
+
+#[test]
+fn a_text_that_cannot_go_on_is_told_in_its_stream() {
+    let server = Server::new(Config::default());
+    let model = Model::open(kinglet_stories::MODEL).unwrap();
+    // Finite, but nothing that can be computed with.
+    let state = vec![f32::MAX; model.shape().state_len()];
+    let mut file = vec![0; StateFile::<f32>::len(model.shape())];
+    StateFile::write(model.header(), &state, Some(5), &mut file).unwrap();
+    assert_eq!(put(&server, "bad", &file).status, 200);
+    let mut body = json!({ "prompt": "Once", "max_tokens": 5, "state": "bad" });
+    let reply = server.post("/v1/completions", &body);
+    assert_eq!((reply.status, &reply.error()["param"]), (400, &json!("state")));
+    body["stream"] = json!(true);
+    let reply = server.post("/v1/completions", &body);
+    assert_eq!(reply.status, 200);
+    let last: Value = serde_json::from_str(reply.events().last().unwrap()).unwrap();
+    assert_eq!(last["error"]["param"], "state");
+    body["messages"] = json!([{"role": "user", "content": "Hi"}]);
+    body.as_object_mut().unwrap().remove("prompt");
+    let reply = server.post("/v1/chat/completions", &body);
+    let last: Value = serde_json::from_str(reply.events().last().unwrap()).unwrap();
+    assert_eq!(last["error"]["param"], "state");
+    // The others go on.
+    let good = json!({ "prompt": "Once", "max_tokens": 5 });
+    assert!(!text(&server.post("/v1/completions", &good)).is_empty());
+}
+
+#[test]
 fn states_are_checked_and_bounded() {
     let limits = Limits { state_bytes: 500_000, ..Limits::default() };
     let server = Server::new(Config { limits, ..Config::default() });

@@ -36,6 +36,9 @@ pub(crate) struct ServeArgs {
     /// clients keep; a sixteenth of the machine's, up to 256M, if not given. 0 keeps none
     #[arg(long, value_name = "SIZE", value_parser = cache_size)]
     pub(crate) state_cache: Option<u64>,
+    /// Keeps the states that clients name in this folder as well, from one start to the next
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) states: Option<PathBuf>,
     /// Lets pages of this origin use the server, such as https://app.example; `*` lets in all. May
     /// be given several times
     #[arg(long, value_name = "ORIGIN")]

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<()> {
     let address = listener.local_addr()?;
     let stop = Stop::new();
     end_by_signal(stop.clone())?;
-    let config = config(args, keys);
+    let config = config(args, keys, served.state_file_len());
     // A text that is being written has a token in each pass.
     let batch = max_batch(&model, args.engine.prompt_batch()).max(args.slots);
     with_engine(model, &args.engine, args.slots, batch, |engine| {
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<()> {
     })
 }
 
-fn config(args: &ServeArgs, keys: Vec<String>) -> Config {
+fn config(args: &ServeArgs, keys: Vec<String>, state_file: usize) -> Config {
     let part = kinglet_host::total_memory().map(|total| total / STATE_PART);
     let bytes = part.unwrap_or(MOST_STATE_BYTES).min(MOST_STATE_BYTES);
     let bytes = usize::try_from(args.state_cache.unwrap_or(bytes)).unwrap_or(usize::MAX);
@@ -77,7 +77,13 @@ fn config(args: &ServeArgs, keys: Vec<String>) -> Config {
         keys,
         hosts,
         origins: args.cors_origin.clone(),
-        limits: Limits { state_bytes: bytes, ..Limits::default() },
+        states: args.states.clone(),
+        limits: Limits {
+            // A request may have a state in it, as base64.
+            body: Limits::default().body + state_file.div_ceil(3) * 4,
+            state_bytes: bytes,
+            ..Limits::default()
+        },
         schedule: ScheduleOptions { cache_bytes: bytes, ..ScheduleOptions::default() },
     }
 }

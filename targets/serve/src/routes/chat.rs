@@ -152,7 +152,7 @@ pub(super) async fn create(State(app): Shared, request: Request) -> Answer {
 
 /// What stands in the last part of an answer.
 async fn finish(
-    app: &App,
+    app: &Arc<App>,
     asked: &Asked,
     endings: &[Ending],
     text: &str,

@@ -133,7 +133,7 @@ fn stated_len(headers: &HeaderMap) -> Option<u64> {
 
 /// Keeps the state after a text as it was asked for; what the answer says of it.
 async fn return_state(
-    app: &App,
+    app: &Arc<App>,
     options: &Options,
     history: Vec<u32>,
 ) -> Result<Option<Value>, ApiError> {
@@ -142,7 +142,7 @@ async fn return_state(
     match wanted {
         ReturnState::Inline => inline(app, &kept).map(Some),
         ReturnState::Named(name) => {
-            app.states().put(name, kept.clone())?;
+            app.keep_state(name, &kept).await?;
             Ok(Some(states::described(name, &kept)))
         }
     }

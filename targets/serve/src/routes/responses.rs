@@ -16,7 +16,7 @@ use crate::generate::{Start, Texts, apart, begin, collect, conversation_start};
 use crate::responses::Stored;
 use crate::sse::{self, Gone, Stream};
 use crate::text::{Ending, Event, Finish};
-use crate::wire::parts::Usage;
+use crate::wire::parts::{Usage, shortest};
 use crate::wire::{Conversation, Fields, Options};
 
 struct Asked {
@@ -99,11 +99,11 @@ fn read(app: &App, bytes: &[u8]) -> Result<Asked, ApiError> {
         "reasoning": { "effort": effort, "summary": null },
         "seed": options.seed,
         "store": store,
-        "temperature": options.sampling.temperature,
+        "temperature": shortest(options.sampling.temperature),
         "text": { "format": { "type": "text" } },
         "tool_choice": "auto",
         "tools": [],
-        "top_p": options.sampling.top_p,
+        "top_p": shortest(options.sampling.top_p),
         "truncation": "disabled",
         "usage": null,
     });

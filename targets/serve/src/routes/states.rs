@@ -49,12 +49,14 @@ pub(super) async fn put(State(app): Shared, Path(name): Path<String>, request: R
     let bytes = body(&app, request, app.served.state_file_len() + SECTIONS).await?;
     let kept = Kept::open(&app.served, &bytes)?;
     let answer = described(&name, &kept);
-    app.states().put(&name, kept)?;
+    app.keep_state(&name, &kept).await?;
     Ok(super::json(&answer))
 }
 
 pub(super) async fn delete(State(app): Shared, Path(name): Path<String>) -> Answer {
-    app.states().remove(&name).ok_or_else(|| missing(&name))?;
+    if !app.forget_state(&name)? {
+        return Err(missing(&name));
+    }
     Ok(super::json(&json!({ "name": name, "object": "state", "deleted": true })))
 }
 
@@ -64,8 +66,7 @@ pub(super) async fn fork(State(app): Shared, Path(name): Path<String>, request: 
     let mut fields = Fields::parse(&bytes)?;
     let other: String = fields.need("name")?;
     fields.finish()?;
-    let mut states = app.states();
-    let kept = states.get(&name).ok_or_else(|| missing(&name))?;
-    states.put(&other, kept.clone())?;
+    let kept = app.states().get(&name).ok_or_else(|| missing(&name))?;
+    app.keep_state(&other, &kept).await?;
     Ok(super::json(&described(&other, &kept)))
 }

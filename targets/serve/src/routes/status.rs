@@ -7,6 +7,7 @@ use kinglet::sampler::SamplerOptions;
 use serde_json::{Value, json};
 
 use super::{Answer, Shared};
+use crate::wire::parts::shortest;
 
 pub(super) async fn health(State(app): Shared) -> Answer {
     match app.board.progress().failed {
@@ -44,8 +45,6 @@ pub(super) async fn props(State(app): Shared) -> Answer {
 }
 
 fn sampling(options: &SamplerOptions) -> Value {
-    // The shortest decimal that is this f32: 0.6, not 0.6000000238418579.
-    let shortest = |number: f32| number.to_string().parse().unwrap_or(f64::from(number));
     json!({
         "temperature": shortest(options.temperature),
         "top_k": options.top_k,

@@ -118,3 +118,8 @@ pub(crate) fn completion_logprobs(
 fn finite(logprob: f32) -> Value {
     json!(if logprob.is_finite() { logprob } else { -9999.0 })
 }
+
+/// The shortest decimal that is this f32: 0.6, not 0.6000000238418579.
+pub(crate) fn shortest(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or(f64::from(number))
+}
