@@ -55,10 +55,10 @@ def chat():
     assert all(chunk.usage is None for chunk in chunks[:-1])
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks[:-1])
     assert text == message.content
-    # The client's own gathering of a stream.
+    # The client's own gathering of a stream, which takes an answer that is cut short for an error.
     with client.chat.completions.stream(messages=question, **options) as stream:
-        final = stream.get_final_completion()
-    assert final.choices[0].message.content == text
+        error = raises(openai.LengthFinishReasonError, stream.get_final_completion)
+    assert error.completion.choices[0].message.content == text
     thought = client.chat.completions.create(
         messages=question, reasoning_effort="low", extra_body={"reasoning_budget": 4}, **options)
     assert thought.choices[0].message.reasoning_content
@@ -66,7 +66,7 @@ def chat():
 
 
 def responses():
-    options = {"model": model, "max_output_tokens": 16, "extra_body": {"seed": 3}}
+    options = {"model": model, "max_output_tokens": 16, "extra_body": {"seed": 3, "logit_bias": {"0": -100}}}
     first = client.responses.create(input="Hi", instructions="Be brief.", **options)
     assert first.status == "incomplete" and first.incomplete_details.reason == "max_output_tokens"
     second = client.responses.create(input="More", previous_response_id=first.id, **options)
