@@ -117,7 +117,7 @@ fn a_stream_is_the_answer_in_pieces() {
         let pieces: String =
             mine.clone().map(|chunk| chunk["choices"][0]["text"].as_str().unwrap()).collect();
         assert_eq!(whole["choices"][index]["text"], pieces);
-        let last = mine.last().unwrap();
+        let last = mine.clone().next_back().unwrap();
         assert_eq!(last["choices"][0]["finish_reason"], whole["choices"][index]["finish_reason"]);
         assert!(!pieces.contains(" the"), "{pieces}");
     }
