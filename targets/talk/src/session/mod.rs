@@ -221,7 +221,8 @@ impl<'a> Session<'a> {
         Stats { snapshots, snapshot_bytes, ..self.stats }
     }
 
-    /// The conversation as text, with [`END_OF_TEXT`] for the token that ends one.
+    /// The conversation as text, with [`END_OF_TEXT`](crate::template::END_OF_TEXT) for the token
+    /// that ends one.
     ///
     /// # Errors
     ///
