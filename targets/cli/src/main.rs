@@ -16,6 +16,8 @@ use commands::chat;
 use commands::grammar;
 #[cfg(feature = "manual")]
 use commands::manual;
+#[cfg(all(feature = "serve", any(unix, windows)))]
+use commands::serve;
 use commands::{bench, digest, fit, info, logits, perplexity, run, tokenize};
 #[cfg(feature = "quantizer")]
 use commands::{export, quantize, state};
@@ -37,7 +39,9 @@ fn main() -> ExitCode {
     #[cfg(unix)]
     signals::explain_bus_error();
     #[cfg(unix)]
-    if command.writes() {
+    if command.handles_signals() {
+        // A client that has gone is no reason to end.
+    } else if command.writes() {
         let own = command.handles_interrupts().then_some(signal_hook::consts::SIGINT);
         signals::abandon_files(own);
     } else {
@@ -48,6 +52,8 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         #[cfg(all(feature = "chat", any(unix, windows)))]
         Command::Chat(args) => chat::run(&args),
+        #[cfg(all(feature = "serve", any(unix, windows)))]
+        Command::Serve(args) => serve::run(&args),
         #[cfg(all(feature = "pull", any(unix, windows)))]
         Command::Pull(args) => pull::run(&args),
         #[cfg(all(feature = "pull", any(unix, windows)))]

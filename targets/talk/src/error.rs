@@ -10,6 +10,7 @@ use kinglet::sampler::{OptionsError, SampleError, SnapshotError};
 use kinglet::tokenizer::EncodeError;
 use thiserror::Error;
 
+use crate::schedule::RefusedReason;
 use crate::template::{MAX_RENDERED, MAX_SOURCE};
 
 /// Why a template is not used.
@@ -85,6 +86,9 @@ pub enum TalkError {
     /// The text has no token, so that there is nothing to go on from.
     #[error("there is no text to go on from")]
     Empty,
+    /// A scheduler did not take the text.
+    #[error(transparent)]
+    Refused(#[from] RefusedReason),
     /// The caller stopped the reading of a text; the session is as before.
     #[error("the text was not read to its end")]
     Cancelled,

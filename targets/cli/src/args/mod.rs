@@ -21,6 +21,8 @@ mod parse;
 mod quantizer;
 mod run;
 mod sampling;
+#[cfg(all(feature = "serve", any(unix, windows)))]
+mod serve;
 mod size;
 
 use clap::{Parser, Subcommand};
@@ -48,6 +50,8 @@ pub(crate) use self::parse::{MAX_THREADS, Stop};
 pub(crate) use self::quantizer::{ExportArgs, QuantizeArgs, StateArgs};
 pub(crate) use self::run::RunArgs;
 pub(crate) use self::sampling::SamplingArgs;
+#[cfg(all(feature = "serve", any(unix, windows)))]
+pub(crate) use self::serve::ServeArgs;
 #[cfg(test)]
 pub(crate) use self::size::parse_size;
 
@@ -74,6 +78,8 @@ const LEFT_OUT: &[&str] = &[
     "`chat`",
     #[cfg(not(all(feature = "grammar", any(unix, windows))))]
     "`grammar`, `--grammar`, `--json-schema`",
+    #[cfg(not(all(feature = "serve", any(unix, windows))))]
+    "`serve`",
     #[cfg(not(feature = "manual"))]
     "`completions`, `man`",
     #[cfg(not(feature = "decay"))]
@@ -121,6 +127,9 @@ pub(crate) enum Command {
     /// Talks with a model, and keeps the conversation
     #[cfg(all(feature = "chat", any(unix, windows)))]
     Chat(ChatArgs),
+    /// Serves a model over HTTP, as OpenAI's clients ask for it
+    #[cfg(all(feature = "serve", any(unix, windows)))]
+    Serve(ServeArgs),
     /// Downloads a model and converts it; alone, lists the models to be had
     #[cfg(all(feature = "pull", any(unix, windows)))]
     Pull(PullArgs),
@@ -145,6 +154,7 @@ pub(crate) enum Command {
     )]
     #[cfg_attr(not(all(feature = "chat", any(unix, windows))), command(alias = "chat"))]
     #[cfg_attr(not(all(feature = "grammar", any(unix, windows))), command(alias = "grammar"))]
+    #[cfg_attr(not(all(feature = "serve", any(unix, windows))), command(alias = "serve"))]
     #[cfg_attr(not(feature = "manual"), command(aliases = ["completions", "man"]))]
     LeftOut(LeftOutArgs),
     /// Compiles a grammar (GBNF, JSON Schema, regular expression) into a table that text is held to
@@ -187,6 +197,8 @@ impl Command {
             Self::Run(args) => args.save_state.is_some(),
             #[cfg(feature = "chat")]
             Self::Chat(_) => true,
+            #[cfg(feature = "serve")]
+            Self::Serve(_) => false,
             #[cfg(feature = "quantizer")]
             Self::Quantize(_) | Self::State(_) | Self::Export(_) => true,
             #[cfg(not(feature = "quantizer"))]
@@ -219,6 +231,15 @@ impl Command {
 
 #[cfg(unix)]
 impl Command {
+    /// Whether it handles the signals that end programs, and readers that stop reading.
+    pub(crate) const fn handles_signals(&self) -> bool {
+        match self {
+            #[cfg(feature = "serve")]
+            Self::Serve(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether Ctrl-C is its own to handle: `run` saves its state, an answer of `chat` stops.
     pub(crate) const fn handles_interrupts(&self) -> bool {
         match self {

@@ -23,6 +23,8 @@ pub(crate) mod quantize;
 #[cfg(all(feature = "pull", any(unix, windows)))]
 pub(crate) mod rm;
 pub(crate) mod run;
+#[cfg(all(feature = "serve", any(unix, windows)))]
+pub(crate) mod serve;
 #[cfg(feature = "quantizer")]
 pub(crate) mod state;
 pub(crate) mod tokenize;

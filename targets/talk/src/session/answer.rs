@@ -7,7 +7,7 @@
 use kinglet::grammar::Suspended;
 use kinglet::sampler::is_uncounted;
 
-use super::reading::{Reading, Shown};
+use super::reading::Reading;
 use super::snapshots::Point;
 use super::{GENERATOR_LEN, Session, Standing, uncancelled};
 use crate::error::TalkError;
@@ -19,12 +19,6 @@ pub struct Piece {
     pub thought: String,
     /// Of the answer.
     pub answer: String,
-}
-
-impl From<Shown> for Piece {
-    fn from(Shown { thought, answer }: Shown) -> Self {
-        Self { thought, answer }
-    }
 }
 
 /// Why an answer does not go on by itself.
@@ -148,8 +142,8 @@ impl Session<'_> {
             let bytes = self.tokenizer.token(token).unwrap_or_default();
             // A stop that came in later may stand in what was written before.
             let mut reading = answer.reading.clone();
-            if reading.push(bytes, self.stops_in_force(), &mut Shown::default()).is_some() {
-                answer.reading.push(bytes, &[], &mut Shown::default());
+            if reading.push(bytes, self.stops_in_force(), &mut Piece::default()).is_some() {
+                answer.reading.push(bytes, &[], &mut Piece::default());
             } else {
                 answer.reading = reading;
             }
@@ -169,11 +163,11 @@ impl Session<'_> {
         if answer.tokens >= self.options.answer_tokens && !is_held {
             return Ok(end(answer, Finish::Length));
         }
-        let mut shown = Shown::default();
+        let mut shown = Piece::default();
         // A budget of no token is spent before the first.
         if self.is_thought_spent(answer) {
             self.end_thought(last, answer, &mut shown)?;
-            return Ok(Some(shown.into()));
+            return Ok(Some(shown));
         }
         let drawable = self.tokenizer.vocab_len().min(self.logits.len());
         let token = if is_held {
@@ -201,7 +195,7 @@ impl Session<'_> {
             self.take_back(last, answer, (before, bytes), at)?;
             let stop = String::from_utf8_lossy(&self.stops[stop]).into_owned();
             answer.finish = Some(Finish::Stop(stop));
-            return Ok(Some(shown.into()));
+            return Ok(Some(shown));
         }
         self.mark_possible_stop(last, answer, before)?;
         self.feed(&[token], true, &mut uncancelled)?;
@@ -212,7 +206,7 @@ impl Session<'_> {
         }
         self.hold(answer)?;
         answer.ready = true;
-        Ok(Some(shown.into()))
+        Ok(Some(shown))
     }
 
     /// Whether the answer is in a thought whose tokens are spent, where it can end.
@@ -232,7 +226,7 @@ impl Session<'_> {
         &mut self,
         turn: usize,
         answer: &mut Answer,
-        shown: &mut Shown,
+        shown: &mut Piece,
     ) -> Result<(), TalkError> {
         let mut tokens = Vec::new();
         for token in self.tokenizer.encode(answer.reading.thought_end()) {

@@ -14,7 +14,7 @@ use kinglet::grammar::{Accepted, Constraint, Limits, Suspended};
 use kinglet::sampler::SampleError;
 
 use super::answer::{Answer, Finish, Piece, end};
-use super::reading::{Reading, Shown, THOUGHT_END};
+use super::reading::{Reading, THOUGHT_END};
 use super::{Session, uncancelled};
 use crate::error::TalkError;
 use crate::grammar::{MaskCache, OwnedGrammar, Vocabulary};
@@ -123,7 +123,7 @@ impl<'a> Session<'a> {
             if reading.opens_answer(bytes).is_some_and(|rest| !rest.trim_ascii().is_empty()) {
                 return Err(TalkError::OffGrammar);
             }
-            reading.push(bytes, &[], &mut Shown::default());
+            reading.push(bytes, &[], &mut Piece::default());
         }
         let written = written.as_slice();
         let most = written.len().saturating_add(self.options.answer_tokens);
@@ -211,7 +211,7 @@ impl<'a> Session<'a> {
             return Ok(self.end_held(last, answer, token));
         }
         self.accept(token);
-        let mut shown = Shown::default();
+        let mut shown = Piece::default();
         let bytes = self.tokenizer.token(token).unwrap_or_default();
         answer.reading.push(bytes, &[], &mut shown);
         self.feed(&[token], true, &mut uncancelled)?;

@@ -34,14 +34,15 @@ use kinglet::tokenizer::Tokenizer;
 use self::answer::Answer;
 pub use self::answer::{Finish, Piece};
 use self::held::Holder;
-use self::reading::Reading;
+pub use self::reading::{Reading, THOUGHT_END};
 pub use self::settings::Settings;
 use self::snapshots::{Place, Point, Snapshots};
 pub use self::turn::Turn;
 use crate::branch::Branch;
 use crate::error::TalkError;
 use crate::grammar::OwnedGrammar;
-use crate::template::{END_OF_TEXT, Past, Template, Thinking};
+use crate::prompt::encode;
+use crate::template::{Past, Template, Thinking};
 
 /// Most tokens of a batch of a text that is read.
 const LARGEST_BATCH: usize = 256;
@@ -233,7 +234,8 @@ impl<'a> Session<'a> {
         Stats { snapshots, snapshot_bytes, ..self.stats }
     }
 
-    /// The conversation as text, with [`END_OF_TEXT`] for the token that ends one.
+    /// The conversation as text, with [`END_OF_TEXT`](crate::template::END_OF_TEXT) for the token
+    /// that ends one.
     ///
     /// # Errors
     ///
@@ -545,26 +547,16 @@ impl<'a> Session<'a> {
         Past { system: self.options.system.as_deref(), turns: &self.turns[..turn] }
     }
 
-    /// The tokens of a text in which [`END_OF_TEXT`] stands for its token.
-    fn encode(&self, text: &str) -> Result<Vec<u32>, TalkError> {
-        let mut tokens = Vec::new();
-        for (index, part) in text.split(END_OF_TEXT).enumerate() {
-            if index > 0 {
-                tokens.extend(self.tokenizer.end_of_text());
-            }
-            for token in self.tokenizer.encode(part.as_bytes()) {
-                tokens.push(token?);
-            }
-        }
-        Ok(tokens)
+    fn encoded(&self, text: &str) -> Result<Vec<u32>, TalkError> {
+        Ok(encode(&self.tokenizer, text)?)
     }
 
     /// The tokens of a turn's question and of what its answer goes on from, which has at least the
     /// last token of the question, because logits are those of a token that is read.
     fn question_tokens(&self, turn: usize) -> Result<(Vec<u32>, Vec<u32>), TalkError> {
         let (past, question) = (self.past(turn), self.turns[turn].question());
-        let mut user = self.encode(&self.template.user(past, question)?)?;
-        let mut opening = self.encode(&self.template.opening(past, question)?)?;
+        let mut user = self.encoded(&self.template.user(past, question)?)?;
+        let mut opening = self.encoded(&self.template.opening(past, question)?)?;
         if opening.is_empty() {
             opening.extend(user.pop());
         }
@@ -614,8 +606,8 @@ impl<'a> Session<'a> {
         let read = [self.opening(turn)?.as_bytes(), &self.written(turn)].concat();
         let rest = history.as_bytes().strip_prefix(&*read).map(str::from_utf8);
         Ok(match rest {
-            Some(Ok(rest)) => (self.encode(rest)?, true),
-            _ => (self.encode(&history)?, false),
+            Some(Ok(rest)) => (self.encoded(rest)?, true),
+            _ => (self.encoded(&history)?, false),
         })
     }
 
@@ -651,7 +643,7 @@ impl<'a> Session<'a> {
         let from = kept.transpose()?;
         let start = match from {
             Some(_) => Vec::new(),
-            None => self.encode(&self.template.start(self.options.system.as_deref()))?,
+            None => self.encoded(&self.template.start(self.options.system.as_deref()))?,
         };
         let mut at = from.unwrap_or((0, Point::Before));
         let mut tokens = Vec::new();

@@ -14,8 +14,10 @@
 
 use kinglet::{StopMatcher, TextStream};
 
-/// The end of a thought.
-pub(super) const THOUGHT_END: &[u8] = b"</think>";
+use super::answer::Piece;
+
+/// The text that ends a thought.
+pub const THOUGHT_END: &[u8] = b"</think>";
 
 /// The part of the text that the next byte belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,15 +29,21 @@ enum Part {
     Answer,
 }
 
-/// Text that a piece of bytes completed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Shown {
-    pub(super) thought: String,
-    pub(super) answer: String,
-}
-
+/// Reads what a model writes: its thought, its answer, and the stop that ends it.
+///
+/// ```
+/// use kinglet_talk::{Piece, Reading};
+///
+/// let stops = [b"\n\nUser:".to_vec()];
+/// let mut reading = Reading::new("Assistant: <think", false);
+/// let mut piece = Piece::default();
+/// assert_eq!(reading.push(b">Hm.</think>Yes.\n", &stops, &mut piece), None);
+/// // The line feed may begin the stop.
+/// assert_eq!((&*piece.thought, &*piece.answer), ("Hm.", "Yes."));
+/// assert_eq!(reading.push(b"\nUser:", &stops, &mut piece), Some((0, 16)));
+/// ```
 #[derive(Clone, Debug)]
-pub(super) struct Reading {
+pub struct Reading {
     part: Part,
     /// Set while the opening left out a `>` that may come first.
     bracket: bool,
@@ -75,8 +83,10 @@ fn end_after(held: usize, byte: u8) -> usize {
 }
 
 impl Reading {
-    /// A reader of the text after `opening`; plain text is shown as it is, white space before it as well.
-    pub(super) fn new(opening: &str, plain: bool) -> Self {
+    /// A reader of the text after `opening`; plain text is shown as it is, white space before it as
+    /// well.
+    #[must_use]
+    pub fn new(opening: &str, plain: bool) -> Self {
         let end = opening.trim_end();
         let (thinks, bracket) = match () {
             () if plain => (false, false),
@@ -99,11 +109,11 @@ impl Reading {
 
     /// Reads the bytes of a token. At the end of a stop it returns the stop's index and the number
     /// of bytes before it; what follows in `bytes` is dropped.
-    pub(super) fn push(
+    pub fn push(
         &mut self,
         mut bytes: &[u8],
         stops: &[Vec<u8>],
-        shown: &mut Shown,
+        shown: &mut Piece,
     ) -> Option<(usize, usize)> {
         if self.bracket && !bytes.is_empty() {
             self.bracket = false;
@@ -121,7 +131,7 @@ impl Reading {
         if self.part == Part::Answer { self.read_answer(bytes, stops, shown) } else { None }
     }
 
-    fn think(&mut self, held: usize, byte: u8, shown: &mut Shown) {
+    fn think(&mut self, held: usize, byte: u8, shown: &mut Piece) {
         let before = held;
         let held = end_after(before, byte);
         self.part = Part::Thought { held };
@@ -142,7 +152,7 @@ impl Reading {
         &mut self,
         bytes: &[u8],
         stops: &[Vec<u8>],
-        shown: &mut Shown,
+        shown: &mut Piece,
     ) -> Option<(usize, usize)> {
         let mut matcher = StopMatcher::new(stops);
         // The held bytes are the longest end that begins a stop: reading them again holds them.
@@ -160,13 +170,20 @@ impl Reading {
         stop.map(|stop| (stop, self.answer.0 + self.answer.1))
     }
 
+    /// Bytes read.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Bytes before those that may begin a stop, where there are such.
-    pub(super) fn possible_stop(&self) -> Option<usize> {
+    #[must_use]
+    pub fn possible_stop(&self) -> Option<usize> {
         (!self.held.is_empty()).then(|| self.answer.0 + self.answer.1)
     }
 
     /// Shows what is held back, because nothing follows for now.
-    pub(super) fn show_held(&mut self) -> String {
+    pub fn show_held(&mut self) -> String {
         let mut text = String::new();
         self.answer_text.push(&self.held[self.shown_held..], &mut text);
         self.shown_held = self.held.len();
@@ -174,7 +191,8 @@ impl Reading {
     }
 
     /// True inside a thought, at a place where its end may be put.
-    pub(super) fn can_end_thought(&self) -> bool {
+    #[must_use]
+    pub fn can_end_thought(&self) -> bool {
         self.part == Part::Thought { held: 0 } && !self.thought_text.stream.is_incomplete()
     }
 
@@ -206,15 +224,17 @@ impl Reading {
     }
 
     /// True inside a thought.
-    pub(super) fn is_thinking(&self) -> bool {
+    #[must_use]
+    pub fn is_thinking(&self) -> bool {
         matches!(self.part, Part::Thought { .. })
     }
 
     /// Thought and answer of all the bytes that a model wrote after `opening`, which no stop ends.
     /// A character that is not whole at the end is left out.
-    pub(super) fn whole(opening: &str, plain: bool, bytes: &[u8]) -> Shown {
+    #[must_use]
+    pub fn whole(opening: &str, plain: bool, bytes: &[u8]) -> Piece {
         let mut reading = Self::new(opening, plain);
-        let mut shown = Shown::default();
+        let mut shown = Piece::default();
         reading.push(bytes, &[], &mut shown);
         if !plain {
             shown.thought.truncate(shown.thought.trim_end().len());
@@ -230,10 +250,10 @@ mod tests {
 
     use super::*;
 
-    fn read(opening: &str, pieces: &[&[u8]], stops: &[&str]) -> (Shown, Option<(usize, usize)>) {
+    fn read(opening: &str, pieces: &[&[u8]], stops: &[&str]) -> (Piece, Option<(usize, usize)>) {
         let stops: Vec<_> = stops.iter().map(|stop| stop.as_bytes().to_vec()).collect();
         let mut reading = Reading::new(opening, false);
-        let mut shown = Shown::default();
+        let mut shown = Piece::default();
         for piece in pieces {
             if let Some(stop) = reading.push(piece, &stops, &mut shown) {
                 return (shown, Some(stop));
