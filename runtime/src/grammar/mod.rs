@@ -17,6 +17,10 @@
 //! of a cut one. [`Constraint::new`] refuses a vocabulary in which a byte of the grammar is no
 //! token, so that whatever byte may follow, a token may.
 //!
+//! A table that was not compiled so but forged may still have calls of which a text can be in the
+//! middle with no byte but those that keep it there. Each byte of it comes to an end as well, and
+//! where limits leave nothing to follow, drawing says [`NoCandidate`](crate::sampler::SampleError).
+//!
 //! # The table
 //!
 //! Everything is little-endian and byte-packed; no alignment is required. It starts with a header

@@ -9,7 +9,7 @@ use crate::rules::{Node, RuleId, Rules};
 pub(super) type PatternId = usize;
 
 /// Patterns in patterns that are followed.
-const NESTING: usize = 1000;
+const NESTING: usize = 250;
 
 /// A [`Node`] whose parts are looked up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

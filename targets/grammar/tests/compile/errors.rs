@@ -63,7 +63,7 @@ fn sizes_end_with_an_error() {
         text + &format!("r{rule} ::= \"(\" r{} \")\"\n", rule + 1)
     }) + "r3000 ::= \"a\"\n";
     let error = refused(&chain);
-    assert!(error.contains("nested more than 1000 deep"), "{error}");
+    assert!(error.contains("nested more than 250 deep"), "{error}");
 }
 
 #[test]
