@@ -130,7 +130,7 @@ fn what_is_no_grammar_is_refused_with_its_place() {
         (&["run", "--grammar", &led], &["--json-schema"]),
         (&["run", "--grammar", &gbnf], &["wrong.gbnf:"]),
         (&["run", "--json-schema", &not], &["`not`"]),
-        (&["run", "--json-schema", r#"{"minimum": 1}"#], &["--json-schema"]),
+        (&["run", "--json-schema", r#"{"minimum": 1, "maximum": 0}"#], &["--json-schema", "#"]),
         (&["run", "--json-schema", LED, "-n", "11"], &["12 bytes", "-n 12"]),
         (&["run", "--json-schema", LED, "--stop", "x"], &["--stop"]),
         (&["run", "--json-schema", LED, "--grammar", &table], &["cannot be used with"]),
