@@ -219,7 +219,7 @@ impl<'a> Session<'a> {
         answer.ready = true;
         answer.finish = constraint.is_over().then_some(Finish::Complete);
         answer.held = Some(constraint.suspend());
-        Ok(Some(shown.into()))
+        Ok(Some(shown))
     }
 
     /// Ends an answer with a token that is no part of it.
