@@ -75,22 +75,23 @@ pub enum Accepted {
 /// use kinglet::sampler::{Sampler, SamplerOptions};
 /// use kinglet::tokenizer::{Tokenizer, layout::{Header, Kind}};
 ///
-/// let table = kinglet_grammar::from_regex("hi!*", &Default::default())?;
-/// let grammar = Grammar::open(&table)?;
+/// # macro_rules! table { ($name:literal) => {
+/// #     include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/", $name))
+/// # } }
+/// let grammar = Grammar::open(table!("date.grammar"))?; // made by `kinglet grammar`
 /// # let header = Header { kind: Kind::Bytes { offset: 1 }, max_token_len: 1, vocab_len: 257 };
 /// # let section = header.to_bytes();
 /// let tokenizer = Tokenizer::parse(&section)?; // a token for each byte, from 1 on
-/// let limits = Limits { bytes: 5, ..Limits::NONE };
-/// let mut constraint = Constraint::new(grammar, tokenizer, limits)?;
+/// let mut constraint = Constraint::new(grammar, tokenizer, Limits::NONE)?;
 /// let mut sampler = Sampler::new(SamplerOptions::default(), 42)?;
-/// let mut text = Vec::new();
+/// let mut text: Vec<u8> = Vec::new();
 /// while !constraint.is_over() {
 ///     let mut logits = [0.0; 257]; // those of a model
 ///     let token = constraint.sample(&mut sampler, &mut logits)?;
 ///     constraint.accept(token)?;
 ///     text.extend(tokenizer.token(token).unwrap_or_default());
 /// }
-/// assert!(text.starts_with(b"hi") && text.len() <= 5);
+/// assert!(text.len() == 10 && text[4] == b'-'); // such as 2026-12-01
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]

@@ -17,12 +17,18 @@ const CHECKSUM_AT: usize = 16;
 /// ```
 /// use kinglet::grammar::Grammar;
 ///
-/// let table = kinglet_grammar::from_regex("hi!*", &Default::default())?;
-/// let grammar = Grammar::open(&table)?; // in firmware a constant of `include_bytes!`
-/// let mut position = grammar.start();
-/// assert!(position.advance(&grammar, b'h') && position.advance(&grammar, b'i'));
-/// assert!(position.may_end(&grammar));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # macro_rules! table { ($name:literal) => {
+/// #     include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/", $name))
+/// # } }
+/// // Made by `kinglet grammar`. In a constant, so that a damaged table does not compile.
+/// const DATE: Grammar<'_> = match Grammar::open(table!("date.grammar")) {
+///     Ok(grammar) => grammar,
+///     Err(_) => panic!("the grammar is damaged"),
+/// };
+/// let mut position = DATE.start();
+/// assert!(b"2026-12-0".iter().all(|&byte| position.advance(&DATE, byte)));
+/// assert!(!position.may_end(&DATE) && position.advance(&DATE, b'1'));
+/// assert!(position.may_end(&DATE));
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Grammar<'a> {

@@ -49,3 +49,11 @@ char ::= [^"\\\x00-\x1F] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F]{4})
     assert!(bytes < 4700 && states < 250, "{bytes} bytes, {states} states");
     assert!(depth > 0);
 }
+
+/// The core has no compiler, so that its examples bring this table.
+#[test]
+fn the_table_of_the_cores_examples_is_current() {
+    let date = "[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])";
+    let table = from_regex(date, &Default::default()).unwrap();
+    assert_eq!(table, include_bytes!("../../../../runtime/examples/date.grammar"));
+}
