@@ -525,7 +525,7 @@ static uint8_t *table_of_brackets(size_t *size) {
     static const uint8_t header[24] = {'k', 'g', 'r', 'm', 0, 1, 3, 3, 3, 0, 1, 0, 12, 0, 0, 0};
     static const uint8_t tables[] = {
         0, 0, 4, 0, 8, 0,                   // bases
-        1, 0, 1, 0, 0, 0, 0, 0, 0,          // bytes and frames of the shortest texts
+        1, 1, 0, 0, 0, 0,                   // bytes and frames of the shortest texts
         0, 0, 1, 0,                         // the call
         0, 0, 1, 2, 2, 1, 0, 0,             // cells of the state before a text,
         0, 0, 1, 3, 2, 3, 3, 2,             // of the one inside brackets,
