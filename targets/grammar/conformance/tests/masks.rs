@@ -29,7 +29,8 @@ enum Difference {
     Escape,
     /// A format's texts are a part of those there.
     Format,
-    /// `\s` is ECMAScript's here, which has U+FEFF; there it is Unicode's, which has not.
+    /// `\s` is ECMAScript's here, which has U+FEFF and not U+0085; there it is Unicode's, which has
+    /// U+0085 and not U+FEFF.
     WhiteSpace,
     /// None of these.
     Unexplained,
@@ -48,8 +49,12 @@ impl Walk<'_> {
         let all: Vec<u8> = text.iter().chain(bytes).copied().collect();
         let refused = all.iter().position(|&byte| !position.advance(&self.grammar, byte));
         if is_here {
-            return if bytes.contains(&0x7f) || text.contains(&0x7f) {
+            // The token ends the character U+0085, or has it.
+            let near = &all[text.len().saturating_sub(1)..];
+            return if bytes.contains(&0x7f) {
                 Difference::Delete
+            } else if self.has_white_space && near.windows(2).any(|pair| pair == b"\xc2\x85") {
+                Difference::WhiteSpace
             } else {
                 Difference::Unexplained
             };
@@ -73,8 +78,9 @@ impl Walk<'_> {
             let most = if in_exponent {
                 2
             } else if number.contains(&b'.') {
-                // Long integer parts leave fewer decimals in a range.
-                9_usize.min(15_usize.saturating_sub(whole))
+                // A bound with an integer part of seven digits, the longest of these schemas,
+                // leaves eight decimals.
+                8
             } else {
                 15
             };
@@ -101,7 +107,7 @@ impl Walk<'_> {
 }
 
 /// Beginnings of an escape.
-const ESCAPES: [&[u8]; 5] = [b"\\", b"\\u", b"\\u0", b"\\u00", b"\\u000"];
+const ESCAPES: [&[u8]; 6] = [b"\\", b"\\u", b"\\u0", b"\\u00", b"\\u000", b"\\u001"];
 
 /// Whether JSON that begins like this is in a string.
 fn is_in_string(text: &[u8]) -> bool {
@@ -240,8 +246,8 @@ fn compare_all(tokenizer: Tokenizer<'_>, seeds: &mut dyn Iterator<Item = u64>) -
                 if difference == Difference::Unexplained {
                     counts.unexplained.push(format!(
                         "{seed}: {schema}\nafter {} {} is allowed {}",
-                        String::from_utf8_lossy(&text),
-                        String::from_utf8_lossy(bytes),
+                        text.escape_ascii(),
+                        bytes.escape_ascii(),
                         if here { "here alone" } else { "there alone" },
                     ));
                 }
