@@ -64,8 +64,9 @@ impl Walk<'_> {
                 Difference::Unexplained
             };
         }
-        let Some(at) = refused else { return Difference::Unexplained };
-        let (before, byte) = (&all[..at], all[at]);
+        // Where no byte is refused it is the end.
+        let at = refused.unwrap_or(all.len());
+        let (before, byte) = (&all[..at], all.get(at).copied().unwrap_or(b','));
         let in_string = is_in_string(before);
         let start = before.iter().rposition(|byte| !b"0123456789.+-eE".contains(byte));
         let number = match start {
@@ -75,7 +76,8 @@ impl Walk<'_> {
         };
         let digits = number.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
         let whole = number.iter().take_while(|byte| b"-0123456789".contains(byte)).count();
-        if number == b"-" && byte == b'0' {
+        let is_zero = number.starts_with(b"-") && number.iter().all(|byte| b"-0.".contains(byte));
+        if is_zero && b"0,]}".contains(&byte) {
             return Difference::MinusZero;
         }
         if byte.is_ascii_digit() && !number.is_empty() {
