@@ -157,7 +157,7 @@ pub(crate) enum Command {
     #[cfg_attr(not(all(feature = "serve", any(unix, windows))), command(alias = "serve"))]
     #[cfg_attr(not(feature = "manual"), command(aliases = ["completions", "man"]))]
     LeftOut(LeftOutArgs),
-    /// Compiles a grammar (GBNF, JSON Schema, regular expression) into a table that text is held to
+    /// Compiles a grammar (GBNF, JSON Schema, regular expression) for --grammar
     #[cfg(all(feature = "grammar", any(unix, windows)))]
     Grammar(GrammarArgs),
     /// Shows a model's shape, sizes and provenance, or what a state file holds

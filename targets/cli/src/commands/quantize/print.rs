@@ -24,6 +24,10 @@ const MAX_NAMED: usize = 5;
 
 /// Prints what was converted; `read` is the bytes of the checkpoint's tensors.
 pub(super) fn print(report: &Report, args: &QuantizeArgs, read: u64) -> Result<()> {
+    let is_told = !terminal::is_quiet() && !args.unsaid;
+    if !(args.json || args.verbose || is_told) {
+        return Ok(());
+    }
     let file = ModelFile::open(&args.output);
     let file = file.with_context(|| format!("cannot read {}", args.output.display()))?;
     let model = Model::open(file.bytes())?;
@@ -36,7 +40,7 @@ pub(super) fn print(report: &Report, args: &QuantizeArgs, read: u64) -> Result<(
     if args.verbose {
         print_tensors(&mut out, &report.tensors)?;
     }
-    if !terminal::is_quiet() && !args.unsaid {
+    if is_told {
         totals.print(&mut out, report, args)?;
         if args.pulled.is_none() && !model.section(Section::Tokenizer).is_empty() {
             let name = args.output.display();
