@@ -1,4 +1,7 @@
 //! How probable tokens were to the model, before any option of the sampler.
+//!
+//! In float64, summed in ascending order of ids, with `libm`'s functions: those of the system differ
+//! from one to another, and with them what a request gets.
 
 /// A token and its logprob, and the most probable tokens in its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,8 +22,8 @@ impl<'a> Distribution<'a> {
     pub(crate) fn new(logits: &'a [f32]) -> Self {
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let largest = f64::from(largest);
-        let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
-        Self { logits, sum: largest + sum.ln() }
+        let sum: f64 = logits.iter().map(|&logit| libm::exp(f64::from(logit) - largest)).sum();
+        Self { logits, sum: largest + libm::log(sum) }
     }
 
     pub(crate) fn logprob(&self, token: u32) -> f32 {
@@ -46,6 +49,14 @@ impl<'a> Distribution<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The same number on every machine.
+    #[test]
+    fn a_logprob_is_these_bits() {
+        let logits = [0.1, -2.75, 3.3, 7.0, -13.5, 6.999];
+        let told = Distribution::new(&logits);
+        assert_eq!(told.sum.to_bits(), 0x401e_d265_b335_0f79, "{:#x}", told.sum.to_bits());
+    }
 
     #[test]
     fn the_most_probable_come_first_and_probabilities_sum_to_one() {

@@ -89,7 +89,7 @@ pub(super) async fn create(State(app): Shared, request: Request) -> Answer {
         sums.push(sum.await.map_err(|_| app.failed())??);
     }
     let best = sums.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let mass: f64 = sums.iter().map(|sum| (sum - best).exp()).sum();
+    let mass: f64 = sums.iter().map(|sum| libm::exp(sum - best)).sum();
     let mut ranking: Vec<usize> = (0..sums.len()).collect();
     ranking.sort_by(|&a, &b| sums[b].total_cmp(&sums[a]));
     let answers: Vec<Value> = choices
@@ -101,8 +101,8 @@ pub(super) async fn create(State(app): Shared, request: Request) -> Answer {
                 "index": index,
                 "logprob": sum,
                 "tokens": tokens.len(),
-                "perplexity": (-sum / tokens.len() as f64).exp(),
-                "probability": (sum - best).exp() / mass,
+                "perplexity": libm::exp(-sum / tokens.len() as f64),
+                "probability": libm::exp(sum - best) / mass,
             })
         })
         .collect();
