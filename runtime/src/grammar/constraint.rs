@@ -31,7 +31,8 @@ impl Limits {
     /// Whether a token of `len` bytes, after which the shortest end takes `shortest` bytes, keeps
     /// within what is left. Every byte is a token, so that as many tokens suffice.
     #[inline]
-    const fn allow(&self, len: usize, shortest: u32) -> bool {
+    #[must_use]
+    pub const fn allow(&self, len: usize, shortest: u32) -> bool {
         shortest as u64 + len as u64 <= self.bytes as u64 && shortest < self.tokens
     }
 

@@ -137,8 +137,7 @@ impl MaskCache {
         }
         bound.fill(0);
         vocabulary.walk(grammar, position, |token, len, shortest| {
-            let Limits { bytes, tokens } = *constraint.left();
-            if len.saturating_add(shortest) <= bytes && shortest < tokens {
+            if constraint.left().allow(len as usize, shortest) {
                 set(bound, token);
             }
         });
